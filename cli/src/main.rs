@@ -1,0 +1,2 @@
+//! The `cardinal` command.
+fn main() {}

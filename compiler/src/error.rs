@@ -1,0 +1,122 @@
+//! Everything that can be wrong with a model, typed. Rendering is the command line's business.
+
+use std::fmt;
+
+/// A model that cannot be compiled: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", Place(.site))]
+pub struct Error {
+    /// The ONNX node concerned, when there is one.
+    pub site: Option<Site>,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What to do about it, when something can be done.
+    pub remedy: Option<String>,
+}
+
+/// The result of compiling or of a part of it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A node of the model: its name and operator, as in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The node's name, or `Operator#index` when it has none.
+    pub node: String,
+    /// The operator, with its domain unless that is ONNX's own.
+    pub operator: String,
+}
+
+/// What is wrong with a model. The text completes "node X (Conv): …" and stands alone too.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The bytes are not a well-formed ONNX protobuf.
+    #[error("not a valid ONNX file: {0}")]
+    Malformed(String),
+    /// Well-formed, but the graph breaks ONNX's rules (dangling or duplicate names, cycles, …).
+    #[error("invalid graph: {0}")]
+    InvalidGraph(String),
+    /// A tensor's bytes, dims or type contradict each other or overflow.
+    #[error("bad tensor `{name}`: {what}")]
+    BadTensor {
+        /// The tensor's name.
+        name: String,
+        /// The contradiction.
+        what: String,
+    },
+    /// External data that is absent, leaves the model's folder, or is out of range.
+    #[error("external data of `{tensor}`: {what}")]
+    ExternalData {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An operator, domain or opset that Cardinal does not know.
+    #[error("unsupported: {0}")]
+    Unsupported(String),
+    /// An attribute or operand that the operator does not allow.
+    #[error("{0}")]
+    BadNode(String),
+    /// A dimension that the options leave open.
+    #[error("dimension `{dimension}` of input `{input}` is not known")]
+    UnknownDimension {
+        /// The input's name.
+        input: String,
+        /// The dimension's name, or its position.
+        dimension: String,
+    },
+    /// An option contradicts the model.
+    #[error("{0}")]
+    BadOption(String),
+    /// The target machine is not supported.
+    #[error("target: {0}")]
+    Target(String),
+    /// Text that does not parse as a dump.
+    #[error("line {line}: {what}")]
+    Text {
+        /// 1-based line.
+        line: usize,
+        /// What was expected.
+        what: String,
+    },
+    /// A rule of the IR does not hold, or generated code could not be made: a bug of Cardinal's.
+    #[error("internal error, please report it: {0}")]
+    Internal(String),
+}
+
+struct Place<'a>(&'a Option<Site>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(site) => write!(f, "node `{}` ({}): ", site.node, site.operator),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        Error { site: None, problem, remedy: None }
+    }
+}
+
+impl Error {
+    /// The same error with advice.
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Error {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// The same error at a node, unless it already names one.
+    pub fn at(mut self, node: impl Into<String>, operator: impl Into<String>) -> Error {
+        self.site.get_or_insert_with(|| Site { node: node.into(), operator: operator.into() });
+        self
+    }
+
+    /// A bug of Cardinal's.
+    pub fn internal(what: impl Into<String>) -> Error {
+        Problem::Internal(what.into()).into()
+    }
+}

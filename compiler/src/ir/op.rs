@@ -1,0 +1,471 @@
+//! The operators of the graph IR.
+//!
+//! Every operator has exactly one result. What ONNX spells in several ways is one operator here:
+//! GlobalAveragePool is a [`Reduce`], Flatten and Squeeze are [`Op::Reshape`], Split is one
+//! [`Op::Slice`] per part, Gemm is a [`Op::MatMul`] and an addition, nearest Resize is a
+//! [`Op::Gather`] per axis. Attributes are static: whatever ONNX computes from shapes has been
+//! evaluated by the time a node exists.
+
+use super::types::DType;
+use super::weight::Weight;
+
+/// What a node computes. The comment of each variant gives its operands by slot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// A model input; no operands.
+    Input,
+    /// A constant; no operands.
+    Weight(Weight),
+    /// Convolution. x `[n, c, h, w]`, w `[m, c/groups, kh, kw]`, optional bias `[m]`; result
+    /// `[n, m, h', w']`. Epilogue operands follow in slots 3 and up.
+    Conv(Conv),
+    /// `(x - mean) / sqrt(var + epsilon) * scale + bias` along axis 1.
+    /// x `[n, c, …]`, then scale, bias, mean, var, each `[c]`.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// Batched matrix product `a · b` of the last two axes, leading axes broadcast; both operands
+    /// have rank 2 or more. Optional bias `[n]` added to each row, then epilogue operands from
+    /// slot 3.
+    MatMul {
+        /// Use `a` transposed in its last two axes.
+        transpose_a: bool,
+        /// Use `b` transposed in its last two axes.
+        transpose_b: bool,
+        /// Applied to each element of the result.
+        epilogue: Epilogue,
+    },
+    /// An elementwise function of x, then an epilogue (operands from slot 1).
+    Unary(Unary, Epilogue),
+    /// An elementwise function of a and b, broadcast as in NumPy, then an epilogue (operands from
+    /// slot 2).
+    Binary(Binary, Epilogue),
+    /// `condition ? a : b`, elementwise, broadcast; the condition is bool.
+    Where,
+    /// Conversion to another element type: float to integer truncates, to bool is `x != 0`.
+    Cast {
+        /// The new element type.
+        to: DType,
+    },
+    /// Softmax (or its logarithm) over one axis.
+    Softmax {
+        /// The axis that sums to one.
+        axis: usize,
+        /// LogSoftmax.
+        log: bool,
+    },
+    /// Sliding-window maximum or mean over the last two of four axes.
+    Pool(Pool),
+    /// Reduction over axes.
+    Reduce(Reduce),
+    /// The same elements in the same order under another shape, which is the node's type.
+    Reshape,
+    /// NumPy broadcasting to the node's type.
+    Expand,
+    /// Axes permuted: result axis `i` is operand axis `perm[i]`.
+    Transpose {
+        /// The permutation.
+        perm: Vec<usize>,
+    },
+    /// Any number of operands joined along one axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// Every `step`-th element from `start`, along each axis, as many as the node's type says.
+    Slice {
+        /// First element of each axis.
+        starts: Vec<usize>,
+        /// Distance between elements of each axis; may be negative, never 0.
+        steps: Vec<isize>,
+    },
+    /// Whole slices of x along `axis` picked by an integer tensor (slot 1): the result's shape has
+    /// the index's axes in place of `axis`. Indices outside the axis are clamped to it; the import
+    /// refuses constant ones and counts negative ones from the end.
+    Gather {
+        /// The axis of x.
+        axis: usize,
+    },
+    /// A border of one value around x.
+    Pad {
+        /// Elements before each axis.
+        before: Vec<usize>,
+        /// Elements after each axis.
+        after: Vec<usize>,
+        /// What they hold.
+        value: f64,
+    },
+    /// Index (i64) of the largest element along an axis.
+    ArgMax {
+        /// The axis.
+        axis: usize,
+        /// Keep the axis, with extent 1.
+        keep: bool,
+        /// Of equal elements take the last instead of the first.
+        last: bool,
+    },
+    /// x itself.
+    Identity,
+}
+
+/// Attributes of a convolution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv {
+    /// How many groups of channels do not see each other.
+    pub groups: usize,
+    /// Kernel, stride, dilation, padding.
+    pub window: Window,
+    /// Applied to each element of the result.
+    pub epilogue: Epilogue,
+}
+
+/// A sliding window over height and width, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [usize; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [usize; 2],
+    /// Rows above and columns left of the input.
+    pub pad_before: [usize; 2],
+    /// Rows below and columns right of the input.
+    pub pad_after: [usize; 2],
+}
+
+impl Window {
+    /// A 1×1 window of stride 1.
+    pub const POINT: Window = Window {
+        kernel: [1, 1],
+        stride: [1, 1],
+        dilation: [1, 1],
+        pad_before: [0, 0],
+        pad_after: [0, 0],
+    };
+
+    /// Extent of the dilated kernel along `axis` (0 height, 1 width).
+    pub fn extent(&self, axis: usize) -> usize {
+        (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+
+    /// Number of window positions along `axis` over `input` elements; `None` when the padded input
+    /// is smaller than the kernel. With `ceil` the last window may hang over the end, unless it
+    /// would start in the padding after the input (ONNX AveragePool-19, MaxPool-12).
+    pub fn positions(&self, axis: usize, input: usize, ceil: bool) -> Option<usize> {
+        let padded = input + self.pad_before[axis] + self.pad_after[axis];
+        let room = padded.checked_sub(self.extent(axis))?;
+        let stride = self.stride[axis];
+        if !ceil {
+            return Some(room / stride + 1);
+        }
+        let n = room.div_ceil(stride) + 1;
+        let late = (n - 1) * stride >= input + self.pad_before[axis];
+        Some(if late { n - 1 } else { n })
+    }
+}
+
+/// Sliding-window pooling; x `[n, c, h, w]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// What is taken of each window.
+    pub kind: PoolKind,
+    /// Kernel, stride, dilation, padding.
+    pub window: Window,
+    /// Round the number of positions up.
+    pub ceil: bool,
+}
+
+/// What a pool takes of each window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolKind {
+    /// The largest element; padding never wins.
+    Max,
+    /// The mean.
+    Average {
+        /// Divide by all window positions inside the padded input, not only those inside the input.
+        count_padding: bool,
+    },
+}
+
+/// A reduction over axes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reduce {
+    /// How elements combine.
+    pub kind: ReduceKind,
+    /// Reduced axes, ascending, at least one.
+    pub axes: Vec<usize>,
+    /// Keep reduced axes, with extent 1.
+    pub keep: bool,
+}
+
+/// How a reduction combines elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReduceKind {
+    /// Sum.
+    Sum,
+    /// Mean.
+    Mean,
+    /// Largest.
+    Max,
+    /// Smallest.
+    Min,
+}
+
+/// Elementwise functions of one operand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unary {
+    /// `max(x, 0)`
+    Relu,
+    /// `x < 0 ? alpha * x : x`
+    LeakyRelu {
+        /// Slope below zero.
+        alpha: f32,
+    },
+    /// `min(max(x, low), high)`; an absent bound is infinite.
+    Clip {
+        /// Lower bound.
+        low: f32,
+        /// Upper bound.
+        high: f32,
+    },
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `max(0, min(1, alpha * x + beta))`
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at zero.
+        beta: f32,
+    },
+    /// `x * max(0, min(1, x / 6 + 0.5))`
+    HardSwish,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `x / 2 * (1 + erf(x / sqrt 2))`
+    Gelu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
+    GeluTanh,
+    /// Error function.
+    Erf,
+    /// Exponential.
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// Square root.
+    Sqrt,
+    /// `1 / x`
+    Reciprocal,
+    /// `-x`
+    Neg,
+    /// `|x|`
+    Abs,
+}
+
+/// Elementwise functions of two operands of one element type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`; integers truncate towards zero, and division by zero gives 0.
+    Div,
+    /// `a` to the power of `b`.
+    Pow,
+    /// The smaller.
+    Min,
+    /// The larger.
+    Max,
+    /// `a == b`, as bool.
+    Equal,
+}
+
+/// What is applied to each element of a result before it is stored, in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Epilogue {
+    /// The steps, first to last.
+    pub steps: Vec<Step>,
+}
+
+/// One step of an epilogue.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Replace the element by a function of it.
+    Unary(Unary),
+    /// Replace the element `x` by `function(x, operand)`; the operand, in the given slot of the
+    /// node, has the result's shape and type.
+    Binary(Binary, usize),
+}
+
+impl Epilogue {
+    /// No steps.
+    pub fn none() -> Epilogue {
+        Epilogue::default()
+    }
+
+    /// Whether there are no steps.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl Op {
+    /// The operator's name in dumps.
+    pub fn mnemonic(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Weight(_) => "weight",
+            Op::Conv(c) if c.groups > 1 => "group_conv",
+            Op::Conv(_) => "conv",
+            Op::BatchNorm { .. } => "batch_norm",
+            Op::MatMul { .. } => "matmul",
+            Op::Unary(f, _) => f.mnemonic(),
+            Op::Binary(f, _) => f.mnemonic(),
+            Op::Where => "where",
+            Op::Cast { .. } => "cast",
+            Op::Softmax { log: false, .. } => "softmax",
+            Op::Softmax { log: true, .. } => "log_softmax",
+            Op::Pool(Pool { kind: PoolKind::Max, .. }) => "max_pool",
+            Op::Pool(Pool { kind: PoolKind::Average { .. }, .. }) => "average_pool",
+            Op::Reduce(r) => r.kind.mnemonic(),
+            Op::Reshape => "reshape",
+            Op::Expand => "expand",
+            Op::Transpose { .. } => "transpose",
+            Op::Concat { .. } => "concat",
+            Op::Slice { .. } => "slice",
+            Op::Gather { .. } => "gather",
+            Op::Pad { .. } => "pad",
+            Op::ArgMax { .. } => "argmax",
+            Op::Identity => "identity",
+        }
+    }
+
+    /// The epilogue, for operators that have one.
+    pub fn epilogue(&self) -> Option<&Epilogue> {
+        match self {
+            Op::Conv(c) => Some(&c.epilogue),
+            Op::MatMul { epilogue, .. } | Op::Unary(_, epilogue) | Op::Binary(_, epilogue) => {
+                Some(epilogue)
+            }
+            Op::Input
+            | Op::Weight(_)
+            | Op::BatchNorm { .. }
+            | Op::Where
+            | Op::Cast { .. }
+            | Op::Softmax { .. }
+            | Op::Pool(_)
+            | Op::Reduce(_)
+            | Op::Reshape
+            | Op::Expand
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Gather { .. }
+            | Op::Pad { .. }
+            | Op::ArgMax { .. }
+            | Op::Identity => None,
+        }
+    }
+
+    /// The epilogue, to be changed.
+    pub fn epilogue_mut(&mut self) -> Option<&mut Epilogue> {
+        match self {
+            Op::Conv(c) => Some(&mut c.epilogue),
+            Op::MatMul { epilogue, .. } | Op::Unary(_, epilogue) | Op::Binary(_, epilogue) => {
+                Some(epilogue)
+            }
+            _ => None,
+        }
+    }
+
+    /// First slot that epilogue operands may use: the number of the operator's own operands,
+    /// optional ones included. `None` for operators without an epilogue.
+    pub fn epilogue_slot(&self) -> Option<usize> {
+        match self {
+            Op::Conv(_) | Op::MatMul { .. } => Some(3),
+            Op::Unary(..) => Some(1),
+            Op::Binary(..) => Some(2),
+            _ => None,
+        }
+    }
+}
+
+impl Unary {
+    /// The function's name in dumps; its parameters follow it there.
+    pub fn mnemonic(self) -> &'static str {
+        match self {
+            Unary::Relu => "relu",
+            Unary::LeakyRelu { .. } => "leaky_relu",
+            Unary::Clip { .. } => "clip",
+            Unary::Sigmoid => "sigmoid",
+            Unary::HardSigmoid { .. } => "hard_sigmoid",
+            Unary::HardSwish => "hard_swish",
+            Unary::Tanh => "tanh",
+            Unary::Gelu => "gelu",
+            Unary::GeluTanh => "gelu_tanh",
+            Unary::Erf => "erf",
+            Unary::Exp => "exp",
+            Unary::Log => "log",
+            Unary::Sqrt => "sqrt",
+            Unary::Reciprocal => "reciprocal",
+            Unary::Neg => "neg",
+            Unary::Abs => "abs",
+        }
+    }
+}
+
+impl Binary {
+    /// Every function of two operands.
+    pub const ALL: [Binary; 8] = [
+        Binary::Add,
+        Binary::Sub,
+        Binary::Mul,
+        Binary::Div,
+        Binary::Pow,
+        Binary::Min,
+        Binary::Max,
+        Binary::Equal,
+    ];
+
+    /// The function's name in dumps.
+    pub fn mnemonic(self) -> &'static str {
+        match self {
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            Binary::Div => "div",
+            Binary::Pow => "pow",
+            Binary::Min => "min",
+            Binary::Max => "max",
+            Binary::Equal => "equal",
+        }
+    }
+
+    /// Whether `f(a, b) == f(b, a)`.
+    pub fn commutes(self) -> bool {
+        match self {
+            Binary::Add | Binary::Mul | Binary::Min | Binary::Max | Binary::Equal => true,
+            Binary::Sub | Binary::Div | Binary::Pow => false,
+        }
+    }
+}
+
+impl ReduceKind {
+    /// Every kind.
+    pub const ALL: [ReduceKind; 4] =
+        [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min];
+
+    /// The operator's name in dumps.
+    pub fn mnemonic(self) -> &'static str {
+        match self {
+            ReduceKind::Sum => "reduce_sum",
+            ReduceKind::Mean => "reduce_mean",
+            ReduceKind::Max => "reduce_max",
+            ReduceKind::Min => "reduce_min",
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The only way to change a graph: edits, applied here, with provenance.
+
+use std::collections::BTreeSet;
+
+use petgraph::visit::EdgeRef;
+
+use super::graph::{Graph, Node, NodeId, Origin};
+use super::infer::infer;
+use super::op::Op;
+use super::types::TensorType;
+use crate::error::{Error, Result};
+
+/// What a rewrite says about one node.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The pattern is not here.
+    NoMatch,
+    /// The pattern is here and there is nothing to gain.
+    NoEffect,
+    /// The pattern nearly fits; the first condition that does not hold.
+    Failed(String),
+    /// Replace it.
+    Edit(Edit),
+}
+
+/// One replacement: `nodes` are added, uses of `replaced` become uses of `by`, and every node of
+/// `region` that nothing uses any more is removed.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The nodes that the replacement stands for; the new nodes inherit their origins.
+    pub region: Vec<NodeId>,
+    /// New nodes, each reading older ones of this list or of the graph.
+    pub nodes: Vec<NewNode>,
+    /// The value whose uses change, and what they become. `None` only removes `region`.
+    pub replace: Option<(NodeId, Operand)>,
+}
+
+/// A node to be added.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    /// Name of its value. When taken, the rewriter appends `.1`, `.2`, …; the replacement of a
+    /// value may take over that value's name.
+    pub name: String,
+    /// The operator.
+    pub op: Op,
+    /// The result's type where it cannot be inferred (weights, reshapes, expands, slices) or where
+    /// it should carry factored axes.
+    pub ty: Option<TensorType>,
+    /// Operands by slot.
+    pub operands: Vec<(usize, Operand)>,
+}
+
+/// A value that exists, or the `n`-th new node of the same edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// A node of the graph.
+    Old(NodeId),
+    /// A new node of the edit.
+    New(usize),
+}
+
+/// Applies edits to a graph.
+#[derive(Debug)]
+pub struct Rewriter<'g> {
+    graph: &'g mut Graph,
+    touched: BTreeSet<NodeId>,
+    names: BTreeSet<String>,
+}
+
+impl<'g> Rewriter<'g> {
+    /// A rewriter for one round of edits, all computed from the graph as it is now.
+    pub fn new(graph: &'g mut Graph) -> Rewriter<'g> {
+        let names = graph.nodes().map(|id| graph.node(id).name.clone()).collect();
+        Rewriter { graph, touched: BTreeSet::new(), names }
+    }
+
+    /// Applies the edit. `Ok(false)` when an earlier edit of this round changed something it relies
+    /// on; it may be found again in the next round.
+    pub fn apply(&mut self, edit: Edit) -> Result<bool> {
+        if self.relies_on(&edit).any(|id| self.touched.contains(&id)) {
+            return Ok(false);
+        }
+        let from = self.origins(&edit.region);
+        if let Some((replaced, _)) = edit.replace {
+            self.free_name(replaced, &edit.nodes);
+        }
+        let mut added = Vec::with_capacity(edit.nodes.len());
+        for new in edit.nodes {
+            let id = self.add(new, &added, &from)?;
+            added.push(id);
+        }
+        if let Some((replaced, by)) = edit.replace {
+            let by = resolve(by, &added)?;
+            self.redirect(replaced, by)?;
+            self.touched.insert(replaced);
+        }
+        self.touched.extend(edit.region.iter().copied());
+        self.remove_unused(edit.region);
+        Ok(true)
+    }
+
+    fn relies_on(&self, edit: &Edit) -> impl Iterator<Item = NodeId> {
+        let operands = edit.nodes.iter().flat_map(|n| n.operands.iter().map(|(_, o)| *o));
+        let by = edit.replace.iter().map(|(_, by)| *by);
+        let old: Vec<NodeId> = operands
+            .chain(by)
+            .filter_map(|o| match o {
+                Operand::Old(id) => Some(id),
+                Operand::New(_) => None,
+            })
+            .chain(edit.region.iter().copied())
+            .chain(edit.replace.iter().map(|(id, _)| *id))
+            .collect();
+        old.into_iter()
+    }
+
+    fn origins(&self, region: &[NodeId]) -> Vec<Origin> {
+        let mut ids = region.to_vec();
+        ids.sort_unstable();
+        let mut from: Vec<Origin> = Vec::new();
+        for id in ids {
+            for origin in &self.graph.node(id).from {
+                if !from.contains(origin) {
+                    from.push(origin.clone());
+                }
+            }
+        }
+        from
+    }
+
+    /// Lets a new node take over the name of the value it replaces.
+    fn free_name(&mut self, replaced: NodeId, nodes: &[NewNode]) {
+        let name = self.graph.node(replaced).name.clone();
+        if nodes.iter().any(|n| n.name == name) {
+            self.names.remove(&name);
+            let hidden = self.unique(&format!("{name}.old"));
+            self.graph.dag[replaced].name = hidden;
+        }
+    }
+
+    fn unique(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        let mut n = 0;
+        while !self.names.insert(name.clone()) {
+            n += 1;
+            name = format!("{wanted}.{n}");
+        }
+        name
+    }
+
+    fn add(&mut self, new: NewNode, added: &[NodeId], from: &[Origin]) -> Result<NodeId> {
+        let mut operands = Vec::with_capacity(new.operands.len());
+        for (slot, operand) in new.operands {
+            operands.push((slot, resolve(operand, added)?));
+        }
+        let ty = match new.ty {
+            Some(ty) => ty,
+            None => {
+                let types: Vec<_> =
+                    operands.iter().map(|&(slot, id)| (slot, self.graph.ty(id))).collect();
+                infer(&new.op, &types)?
+            }
+        };
+        let from = match new.op {
+            Op::Weight(_) => Vec::new(),
+            _ => from.to_vec(),
+        };
+        let name = self.unique(&new.name);
+        Ok(self.graph.add(Node { name, op: new.op, ty, from }, &operands))
+    }
+
+    fn redirect(&mut self, replaced: NodeId, by: NodeId) -> Result<()> {
+        let (old, new) = (self.graph.ty(replaced), self.graph.ty(by));
+        if old.dtype != new.dtype || old.shape() != new.shape() {
+            let name = &self.graph.node(replaced).name;
+            return Err(Error::internal(format!("`{name}`: {old} replaced by {new}")));
+        }
+        for (consumer, slot) in self.graph.uses(replaced) {
+            let mut edges = self.graph.dag.edges_connecting(replaced, consumer);
+            let edge = edges.find(|e| *e.weight() == slot).map(|e| e.id());
+            if let Some(edge) = edge {
+                self.graph.dag.remove_edge(edge);
+            }
+            self.graph.dag.add_edge(by, consumer, slot);
+            self.touched.insert(consumer);
+        }
+        for output in &mut self.graph.outputs {
+            if output.node == replaced {
+                output.node = by;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes those nodes of the region that nothing uses, and what only they used. Weights go
+    /// with their last user; inputs stay.
+    fn remove_unused(&mut self, region: Vec<NodeId>) {
+        let mut work: Vec<(NodeId, bool)> = region.into_iter().map(|id| (id, true)).collect();
+        while let Some((id, in_region)) = work.pop() {
+            let Some(node) = self.graph.dag.node_weight(id) else { continue };
+            let removable = match node.op {
+                Op::Input => false,
+                Op::Weight(_) => true,
+                _ => in_region,
+            };
+            let used = self.graph.dag.edges_directed(id, petgraph::Direction::Outgoing).count() > 0;
+            if !removable || used || self.graph.is_output(id) {
+                continue;
+            }
+            self.names.remove(&node.name);
+            // An operand of the region may have become unused by this very removal: look again.
+            let operands = self.graph.operands(id);
+            work.extend(operands.into_iter().map(|(_, p)| (p, self.touched.contains(&p))));
+            self.graph.dag.remove_node(id);
+        }
+    }
+}
+
+fn resolve(operand: Operand, added: &[NodeId]) -> Result<NodeId> {
+    match operand {
+        Operand::Old(id) => Ok(id),
+        Operand::New(n) => {
+            added.get(n).copied().ok_or_else(|| Error::internal("an edit reads a later new node"))
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Compiles ONNX models of the ResNeSt family to native code. See `ARCHITECTURE.md`.
+
+pub mod error;
+pub mod interp;
+pub mod ir;
+pub mod onnx;
+pub mod options;

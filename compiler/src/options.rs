@@ -1,0 +1,13 @@
+//! What the caller decides: everything the output depends on besides the model.
+
+use std::collections::BTreeMap;
+
+/// How to read a model.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Extent of the batch axis where the model leaves it open; 1 when absent. A model that fixes
+    /// another batch is refused.
+    pub batch: Option<usize>,
+    /// Whole shapes of inputs, by input name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+}

@@ -1,0 +1,1 @@
+//! Programs that embed Cardinal; see the files beside this one.

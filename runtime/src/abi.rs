@@ -1,0 +1,65 @@
+//! The calling convention between generated code and whoever calls it.
+//!
+//! The code section of an artifact is one position-independent blob without relocations. Its entry
+//! point and its kernels are leaf-like functions of the platform's C convention; they call nothing
+//! but `parallel_for` and each other, touch no global, and get everything through [`Frame`].
+
+use std::ffi::c_void;
+
+/// A kernel: does items `begin..end` of its work on the buffers that `args` points to.
+///
+/// `args` is an array of pointers whose meaning the generated entry point and the kernel agree on.
+pub type Kernel = unsafe extern "C" fn(args: *const c_void, begin: usize, end: usize);
+
+/// Runs `kernel(args, begin, end)` over disjoint ranges that cover `0..items`, and returns when
+/// all are done. Any partition, order and number of threads gives the same bits.
+pub type ParallelFor =
+    unsafe extern "C" fn(context: *mut c_void, kernel: Kernel, args: *const c_void, items: usize);
+
+/// The entry point of a compiled model.
+pub type Entry = unsafe extern "C" fn(frame: *const Frame);
+
+/// Everything that generated code may touch. Field order is part of the artifact format.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Frame {
+    /// One pointer per model input, in manifest order, each to a dense row-major tensor.
+    pub inputs: *const *const u8,
+    /// One pointer per model output, in manifest order.
+    pub outputs: *const *mut u8,
+    /// The weights section, aligned to [`ALIGNMENT`].
+    pub weights: *const u8,
+    /// Scratch memory of the manifest's `arena_bytes`, aligned to [`ALIGNMENT`]; needs no clearing.
+    pub arena: *mut u8,
+    /// The code section: kernels are addressed relative to it.
+    pub code: *const u8,
+    /// The caller's parallel-for.
+    pub parallel_for: ParallelFor,
+    /// Passed to `parallel_for` untouched.
+    pub context: *mut c_void,
+}
+
+/// Byte offsets of [`Frame`]'s fields on a 64-bit target, for the code generator.
+pub mod offset {
+    /// Offset of `inputs`.
+    pub const INPUTS: i32 = 0;
+    /// Offset of `outputs`.
+    pub const OUTPUTS: i32 = 8;
+    /// Offset of `weights`.
+    pub const WEIGHTS: i32 = 16;
+    /// Offset of `arena`.
+    pub const ARENA: i32 = 24;
+    /// Offset of `code`.
+    pub const CODE: i32 = 32;
+    /// Offset of `parallel_for`.
+    pub const PARALLEL_FOR: i32 = 40;
+    /// Offset of `context`.
+    pub const CONTEXT: i32 = 48;
+}
+
+/// Alignment in bytes of the arena, of the weights section and of every buffer inside them.
+pub const ALIGNMENT: usize = 64;
+
+/// Bytes past the end of every input, output and arena that generated code never touches: buffers
+/// need no slack.
+pub const SLACK: usize = 0;
