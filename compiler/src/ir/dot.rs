@@ -12,7 +12,10 @@ use super::text::{attributes, in_reading_order, value_name};
 
 /// The graph in Graphviz's language.
 pub fn to_dot(graph: &Graph) -> String {
-    let mut out = format!("digraph {} {{\n", string(std::slice::from_ref(&graph.name), "\\n"));
+    let mut out = format!(
+        "digraph {} {{\n",
+        string(std::slice::from_ref(&graph.name), "\\n")
+    );
     out += "  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
     let ids = in_reading_order(graph)
         .into_iter()

@@ -1,6 +1,6 @@
 //! Reads a graph from text.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::attributes::{Visitor, blank, blank_unary, parameters, visit};
 use super::lexer::{Cursor, Token};
@@ -12,8 +12,9 @@ use crate::ir::op::{Binary, Epilogue, Op, Step};
 use crate::ir::types::{Axis, DType, Factor, TensorType};
 use crate::ir::weight::Weight;
 
-/// Operand slots end here.
-const SLOTS: usize = 1 << 16;
+/// Slots that `at` may name end here. Positions go further; `at` is for the few odd ones, and what
+/// a text makes should not be much larger than the text.
+const SLOTS: usize = 256;
 
 /// The graph that a text describes. Types are taken as declared, and only the text itself is
 /// checked: the rules of the IR are [`verify`](crate::ir::verify)'s business.
@@ -146,7 +147,8 @@ impl Parser<'_> {
             let what = format!("expected `{other}` with these attributes, found `{mnemonic}`");
             return Err(self.cursor.error(what));
         }
-        self.finish(name, ty, op, &operands.all)
+        let operands: Vec<_> = operands.0.into_iter().collect();
+        self.finish(name, ty, op, &operands)
     }
 
     fn finish(
@@ -231,12 +233,9 @@ fn factor(cursor: &mut Cursor<'_>) -> Result<Factor> {
     })
 }
 
-/// Operands of one node, by slot.
+/// Operands of one node, by slot. Several steps may name one slot, if they agree on its operand.
 #[derive(Default)]
-struct Operands {
-    all: Vec<(usize, NodeId)>,
-    seen: BTreeSet<(usize, NodeId)>,
-}
+struct Operands(BTreeMap<usize, NodeId>);
 
 impl Operands {
     /// Reads `_`, `%x` or `%x at 3`; returns its slot.
@@ -257,11 +256,12 @@ impl Operands {
             slot = cursor.word(&format!("a slot below {SLOTS}"), below)?;
         }
         *next = slot + 1;
-        // A step may read what another operand or step has named.
         if let Some(operand) = operand
-            && self.seen.insert((slot, operand))
+            && *self.0.entry(slot).or_insert(operand) != operand
         {
-            self.all.push((slot, operand));
+            return Err(cursor.error(format!(
+                "expected one operand in slot {slot}, found another"
+            )));
         }
         Ok(slot)
     }
