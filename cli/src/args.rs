@@ -9,12 +9,17 @@ use crate::image_input::Interpolation;
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
-#[command(name = "cardinal", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "cardinal",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Results go to stdout, everything else to stderr; `-` is stdin or stdout.
 Exit codes: 0 done, 1 failed, 2 usage, 3 the model is bad or unsupported,
 4 a comparison failed, 5 input/output error.
 
-`cardinal help COMMAND` shows examples of each command.")]
+`cardinal help COMMAND` shows examples of each command."
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -162,7 +167,11 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunRequest {
     /// PNG or JPEG images, each a sample
-    #[arg(value_name = "IMAGE", conflicts_with = "input", required_unless_present = "input")]
+    #[arg(
+        value_name = "IMAGE",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub(crate) images: Vec<PathBuf>,
     /// An input tensor: X.npy for the only input, NAME=X.npy, or X.npz with an array per input
     ///
@@ -216,7 +225,12 @@ pub(crate) struct ImageOptions {
     ///
     /// By default the model's metadata `mean`, or else ImageNet's for colour and 0.5 for grey.
     /// Example: --mean 0.485,0.456,0.406
-    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "M,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
     pub(crate) mean: Option<Vec<f32>>,
     /// Standard deviation of each channel of the images trained on
     ///
@@ -413,7 +427,10 @@ mod tests {
     fn every_flag_has_an_example() {
         for command in Cli::command().get_subcommands() {
             for flag in command.get_arguments().filter(|a| a.get_long().is_some()) {
-                let help = flag.get_long_help().map(ToString::to_string).unwrap_or_default();
+                let help = flag
+                    .get_long_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 assert!(help.contains("Example: -"), "{} {flag}", command.get_name());
             }
         }

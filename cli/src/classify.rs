@@ -27,11 +27,16 @@ pub(crate) struct Scores {
 impl Scores {
     /// The scores, when the tensor is f32 `[N, C]` with at least two classes.
     pub(crate) fn of(output: &Array) -> Option<Scores> {
-        let [_, classes @ 2..] = *output.shape else { return None };
+        let [_, classes @ (2..)] = *output.shape else {
+            return None;
+        };
         let values = output.to_f32()?;
         let rows: Vec<Vec<f32>> = values.chunks(classes).map(<[f32]>::to_vec).collect();
         let are_probabilities = !rows.is_empty() && rows.iter().all(|row| is_distribution(row));
-        Some(Scores { rows, are_probabilities })
+        Some(Scores {
+            rows,
+            are_probabilities,
+        })
     }
 
     /// How many classes there are.
@@ -41,7 +46,10 @@ impl Scores {
 
     /// The `count` best classes of each sample, best first; the lower index wins a tie.
     pub(crate) fn top(&self, count: usize) -> Vec<Vec<Class>> {
-        self.rows.iter().map(|row| self.top_of_row(row, count)).collect()
+        self.rows
+            .iter()
+            .map(|row| self.top_of_row(row, count))
+            .collect()
     }
 
     fn top_of_row(&self, row: &[f32], count: usize) -> Vec<Class> {
@@ -51,8 +59,11 @@ impl Scores {
         };
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
-        let class =
-            |index| Class { index, score: row[index], probability: probabilities[index] };
+        let class = |index| Class {
+            index,
+            score: row[index],
+            probability: probabilities[index],
+        };
         order.into_iter().take(count).map(class).collect()
     }
 }
@@ -79,9 +90,12 @@ pub(crate) fn labels(
     metadata: &[(String, String)],
     classes: usize,
 ) -> Outcome<Option<Vec<String>>> {
-    let Some(file) = file else { return Ok(labels_of_metadata(metadata, classes)) };
+    let Some(file) = file else {
+        return Ok(labels_of_metadata(metadata, classes));
+    };
     let bytes = read_bytes(file)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::damaged(file, "it is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| Failure::damaged(file, "it is not UTF-8"))?;
     let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     if labels.len() < classes {
         let (file, lines) = (file.display(), labels.len());
@@ -93,8 +107,13 @@ pub(crate) fn labels(
 }
 
 fn labels_of_metadata(metadata: &[(String, String)], classes: usize) -> Option<Vec<String>> {
-    let (_, value) = metadata.iter().find(|(key, _)| key == "classes" || key == "labels")?;
-    let labels: Vec<String> = value.split(',').map(|label| label.trim().to_owned()).collect();
+    let (_, value) = metadata
+        .iter()
+        .find(|(key, _)| key == "classes" || key == "labels")?;
+    let labels: Vec<String> = value
+        .split(',')
+        .map(|label| label.trim().to_owned())
+        .collect();
     (labels.len() == classes).then_some(labels)
 }
 
@@ -116,7 +135,14 @@ mod tests {
     fn probabilities_stay_as_they_are() {
         let scores = Scores::of(&Array::from_f32(vec![1, 2], &[0.25, 0.75])).unwrap();
         assert!(scores.are_probabilities);
-        assert_eq!(scores.top(1)[0], [Class { index: 1, score: 0.75, probability: 0.75 }]);
+        assert_eq!(
+            scores.top(1)[0],
+            [Class {
+                index: 1,
+                score: 0.75,
+                probability: 0.75
+            }]
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::tensors::{Array, Spec};
 
 /// What the compiler is asked for besides the model.
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "nothing generates code yet")]
 pub(crate) struct Settings {
     /// How to read the model.
     pub(crate) import: ImportOptions,
@@ -189,7 +190,9 @@ impl Session {
     /// Threads and memory for one inference at a time.
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
         let _ = threads;
-        Ok(Session { outputs: program.outputs.clone() })
+        Ok(Session {
+            outputs: program.outputs.clone(),
+        })
     }
 
     /// Runs the model once.
@@ -217,6 +220,11 @@ pub(crate) fn describe(artifact: Bytes, file: &str) -> Outcome<Vec<(String, Stri
     let line = |what: &str, spec: &Spec| (what.to_owned(), spec.to_string());
     let mut lines: Vec<_> = program.inputs().iter().map(|s| line("input", s)).collect();
     lines.extend(program.outputs().iter().map(|s| line("output", s)));
-    lines.extend(program.metadata().iter().map(|(k, v)| (format!("metadata {k}"), v.clone())));
+    lines.extend(
+        program
+            .metadata()
+            .iter()
+            .map(|(k, v)| (format!("metadata {k}"), v.clone())),
+    );
     Ok(lines)
 }

@@ -11,6 +11,8 @@ use crate::exit::{Failure, Status};
 
 /// The most characters of a message or of its help text that are shown.
 const MESSAGE_LIMIT: usize = 1200;
+/// Columns that a drawn message is wrapped at.
+const WIDTH: usize = 100;
 /// The most characters of one word, such as the name of a node.
 const WORD_LIMIT: usize = 160;
 
@@ -18,7 +20,7 @@ const WORD_LIMIT: usize = 160;
 pub(crate) fn failure(failure: &Failure) -> ExitCode {
     if failure.status() != Status::Quiet {
         // Nothing is left to do when stderr cannot be written either.
-        let _ = stderr().write_all(report(failure, theme(), width()).as_bytes());
+        let _ = stderr().write_all(report(failure, theme()).as_bytes());
     }
     ExitCode::from(failure.status() as u8)
 }
@@ -26,7 +28,11 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 /// Prints what clap has to say: help and version on stdout, complaints on stderr.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Status::Usage } else { Status::Quiet } as u8)
+    ExitCode::from(if error.use_stderr() {
+        Status::Usage
+    } else {
+        Status::Quiet
+    } as u8)
 }
 
 /// Prints one line on stderr that is no failure.
@@ -37,7 +43,9 @@ pub(crate) fn note(text: impl fmt::Display) {
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
+        let place = info
+            .location()
+            .map(|l| format!(" at {}:{}", l.file(), l.line()));
         let what = info.payload_as_str().unwrap_or("no message");
         let _ = writeln!(
             stderr(),
@@ -49,26 +57,32 @@ pub(crate) fn install_panic_hook() {
     }));
 }
 
-fn theme() -> GraphicalTheme {
+/// How a terminal draws a failure; `None` when stderr is none.
+fn theme() -> Option<GraphicalTheme> {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    match (stderr().is_terminal(), no_color) {
-        (false, _) => GraphicalTheme::none(),
-        (true, true) => GraphicalTheme::unicode_nocolor(),
-        (true, false) => GraphicalTheme::unicode(),
-    }
+    let theme = || {
+        if no_color {
+            GraphicalTheme::unicode_nocolor()
+        } else {
+            GraphicalTheme::unicode()
+        }
+    };
+    stderr().is_terminal().then(theme)
 }
 
-fn width() -> usize {
-    if stderr().is_terminal() { 100 } else { usize::from(u16::MAX) }
-}
-
-fn report(failure: &Failure, theme: GraphicalTheme, width: usize) -> String {
-    let shown = Shown { message: shown(&failure.to_string()), help: failure.help().map(shown) };
-    let mut text = String::from("cardinal:");
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
-    match handler.render_report(&mut text, &shown) {
-        Ok(()) => text,
-        Err(fmt::Error) => format!("cardinal: {}\n", shown.message),
+fn report(failure: &Failure, theme: Option<GraphicalTheme>) -> String {
+    let shown = Shown {
+        message: shown(&failure.to_string()),
+        help: failure.help().map(shown),
+    };
+    let mut text = String::new();
+    let drawn = theme.map(|theme| {
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
+        handler.with_links(false).render_report(&mut text, &shown)
+    });
+    match drawn {
+        Some(Ok(())) => text,
+        Some(Err(_)) | None => shown.plain(),
     }
 }
 
@@ -77,6 +91,13 @@ fn report(failure: &Failure, theme: GraphicalTheme, width: usize) -> String {
 struct Shown {
     message: String,
     help: Option<String>,
+}
+
+impl Shown {
+    fn plain(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!("  help: {help}\n"));
+        format!("error: {}\n{}", self.message, help.unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Shown {
@@ -89,7 +110,9 @@ impl std::error::Error for Shown {}
 
 impl Diagnostic for Shown {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 }
 
@@ -108,7 +131,13 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 fn word(word: &str) -> String {
-    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    let visible = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.into()
+        }
+    };
     cut(&word.chars().map(visible).collect::<String>(), WORD_LIMIT)
 }
 
@@ -131,13 +160,21 @@ mod tests {
     #[test]
     fn names_from_files_cannot_flood_or_drive_the_terminal() {
         let text = shown(&format!("node `{}\u{1b}[2J`", "x".repeat(1_000_000)));
-        assert!(text.chars().count() <= MESSAGE_LIMIT && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            text.chars().count() <= MESSAGE_LIMIT && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
 
     #[test]
-    fn a_report_away_from_a_terminal_is_plain() {
+    fn a_failure_is_drawn_on_a_terminal_and_plain_elsewhere() {
         let failure = Failure::usage("no such thing").with_help("try another");
-        let text = report(&failure, GraphicalTheme::none(), 65535);
-        assert_eq!(text, "cardinal:\n  x no such thing\n  help: try another\n");
+        assert_eq!(
+            report(&failure, None),
+            "error: no such thing\n  help: try another\n"
+        );
+        let drawn = report(&failure, Some(GraphicalTheme::unicode_nocolor()));
+        assert_eq!(drawn, "  × no such thing\n  help: try another\n");
+        assert!(report(&failure, Some(GraphicalTheme::unicode())).contains('\u{1b}'));
     }
 }

@@ -17,7 +17,6 @@ use crate::tensors::{Array, read_bytes};
 /// cannot be fitted to the model.
 pub(crate) fn read(path: &Path, recipe: &Recipe) -> Outcome<Array> {
     let image = pixels::decode(&read_bytes(path)?, path)?;
-    pixels::prepare(image, recipe).map_err(|what| {
-        crate::exit::Failure::usage(format!("`{}`: {what}", path.display()))
-    })
+    pixels::prepare(image, recipe)
+        .map_err(|what| crate::exit::Failure::usage(format!("`{}`: {what}", path.display())))
 }

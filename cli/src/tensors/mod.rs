@@ -28,7 +28,11 @@ impl Array {
     /// A tensor of f32.
     pub(crate) fn from_f32(shape: Vec<usize>, values: &[f32]) -> Array {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Array { dtype: DType::F32, shape, bytes }
+        Array {
+            dtype: DType::F32,
+            shape,
+            bytes,
+        }
     }
 
     /// The elements, when they are f32.
@@ -58,7 +62,11 @@ impl Array {
         if let Some(first) = shape.first_mut() {
             *first = end - begin;
         }
-        Array { dtype: self.dtype, shape, bytes: self.bytes[begin * row..end * row].to_vec() }
+        Array {
+            dtype: self.dtype,
+            shape,
+            bytes: self.bytes[begin * row..end * row].to_vec(),
+        }
     }
 
     /// Puts tensors that differ in their outermost extent only one after the other.
@@ -108,8 +116,10 @@ impl Spec {
             return Ok(());
         }
         let (name, expected) = (&self.name, type_text(self.dtype, &self.shape));
-        let failure =
-            Failure::usage(format!("input `{name}` takes {expected}, and {} is given", given.ty()));
+        let failure = Failure::usage(format!(
+            "input `{name}` takes {expected}, and {} is given",
+            given.ty()
+        ));
         Err(match (self.dtype, given.dtype) {
             (wanted, got) if wanted == got => failure,
             (DType::F32, DType::F64) => failure.with_help(
@@ -145,9 +155,14 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
     if bytes.starts_with(b"PK") {
         let arrays = npz::decode(&bytes).map_err(damaged)?;
         return match name {
-            Some(_) => Err(Failure::usage(format!("`{argument}` names an .npz, which has names of its own"))
-                .with_help("leave NAME= out")),
-            None => Ok(arrays.into_iter().map(|(name, array)| (Some(name), array)).collect()),
+            Some(_) => Err(Failure::usage(format!(
+                "`{argument}` names an .npz, which has names of its own"
+            ))
+            .with_help("leave NAME= out")),
+            None => Ok(arrays
+                .into_iter()
+                .map(|(name, array)| (Some(name), array))
+                .collect()),
         };
     }
     let array = npy::decode(&bytes).map_err(damaged)?;
@@ -159,14 +174,20 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn read_bytes(path: &Path) -> Outcome<Bytes> {
-    let bytes = if is_dash(path) { read_stdin() } else { std::fs::read(path).map(Bytes::from) };
+    let bytes = if is_dash(path) {
+        read_stdin()
+    } else {
+        std::fs::read(path).map(Bytes::from)
+    };
     bytes.map_err(|error| Failure::reading(path, error))
 }
 
 /// `NAME=PATH` or `PATH`. A file whose own name holds an equals sign is given as `./a=b.npy`.
 fn split_name(argument: &str) -> (Option<&str>, &str) {
     match argument.split_once('=') {
-        Some((name, path)) if !name.starts_with('.') && !name.starts_with('/') => (Some(name), path),
+        Some((name, path)) if !name.starts_with('.') && !name.starts_with('/') => {
+            (Some(name), path)
+        }
         _ => (None, argument),
     }
 }
@@ -176,25 +197,42 @@ fn split_name(argument: &str) -> (Option<&str>, &str) {
 /// # Errors
 /// [`Failure::Usage`] naming what is missing, left over or given twice.
 pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Vec<Array>> {
-    let names = || specs.iter().map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(", ");
+    let names = || {
+        specs
+            .iter()
+            .map(|s| format!("`{}`", s.name))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if let ([only], [(name, _)]) = (specs, given.as_mut_slice()) {
         name.get_or_insert_with(|| only.name.clone());
     }
     let mut found: Vec<Option<Array>> = specs.iter().map(|_| None).collect();
     for (name, array) in given {
         let Some(name) = name else {
-            return Err(Failure::usage(format!("the model has {} {what}s: {}", specs.len(), names()))
-                .with_help("say which one each file is for: NAME=FILE.npy, or give one .npz"));
+            return Err(Failure::usage(format!(
+                "the model has {} {what}s: {}",
+                specs.len(),
+                names()
+            ))
+            .with_help("say which one each file is for: NAME=FILE.npy, or give one .npz"));
         };
         let place = specs.iter().position(|s| s.name == name).ok_or_else(|| {
-            Failure::usage(format!("the model has no {what} `{name}`; it has {}", names()))
+            Failure::usage(format!(
+                "the model has no {what} `{name}`; it has {}",
+                names()
+            ))
         })?;
         if found[place].replace(array).is_some() {
             return Err(Failure::usage(format!("{what} `{name}` is given twice")));
         }
     }
     let missing = |spec: &Spec| Failure::usage(format!("{what} `{spec}` is not given"));
-    specs.iter().zip(found).map(|(spec, array)| array.ok_or_else(|| missing(spec))).collect()
+    specs
+        .iter()
+        .zip(found)
+        .map(|(spec, array)| array.ok_or_else(|| missing(spec)))
+        .collect()
 }
 
 /// Writes outputs to a `.npy` (one output) or `.npz` (any number), or as `.npy` to stdout.
@@ -217,11 +255,16 @@ pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
 pub(crate) fn check_output(path: &Path, outputs: usize) -> Outcome {
     let known = is_npz(path) || is_dash(path) || path.extension().is_some_and(|e| e == "npy");
     if !known {
-        return Err(Failure::usage(format!("`{}` is neither .npy nor .npz", path.display())));
+        return Err(Failure::usage(format!(
+            "`{}` is neither .npy nor .npz",
+            path.display()
+        )));
     }
     if outputs != 1 && !is_npz(path) {
-        return Err(Failure::usage(format!("a .npy holds one tensor; the model has {outputs} outputs"))
-            .with_help("give an .npz: --output Y.npz"));
+        return Err(Failure::usage(format!(
+            "a .npy holds one tensor; the model has {outputs} outputs"
+        ))
+        .with_help("give an .npz: --output Y.npz"));
     }
     Ok(())
 }
@@ -235,7 +278,11 @@ mod tests {
     use super::*;
 
     fn spec(name: &str) -> Spec {
-        Spec { name: name.into(), dtype: DType::F32, shape: vec![1, 2] }
+        Spec {
+            name: name.into(),
+            dtype: DType::F32,
+            shape: vec![1, 2],
+        }
     }
 
     fn array(value: f32) -> Array {
@@ -247,14 +294,21 @@ mod tests {
         let given = vec![(Some("b".into()), array(2.)), (Some("a".into()), array(1.))];
         let assigned = assign(&[spec("a"), spec("b")], given, "input").unwrap();
         assert_eq!(assigned, [array(1.), array(2.)]);
-        assert_eq!(assign(&[spec("a")], vec![(None, array(3.))], "input").unwrap(), [array(3.)]);
+        assert_eq!(
+            assign(&[spec("a")], vec![(None, array(3.))], "input").unwrap(),
+            [array(3.)]
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_said() {
-        let complaint = |specs: &[Spec], given| assign(specs, given, "input").unwrap_err().to_string();
+        let complaint =
+            |specs: &[Spec], given| assign(specs, given, "input").unwrap_err().to_string();
         let two = [spec("a"), spec("b")];
-        assert_eq!(complaint(&two, vec![(None, array(1.))]), "the model has 2 inputs: `a`, `b`");
+        assert_eq!(
+            complaint(&two, vec![(None, array(1.))]),
+            "the model has 2 inputs: `a`, `b`"
+        );
         assert_eq!(
             complaint(&two, vec![(Some("a".into()), array(1.))]),
             "input `b f32[1, 2]` is not given"
@@ -267,9 +321,16 @@ mod tests {
 
     #[test]
     fn doubles_are_not_rounded_silently() {
-        let given = Array { dtype: DType::F64, shape: vec![1, 2], bytes: vec![0; 16] };
+        let given = Array {
+            dtype: DType::F64,
+            shape: vec![1, 2],
+            bytes: vec![0; 16],
+        };
         let failure = spec("x").check(&given).unwrap_err();
-        assert_eq!(failure.to_string(), "input `x` takes f32[1, 2], and f64[1, 2] is given");
+        assert_eq!(
+            failure.to_string(),
+            "input `x` takes f32[1, 2], and f64[1, 2] is given"
+        );
         assert!(failure.help().unwrap().contains("astype"));
     }
 
