@@ -15,6 +15,9 @@ use crate::args::{Format, Stage};
 use crate::exit::{Failure, Outcome};
 use crate::tensors::{Array, Spec};
 
+/// What the compiler gives, or why it refuses the model.
+pub(crate) type ModelResult<T> = Result<T, Box<ModelError>>;
+
 /// What the compiler is asked for besides the model.
 #[derive(Debug, Clone)]
 #[expect(dead_code, reason = "nothing generates code yet")]
@@ -41,8 +44,8 @@ pub(crate) fn import(
     bytes: Bytes,
     external: &dyn ExternalData,
     options: &ImportOptions,
-) -> Result<Model, ModelError> {
-    onnx::import(bytes, external, options)
+) -> ModelResult<Model> {
+    Ok(onnx::import(bytes, external, options)?)
 }
 
 /// Whether an import failed only because the options do not fit the model.
@@ -80,9 +83,9 @@ pub(crate) fn optimise(
     graph: &mut Graph,
     until: Option<&str>,
     observe: &mut dyn FnMut(&str, &Graph),
-) -> Result<Vec<NearMiss>, ModelError> {
+) -> ModelResult<Vec<NearMiss>> {
     let _ = (graph, until, observe);
-    Err(ModelError::internal("the passes are not here yet"))
+    Err(ModelError::internal("the passes are not here yet").into())
 }
 
 /// A compiled model, ready to be written or loaded.
@@ -100,9 +103,9 @@ pub(crate) struct Compiled {
 }
 
 /// Compiles an imported model.
-pub(crate) fn compile(model: &Model, settings: &Settings) -> Result<Compiled, ModelError> {
+pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
     let _ = (model, settings);
-    Err(ModelError::internal("the code generator is not here yet"))
+    Err(ModelError::internal("the code generator is not here yet").into())
 }
 
 /// A graph in one of the formats that graphs have.
@@ -121,18 +124,21 @@ pub(crate) fn dump_lowered(
     settings: &Settings,
     stage: Stage,
     format: Format,
-) -> Result<Option<String>, ModelError> {
+) -> ModelResult<Option<String>> {
     let _ = (model, settings, stage, format);
-    Err(ModelError::internal("the later stages are not here yet"))
+    Err(ModelError::internal("the later stages are not here yet").into())
 }
 
 /// Runs a graph in the reference interpreter.
-pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>, ModelError> {
+pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Array>> {
     let tensor = |array: &Array| {
         interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
             .ok_or_else(|| ModelError::internal("a tensor's bytes do not fit its shape"))
     };
-    let inputs: Vec<_> = inputs.iter().map(tensor).collect::<Result<_, _>>()?;
+    let inputs = inputs
+        .iter()
+        .map(tensor)
+        .collect::<Result<Vec<_>, ModelError>>()?;
     let array = |tensor: &interp::Tensor| Array {
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),

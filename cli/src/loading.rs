@@ -94,10 +94,10 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
 }
 
 /// A model that the compiler refuses.
-pub(crate) fn refused(file: &ModelFile, error: ModelError) -> Failure {
+pub(crate) fn refused(file: &ModelFile, error: Box<ModelError>) -> Failure {
     Failure::Model {
         file: file.name(),
-        error: Box::new(error),
+        error,
     }
 }
 
@@ -129,13 +129,13 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
     if options.cpu.is_some() || options.no_winograd {
         return Err(fixed("--cpu and --no-winograd say how to compile"));
     }
-    if let Some(batch) = options.batch {
-        if inputs
+    let another = |batch: NonZeroUsize| {
+        inputs
             .iter()
             .any(|spec| spec.shape.first() != Some(&batch.get()))
-        {
-            return Err(fixed(&format!("--batch {batch} is not the model's")));
-        }
+    };
+    if let Some(batch) = options.batch.filter(|batch| another(*batch)) {
+        return Err(fixed(&format!("--batch {batch} is not the model's")));
     }
     for (name, shape) in &options.shape {
         if !inputs

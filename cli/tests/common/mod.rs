@@ -1,5 +1,6 @@
 //! Runs the built `cardinal` in a folder of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop here")]
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::io::Write as _;
