@@ -1,6 +1,7 @@
 //! The one module that calls the compiler and the runtime.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_compiler::error::{Error as ModelError, Problem};
@@ -8,6 +9,8 @@ use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::ImportOptions;
 use cardinal_compiler::{interp, ir, onnx};
+use cardinal_runtime::manifest::Property;
+use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
 pub(crate) use cardinal_compiler::onnx::Model;
 
@@ -36,7 +39,7 @@ pub(crate) struct Settings {
 
 /// How many threads this machine runs at once.
 pub(crate) fn available_threads() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    cardinal_runtime::cpu::available_threads()
 }
 
 /// Reads an ONNX model.
@@ -91,7 +94,7 @@ pub(crate) fn optimise(
 /// A compiled model, ready to be written or loaded.
 pub(crate) struct Compiled {
     /// The artifact.
-    pub(crate) artifact: Bytes,
+    pub(crate) artifact: Artifact,
     /// Nodes of the graph after all passes.
     pub(crate) nodes: usize,
     /// Size of the code in bytes.
@@ -149,22 +152,33 @@ pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Arra
 
 /// A loaded model.
 pub(crate) struct Program {
+    program: Arc<cardinal_runtime::Program>,
     inputs: Vec<Spec>,
     outputs: Vec<Spec>,
     metadata: Vec<(String, String)>,
 }
 
+/// Checks the bytes of an artifact; `file` is its name for messages.
+///
+/// # Errors
+/// [`Failure::BadModel`] when it is damaged.
+pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
+    Artifact::from_bytes(bytes).map_err(|error| not_loaded(&error, file))
+}
+
 impl Program {
-    /// Loads an artifact; `file` is its name for messages.
+    /// Makes an artifact runnable; `file` is its name for messages.
     ///
     /// # Errors
-    /// [`Failure::BadModel`] when it is damaged or for another machine.
-    pub(crate) fn load(artifact: Bytes, file: &str) -> Outcome<Program> {
-        let _ = artifact;
-        Err(Failure::BadModel {
-            file: file.to_owned(),
-            message: "the runtime is not here yet".into(),
-            help: None,
+    /// [`Failure::BadModel`] when it is for another machine.
+    pub(crate) fn load(artifact: Artifact, file: &str) -> Outcome<Program> {
+        let program = cardinal_runtime::Program::load(artifact);
+        let program = program.map_err(|error| not_loaded(&error, file))?;
+        Ok(Program {
+            inputs: program.inputs().iter().map(spec).collect(),
+            outputs: program.outputs().iter().map(spec).collect(),
+            metadata: program.metadata().iter().map(pair).collect(),
+            program,
         })
     }
 
@@ -184,53 +198,131 @@ impl Program {
     }
 }
 
-/// A program with its threads and scratch memory.
-pub(crate) struct Session {
-    outputs: Vec<Spec>,
+fn not_loaded(error: &LoadError, file: &str) -> Failure {
+    Failure::BadModel {
+        file: file.to_owned(),
+        message: error.to_string(),
+        help: error.remedy(),
+    }
 }
 
-/// Inputs in the form that the runtime takes.
-pub(crate) struct Prepared;
+fn spec(spec: &TensorSpec) -> Spec {
+    Spec {
+        name: spec.name.clone(),
+        dtype: spec.dtype,
+        shape: spec.shape.clone(),
+    }
+}
+
+fn pair(property: &Property) -> (String, String) {
+    (property.key.clone(), property.value.clone())
+}
+
+/// A program with its threads and scratch memory.
+pub(crate) struct Session(cardinal_runtime::Session);
+
+/// Inputs in the form that the runtime takes, and memory for the outputs.
+pub(crate) struct Prepared {
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
 
 impl Session {
     /// Threads and memory for one inference at a time.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for absurdly many threads, [`Failure::Failed`] for want of memory.
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
-        let _ = threads;
-        Ok(Session {
-            outputs: program.outputs.clone(),
-        })
+        let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
+        Ok(Session(session.map_err(not_run)?))
     }
 
     /// Runs the model once.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the inputs are not the model's, [`Failure::Failed`] otherwise.
     pub(crate) fn run(&mut self, inputs: &[Array]) -> Outcome<Vec<Array>> {
-        let _ = (inputs, &self.outputs);
-        Err(Failure::Failed("the runtime is not here yet".into()))
+        let mut prepared = self.prepare(inputs)?;
+        self.run_prepared(&mut prepared)?;
+        let array = |tensor: &Tensor| Array {
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            bytes: tensor.as_bytes().to_vec(),
+        };
+        Ok(prepared.outputs.iter().map(array).collect())
     }
 
     /// Converts inputs once, for [`run_prepared`](Self::run_prepared).
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] for want of memory.
     pub(crate) fn prepare(&self, inputs: &[Array]) -> Outcome<Prepared> {
-        let _ = inputs;
-        Ok(Prepared)
+        let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
+        let inputs: Result<Vec<Tensor>, _> = inputs.iter().map(tensor).collect();
+        let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
+        let outputs = self.0.new_outputs().map_err(not_run)?;
+        Ok(Prepared { inputs, outputs })
     }
 
-    /// Runs the model and drops its results.
-    pub(crate) fn run_prepared(&mut self, inputs: &Prepared) -> Outcome {
-        let _ = inputs;
-        self.run(&[]).map(drop)
+    /// Runs the model once and leaves its results where they are.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub(crate) fn run_prepared(&mut self, prepared: &mut Prepared) -> Outcome {
+        let Prepared { inputs, outputs } = prepared;
+        self.0.run_into(inputs, outputs).map_err(not_run)
+    }
+}
+
+fn not_run(error: RunError) -> Failure {
+    let help = error.remedy();
+    match error {
+        RunError::Count { .. } | RunError::Mismatch { .. } | RunError::TooManyThreads { .. } => {
+            let message = error.to_string();
+            Failure::Usage { message, help }
+        }
+        other => Failure::Failed(other.to_string()),
     }
 }
 
 /// What an artifact says about itself, as lines of (what, value).
-pub(crate) fn describe(artifact: Bytes, file: &str) -> Outcome<Vec<(String, String)>> {
-    let program = Program::load(artifact, file)?;
-    let line = |what: &str, spec: &Spec| (what.to_owned(), spec.to_string());
-    let mut lines: Vec<_> = program.inputs().iter().map(|s| line("input", s)).collect();
-    lines.extend(program.outputs().iter().map(|s| line("output", s)));
+pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
+    let about = artifact.manifest();
+    let line = |what: &str, value: String| (what.to_owned(), value);
+    let mut lines = vec![
+        line("model", about.model_name.clone()),
+        line(
+            "digest",
+            about
+                .model_digest
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect(),
+        ),
+        line("compiler", about.compiler_version.clone()),
+        line("target", about.target.clone()),
+        line("cpu features", about.cpu_features.join(" ")),
+        line("code bytes", artifact.code().len().to_string()),
+        line("weight bytes", artifact.weights().len().to_string()),
+        line("arena bytes", about.arena_bytes.to_string()),
+    ];
     lines.extend(
-        program
-            .metadata()
+        artifact
+            .inputs()
             .iter()
-            .map(|(k, v)| (format!("metadata {k}"), v.clone())),
+            .map(|s| line("input", spec(s).to_string())),
     );
-    Ok(lines)
+    lines.extend(
+        artifact
+            .outputs()
+            .iter()
+            .map(|s| line("output", spec(s).to_string())),
+    );
+    lines.extend(
+        about
+            .metadata
+            .iter()
+            .map(|p| line("metadata", format!("{}={}", p.key, p.value))),
+    );
+    lines
 }

@@ -72,7 +72,8 @@ pub(crate) fn load(
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions) -> Outcome<Loaded> {
     let begin = Instant::now();
-    let program = Program::load(file.bytes.clone(), &file.name())?;
+    let artifact = engine::open_artifact(file.bytes.clone(), &file.name())?;
+    let program = Program::load(artifact, &file.name())?;
     let load_ms = milliseconds(begin);
     check_options(program.inputs(), options)?;
     Ok(Loaded {

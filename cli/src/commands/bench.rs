@@ -20,14 +20,14 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let loaded = loading::load(&file, &args.options, threads, None)?;
     let inputs = random::arrays(loaded.program.inputs(), args.seed);
     let mut session = Session::new(&loaded.program, threads)?;
-    let inputs = session.prepare(&inputs)?;
+    let mut prepared = session.prepare(&inputs)?;
     for _ in 0..args.warmup {
-        session.run_prepared(&inputs)?;
+        session.run_prepared(&mut prepared)?;
     }
     let mut latencies = Vec::with_capacity(args.iterations.get().min(1 << 20));
     for _ in 0..args.iterations.get() {
         let begin = Instant::now();
-        session.run_prepared(&inputs)?;
+        session.run_prepared(&mut prepared)?;
         latencies.push(milliseconds(begin));
     }
     let batch = loaded

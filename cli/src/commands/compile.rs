@@ -70,7 +70,7 @@ fn check_available(emit: Emit) -> Outcome {
 
 fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
     match emit {
-        Emit::Artifact => output::write(output, &compiled.artifact),
+        Emit::Artifact => output::write(output, compiled.artifact.as_bytes()),
         Emit::Obj | Emit::Shared | Emit::Exe => check_available(emit),
     }
 }

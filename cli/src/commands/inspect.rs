@@ -75,7 +75,7 @@ fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
                 .with_help("stages and passes are those of an .onnx model"),
         );
     }
-    let lines = engine::describe(file.bytes.clone(), &file.name())?;
+    let lines = engine::describe(&engine::open_artifact(file.bytes.clone(), &file.name())?);
     match args.format {
         Format::Text => output::print(|out| {
             lines
