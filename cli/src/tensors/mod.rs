@@ -242,7 +242,7 @@ pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Ve
 pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
     check_output(path, specs.len())?;
     let bytes = match arrays {
-        [only] if !is_npz(path) => npy::encode(only),
+        [only] if !is_npz(path) => Ok(npy::encode(only)),
         _ => npz::encode(specs.iter().map(|s| s.name.as_str()).zip(arrays)),
     };
     output::write(path, &bytes.map_err(|error| Failure::writing(path, error))?)

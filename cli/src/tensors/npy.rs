@@ -1,16 +1,17 @@
 //! The `.npy` format, versions 1 to 3 (NEP 1), strictly.
 //!
-//! The header is parsed here rather than by `npyz`, which allocates what a header announces before
-//! reading it, and multiplies extents unchecked.
+//! Not `npyz`: it allocates what a header announces before reading it, and multiplies extents
+//! unchecked.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use cardinal_runtime::DType;
-use npyz::WriterBuilder as _;
 
 use super::Array;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+/// Bytes before the header's text in version 1.
+const START: usize = 10;
 /// Longest header read: numpy's own are 118 bytes, or a little more for many axes.
 const HEADER_LIMIT: u32 = 1 << 16;
 /// Most axes that numpy itself allows.
@@ -256,9 +257,9 @@ impl<'a> Literal<'a> {
     }
 }
 
-/// A whole `.npy`.
-pub(super) fn encode(array: &Array) -> io::Result<Vec<u8>> {
-    let code = match array.dtype {
+/// A whole `.npy`, version 1, as numpy writes it.
+pub(super) fn encode(array: &Array) -> Vec<u8> {
+    let descr = match array.dtype {
         DType::F32 => "<f4",
         DType::F64 => "<f8",
         DType::I64 => "<i8",
@@ -267,15 +268,24 @@ pub(super) fn encode(array: &Array) -> io::Result<Vec<u8>> {
         DType::I8 => "|i1",
         DType::Bool => "|b1",
     };
-    let dtype = npyz::DType::new_scalar(code.parse().map_err(io::Error::other)?);
-    let shape: Vec<u64> = array.shape.iter().map(|n| *n as u64).collect();
-    let mut bytes = npyz::WriteOptions::new_header_only()
-        .dtype(dtype)
-        .shape(&shape)
-        .writer(Vec::with_capacity(128 + array.bytes.len()))
-        .write_header_only()?;
-    bytes.extend(&array.bytes);
-    Ok(bytes)
+    let extents: Vec<String> = array.shape.iter().map(usize::to_string).collect();
+    let comma = if extents.len() == 1 { "," } else { "" };
+    let shape = extents.join(", ") + comma;
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+    // Data begins at a multiple of 64 bytes. Tensors have few axes: the length fits in two bytes.
+    let end = (START + header.len() + 1).next_multiple_of(64);
+    header += &" ".repeat(end - START - header.len() - 1);
+    let length = ((header.len() + 1) as u16).to_le_bytes();
+    [
+        MAGIC,
+        &[1, 0],
+        &length,
+        header.as_bytes(),
+        b"\n",
+        &array.bytes,
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -302,7 +312,7 @@ mod tests {
                     shape,
                     bytes,
                 };
-                assert_eq!(decode(&encode(&array).unwrap()), Ok(array));
+                assert_eq!(decode(&encode(&array)), Ok(array));
             }
         }
     }

@@ -46,7 +46,7 @@ pub(super) fn encode<'a>(
             .last_modified_time(npyz::zip::DateTime::default())
             .large_file(array.bytes.len() >= 1 << 31);
         zip.start_file(format!("{name}.npy"), options)?;
-        zip.write_all(&npy::encode(array)?)?;
+        zip.write_all(&npy::encode(array))?;
     }
     zip.finish()?;
     drop(archive);
