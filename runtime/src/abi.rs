@@ -18,6 +18,9 @@ pub type ParallelFor =
     unsafe extern "C" fn(context: *mut c_void, kernel: Kernel, args: *const c_void, items: usize);
 
 /// The entry point of a compiled model.
+///
+/// [`Session`](crate::Session) calls it, and runs its kernels, with denormals taken for and flushed
+/// to zero, rounding to nearest and all exceptions masked. It leaves that mode as it is.
 pub type Entry = unsafe extern "C" fn(frame: *const Frame);
 
 /// Everything that generated code may touch. Field order is part of the artifact format.

@@ -14,7 +14,6 @@
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("Cardinal's artifacts are for 64-bit little-endian machines");
 
-#[allow(unsafe_code)] // Only types of the calling convention; declares no unsafe block.
 pub mod abi;
 #[allow(unsafe_code)] // Maps files.
 mod artifact;

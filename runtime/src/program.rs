@@ -118,3 +118,42 @@ impl fmt::Debug for Program {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::ArtifactParts;
+
+    /// The permissions of the mapping that holds an address.
+    fn permissions(address: usize) -> Option<String> {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (begin, end) = range.split_once('-')?;
+            let bound = |text| usize::from_str_radix(text, 16).unwrap();
+            (bound(begin)..bound(end))
+                .contains(&address)
+                .then(|| rest[..4].to_owned())
+        })
+    }
+
+    #[test]
+    fn code_is_executable_while_the_program_lives() {
+        let manifest = Manifest {
+            target: cpu::host_triple(),
+            ..Manifest::default()
+        };
+        let parts = ArtifactParts {
+            manifest,
+            code: vec![0xC3; 10_000],
+            weights: vec![1],
+        };
+        let program = Program::load(parts.to_artifact().unwrap()).unwrap();
+        let (copy, original) = (program.code().as_ptr(), program.artifact().code().as_ptr());
+        assert_eq!(permissions(copy.addr()).as_deref(), Some("r-xp"));
+        assert_eq!(permissions(original.addr()).as_deref(), Some("r--p"));
+        drop(program);
+        assert_ne!(permissions(copy.addr()).as_deref(), Some("r-xp"));
+    }
+}
