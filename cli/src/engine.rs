@@ -136,12 +136,13 @@ pub(crate) fn dump_lowered(
 pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Array>> {
     let tensor = |array: &Array| {
         interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
-            .ok_or_else(|| ModelError::internal("a tensor's bytes do not fit its shape"))
+            .ok_or_else(|| {
+                Box::new(ModelError::internal(
+                    "a tensor's bytes do not fit its shape",
+                ))
+            })
     };
-    let inputs = inputs
-        .iter()
-        .map(tensor)
-        .collect::<Result<Vec<_>, ModelError>>()?;
+    let inputs = inputs.iter().map(tensor).collect::<ModelResult<Vec<_>>>()?;
     let array = |tensor: &interp::Tensor| Array {
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),
