@@ -1,10 +1,14 @@
 //! The graph IR: what a model computes, one operator a node, one value an operator.
 
+pub mod dot;
 mod graph;
 mod infer;
+pub mod json;
 mod op;
 mod rewriter;
+pub mod text;
 mod types;
+mod verify;
 mod weight;
 
 pub use graph::{Graph, Node, NodeId, Origin, Output};
@@ -14,4 +18,5 @@ pub use op::{
 };
 pub use rewriter::{Answer, Edit, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
+pub use verify::verify;
 pub use weight::Weight;
