@@ -1,5 +1,7 @@
 //! Graphs as JSON and as Graphviz.
 
+#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+
 mod common;
 
 use cardinal_compiler::ir::dot::to_dot;

@@ -1,5 +1,11 @@
 //! The text of the IR reads back to what was written, and refuses everything else politely.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failing test is a panic"
+)]
+
 mod common;
 
 use cardinal_compiler::error::Problem;

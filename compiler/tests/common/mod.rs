@@ -1,6 +1,7 @@
 //! Graphs for tests: one by hand with every operator, and arbitrary ones.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
 
 use std::collections::BTreeSet;
 

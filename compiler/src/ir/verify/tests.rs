@@ -69,6 +69,14 @@ fn accepts_a_graph_that_keeps_every_rule() {
 }
 
 #[test]
+fn the_public_check_holds_the_same_rules() {
+    let good = read("input %x f32[2, 3] %y f32[6] = reshape(%x) output %y");
+    assert_eq!(verify(&good), Ok(()));
+    let bad = read("input %x f32[2, 3] %y f32[5] = reshape(%x)");
+    assert!(verify(&bad).is_err());
+}
+
+#[test]
 fn names() {
     refused_text(
         r#"input %"" f32[2]"#,
