@@ -128,11 +128,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunRequest {
     /// PNG or JPEG images, each a sample
-    #[arg(
-        value_name = "IMAGE",
-        conflicts_with = "input",
-        required_unless_present = "input"
-    )]
+    #[arg(value_name = "IMAGE", conflicts_with = "input", required_unless_present = "input")]
     pub(crate) images: Vec<PathBuf>,
     /// An input tensor: X.npy for the only input, NAME=X.npy, or X.npz with an array per input
     ///
@@ -315,10 +311,7 @@ mod tests {
     fn every_flag_has_an_example() {
         for command in Cli::command().get_subcommands() {
             for flag in command.get_arguments().filter(|a| a.get_long().is_some()) {
-                let help = flag
-                    .get_long_help()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+                let help = flag.get_long_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("Example: -"), "{} {flag}", command.get_name());
             }
         }

@@ -33,10 +33,7 @@ impl Scores {
         let values = output.to_f32()?;
         let rows: Vec<Vec<f32>> = values.chunks(classes).map(<[f32]>::to_vec).collect();
         let are_probabilities = !rows.is_empty() && rows.iter().all(|row| is_distribution(row));
-        Some(Scores {
-            rows,
-            are_probabilities,
-        })
+        Some(Scores { rows, are_probabilities })
     }
 
     /// How many classes there are.
@@ -46,10 +43,7 @@ impl Scores {
 
     /// The `count` best classes of each sample, best first; the lower index wins a tie.
     pub(crate) fn top(&self, count: usize) -> Vec<Vec<Class>> {
-        self.rows
-            .iter()
-            .map(|row| self.top_of_row(row, count))
-            .collect()
+        self.rows.iter().map(|row| self.top_of_row(row, count)).collect()
     }
 
     fn top_of_row(&self, row: &[f32], count: usize) -> Vec<Class> {
@@ -59,11 +53,7 @@ impl Scores {
         };
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
-        let class = |index| Class {
-            index,
-            score: row[index],
-            probability: probabilities[index],
-        };
+        let class = |index| Class { index, score: row[index], probability: probabilities[index] };
         order.into_iter().take(count).map(class).collect()
     }
 }
@@ -107,13 +97,8 @@ pub(crate) fn labels(
 }
 
 fn labels_of_metadata(metadata: &[(String, String)], classes: usize) -> Option<Vec<String>> {
-    let (_, value) = metadata
-        .iter()
-        .find(|(key, _)| key == "classes" || key == "labels")?;
-    let labels: Vec<String> = value
-        .split(',')
-        .map(|label| label.trim().to_owned())
-        .collect();
+    let (_, value) = metadata.iter().find(|(key, _)| key == "classes" || key == "labels")?;
+    let labels: Vec<String> = value.split(',').map(|label| label.trim().to_owned()).collect();
     (labels.len() == classes).then_some(labels)
 }
 
@@ -135,14 +120,7 @@ mod tests {
     fn probabilities_stay_as_they_are() {
         let scores = Scores::of(&Array::from_f32(vec![1, 2], &[0.25, 0.75])).unwrap();
         assert!(scores.are_probabilities);
-        assert_eq!(
-            scores.top(1)[0],
-            [Class {
-                index: 1,
-                score: 0.75,
-                probability: 0.75
-            }]
-        );
+        assert_eq!(scores.top(1)[0], [Class { index: 1, score: 0.75, probability: 0.75 }]);
     }
 
     #[test]

@@ -21,10 +21,7 @@ pub(crate) struct Comparison {
 /// Compares tensors of the same shape.
 pub(crate) fn compare(actual: &Array, expected: &Array) -> Comparison {
     let (a, e) = (actual.to_f64(), expected.to_f64());
-    let scale = e
-        .iter()
-        .filter(|x| x.is_finite())
-        .fold(0f64, |m, x| m.max(x.abs()));
+    let scale = e.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
     let (mut worst, mut max_abs) = (0, 0f64);
     for (i, (a, e)) in a.iter().zip(&e).enumerate() {
         let difference = difference(*a, *e);
@@ -33,13 +30,7 @@ pub(crate) fn compare(actual: &Array, expected: &Array) -> Comparison {
         }
     }
     let max_rel = if max_abs == 0. { 0. } else { max_abs / scale };
-    Comparison {
-        max_abs,
-        max_rel,
-        scale,
-        worst,
-        argmax: agreement(&a, &e, &expected.shape),
-    }
+    Comparison { max_abs, max_rel, scale, worst, argmax: agreement(&a, &e, &expected.shape) }
 }
 
 impl Comparison {
@@ -62,10 +53,7 @@ fn agreement(a: &[f64], e: &[f64], shape: &[usize]) -> Option<(usize, usize)> {
     let [rows, columns @ (2..)] = *shape else {
         return None;
     };
-    let same = a
-        .chunks(columns)
-        .zip(e.chunks(columns))
-        .filter(|(a, e)| largest(a) == largest(e));
+    let same = a.chunks(columns).zip(e.chunks(columns)).filter(|(a, e)| largest(a) == largest(e));
     Some((same.count(), rows))
 }
 
@@ -85,10 +73,7 @@ mod tests {
     #[test]
     fn errors_are_relative_to_the_largest_magnitude() {
         let c = compared(&[0.5, -4., 1.], &[0., -4., 1.]);
-        assert_eq!(
-            (c.max_abs, c.max_rel, c.worst, c.argmax),
-            (0.5, 0.125, 0, Some((1, 1)))
-        );
+        assert_eq!((c.max_abs, c.max_rel, c.worst, c.argmax), (0.5, 0.125, 0, Some((1, 1))));
         assert!(c.within(0.125, 0.) && c.within(0., 0.5) && !c.within(0.1, 0.));
     }
 
@@ -96,14 +81,7 @@ mod tests {
     fn what_is_not_finite_must_be_so_on_both_sides() {
         let (inf, nan) = (f32::INFINITY, f32::NAN);
         assert!(compared(&[inf, nan, 1.], &[inf, nan, 1.]).within(0., 0.));
-        for (a, e) in [
-            (inf, 1.),
-            (1., inf),
-            (nan, 1.),
-            (1., nan),
-            (inf, -inf),
-            (nan, inf),
-        ] {
+        for (a, e) in [(inf, 1.), (1., inf), (nan, 1.), (1., nan), (inf, -inf), (nan, inf)] {
             assert!(!compared(&[a, 1.], &[e, 1.]).within(1e30, 1e30), "{a} {e}");
         }
     }

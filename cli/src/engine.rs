@@ -136,11 +136,7 @@ pub(crate) fn dump_lowered(
 pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Array>> {
     let tensor = |array: &Array| {
         interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
-            .ok_or_else(|| {
-                Box::new(ModelError::internal(
-                    "a tensor's bytes do not fit its shape",
-                ))
-            })
+            .ok_or_else(|| Box::new(ModelError::internal("a tensor's bytes do not fit its shape")))
     };
     let inputs = inputs.iter().map(tensor).collect::<ModelResult<Vec<_>>>()?;
     let array = |tensor: &interp::Tensor| Array {
@@ -200,19 +196,11 @@ impl Program {
 }
 
 fn not_loaded(error: &LoadError, file: &str) -> Failure {
-    Failure::BadModel {
-        file: file.to_owned(),
-        message: error.to_string(),
-        help: error.remedy(),
-    }
+    Failure::BadModel { file: file.to_owned(), message: error.to_string(), help: error.remedy() }
 }
 
 fn spec(spec: &TensorSpec) -> Spec {
-    Spec {
-        name: spec.name.clone(),
-        dtype: spec.dtype,
-        shape: spec.shape.clone(),
-    }
+    Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() }
 }
 
 fn pair(property: &Property) -> (String, String) {
@@ -292,14 +280,7 @@ pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
     let line = |what: &str, value: String| (what.to_owned(), value);
     let mut lines = vec![
         line("model", about.model_name.clone()),
-        line(
-            "digest",
-            about
-                .model_digest
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect(),
-        ),
+        line("digest", about.model_digest.iter().map(|b| format!("{b:02x}")).collect()),
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
         line("cpu features", about.cpu_features.join(" ")),
@@ -307,23 +288,8 @@ pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
         line("weight bytes", artifact.weights().len().to_string()),
         line("arena bytes", about.arena_bytes.to_string()),
     ];
-    lines.extend(
-        artifact
-            .inputs()
-            .iter()
-            .map(|s| line("input", spec(s).to_string())),
-    );
-    lines.extend(
-        artifact
-            .outputs()
-            .iter()
-            .map(|s| line("output", spec(s).to_string())),
-    );
-    lines.extend(
-        about
-            .metadata
-            .iter()
-            .map(|p| line("metadata", format!("{}={}", p.key, p.value))),
-    );
+    lines.extend(artifact.inputs().iter().map(|s| line("input", spec(s).to_string())));
+    lines.extend(artifact.outputs().iter().map(|s| line("output", spec(s).to_string())));
+    lines.extend(about.metadata.iter().map(|p| line("metadata", format!("{}={}", p.key, p.value))));
     lines
 }

@@ -113,10 +113,7 @@ impl Failure {
 
     /// A command line that cannot be.
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
-        Failure::Usage {
-            message: message.into(),
-            help: None,
-        }
+        Failure::Usage { message: message.into(), help: None }
     }
 
     /// The same failure with advice, where its kind takes any.
@@ -129,39 +126,24 @@ impl Failure {
 
     /// A file that cannot be read.
     pub(crate) fn reading(file: &Path, error: io::Error) -> Failure {
-        Failure::Io {
-            action: "read",
-            file: file.display().to_string(),
-            error,
-        }
+        Failure::Io { action: "read", file: file.display().to_string(), error }
     }
 
     /// A file that cannot be written.
     pub(crate) fn writing(file: &Path, error: io::Error) -> Failure {
-        Failure::Io {
-            action: "write",
-            file: file.display().to_string(),
-            error,
-        }
+        Failure::Io { action: "write", file: file.display().to_string(), error }
     }
 
     /// A file whose content is not what it should be.
     pub(crate) fn damaged(file: &Path, what: impl Into<String>) -> Failure {
-        Failure::Damaged {
-            file: file.display().to_string(),
-            what: what.into(),
-        }
+        Failure::Damaged { file: file.display().to_string(), what: what.into() }
     }
 
     /// A failed write to stdout.
     pub(crate) fn stdout(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Failure::Io {
-                action: "write",
-                file: "standard output".into(),
-                error,
-            },
+            _ => Failure::Io { action: "write", file: "standard output".into(), error },
         }
     }
 }

@@ -62,12 +62,7 @@ pub(crate) fn load(
     progress.finish_and_clear();
     let begin = Instant::now();
     let program = Program::load(compiled.artifact, &file.name())?;
-    Ok(Loaded {
-        program,
-        model: Some(model),
-        compile_ms,
-        load_ms: milliseconds(begin),
-    })
+    Ok(Loaded { program, model: Some(model), compile_ms, load_ms: milliseconds(begin) })
 }
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions) -> Outcome<Loaded> {
@@ -76,12 +71,7 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions) -> Outcome<Loaded> {
     let program = Program::load(artifact, &file.name())?;
     let load_ms = milliseconds(begin);
     check_options(program.inputs(), options)?;
-    Ok(Loaded {
-        program,
-        model: None,
-        compile_ms: None,
-        load_ms,
-    })
+    Ok(Loaded { program, model: None, compile_ms: None, load_ms })
 }
 
 /// Imports a model.
@@ -96,10 +86,7 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
 
 /// A model that the compiler refuses.
 pub(crate) fn refused(file: &ModelFile, error: Box<ModelError>) -> Failure {
-    Failure::Model {
-        file: file.name(),
-        error,
-    }
+    Failure::Model { file: file.name(), error }
 }
 
 fn import_for_batch(
@@ -110,10 +97,7 @@ fn import_for_batch(
     if batch.is_none() || options.batch.is_some() || !options.shapes.is_empty() {
         return import(file, options);
     }
-    let with_batch = ImportOptions {
-        batch,
-        ..options.clone()
-    };
+    let with_batch = ImportOptions { batch, ..options.clone() };
     match import(file, &with_batch) {
         // The model fixes another batch: the inputs do not fit, and their check says so better.
         Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => import(file, options),
@@ -130,19 +114,13 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
     if options.cpu.is_some() || options.no_winograd {
         return Err(fixed("--cpu and --no-winograd say how to compile"));
     }
-    let another = |batch: NonZeroUsize| {
-        inputs
-            .iter()
-            .any(|spec| spec.shape.first() != Some(&batch.get()))
-    };
+    let another =
+        |batch: NonZeroUsize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch.get()));
     if let Some(batch) = options.batch.filter(|batch| another(*batch)) {
         return Err(fixed(&format!("--batch {batch} is not the model's")));
     }
     for (name, shape) in &options.shape {
-        if !inputs
-            .iter()
-            .any(|spec| spec.name == *name && spec.shape == *shape)
-        {
+        if !inputs.iter().any(|spec| spec.name == *name && spec.shape == *shape) {
             return Err(fixed(&format!("--shape {name} is not the model's")));
         }
     }
@@ -158,9 +136,8 @@ pub(crate) fn batch_of(given: &Named) -> Option<usize> {
 
 /// A spinner on stderr, when that is a terminal.
 pub(crate) fn progress(message: String) -> ProgressBar {
-    let bar = ProgressBar::new_spinner()
-        .with_message(message)
-        .with_finish(ProgressFinish::AndClear);
+    let bar =
+        ProgressBar::new_spinner().with_message(message).with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
@@ -181,31 +158,18 @@ mod tests {
 
     #[test]
     fn options_may_confirm_an_artifact_but_not_change_it() {
-        let inputs = [Spec {
-            name: "x".into(),
-            dtype: DType::F32,
-            shape: vec![2, 3],
-        }];
-        let batch = |n| ModelOptions {
-            batch: NonZeroUsize::new(n),
-            ..Default::default()
-        };
+        let inputs = [Spec { name: "x".into(), dtype: DType::F32, shape: vec![2, 3] }];
+        let batch = |n| ModelOptions { batch: NonZeroUsize::new(n), ..Default::default() };
         let shape = |s: &[usize]| ModelOptions {
             shape: vec![("x".into(), s.to_vec())],
             ..Default::default()
         };
-        let direct = ModelOptions {
-            no_winograd: true,
-            ..Default::default()
-        };
+        let direct = ModelOptions { no_winograd: true, ..Default::default() };
         assert!(check_options(&inputs, &ModelOptions::default()).is_ok());
         assert!(check_options(&inputs, &batch(2)).is_ok());
         assert!(check_options(&inputs, &shape(&[2, 3])).is_ok());
         for bad in [batch(1), shape(&[1, 3]), direct] {
-            assert!(matches!(
-                check_options(&inputs, &bad),
-                Err(Failure::Usage { .. })
-            ));
+            assert!(matches!(check_options(&inputs, &bad), Err(Failure::Usage { .. })));
         }
     }
 }

@@ -28,16 +28,9 @@ impl ModelFile {
     /// # Errors
     /// [`Failure::Io`].
     pub(crate) fn open(path: &Path) -> Outcome<ModelFile> {
-        let bytes = if is_dash(path) {
-            read_stdin()
-        } else {
-            mapped::open(path)
-        };
+        let bytes = if is_dash(path) { read_stdin() } else { mapped::open(path) };
         let bytes = bytes.map_err(|error| Failure::reading(path, error))?;
-        Ok(ModelFile {
-            path: path.to_owned(),
-            bytes,
-        })
+        Ok(ModelFile { path: path.to_owned(), bytes })
     }
 
     /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that
@@ -64,13 +57,8 @@ impl ModelFile {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let folder = folder
-            .canonicalize()
-            .map_err(|error| Failure::reading(folder, error))?;
-        Ok(Box::new(Folder {
-            root: folder,
-            open: RefCell::default(),
-        }))
+        let folder = folder.canonicalize().map_err(|error| Failure::reading(folder, error))?;
+        Ok(Box::new(Folder { root: folder, open: RefCell::default() }))
     }
 }
 
@@ -118,9 +106,7 @@ impl ExternalData for Folder {
 impl Folder {
     fn file(&self, location: &str) -> Result<Bytes, String> {
         let path = self.root.join(location);
-        let path = path
-            .canonicalize()
-            .map_err(|error| format!("`{location}`: {error}"))?;
+        let path = path.canonicalize().map_err(|error| format!("`{location}`: {error}"))?;
         if !path.starts_with(&self.root) {
             return Err(format!("`{location}` is outside of the model's folder"));
         }
@@ -156,12 +142,8 @@ mod tests {
         assert_eq!(data.read("w", 2, Some(3)).unwrap(), "234");
         assert_eq!(data.read("w", 8, None).unwrap(), "89");
         assert_eq!(data.read("w", 10, Some(0)).unwrap(), "");
-        for (offset, length) in [
-            (8, Some(3)),
-            (11, None),
-            (1, Some(u64::MAX)),
-            (u64::MAX, Some(1)),
-        ] {
+        for (offset, length) in [(8, Some(3)), (11, None), (1, Some(u64::MAX)), (u64::MAX, Some(1))]
+        {
             let error = data.read("w", offset, length).unwrap_err();
             assert!(error.contains("has 10 bytes"), "{error}");
         }
@@ -176,10 +158,7 @@ mod tests {
         std::os::unix::fs::symlink(&secret, folder.path().join("link")).unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.path().join("sub")).unwrap();
         let data = model_in(folder.path());
-        let dotted = format!(
-            "../{}/secret",
-            outside.path().file_name().unwrap().display()
-        );
+        let dotted = format!("../{}/secret", outside.path().file_name().unwrap().display());
         for location in ["link", "sub/secret", &dotted, secret.to_str().unwrap()] {
             let error = data.read(location, 0, None).unwrap_err();
             assert!(error.contains("outside of the model's folder"), "{error}");
@@ -191,15 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("d")).unwrap();
         let data = model_in(folder.path());
-        assert!(
-            data.read("d", 0, None)
-                .unwrap_err()
-                .contains("not a regular file")
-        );
-        assert!(
-            data.read("absent", 0, None)
-                .unwrap_err()
-                .contains("No such file")
-        );
+        assert!(data.read("d", 0, None).unwrap_err().contains("not a regular file"));
+        assert!(data.read("absent", 0, None).unwrap_err().contains("No such file"));
     }
 }

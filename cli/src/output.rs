@@ -25,10 +25,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| *p != Path::new(""))
-        .map_or(".".into(), PathBuf::from);
+    let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
     let mut file = new_file(&folder)?;
     file.write_all(bytes)?;
     file.persist(path).map_err(|e| e.error)?;
@@ -40,17 +37,12 @@ fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
     // What `File::create` would give; the process's umask applies.
     let mode = fs::Permissions::from_mode(0o666);
-    tempfile::Builder::new()
-        .prefix(".cardinal-")
-        .permissions(mode)
-        .tempfile_in(folder)
+    tempfile::Builder::new().prefix(".cardinal-").permissions(mode).tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
 fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".cardinal-")
-        .tempfile_in(folder)
+    tempfile::Builder::new().prefix(".cardinal-").tempfile_in(folder)
 }
 
 /// Prints results on stdout through `write`, buffered.
@@ -59,9 +51,7 @@ fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 /// [`Failure::ClosedPipe`] when the reader has gone, [`Failure::Io`] otherwise.
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(Failure::stdout)
+    write(&mut out).and_then(|()| out.flush()).map_err(Failure::stdout)
 }
 
 /// Prints a JSON value and a line end on stdout.
@@ -104,15 +94,6 @@ mod tests {
     fn a_missing_folder_is_an_output_error() {
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("no/out"), b"x").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Failure::Io {
-                    action: "write",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Failure::Io { action: "write", .. }), "{error}");
     }
 }

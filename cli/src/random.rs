@@ -24,11 +24,7 @@ fn array(spec: &Spec, state: &mut u64) -> Array {
             DType::U8 | DType::I8 | DType::Bool => bytes.push((word >> 63) as u8),
         }
     }
-    Array {
-        dtype: spec.dtype,
-        shape: spec.shape.clone(),
-        bytes,
-    }
+    Array { dtype: spec.dtype, shape: spec.shape.clone(), bytes }
 }
 
 /// Steele, Lea, Flood: Fast splittable pseudorandom number generators (2014).
@@ -53,18 +49,9 @@ mod tests {
 
     #[test]
     fn floats_fill_the_unit_interval_on_both_sides() {
-        let spec = Spec {
-            name: "x".into(),
-            dtype: DType::F32,
-            shape: vec![1000],
-        };
+        let spec = Spec { name: "x".into(), dtype: DType::F32, shape: vec![1000] };
         let values = arrays(&[spec], 1)[0].to_f32().unwrap();
-        let (low, high) = values
-            .iter()
-            .fold((0f32, 0f32), |(a, b), x| (a.min(*x), b.max(*x)));
-        assert!(
-            (-1.0..-0.99).contains(&low) && (0.99..1.0).contains(&high),
-            "{low} {high}"
-        );
+        let (low, high) = values.iter().fold((0f32, 0f32), |(a, b), x| (a.min(*x), b.max(*x)));
+        assert!((-1.0..-0.99).contains(&low) && (0.99..1.0).contains(&high), "{low} {high}");
     }
 }

@@ -28,11 +28,7 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 /// Prints what clap has to say: help and version on stdout, complaints on stderr.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() {
-        Status::Usage
-    } else {
-        Status::Quiet
-    } as u8)
+    ExitCode::from(if error.use_stderr() { Status::Usage } else { Status::Quiet } as u8)
 }
 
 /// Prints one line on stderr that is no failure.
@@ -43,9 +39,7 @@ pub(crate) fn note(text: impl fmt::Display) {
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info
-            .location()
-            .map(|l| format!(" at {}:{}", l.file(), l.line()));
+        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
         let what = info.payload_as_str().unwrap_or("no message");
         let _ = writeln!(
             stderr(),
@@ -61,20 +55,13 @@ pub(crate) fn install_panic_hook() {
 fn theme() -> Option<GraphicalTheme> {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let theme = || {
-        if no_color {
-            GraphicalTheme::unicode_nocolor()
-        } else {
-            GraphicalTheme::unicode()
-        }
+        if no_color { GraphicalTheme::unicode_nocolor() } else { GraphicalTheme::unicode() }
     };
     stderr().is_terminal().then(theme)
 }
 
 fn report(failure: &Failure, theme: Option<GraphicalTheme>) -> String {
-    let shown = Shown {
-        message: shown(&failure.to_string()),
-        help: failure.help().map(shown),
-    };
+    let shown = Shown { message: shown(&failure.to_string()), help: failure.help().map(shown) };
     let mut text = String::new();
     let drawn = theme.map(|theme| {
         let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
@@ -110,9 +97,7 @@ impl std::error::Error for Shown {}
 
 impl Diagnostic for Shown {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help
-            .as_ref()
-            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 }
 
@@ -132,11 +117,7 @@ pub(crate) fn shown(text: &str) -> String {
 
 fn word(word: &str) -> String {
     let visible = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.into()
-        }
+        if c.is_control() { c.escape_default().to_string() } else { c.into() }
     };
     cut(&word.chars().map(visible).collect::<String>(), WORD_LIMIT)
 }
@@ -160,19 +141,13 @@ mod tests {
     #[test]
     fn names_from_files_cannot_flood_or_drive_the_terminal() {
         let text = shown(&format!("node `{}\u{1b}[2J`", "x".repeat(1_000_000)));
-        assert!(
-            text.chars().count() <= MESSAGE_LIMIT && !text.contains('\u{1b}'),
-            "{text}"
-        );
+        assert!(text.chars().count() <= MESSAGE_LIMIT && !text.contains('\u{1b}'), "{text}");
     }
 
     #[test]
     fn a_failure_is_drawn_on_a_terminal_and_plain_elsewhere() {
         let failure = Failure::usage("no such thing").with_help("try another");
-        assert_eq!(
-            report(&failure, None),
-            "error: no such thing\n  help: try another\n"
-        );
+        assert_eq!(report(&failure, None), "error: no such thing\n  help: try another\n");
         let drawn = report(&failure, Some(GraphicalTheme::unicode_nocolor()));
         assert_eq!(drawn, "  × no such thing\n  help: try another\n");
         assert!(report(&failure, Some(GraphicalTheme::unicode())).contains('\u{1b}'));

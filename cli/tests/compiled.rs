@@ -26,10 +26,8 @@ fn identity(from: &[u64], to: &[u64], metadata: &[(&str, &str)]) -> Vec<u8> {
         dtype: DType::F32 as u32,
         shape: shape.to_vec(),
     };
-    let property = |(key, value): &(&str, &str)| Property {
-        key: (*key).into(),
-        value: (*value).into(),
-    };
+    let property =
+        |(key, value): &(&str, &str)| Property { key: (*key).into(), value: (*value).into() };
     let manifest = Manifest {
         model_name: "identity".into(),
         model_digest: vec![7; 32],
@@ -41,11 +39,7 @@ fn identity(from: &[u64], to: &[u64], metadata: &[(&str, &str)]) -> Vec<u8> {
         metadata: metadata.iter().map(property).collect(),
         ..Manifest::default()
     };
-    let parts = ArtifactParts {
-        manifest,
-        code,
-        weights: vec![1; 64],
-    };
+    let parts = ArtifactParts { manifest, code, weights: vec![1; 64] };
     parts.to_artifact().unwrap().as_bytes().to_vec()
 }
 
@@ -91,17 +85,13 @@ fn tensors_go_in_and_come_out() {
     let folder = scores();
     let expected = std::fs::read(folder.path("x.npy")).unwrap();
     for input in ["x.npy", "x=x.npy"] {
-        let out = folder
-            .run(&format!("run m.cardinal --input {input} --output y.npy"))
-            .succeeds();
+        let out = folder.run(&format!("run m.cardinal --input {input} --output y.npy")).succeeds();
         assert_eq!(out, "");
         assert_eq!(std::fs::read(folder.path("y.npy")).unwrap(), expected);
     }
     let ran = folder.run_with("run m.cardinal --input - --output -", &expected);
     assert_eq!((ran.code, ran.bytes), (0, expected.clone()));
-    folder
-        .run("run m.cardinal --input x.npy --output y.npz")
-        .succeeds();
+    folder.run("run m.cardinal --input x.npy --output y.npz").succeeds();
     let model = std::fs::read(folder.path("m.cardinal")).unwrap();
     let ran = folder.run_with("run - --input x.npy --output -", &model);
     assert_eq!((ran.code, ran.bytes), (0, expected));
@@ -113,9 +103,7 @@ fn an_npz_goes_in_as_it_came_out() {
         .file("m.cardinal", identity(&[1, 2], &[1, 2], &[]))
         .file("renamed.cardinal", identity(&[1, 2], &[1, 2], &[]))
         .file("x.npy", npy("(1, 2)", &[3., 4.]));
-    folder
-        .run("run m.cardinal --input x.npy --output y.npz")
-        .succeeds();
+    folder.run("run m.cardinal --input x.npy --output y.npz").succeeds();
     // The archive names the tensor `y`, and the model's input is `x`.
     let said = folder.run("run m.cardinal --input y.npz").fails_with(2);
     assert!(said.contains("no input `y`"), "{said}");
@@ -125,38 +113,21 @@ fn an_npz_goes_in_as_it_came_out() {
 
 #[test]
 fn inputs_that_do_not_fit_give_2() {
-    let folder = scores().file("one.npy", npy("(1, 3)", &[0., 1., 2.])).file(
-        "f8.npy",
-        String::from_utf8_lossy(&npy("(2,)", &[])).replace("<f4", "<f8"),
-    );
+    let folder = scores()
+        .file("one.npy", npy("(1, 3)", &[0., 1., 2.]))
+        .file("f8.npy", String::from_utf8_lossy(&npy("(2,)", &[])).replace("<f4", "<f8"));
     let said = folder.run("run m.cardinal --input one.npy").fails_with(2);
-    assert!(
-        said.contains("input `x` takes f32[2, 3], and f32[1, 3] is given"),
-        "{said}"
-    );
+    assert!(said.contains("input `x` takes f32[2, 3], and f32[1, 3] is given"), "{said}");
     let said = folder.run("run m.cardinal --input z=x.npy").fails_with(2);
     assert!(said.contains("no input `z`; it has `x`"), "{said}");
-    folder
-        .run("run m.cardinal --input x.npy --input x=x.npy")
-        .fails_with(2);
-    folder
-        .run("run m.cardinal --input x.npy --output y.txt")
-        .fails_with(2);
-    folder
-        .run("run m.cardinal --input x.npy --batch 1")
-        .fails_with(2);
-    folder
-        .run("run m.cardinal --input x.npy --threads 1000000")
-        .fails_with(2);
+    folder.run("run m.cardinal --input x.npy --input x=x.npy").fails_with(2);
+    folder.run("run m.cardinal --input x.npy --output y.txt").fails_with(2);
+    folder.run("run m.cardinal --input x.npy --batch 1").fails_with(2);
+    folder.run("run m.cardinal --input x.npy --threads 1000000").fails_with(2);
     folder.run("run m.cardinal --input no.npy").fails_with(5);
     let said = folder.run("run m.cardinal 1.png").fails_with(2);
-    assert!(
-        said.contains("which is no image") && said.contains("f32[N, C, H, W]"),
-        "{said}"
-    );
-    folder
-        .run("run m.cardinal --input x.npy --output no/y.npy")
-        .fails_with(5);
+    assert!(said.contains("which is no image") && said.contains("f32[N, C, H, W]"), "{said}");
+    folder.run("run m.cardinal --input x.npy --output no/y.npy").fails_with(5);
 }
 
 #[test]
@@ -169,17 +140,13 @@ fn the_best_classes_are_printed() {
         "x.npy[0]\n      1  0.9756  one\n      2  0.0179  two\n\
          x.npy[1]\n      0  0.7054  zero\n      2  0.2595  two\n"
     );
-    let said = folder
-        .run("run m.cardinal --input x.npy --labels x.npy")
-        .stderr;
+    let said = folder.run("run m.cardinal --input x.npy --labels x.npy").stderr;
     assert!(said.contains("not UTF-8"), "{said}");
 }
 
 #[test]
 fn results_are_json_when_asked() {
-    let out = scores()
-        .run("run m.cardinal --input x.npy --json --threads 1")
-        .succeeds();
+    let out = scores().run("run m.cardinal --input x.npy --json --threads 1").succeeds();
     let out = json(&out);
     assert_eq!(out["schema"], "cardinal.run/v1");
     assert_eq!(out["threads"], 1);
@@ -197,35 +164,20 @@ fn outputs_that_are_no_scores_are_summed_up() {
         .file("m.cardinal", identity(&[4], &[1, 2, 2], &[]))
         .file("x.npy", npy("(4,)", &[1., 2., 3., -2.]));
     let out = folder.run("run m.cardinal --input x.npy").succeeds();
-    assert_eq!(
-        out,
-        "y f32[1, 2, 2]: min -2.000000, max 3.000000, mean 1.000000\n"
-    );
-    folder
-        .run("run m.cardinal --input x.npy --top 1")
-        .fails_with(2);
+    assert_eq!(out, "y f32[1, 2, 2]: min -2.000000, max 3.000000, mean 1.000000\n");
+    folder.run("run m.cardinal --input x.npy --top 1").fails_with(2);
 }
 
 #[test]
 fn images_run_in_batches_and_the_last_is_filled_up() {
     let folder = pixels();
     let ran = folder.run("run m.cardinal 1.png 2.png 3.png --top 1 --output y.npy");
-    assert!(
-        ran.stderr.contains("mean [0.0] (the model's metadata)"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("mean [0.0] (the model's metadata)"), "{}", ran.stderr);
     let out = ran.succeeds();
-    let names: Vec<&str> = out
-        .lines()
-        .map(|l| l.split_whitespace().last().unwrap())
-        .collect();
+    let names: Vec<&str> = out.lines().map(|l| l.split_whitespace().last().unwrap()).collect();
     assert_eq!(names, ["1.png", "a", "2.png", "b", "3.png", "d"]);
     let expected = [1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 0.2, 1.];
-    assert_eq!(
-        std::fs::read(folder.path("y.npy")).unwrap(),
-        npy("(3, 4)", &expected)
-    );
+    assert_eq!(std::fs::read(folder.path("y.npy")).unwrap(), npy("(3, 4)", &expected));
     let flags = "run m.cardinal 1.png --mean 0.5 --std 0.5 --json";
     let out = json(&folder.run(flags).succeeds());
     assert_eq!(out["results"][0]["top"][3]["score"], -1.);
@@ -233,13 +185,9 @@ fn images_run_in_batches_and_the_last_is_filled_up() {
 
 #[test]
 fn images_that_are_none_give_5() {
-    let folder = pixels()
-        .file("cut.png", &png([1, 2, 3, 4])[..50])
-        .file("t.png", "soup");
+    let folder = pixels().file("cut.png", &png([1, 2, 3, 4])[..50]).file("t.png", "soup");
     for name in ["cut.png", "t.png", "no.png"] {
-        let said = folder
-            .run(&format!("run m.cardinal 1.png {name}"))
-            .fails_with(5);
+        let said = folder.run(&format!("run m.cardinal 1.png {name}")).fails_with(5);
         assert!(said.contains(name), "{said}");
     }
 }
@@ -251,15 +199,7 @@ fn latencies_are_json_when_asked() {
     let keys: Vec<&String> = out.as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        [
-            "schema",
-            "latency_ms",
-            "threads",
-            "batch",
-            "compile_ms",
-            "load_ms",
-            "peak_rss_bytes"
-        ]
+        ["schema", "latency_ms", "threads", "batch", "compile_ms", "load_ms", "peak_rss_bytes"]
     );
     assert_eq!(out["schema"], "cardinal.bench/v1");
     assert_eq!(out["latency_ms"].as_array().unwrap().len(), 7);
@@ -267,12 +207,7 @@ fn latencies_are_json_when_asked() {
     assert_eq!((&out["threads"], &out["batch"]), (&json("2"), &json("2")));
     assert_eq!(out["compile_ms"], Value::Null);
     assert!(out["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
-    assert!(
-        scores()
-            .run("bench m.cardinal --iterations 3")
-            .succeeds()
-            .contains("median")
-    );
+    assert!(scores().run("bench m.cardinal --iterations 3").succeeds().contains("median"));
 }
 
 #[test]
@@ -283,10 +218,7 @@ fn a_comparison_that_fails_gives_4() {
         .file("flat.npy", npy("(6,)", &[0., 5., 1., 2., -1., 1.]));
     let verify = |rest: &str| folder.run(&format!("verify m.cardinal --input x.npy {rest}"));
     let out = verify("--expected x.npy --rtol 0 --atol 0").succeeds();
-    assert!(
-        out.contains("max abs error 0.000e0") && out.contains("2 of 2"),
-        "{out}"
-    );
+    assert!(out.contains("max abs error 0.000e0") && out.contains("2 of 2"), "{out}");
     verify("--expected close.npy --rtol 0 --atol 0.002").succeeds();
     for (expected, said) in [
         ("close.npy --rtol 1e-6 --atol 0", "worst at element 2"),
@@ -295,10 +227,7 @@ fn a_comparison_that_fails_gives_4() {
     ] {
         let ran = verify(&format!("--expected {expected}"));
         assert_eq!(ran.code, 4, "{ran:?}");
-        assert!(
-            ran.stdout.starts_with("DIFFERENT") && ran.stdout.contains(said),
-            "{ran:?}"
-        );
+        assert!(ran.stdout.starts_with("DIFFERENT") && ran.stdout.contains(said), "{ran:?}");
     }
     verify("--expected no.npy").fails_with(5);
 }
@@ -307,10 +236,7 @@ fn a_comparison_that_fails_gives_4() {
 fn an_artifact_says_what_it_is() {
     let folder = pixels();
     let out = folder.run("inspect m.cardinal").succeeds();
-    assert!(
-        out.contains("x f32[2, 1, 2, 2]") && out.contains("classes=a,b,c,d"),
-        "{out}"
-    );
+    assert!(out.contains("x f32[2, 1, 2, 2]") && out.contains("classes=a,b,c,d"), "{out}");
     let out = json(&folder.run("inspect m.cardinal --format json").succeeds());
     assert_eq!(out["schema"], "cardinal.artifact/v1");
     folder.run("inspect m.cardinal --stage asm").fails_with(2);
@@ -321,12 +247,7 @@ fn a_damaged_artifact_gives_3_and_never_runs() {
     let good = identity(&[1, 2], &[1, 2], &[]);
     let mut flipped = good.clone();
     flipped[4100] ^= 1; // In the code section.
-    for bad in [
-        &good[..good.len() - 1],
-        &good[..5000],
-        &good[..20],
-        &flipped,
-    ] {
+    for bad in [&good[..good.len() - 1], &good[..5000], &good[..20], &flipped] {
         let folder = Folder::new().file("m.cardinal", bad);
         for arguments in ["bench m.cardinal", "inspect m.cardinal"] {
             let said = folder.run(arguments).fails_with(3);

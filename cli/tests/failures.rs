@@ -44,9 +44,7 @@ fn a_command_line_that_cannot_be_gives_2() {
 fn kinds_of_output_that_are_not_there_yet_say_what_to_do() {
     let folder = Folder::new();
     for output in ["m.o", "m.so", "m", "m.cardinal --emit obj"] {
-        let said = folder
-            .run(&format!("compile m.onnx -o {output}"))
-            .fails_with(2);
+        let said = folder.run(&format!("compile m.onnx -o {output}")).fails_with(2);
         assert!(said.contains("help: write an artifact"), "{said}");
     }
 }
@@ -63,10 +61,7 @@ fn a_file_that_is_not_there_gives_5() {
         "verify no.onnx",
     ] {
         let said = folder.run(arguments).fails_with(5);
-        assert!(
-            said.contains("`no.") && said.contains("No such file"),
-            "{said}"
-        );
+        assert!(said.contains("`no.") && said.contains("No such file"), "{said}");
     }
     let said = folder.run("compile .").fails_with(5);
     assert!(said.contains("directory"), "{said}");
@@ -74,27 +69,16 @@ fn a_file_that_is_not_there_gives_5() {
 
 #[test]
 fn damaged_inputs_give_5() {
-    let folder = Folder::new()
-        .file("x.npy", "soup")
-        .file("x.npz", "PK soup")
-        .file("m.onnx", "");
+    let folder = Folder::new().file("x.npy", "soup").file("x.npz", "PK soup").file("m.onnx", "");
     for name in ["x.npy", "x.npz"] {
-        let said = folder
-            .run(&format!("run m.onnx --input {name}"))
-            .fails_with(5);
+        let said = folder.run(&format!("run m.onnx --input {name}")).fails_with(5);
         assert!(said.contains(name), "{said}");
     }
 }
 
 #[test]
 fn garbage_is_no_model_and_nothing_is_written() {
-    for content in [
-        &b""[..],
-        b"soup",
-        &[0xff; 1000],
-        b"CARDINAL",
-        b"CARDINAL\0\0\0\0\0\0",
-    ] {
+    for content in [&b""[..], b"soup", &[0xff; 1000], b"CARDINAL", b"CARDINAL\0\0\0\0\0\0"] {
         let folder = Folder::new().file("m.onnx", content);
         for arguments in ["inspect m.onnx", "bench m.onnx", "run m.onnx x.png"] {
             let said = folder.run(arguments).fails_with(3);
@@ -102,9 +86,7 @@ fn garbage_is_no_model_and_nothing_is_written() {
         }
         assert_eq!(folder.names(), ["m.onnx"]);
     }
-    let folder = Folder::new()
-        .file("m.onnx", "soup")
-        .file("out.cardinal", "old");
+    let folder = Folder::new().file("m.onnx", "soup").file("out.cardinal", "old");
     folder.run("compile m.onnx").fails_with(3);
     folder.run("compile m.onnx -o out.cardinal").fails_with(3);
     folder.run_with("compile - -o -", b"soup").fails_with(3);
@@ -124,19 +106,9 @@ fn compiled_models_are_not_compiled_again() {
 #[test]
 fn help_and_version_go_to_stdout() {
     let folder = Folder::new();
-    assert!(
-        folder
-            .run("--version")
-            .succeeds()
-            .starts_with("cardinal 0.")
-    );
+    assert!(folder.run("--version").succeeds().starts_with("cardinal 0."));
     for name in ["compile", "run", "inspect", "bench", "verify"] {
-        assert!(
-            folder
-                .run(&format!("help {name}"))
-                .succeeds()
-                .contains("Examples:")
-        );
+        assert!(folder.run(&format!("help {name}")).succeeds().contains("Examples:"));
     }
 }
 
@@ -145,9 +117,6 @@ fn a_reader_that_goes_away_is_no_failure() {
     let folder = Folder::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut child = command(&folder.path(""), "help run")
-        .stdout(writer)
-        .spawn()
-        .unwrap();
+    let mut child = command(&folder.path(""), "help run").stdout(writer).spawn().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -27,10 +27,7 @@ fn json_has_every_field() {
     };
     let u = node("u");
     assert_eq!(u["op"], "group_conv");
-    assert_eq!(
-        u["operands"],
-        json!(["x", "conv2.weight", "conv2.bias", "skip:0"])
-    );
+    assert_eq!(u["operands"], json!(["x", "conv2.weight", "conv2.bias", "skip:0"]));
     assert_eq!(
         u["type"],
         json!({
@@ -44,24 +41,14 @@ fn json_has_every_field() {
         json!({"groups": "4", "window": "3x3 pad 1", "then": "add %skip:0, relu"})
     );
     assert_eq!(u["from"][8], "/conv2/radix8/Conv");
-    assert_eq!(
-        node("conv2.weight")["attributes"],
-        json!({"data": "#5f0c9a1e01234567"})
-    );
+    assert_eq!(node("conv2.weight")["attributes"], json!({"data": "#5f0c9a1e01234567"}));
     assert_eq!(node("conv2.bias")["attributes"], json!({"data": "rand(7)"}));
 }
 
 #[test]
 fn json_keys_keep_their_order() {
     let text = to_json(&block()).to_string();
-    let keys = [
-        "\"schema\"",
-        "\"name\"",
-        "\"inputs\"",
-        "\"outputs\"",
-        "\"nodes\"",
-        "\"op\"",
-    ];
+    let keys = ["\"schema\"", "\"name\"", "\"inputs\"", "\"outputs\"", "\"nodes\"", "\"op\""];
     let places: Vec<_> = keys.iter().map(|key| text.find(key).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
     assert_eq!(text, to_json(&block()).to_string());
@@ -102,10 +89,7 @@ fn dot_escapes_names() {
     b.0.add_output("o\"", x);
     b.0.add_output("w", w);
     let text = to_dot(&b.0);
-    assert!(
-        text.starts_with("digraph \"a \\\"b\\\" \\\\ &amp; \\\\u{a}\" {\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("digraph \"a \\\"b\\\" \\\\ &amp; \\\\u{a}\" {\n"), "{text}");
     assert!(
         text.contains(
             "n0 [label=\"%\\\"<x> &amp; \\\\\\\"y\\\\\\\"\\\\\\\\\\\" = input\\lf32[2]\\l\""
@@ -113,10 +97,7 @@ fn dot_escapes_names() {
         "{text}"
     );
     // A weight that is an output has a box.
-    assert!(
-        text.contains("n1 [label=\"%w = weight\\l") && text.contains("n1 -> o1;"),
-        "{text}"
-    );
+    assert!(text.contains("n1 [label=\"%w = weight\\l") && text.contains("n1 -> o1;"), "{text}");
 }
 
 #[test]

@@ -1,10 +1,6 @@
 //! The text of the IR reads back to what was written, and refuses everything else politely.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a failing test is a panic"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod common;
 
@@ -34,10 +30,8 @@ fn refused(text: &str, line: usize, what: &str) {
 #[test]
 fn every_operator_round_trips() {
     round_trips(&graph_of_every_operator());
-    let drawn: std::collections::BTreeSet<_> = every_operator()
-        .iter()
-        .map(|(op, _)| op.mnemonic())
-        .collect();
+    let drawn: std::collections::BTreeSet<_> =
+        every_operator().iter().map(|(op, _)| op.mnemonic()).collect();
     // Every mnemonic but those of inputs and weights.
     assert_eq!(drawn.len(), 19 + 4 + 16 + 8);
 }
@@ -74,16 +68,7 @@ fn literal(dtype: DType, shape: &[usize], bytes: &[u8]) -> String {
 #[test]
 fn small_weights_show_their_values() {
     let floats = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|x| x.to_le_bytes()).collect() };
-    let odd = [
-        0.1,
-        -0.0,
-        1e-40,
-        f32::MAX,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::NAN,
-        16.0,
-    ];
+    let odd = [0.1, -0.0, 1e-40, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 16.0];
     assert_eq!(
         literal(DType::F32, &[8], &floats(&odd)),
         "= [0.1, -0, 1e-40, 3.4028235e38, inf, -inf, nan, 16]"
@@ -91,10 +76,7 @@ fn small_weights_show_their_values() {
     assert_eq!(literal(DType::F32, &[], &floats(&[0.0])), "= 0");
     assert_eq!(literal(DType::F32, &[1], &floats(&[0.5])), "= [0.5]");
     assert_eq!(literal(DType::F32, &[0, 3], &[]), "= []");
-    assert_eq!(
-        literal(DType::I64, &[1, 1], &(-3i64).to_le_bytes()),
-        "= [-3]"
-    );
+    assert_eq!(literal(DType::I64, &[1, 1], &(-3i64).to_le_bytes()), "= [-3]");
     assert_eq!(literal(DType::F64, &[], &f64::NAN.to_le_bytes()), "= nan");
     assert_eq!(literal(DType::U8, &[2], &[0, 255]), "= [0, 255]");
     assert_eq!(literal(DType::I8, &[2], &[0, 255]), "= [0, -1]");
@@ -120,9 +102,7 @@ fn other_weights_show_their_hash() {
 fn parsed_literals_are_the_same_bytes() {
     let graph = parse("graph @g { weight %w i32[2] = [1, -2] }").unwrap();
     let w = graph.find("w").unwrap();
-    let Op::Weight(weight) = &graph.node(w).op else {
-        panic!()
-    };
+    let Op::Weight(weight) = &graph.node(w).op else { panic!() };
     let bytes = weight.bytes(graph.ty(w)).unwrap();
     assert_eq!(&bytes[..], [1, 0, 0, 0, 254, 255, 255, 255]);
 }
@@ -150,30 +130,16 @@ fn weights_stand_above_their_first_user() {
     b.0.add_output("unused", unused);
     let text = print(&b.0);
     let at = |what: &str| text.find(what).unwrap();
-    assert!(
-        at("weight %unused") < at("%a ") && at("%a ") < at("weight %w"),
-        "{text}"
-    );
-    assert!(
-        at("weight %w") < at("%b ") && at("%b ") < at("%c "),
-        "{text}"
-    );
+    assert!(at("weight %unused") < at("%a ") && at("%a ") < at("weight %w"), "{text}");
+    assert!(at("weight %w") < at("%b ") && at("%b ") < at("%c "), "{text}");
     round_trips(&b.0);
 }
 
 #[test]
 fn errors_say_where_and_what() {
     refused("", 1, "expected `graph`, found the end of the text");
-    refused(
-        "graph main {}",
-        1,
-        "expected the graph's name, such as `@main`, found `main`",
-    );
-    refused(
-        "graph @g {\n} x",
-        2,
-        "expected the end of the text, found `x`",
-    );
+    refused("graph main {}", 1, "expected the graph's name, such as `@main`, found `main`");
+    refused("graph @g {\n} x", 2, "expected the end of the text, found `x`");
     refused(
         "graph @g {\n input %x f32[1]\n input %x f32[1]\n}",
         3,
@@ -189,58 +155,30 @@ fn errors_say_where_and_what() {
         2,
         "expected a value defined above, found `%\"a b\"`",
     );
-    refused(
-        "graph @g { input %x f16[1] }",
-        1,
-        "expected an element type such as f32, found `f16`",
-    );
+    refused("graph @g { input %x f16[1] }", 1, "expected an element type such as f32, found `f16`");
     refused(
         "graph @g { input %x f32[-1] }",
         1,
         "expected an extent or `(` and its factors, found `-1`",
     );
-    refused(
-        "graph @g { input %x f32[(2)] }",
-        1,
-        "expected a factor such as `k2`, found `2`",
-    );
+    refused("graph @g { input %x f32[(2)] }", 1, "expected a factor such as `k2`, found `2`");
     refused(
         "graph @g { input %x f32[9999999999, 9999999999] }",
         1,
         "expected a type whose bytes can be counted, found f32[9999999999, 9999999999]",
     );
-    refused(
-        "graph @g { input %x f32[1 }",
-        1,
-        "expected `,` or `]`, found `}`",
-    );
-    refused(
-        "graph @\"g\n\" {}",
-        1,
-        "expected `\"` before the end of the line",
-    );
+    refused("graph @g { input %x f32[1 }", 1, "expected `,` or `]`, found `}`");
+    refused("graph @\"g\n\" {}", 1, "expected `\"` before the end of the line");
     refused("graph @g { ! }", 1, "expected a token, found \"!\"");
-    refused(
-        "graph @\"\\u{110000}\" {}",
-        1,
-        "expected u{…} with a hexadecimal character",
-    );
+    refused("graph @\"\\u{110000}\" {}", 1, "expected u{…} with a hexadecimal character");
 }
 
 #[test]
 fn errors_in_nodes_say_what_the_operator_has() {
     let node = |text: &str| format!("graph @g {{\n input %x f32[1]\n {text}\n}}");
     let node = |text: &str, line: usize, what: &str| refused(&node(text), line, what);
-    node(
-        "%y f32[1] = cov(%x)",
-        3,
-        "expected an operator such as `conv`, found `cov`",
-    );
-    node(
-        "%y f32[1] = conv(%x)\n pads 1",
-        4,
-        "expected `window`, found `pads`",
-    );
+    node("%y f32[1] = cov(%x)", 3, "expected an operator such as `conv`, found `cov`");
+    node("%y f32[1] = conv(%x)\n pads 1", 4, "expected `window`, found `pads`");
     node(
         "%y f32[1] = relu(%x)\n axis 1",
         4,
@@ -251,41 +189,17 @@ fn errors_in_nodes_say_what_the_operator_has() {
         4,
         "expected `group_conv` with these attributes, found `conv`",
     );
-    node(
-        "%y f32[1] = conv(%x) window 3",
-        3,
-        "expected a kernel such as 3x3, found `3`",
-    );
+    node("%y f32[1] = conv(%x) window 3", 3, "expected a kernel such as 3x3, found `3`");
     node(
         "%y f32[1] = relu(%x) then foo",
         3,
         "expected a function such as `relu` or `add`, found `foo`",
     );
-    node(
-        "%y f32[1] = relu(%x) then clip 0",
-        4,
-        "expected a number, found `}`",
-    );
-    node(
-        "%y f32[1] = relu(%x at 256)",
-        3,
-        "expected a slot below 256, found `256`",
-    );
-    node(
-        "weight %w f32[2] = [1]",
-        4,
-        "expected 2 elements for f32[2], found 1",
-    );
-    node(
-        "weight %w u8[1] = [256]",
-        3,
-        "expected an element of the declared type, found `256`",
-    );
-    node(
-        "weight %w f32[2] #12",
-        3,
-        "expected 16 hexadecimal digits, found `12`",
-    );
+    node("%y f32[1] = relu(%x) then clip 0", 4, "expected a number, found `}`");
+    node("%y f32[1] = relu(%x at 256)", 3, "expected a slot below 256, found `256`");
+    node("weight %w f32[2] = [1]", 4, "expected 2 elements for f32[2], found 1");
+    node("weight %w u8[1] = [256]", 3, "expected an element of the declared type, found `256`");
+    node("weight %w f32[2] #12", 3, "expected 16 hexadecimal digits, found `12`");
     node(
         "weight %w f32[2] zeros",
         3,

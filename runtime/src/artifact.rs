@@ -38,11 +38,7 @@ impl ArtifactParts {
     /// The bytes depend on nothing but the parts. Fails where [`Artifact::from_bytes`] would refuse
     /// the result, or for want of memory.
     pub fn to_artifact(self) -> Result<Artifact, LoadError> {
-        let ArtifactParts {
-            mut manifest,
-            code,
-            weights,
-        } = self;
+        let ArtifactParts { mut manifest, code, weights } = self;
         manifest.cpu_features.sort();
         manifest.cpu_features.dedup();
         let encoded = place_sections(&mut manifest, &code, &weights)?;
@@ -50,10 +46,7 @@ impl ArtifactParts {
         let contents = check_manifest(manifest, HEADER_BYTES + encoded.len() as u64)?;
         let map = write_artifact(&contents, &encoded, &code, &weights)
             .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
-        Ok(Artifact {
-            storage: Storage::Map(map),
-            contents,
-        })
+        Ok(Artifact { storage: Storage::Map(map), contents })
     }
 }
 
@@ -86,11 +79,7 @@ fn place_sections(
 }
 
 fn section(offset: u64, bytes: &[u8], digest: &blake3::Hash) -> Section {
-    Section {
-        offset,
-        length: bytes.len() as u64,
-        digest: digest.as_bytes().to_vec(),
-    }
+    Section { offset, length: bytes.len() as u64, digest: digest.as_bytes().to_vec() }
 }
 
 /// Writes all parts to their places; the rest is zero because fresh memory is.

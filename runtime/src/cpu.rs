@@ -11,11 +11,7 @@ pub fn host_triple_arch() -> &'static str {
 
 /// The host's target triple, such as `x86_64-unknown-linux-gnu`.
 pub fn host_triple() -> String {
-    let environment = if cfg!(target_env = "musl") {
-        "musl"
-    } else {
-        "gnu"
-    };
+    let environment = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
     match OS {
         "linux" => format!("{ARCH}-unknown-linux-{environment}"),
         "android" => format!("{ARCH}-linux-android"),
@@ -83,42 +79,24 @@ fn detected() -> impl IntoIterator<Item = (&'static str, bool)> {
 ///
 /// The names are those of Rust's `target_feature` (`sse4.1`, `avx2`, `fma`, `avx512vl`, `neon`).
 pub fn host_features() -> Vec<String> {
-    let mut features: Vec<String> = detected()
-        .into_iter()
-        .filter(|(_, has)| *has)
-        .map(|(name, _)| name.to_owned())
-        .collect();
+    let mut features: Vec<String> =
+        detected().into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect();
     features.sort();
     features
 }
 
 /// Those of `needed` that are not among `present`.
 pub fn missing_features(needed: &[String], present: &[String]) -> Vec<String> {
-    needed
-        .iter()
-        .filter(|name| !present.contains(name))
-        .cloned()
-        .collect()
+    needed.iter().filter(|name| !present.contains(name)).cloned().collect()
 }
 
 /// What each x86-64 level adds to the one before it (System V psABI for x86-64, section 3.1.1), so
 /// far as [`host_features`] reports it.
 const LEVELS: [(&str, &[&str]); 4] = [
     ("x86-64", &["sse", "sse2"]),
-    (
-        "x86-64-v2",
-        &["cmpxchg16b", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"],
-    ),
-    (
-        "x86-64-v3",
-        &[
-            "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe",
-        ],
-    ),
-    (
-        "x86-64-v4",
-        &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"],
-    ),
+    ("x86-64-v2", &["cmpxchg16b", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"]),
+    ("x86-64-v3", &["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe"]),
+    ("x86-64-v4", &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"]),
 ];
 
 /// The highest x86-64 level that the host supports, where it is one.
@@ -167,10 +145,7 @@ mod tests {
     #[test]
     fn levels_need_all_their_features() {
         let up_to = |n: usize| -> Vec<String> {
-            LEVELS[..n]
-                .iter()
-                .flat_map(|(_, f)| f.iter().map(|s| (*s).to_owned()))
-                .collect()
+            LEVELS[..n].iter().flat_map(|(_, f)| f.iter().map(|s| (*s).to_owned())).collect()
         };
         for n in 1..=4 {
             assert_eq!(level(&up_to(n)), LEVELS[n - 1].0);

@@ -22,15 +22,8 @@ pub enum DType {
 
 impl DType {
     /// Every element type, in the order of their discriminants.
-    pub const ALL: [DType; 7] = [
-        DType::F32,
-        DType::F64,
-        DType::I64,
-        DType::I32,
-        DType::U8,
-        DType::I8,
-        DType::Bool,
-    ];
+    pub const ALL: [DType; 7] =
+        [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool];
 
     /// Bytes per element.
     pub fn size(self) -> usize {

@@ -106,12 +106,12 @@ impl LoadError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             LoadError::Io { .. } => None,
-            LoadError::NotAnArtifact {
-                looks_like_onnx: true,
-            } => Some("compile it first: cardinal compile MODEL.onnx".into()),
-            LoadError::NotAnArtifact {
-                looks_like_onnx: false,
-            } => Some("give a .cardinal file written by `cardinal compile`".into()),
+            LoadError::NotAnArtifact { looks_like_onnx: true } => {
+                Some("compile it first: cardinal compile MODEL.onnx".into())
+            }
+            LoadError::NotAnArtifact { looks_like_onnx: false } => {
+                Some("give a .cardinal file written by `cardinal compile`".into())
+            }
             LoadError::Version { found, supported } if found > supported => {
                 Some("use a newer Cardinal, or compile the model again with this one".into())
             }
@@ -139,10 +139,7 @@ impl LoadError {
 
     /// The system's refusal of `action`, a verb phrase.
     pub(crate) fn io(action: impl Into<String>, source: io::Error) -> LoadError {
-        LoadError::Io {
-            action: action.into(),
-            source,
-        }
+        LoadError::Io { action: action.into(), source }
     }
 }
 

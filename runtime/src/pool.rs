@@ -129,18 +129,9 @@ impl Pool {
     pub(crate) fn new(threads: NonZeroUsize) -> io::Result<Pool> {
         let count = threads.get() - 1;
         debug_assert!(count as u64 <= PARTICIPANTS);
-        let parked = std::iter::repeat_with(Padded::default)
-            .take(count)
-            .collect();
-        let shared = Arc::new(Shared {
-            parked,
-            ..Shared::default()
-        });
-        let mut pool = Pool {
-            shared,
-            workers: Vec::with_capacity(count),
-            busy: false.into(),
-        };
+        let parked = std::iter::repeat_with(Padded::default).take(count).collect();
+        let shared = Arc::new(Shared { parked, ..Shared::default() });
+        let mut pool = Pool { shared, workers: Vec::with_capacity(count), busy: false.into() };
         for index in 0..count {
             let worker = start_worker(Arc::clone(&pool.shared), index)?;
             pool.workers.push(worker);
@@ -178,10 +169,7 @@ impl Pool {
     unsafe fn fork(&self, kernel: Kernel, args: *const c_void, items: usize, parts: usize) {
         let participants = parts - 1;
         self.shared.job.0.write(kernel, args, items);
-        self.shared
-            .remaining
-            .0
-            .store(participants, Ordering::Relaxed);
+        self.shared.remaining.0.store(participants, Ordering::Relaxed);
         self.publish(participants);
         // SAFETY: written above; the last range, which no worker has.
         unsafe { self.shared.job.0.run(participants, parts) };
@@ -193,12 +181,7 @@ impl Pool {
         let generation = (self.shared.ticket.0.load(Ordering::Relaxed) >> PARTICIPANT_BITS) + 1;
         let ticket = generation << PARTICIPANT_BITS | participants as u64;
         self.shared.ticket.0.store(ticket, Ordering::SeqCst);
-        for (worker, parked) in self
-            .workers
-            .iter()
-            .zip(&self.shared.parked)
-            .take(participants)
-        {
+        for (worker, parked) in self.workers.iter().zip(&self.shared.parked).take(participants) {
             if parked.0.load(Ordering::SeqCst) {
                 worker.thread().unpark();
             }
@@ -260,11 +243,7 @@ impl Shared {
     fn finish(&self) {
         let last = self.remaining.0.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.joining.load(Ordering::SeqCst) {
-            drop(
-                self.join_lock
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            drop(self.join_lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.joined.notify_one();
         }
     }
@@ -275,15 +254,9 @@ impl Shared {
             return;
         }
         self.joining.store(true, Ordering::SeqCst);
-        let mut lock = self
-            .join_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.join_lock.lock().unwrap_or_else(PoisonError::into_inner);
         while self.remaining.0.load(Ordering::SeqCst) != 0 {
-            lock = self
-                .joined
-                .wait(lock)
-                .unwrap_or_else(PoisonError::into_inner);
+            lock = self.joined.wait(lock).unwrap_or_else(PoisonError::into_inner);
         }
         self.joining.store(false, Ordering::Relaxed);
     }
@@ -327,13 +300,8 @@ mod tests {
 
     impl Tally {
         fn new(items: usize) -> Tally {
-            let items = std::iter::repeat_with(AtomicU32::default)
-                .take(items)
-                .collect();
-            Tally {
-                items,
-                ranges: AtomicUsize::new(0),
-            }
+            let items = std::iter::repeat_with(AtomicU32::default).take(items).collect();
+            Tally { items, ranges: AtomicUsize::new(0) }
         }
 
         fn fork(&self, pool: &Pool) {
@@ -343,11 +311,7 @@ mod tests {
         }
 
         fn assert_each_done(&self, times: u32) {
-            assert!(
-                self.items
-                    .iter()
-                    .all(|n| n.load(Ordering::Relaxed) == times)
-            );
+            assert!(self.items.iter().all(|n| n.load(Ordering::Relaxed) == times));
         }
     }
 
@@ -437,12 +401,7 @@ mod tests {
     }
 
     fn wait_until_parked(pool: &Pool) {
-        while !pool
-            .shared
-            .parked
-            .iter()
-            .all(|parked| parked.0.load(Ordering::Relaxed))
-        {
+        while !pool.shared.parked.iter().all(|parked| parked.0.load(Ordering::Relaxed)) {
             thread::yield_now();
         }
     }

@@ -33,11 +33,7 @@ impl Program {
         check_features(artifact.manifest(), &cpu::host_features())?;
         let code = map_code(&artifact)?;
         let entry = artifact.manifest().entry_offset as usize;
-        Ok(Arc::new(Program {
-            artifact,
-            code,
-            entry,
-        }))
+        Ok(Arc::new(Program { artifact, code, entry }))
     }
 
     /// The model's inputs, in order.
@@ -113,9 +109,7 @@ fn map_code(artifact: &Artifact) -> Result<Mmap, LoadError> {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program")
-            .field("artifact", &self.artifact)
-            .finish_non_exhaustive()
+        f.debug_struct("Program").field("artifact", &self.artifact).finish_non_exhaustive()
     }
 }
 
@@ -132,23 +126,14 @@ mod tests {
             let (range, rest) = line.split_once(' ')?;
             let (begin, end) = range.split_once('-')?;
             let bound = |text| usize::from_str_radix(text, 16).unwrap();
-            (bound(begin)..bound(end))
-                .contains(&address)
-                .then(|| rest[..4].to_owned())
+            (bound(begin)..bound(end)).contains(&address).then(|| rest[..4].to_owned())
         })
     }
 
     #[test]
     fn code_is_executable_while_the_program_lives() {
-        let manifest = Manifest {
-            target: cpu::host_triple(),
-            ..Manifest::default()
-        };
-        let parts = ArtifactParts {
-            manifest,
-            code: vec![0xC3; 10_000],
-            weights: vec![1],
-        };
+        let manifest = Manifest { target: cpu::host_triple(), ..Manifest::default() };
+        let parts = ArtifactParts { manifest, code: vec![0xC3; 10_000], weights: vec![1] };
         let program = Program::load(parts.to_artifact().unwrap()).unwrap();
         let (copy, original) = (program.code().as_ptr(), program.artifact().code().as_ptr());
         assert_eq!(permissions(copy.addr()).as_deref(), Some("r-xp"));

@@ -41,10 +41,7 @@ impl Session {
     /// other thread. Results do not depend on the number of threads.
     pub fn new(program: Arc<Program>, threads: NonZeroUsize) -> Result<Session, RunError> {
         if threads.get() > MAX_THREADS {
-            return Err(RunError::TooManyThreads {
-                given: threads.get(),
-                limit: MAX_THREADS,
-            });
+            return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
         }
         let bytes = program.manifest().arena_bytes;
         let arena = memory::anonymous(bytes as usize)
@@ -52,13 +49,7 @@ impl Session {
         let pool = Pool::new(threads).map_err(RunError::Thread)?;
         let inputs = Pointers(vec![std::ptr::null(); program.inputs().len()]);
         let outputs = Pointers(vec![std::ptr::null_mut(); program.outputs().len()]);
-        Ok(Session {
-            program,
-            pool,
-            arena,
-            inputs,
-            outputs,
-        })
+        Ok(Session { program, pool, arena, inputs, outputs })
     }
 
     /// The program that this runs.
@@ -152,11 +143,7 @@ unsafe extern "C" fn parallel_for(
 
 fn check_count(role: Role, expected: usize, given: usize) -> Result<(), RunError> {
     if expected != given {
-        return Err(RunError::Count {
-            role,
-            expected,
-            given,
-        });
+        return Err(RunError::Count { role, expected, given });
     }
     Ok(())
 }

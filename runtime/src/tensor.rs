@@ -68,27 +68,18 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of zeros. Large ones cost nothing until they are touched.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Tensor, TensorError> {
-        let length = byte_length(dtype, shape).ok_or_else(|| TensorError::TooLarge {
-            shape: shape.to_vec(),
-        })?;
+        let length = byte_length(dtype, shape)
+            .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
         let blocks = bytemuck::allocation::try_zeroed_slice_box(length.div_ceil(ALIGNMENT))
             .map_err(|()| TensorError::OutOfMemory { bytes: length })?;
-        Ok(Tensor {
-            dtype,
-            shape: shape.to_vec(),
-            length,
-            blocks,
-        })
+        Ok(Tensor { dtype, shape: shape.to_vec(), length, blocks })
     }
 
     /// A tensor with a copy of `bytes`: little-endian elements in row-major order.
     pub fn from_bytes(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor, TensorError> {
         let mut tensor = Tensor::zeros(dtype, shape)?;
         if bytes.len() != tensor.length {
-            return Err(TensorError::Length {
-                expected: tensor.length,
-                given: bytes.len(),
-            });
+            return Err(TensorError::Length { expected: tensor.length, given: bytes.len() });
         }
         tensor.as_bytes_mut().copy_from_slice(bytes);
         Ok(tensor)
@@ -159,9 +150,7 @@ impl fmt::Debug for Tensor {
 
 /// Bytes of a dense tensor; `None` where no allocation could hold it.
 pub(crate) fn byte_length(dtype: DType, shape: &[usize]) -> Option<usize> {
-    let length = shape
-        .iter()
-        .try_fold(dtype.size(), |n, &extent| n.checked_mul(extent))?;
+    let length = shape.iter().try_fold(dtype.size(), |n, &extent| n.checked_mul(extent))?;
     (length <= isize::MAX as usize - ALIGNMENT).then_some(length)
 }
 
@@ -187,25 +176,14 @@ mod tests {
     #[test]
     fn wrong_lengths_are_refused() {
         let error = Tensor::from_f32(&[2, 2], &[0.0; 3]).unwrap_err();
-        assert_eq!(
-            error,
-            TensorError::Length {
-                expected: 16,
-                given: 12
-            }
-        );
+        assert_eq!(error, TensorError::Length { expected: 16, given: 12 });
     }
 
     #[test]
     fn absurd_shapes_are_errors() {
         for shape in [&[usize::MAX, 2][..], &[1 << 62], &[1 << 62, 0, 8]] {
             let error = Tensor::zeros(DType::F32, shape).unwrap_err();
-            assert_eq!(
-                error,
-                TensorError::TooLarge {
-                    shape: shape.to_vec()
-                }
-            );
+            assert_eq!(error, TensorError::TooLarge { shape: shape.to_vec() });
         }
         let error = Tensor::zeros(DType::U8, &[1 << 60]).unwrap_err();
         assert_eq!(error, TensorError::OutOfMemory { bytes: 1 << 60 });

@@ -72,25 +72,15 @@ pub(crate) struct Contents {
 pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
     let header = read_header(bytes)?;
     let manifest_end = HEADER_BYTES + header.manifest_length;
-    let manifest_bytes = prefix(bytes, manifest_end)?
-        .get(HEADER_BYTES as usize..)
-        .unwrap_or(&[]);
+    let manifest_bytes = prefix(bytes, manifest_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
     check_digest(Part::Manifest, manifest_bytes, &header.manifest_digest)?;
     let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
     let contents = check_manifest(manifest, manifest_end)?;
     check_length(bytes, contents.weights.end as u64)?;
     check_padding(bytes, manifest_end as usize..contents.code.start)?;
     check_padding(bytes, contents.code.end..contents.weights.start)?;
-    check_section(
-        Part::Code,
-        &contents.manifest.code,
-        &bytes[contents.code.clone()],
-    )?;
-    check_section(
-        Part::Weights,
-        &contents.manifest.weights,
-        &bytes[contents.weights.clone()],
-    )?;
+    check_section(Part::Code, &contents.manifest.code, &bytes[contents.code.clone()])?;
+    check_section(Part::Weights, &contents.manifest.weights, &bytes[contents.weights.clone()])?;
     Ok(contents)
 }
 
@@ -103,24 +93,16 @@ struct Header {
 fn read_header(bytes: &[u8]) -> Result<Header, LoadError> {
     let magic = &bytes[..bytes.len().min(MAGIC.len())];
     if magic.is_empty() || !MAGIC.starts_with(magic) {
-        return Err(LoadError::NotAnArtifact {
-            looks_like_onnx: looks_like_onnx(bytes),
-        });
+        return Err(LoadError::NotAnArtifact { looks_like_onnx: looks_like_onnx(bytes) });
     }
     let version = u32::from_le_bytes(field(bytes, 8)?);
     if version != FORMAT_VERSION {
-        return Err(LoadError::Version {
-            found: version,
-            supported: FORMAT_VERSION,
-        });
+        return Err(LoadError::Version { found: version, supported: FORMAT_VERSION });
     }
     let manifest_length = u64::from(u32::from_le_bytes(field(bytes, 12)?));
     let manifest_digest = field(bytes, 16)?;
     check_manifest_length(manifest_length)?;
-    Ok(Header {
-        manifest_length,
-        manifest_digest,
-    })
+    Ok(Header { manifest_length, manifest_digest })
 }
 
 /// The `N` bytes at `offset` of the header.
@@ -129,10 +111,7 @@ fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], LoadErr
         .get(offset..)
         .and_then(|rest| rest.first_chunk())
         .copied()
-        .ok_or(LoadError::Truncated {
-            expected: HEADER_BYTES,
-            actual: bytes.len() as u64,
-        })
+        .ok_or(LoadError::Truncated { expected: HEADER_BYTES, actual: bytes.len() as u64 })
 }
 
 /// The first `length` bytes.
@@ -140,33 +119,19 @@ fn prefix(bytes: &[u8], length: u64) -> Result<&[u8], LoadError> {
     usize::try_from(length)
         .ok()
         .and_then(|length| bytes.get(..length))
-        .ok_or(LoadError::Truncated {
-            expected: length,
-            actual: bytes.len() as u64,
-        })
+        .ok_or(LoadError::Truncated { expected: length, actual: bytes.len() as u64 })
 }
 
 /// Whether bytes begin like an ONNX `ModelProto`: `ir_version` as a small varint, then a tag among
 /// `producer_name` .. `opset_import`.
 fn looks_like_onnx(bytes: &[u8]) -> bool {
-    matches!(
-        bytes,
-        [
-            0x08,
-            1..=0x7F,
-            0x12 | 0x1A | 0x22 | 0x28 | 0x32 | 0x3A | 0x42,
-            ..
-        ]
-    )
+    matches!(bytes, [0x08, 1..=0x7F, 0x12 | 0x1A | 0x22 | 0x28 | 0x32 | 0x3A | 0x42, ..])
 }
 
 /// Refuses what could not be written either.
 pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
     if bytes > MAX_MANIFEST_BYTES {
-        return Err(ManifestError::TooLong {
-            bytes,
-            limit: MAX_MANIFEST_BYTES,
-        });
+        return Err(ManifestError::TooLong { bytes, limit: MAX_MANIFEST_BYTES });
     }
     Ok(())
 }
@@ -190,13 +155,7 @@ pub(crate) fn check_manifest(
     }
     let inputs = check_tensors(Role::Input, &manifest.inputs)?;
     let outputs = check_tensors(Role::Output, &manifest.outputs)?;
-    Ok(Contents {
-        manifest,
-        inputs,
-        outputs,
-        code,
-        weights,
-    })
+    Ok(Contents { manifest, inputs, outputs, code, weights })
 }
 
 /// Checks where a section is, given where the part before it ends.
@@ -205,11 +164,8 @@ fn check_placement(
     section: &Option<Section>,
     end: u64,
 ) -> Result<Range<usize>, ManifestError> {
-    let Section {
-        offset,
-        length,
-        digest,
-    } = section.as_ref().ok_or(ManifestError::NoSection(part))?;
+    let Section { offset, length, digest } =
+        section.as_ref().ok_or(ManifestError::NoSection(part))?;
     let (offset, length) = (*offset, *length);
     let expected = next_page(end).ok_or(ManifestError::SectionOverflow(part))?;
     if !offset.is_multiple_of(PAGE) {
@@ -219,26 +175,17 @@ fn check_placement(
         return Err(ManifestError::Overlap { part, offset, end });
     }
     if offset != expected {
-        return Err(ManifestError::Gap {
-            part,
-            offset,
-            expected,
-        });
+        return Err(ManifestError::Gap { part, offset, expected });
     }
     if digest.len() != DIGEST_BYTES {
-        return Err(ManifestError::SectionDigest {
-            part,
-            bytes: digest.len(),
-        });
+        return Err(ManifestError::SectionDigest { part, bytes: digest.len() });
     }
     byte_range(offset, length).ok_or(ManifestError::SectionOverflow(part))
 }
 
 /// `offset..offset + length`, where memory could hold it.
 fn byte_range(offset: u64, length: u64) -> Option<Range<usize>> {
-    let end = offset
-        .checked_add(length)
-        .filter(|&end| end <= isize::MAX as u64)?;
+    let end = offset.checked_add(length).filter(|&end| end <= isize::MAX as u64)?;
     Some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
 }
 
@@ -262,10 +209,7 @@ fn check_tensors(role: Role, tensors: &[TensorInfo]) -> Result<Vec<TensorSpec>, 
     let mut specs = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         if !names.insert(&tensor.name) {
-            return Err(ManifestError::Duplicate {
-                role,
-                name: tensor.name.clone(),
-            });
+            return Err(ManifestError::Duplicate { role, name: tensor.name.clone() });
         }
         specs.push(check_tensor(role, tensor)?);
     }
@@ -275,17 +219,9 @@ fn check_tensors(role: Role, tensors: &[TensorInfo]) -> Result<Vec<TensorSpec>, 
 fn check_tensor(role: Role, tensor: &TensorInfo) -> Result<TensorSpec, ManifestError> {
     let name = tensor.name.clone();
     let Some(dtype) = DType::from_code(tensor.dtype) else {
-        return Err(ManifestError::UnknownDType {
-            role,
-            name,
-            code: tensor.dtype,
-        });
+        return Err(ManifestError::UnknownDType { role, name, code: tensor.dtype });
     };
-    let shape: Option<Vec<usize>> = tensor
-        .shape
-        .iter()
-        .map(|&n| usize::try_from(n).ok())
-        .collect();
+    let shape: Option<Vec<usize>> = tensor.shape.iter().map(|&n| usize::try_from(n).ok()).collect();
     match shape {
         Some(shape) if is_sane(dtype, &shape) => Ok(TensorSpec { name, dtype, shape }),
         Some(_) | None => Err(ManifestError::Shape { role, name }),
@@ -309,9 +245,7 @@ fn check_length(bytes: &[u8], expected: u64) -> Result<(), LoadError> {
 
 fn check_padding(bytes: &[u8], range: Range<usize>) -> Result<(), LoadError> {
     match bytes[range.clone()].iter().position(|&byte| byte != 0) {
-        Some(at) => Err(LoadError::Padding {
-            offset: (range.start + at) as u64,
-        }),
+        Some(at) => Err(LoadError::Padding { offset: (range.start + at) as u64 }),
         None => Ok(()),
     }
 }

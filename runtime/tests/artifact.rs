@@ -16,11 +16,7 @@ use prost::Message;
 
 #[test]
 fn parts_come_back_from_memory_and_from_a_file() {
-    let ArtifactParts {
-        manifest,
-        code,
-        weights,
-    } = parts();
+    let ArtifactParts { manifest, code, weights } = parts();
     let bytes = artifact_bytes();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &bytes).unwrap();
@@ -46,10 +42,7 @@ fn writing_is_deterministic_and_sorts_features() {
     shuffled.manifest.cpu_features = vec!["fma".into(), "avx2".into(), "fma".into()];
     let artifact = shuffled.clone().to_artifact().unwrap();
     assert_eq!(artifact.manifest().cpu_features, ["avx2", "fma"]);
-    assert_eq!(
-        artifact.as_bytes(),
-        shuffled.to_artifact().unwrap().as_bytes()
-    );
+    assert_eq!(artifact.as_bytes(), shuffled.to_artifact().unwrap().as_bytes());
 }
 
 #[test]
@@ -66,10 +59,7 @@ fn sections_are_aligned_wherever_the_bytes_are() {
 
 #[test]
 fn manifests_of_every_size_are_placed() {
-    for length in (0..9000)
-        .step_by(37)
-        .chain([3800, 3900, 4000, 4096, 1 << 20])
-    {
+    for length in (0..9000).step_by(37).chain([3800, 3900, 4000, 4096, 1 << 20]) {
         let mut parts = parts();
         parts.manifest.model_name = "m".repeat(length);
         let artifact = parts.to_artifact().unwrap();
@@ -80,11 +70,7 @@ fn manifests_of_every_size_are_placed() {
 #[test]
 fn sections_may_fill_their_pages_and_weights_be_empty() {
     for (code, weights) in [(1, 0), (4096, 0), (4095, 4096), (4097, 4097), (8192, 1)] {
-        let parts = ArtifactParts {
-            code: vec![1; code],
-            weights: vec![2; weights],
-            ..parts()
-        };
+        let parts = ArtifactParts { code: vec![1; code], weights: vec![2; weights], ..parts() };
         let artifact = parts.to_artifact().unwrap();
         assert!(open(artifact.as_bytes()).is_ok(), "{code} {weights}");
     }
@@ -104,12 +90,7 @@ fn every_single_bit_flip_is_refused() {
 #[test]
 fn every_truncation_is_refused_as_one() {
     let bytes = artifact_bytes();
-    assert!(matches!(
-        open(&[]),
-        Err(LoadError::NotAnArtifact {
-            looks_like_onnx: false
-        })
-    ));
+    assert!(matches!(open(&[]), Err(LoadError::NotAnArtifact { looks_like_onnx: false })));
     for length in 1..bytes.len() {
         let error = open(&bytes[..length]).unwrap_err();
         let LoadError::Truncated { expected, actual } = error else {
@@ -147,24 +128,15 @@ fn damage_is_located() {
 fn other_files_are_named() {
     let onnx = b"\x08\x07\x12\x07pytorch\x1a\x052.5.0:\x80\x10";
     let error = open(onnx).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "not a Cardinal artifact but an ONNX model"
-    );
-    assert_eq!(
-        error.remedy().unwrap(),
-        "compile it first: cardinal compile MODEL.onnx"
-    );
+    assert_eq!(error.to_string(), "not a Cardinal artifact but an ONNX model");
+    assert_eq!(error.remedy().unwrap(), "compile it first: cardinal compile MODEL.onnx");
     let error = open(b"\x7fELF, and so on").unwrap_err();
     assert_eq!(error.to_string(), "not a Cardinal artifact");
 }
 
 #[test]
 fn other_versions_are_refused_with_a_remedy() {
-    for (version, remedy) in [
-        (0u32, "compile the model again"),
-        (2, "use a newer Cardinal"),
-    ] {
+    for (version, remedy) in [(0u32, "compile the model again"), (2, "use a newer Cardinal")] {
         let mut bytes = artifact_bytes();
         bytes[8..12].copy_from_slice(&version.to_le_bytes());
         let error = open(&bytes).unwrap_err();
@@ -202,9 +174,7 @@ fn assert_forged(
 ) {
     let error = forged(change);
     assert!(error.remedy().is_some());
-    let LoadError::BadManifest(error) = error else {
-        panic!("{error:?}")
-    };
+    let LoadError::BadManifest(error) = error else { panic!("{error:?}") };
     assert_eq!(error, expected);
 }
 
@@ -225,23 +195,13 @@ fn sections_in_wrong_places_are_refused() {
     assert_forged(misaligned(code, 4097), code_at(4097));
     assert_forged(misaligned(weights, 8256), weights_at(8256));
     assert_forged(misaligned(weights, u64::MAX), weights_at(u64::MAX));
-    let gap = |offset, expected| ManifestError::Gap {
-        part: weights,
-        offset,
-        expected,
-    };
+    let gap = |offset, expected| ManifestError::Gap { part: weights, offset, expected };
     assert_forged(gap(12288, 8192), weights_at(12288));
     assert_forged(
-        ManifestError::Overlap {
-            part: weights,
-            offset: 4096,
-            end: 4196,
-        },
+        ManifestError::Overlap { part: weights, offset: 4096, end: 4196 },
         weights_at(4096),
     );
-    let LoadError::BadManifest(ManifestError::Overlap {
-        part, offset: 0, ..
-    }) = forged(code_at(0))
+    let LoadError::BadManifest(ManifestError::Overlap { part, offset: 0, .. }) = forged(code_at(0))
     else {
         panic!("code over the header")
     };
@@ -269,9 +229,7 @@ fn sections_of_wrong_lengths_are_refused() {
 #[test]
 fn sections_without_description_or_digest_are_refused() {
     assert_forged(ManifestError::NoSection(Part::Code), |m| m.code = None);
-    assert_forged(ManifestError::NoSection(Part::Weights), |m| {
-        m.weights = None
-    });
+    assert_forged(ManifestError::NoSection(Part::Weights), |m| m.weights = None);
     let short = |part| ManifestError::SectionDigest { part, bytes: 31 };
     assert_forged(short(Part::Code), |m| {
         m.code.as_mut().unwrap().digest.pop();
@@ -285,9 +243,7 @@ fn sections_without_description_or_digest_are_refused() {
 #[test]
 fn absurd_sizes_and_entries_are_refused() {
     for entry in [100, 101, u64::MAX] {
-        assert_forged(ManifestError::EntryOutside { entry, code: 100 }, |m| {
-            m.entry_offset = entry
-        });
+        assert_forged(ManifestError::EntryOutside { entry, code: 100 }, |m| m.entry_offset = entry);
     }
     assert_forged(ManifestError::NoCode, |m| {
         m.code.as_mut().unwrap().length = 0;
@@ -302,40 +258,20 @@ fn absurd_sizes_and_entries_are_refused() {
 fn wrong_tensors_are_refused() {
     for code in [0, 8, u32::MAX] {
         assert_forged(
-            ManifestError::UnknownDType {
-                role: Role::Input,
-                name: "x".into(),
-                code,
-            },
+            ManifestError::UnknownDType { role: Role::Input, name: "x".into(), code },
             |m| m.inputs[0].dtype = code,
         );
     }
-    let shapes: [&[u64]; 4] = [
-        &[u64::MAX],
-        &[1 << 32, 1 << 32],
-        &[1 << 62, 4, 0],
-        &[MAX_BYTES / 4 + 1],
-    ];
+    let shapes: [&[u64]; 4] =
+        [&[u64::MAX], &[1 << 32, 1 << 32], &[1 << 62, 4, 0], &[MAX_BYTES / 4 + 1]];
     for shape in shapes {
-        assert_forged(
-            ManifestError::Shape {
-                role: Role::Output,
-                name: "y".into(),
-            },
-            |m| {
-                m.outputs[0].shape = shape.to_vec();
-            },
-        );
+        assert_forged(ManifestError::Shape { role: Role::Output, name: "y".into() }, |m| {
+            m.outputs[0].shape = shape.to_vec();
+        });
     }
-    assert_forged(
-        ManifestError::Duplicate {
-            role: Role::Input,
-            name: "x".into(),
-        },
-        |m| {
-            m.inputs.push(tensor("x", &[1]));
-        },
-    );
+    assert_forged(ManifestError::Duplicate { role: Role::Input, name: "x".into() }, |m| {
+        m.inputs.push(tensor("x", &[1]));
+    });
     assert_forged(ManifestError::Features, |m| {
         m.cpu_features = vec!["fma".into(), "avx2".into()];
     });
@@ -355,15 +291,9 @@ fn long_manifests_are_refused_before_they_are_read_and_written() {
 
 #[test]
 fn the_writer_refuses_what_the_reader_would() {
-    let without_code = ArtifactParts {
-        code: Vec::new(),
-        ..parts()
-    };
+    let without_code = ArtifactParts { code: Vec::new(), ..parts() };
     let error = without_code.to_artifact().unwrap_err();
-    assert!(matches!(
-        error,
-        LoadError::BadManifest(ManifestError::NoCode)
-    ));
+    assert!(matches!(error, LoadError::BadManifest(ManifestError::NoCode)));
 }
 
 /// A hostile manifest has a right digest. Whatever it says, opening returns.
@@ -390,23 +320,12 @@ fn damaged_manifests_with_right_digests_do_no_harm() {
 
 #[test]
 fn other_targets_are_refused_with_a_remedy() {
-    for target in [
-        "riscv64gc-unknown-linux-gnu",
-        "x86_64-unknown-none",
-        "",
-        "-",
-        "🦀",
-    ] {
+    for target in ["riscv64gc-unknown-linux-gnu", "x86_64-unknown-none", "", "-", "🦀"] {
         let mut parts = parts();
         parts.manifest.target = target.into();
         let error = Program::load(parts.to_artifact().unwrap()).unwrap_err();
         assert!(matches!(error, LoadError::Target { .. }), "{target}");
-        assert!(
-            error
-                .remedy()
-                .unwrap()
-                .starts_with("compile with --target ")
-        );
+        assert!(error.remedy().unwrap().starts_with("compile with --target "));
     }
 }
 
@@ -415,9 +334,7 @@ fn missing_features_are_listed_with_a_remedy() {
     let mut parts = parts();
     parts.manifest.cpu_features = vec!["quantum".into(), "avx9".into()];
     let error = Program::load(parts.to_artifact().unwrap()).unwrap_err();
-    let LoadError::MissingFeatures { missing } = &error else {
-        panic!("{error:?}")
-    };
+    let LoadError::MissingFeatures { missing } = &error else { panic!("{error:?}") };
     assert_eq!(missing, &["avx9", "quantum"]);
     assert!(error.remedy().unwrap().starts_with("compile with --cpu "));
 }

@@ -89,11 +89,7 @@ fn double(items: u32) -> Vec<u8> {
 /// A program from `x` to `y`, vectors of `length` floats.
 fn program(code: &[u8], weights: &[f32], length: u64) -> Arc<Program> {
     let weights = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let parts = ArtifactParts {
-        manifest: manifest(&[length]),
-        code: code.to_vec(),
-        weights,
-    };
+    let parts = ArtifactParts { manifest: manifest(&[length]), code: code.to_vec(), weights };
     Program::load(parts.to_artifact().unwrap()).unwrap()
 }
 
@@ -109,19 +105,13 @@ fn vector(values: &[f32]) -> Tensor {
 fn inputs_reach_outputs() {
     let mut session = session(program(COPY, &[], 1), 1);
     for value in [1.5, -0.0, f32::INFINITY] {
-        assert_eq!(
-            session.run(&[vector(&[value])]).unwrap(),
-            [vector(&[value])]
-        );
+        assert_eq!(session.run(&[vector(&[value])]).unwrap(), [vector(&[value])]);
     }
 }
 
 #[test]
 fn weights_arena_and_entry_offset_are_where_the_frame_says() {
-    let mut parts = ArtifactParts {
-        code: vec![0xCC; 48],
-        ..parts()
-    };
+    let mut parts = ArtifactParts { code: vec![0xCC; 48], ..parts() };
     parts.code.extend(ADD_WEIGHT);
     parts.weights = 0.25f32.to_le_bytes().to_vec();
     parts.manifest = manifest(&[1]);
@@ -150,10 +140,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 #[test]
 fn no_items_touch_nothing() {
     let mut session = session(program(&double(0), &[], 4), 3);
-    assert_eq!(
-        session.run(&[vector(&[1.0; 4])]).unwrap(),
-        [vector(&[0.0; 4])]
-    );
+    assert_eq!(session.run(&[vector(&[1.0; 4])]).unwrap(), [vector(&[0.0; 4])]);
 }
 
 #[test]
@@ -196,9 +183,7 @@ fn run_into_takes_references_and_reuses_outputs() {
     let mut outputs = session.new_outputs().unwrap();
     let before = outputs[0].as_bytes().as_ptr();
     session.run_into(&[&input], &mut outputs).unwrap();
-    session
-        .run_into(std::slice::from_ref(&input), &mut outputs)
-        .unwrap();
+    session.run_into(std::slice::from_ref(&input), &mut outputs).unwrap();
     assert_eq!(outputs, [vector(&[2.0, 4.0, 6.0])]);
     assert_eq!(outputs[0].as_bytes().as_ptr(), before);
 }
@@ -207,31 +192,15 @@ fn run_into_takes_references_and_reuses_outputs() {
 fn wrong_tensors_are_refused_by_name() {
     let mut session = session(program(COPY, &[], 1), 1);
     let error = session.run(&[]).unwrap_err();
-    assert!(matches!(
-        error,
-        RunError::Count {
-            role: Role::Input,
-            expected: 1,
-            given: 0
-        }
-    ));
+    assert!(matches!(error, RunError::Count { role: Role::Input, expected: 1, given: 0 }));
     let error = session.run(&[vector(&[1.0, 2.0])]).unwrap_err();
     assert_eq!(error.to_string(), r#"input "x" is f32[1], f32[2] given"#);
-    let error = session
-        .run(&[Tensor::zeros(DType::I32, &[1]).unwrap()])
-        .unwrap_err();
+    let error = session.run(&[Tensor::zeros(DType::I32, &[1]).unwrap()]).unwrap_err();
     assert_eq!(error.to_string(), r#"input "x" is f32[1], i32[1] given"#);
     assert!(error.remedy().unwrap().starts_with("give f32[1]"));
     let input = vector(&[1.0]);
     let error = session.run_into(&[&input], &mut []).unwrap_err();
-    assert!(matches!(
-        error,
-        RunError::Count {
-            role: Role::Output,
-            expected: 1,
-            given: 0
-        }
-    ));
+    assert!(matches!(error, RunError::Count { role: Role::Output, expected: 1, given: 0 }));
     let error = session.run_into(&[&input], &mut [vector(&[])]).unwrap_err();
     assert_eq!(error.to_string(), r#"output "y" is f32[1], f32[0] given"#);
 }
@@ -246,10 +215,7 @@ fn absurd_numbers_of_threads_are_refused() {
 
 #[test]
 fn huge_outputs_are_errors_or_lazy() {
-    let mut parts = ArtifactParts {
-        code: COPY.to_vec(),
-        ..parts()
-    };
+    let mut parts = ArtifactParts { code: COPY.to_vec(), ..parts() };
     parts.manifest = manifest(&[1]);
     parts.manifest.outputs.push(tensor("huge", &[1 << 34]));
     parts.manifest.arena_bytes = 1 << 36;
@@ -290,16 +256,10 @@ fn no_memory_is_writable_and_executable() {
     session.run(&[vector(&[1.0])]).unwrap();
     let maps = maps();
     let permissions = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
-    assert!(
-        maps.lines()
-            .any(|line| permissions(line).starts_with("r-x"))
-    );
+    assert!(maps.lines().any(|line| permissions(line).starts_with("r-x")));
     for line in maps.lines() {
         let permissions = permissions(line);
-        assert!(
-            !(permissions.contains('w') && permissions.contains('x')),
-            "{line}"
-        );
+        assert!(!(permissions.contains('w') && permissions.contains('x')), "{line}");
     }
     // Anonymous executable memory has no name; only generated code is such.
     assert!(

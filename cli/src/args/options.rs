@@ -57,12 +57,7 @@ pub(crate) struct ImageOptions {
     /// By default the model's metadata `mean`, or else ImageNet's for colour and 0.5 for grey.
     ///
     /// Example: --mean 0.485,0.456,0.406
-    #[arg(
-        long,
-        value_name = "M,…",
-        value_delimiter = ',',
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
     pub(crate) mean: Option<Vec<f32>>,
     /// Standard deviation of each channel of the images trained on
     ///

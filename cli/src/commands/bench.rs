@@ -30,12 +30,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         session.run_prepared(&mut prepared)?;
         latencies.push(milliseconds(begin));
     }
-    let batch = loaded
-        .program
-        .inputs()
-        .first()
-        .and_then(|s| s.shape.first())
-        .copied();
+    let batch = loaded.program.inputs().first().and_then(|s| s.shape.first()).copied();
     let batch = batch.unwrap_or(1);
     if args.json {
         return output::print_json(&json!({
@@ -60,9 +55,7 @@ fn print_table(
     let mut sorted = latencies.to_vec();
     sorted.sort_by(f64::total_cmp);
     let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
-    let compile = loaded
-        .compile_ms
-        .map_or("compiled before".into(), |ms| format!("{ms:10.1} ms"));
+    let compile = loaded.compile_ms.map_or("compiled before".into(), |ms| format!("{ms:10.1} ms"));
     let rows = [
         ("minimum", format!("{:10.3} ms", quantile(&sorted, 0.))),
         ("median", format!("{:10.3} ms", quantile(&sorted, 0.5))),
@@ -76,13 +69,8 @@ fn print_table(
         ),
     ];
     output::print(|out| {
-        writeln!(
-            out,
-            "{} inferences, batch {batch}, {threads} threads",
-            latencies.len()
-        )?;
-        rows.iter()
-            .try_for_each(|(name, value)| writeln!(out, "  {name:<12} {value}"))
+        writeln!(out, "{} inferences, batch {batch}, {threads} threads", latencies.len())?;
+        rows.iter().try_for_each(|(name, value)| writeln!(out, "  {name:<12} {value}"))
     })
 }
 
@@ -98,15 +86,8 @@ fn peak_rss_bytes() -> Option<u64> {
 }
 
 fn parse_peak(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -116,10 +97,7 @@ mod tests {
     #[test]
     fn quantiles_are_measured_values() {
         let ten: Vec<f64> = (1..=10).map(f64::from).collect();
-        assert_eq!(
-            [0., 0.5, 0.9, 1.].map(|q| quantile(&ten, q)),
-            [1., 5., 9., 10.]
-        );
+        assert_eq!([0., 0.5, 0.9, 1.].map(|q| quantile(&ten, q)), [1., 5., 9., 10.]);
         assert_eq!(quantile(&[7.], 0.5), 7.);
     }
 

@@ -12,26 +12,19 @@ use crate::output;
 use crate::render;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| default_output(&args.model));
+    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model));
     let emit = kind_of(args.emit, &output)?;
     check_available(emit)?;
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
-        return Err(
-            Failure::usage(format!("`{}` is compiled already", file.name()))
-                .with_help("compile takes an .onnx model"),
-        );
+        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
+            .with_help("compile takes an .onnx model"));
     }
     let progress = loading::progress(format!("compiling {}", file.name()));
     let threads = args.threads.unwrap_or_else(engine::available_threads);
-    let settings = Settings {
-        target: args.target.clone(),
-        ..loading::settings(&args.options, threads)
-    };
+    let settings =
+        Settings { target: args.target.clone(), ..loading::settings(&args.options, threads) };
     let model = loading::import(&file, &settings.import)?;
     let compiled =
         engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
@@ -40,11 +33,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     render::note(format_args!(
         "{} -> {}: {} nodes, {} of code, {} of weights, {} of scratch memory, in {:.2} s",
         file.name(),
-        if is_dash(&output) {
-            "standard output".into()
-        } else {
-            output.display().to_string()
-        },
+        if is_dash(&output) { "standard output".into() } else { output.display().to_string() },
         compiled.nodes,
         size(compiled.code_bytes),
         size(compiled.weight_bytes),
@@ -62,10 +51,8 @@ fn check_available(emit: Emit) -> Outcome {
         Emit::Shared => "shared libraries",
         Emit::Exe => "executables",
     };
-    Err(
-        Failure::usage(format!("this build does not write {what} yet"))
-            .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"),
-    )
+    Err(Failure::usage(format!("this build does not write {what} yet"))
+        .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"))
 }
 
 fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
@@ -76,11 +63,7 @@ fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
 }
 
 fn default_output(model: &Path) -> PathBuf {
-    let stem = if is_dash(model) {
-        None
-    } else {
-        model.file_stem()
-    };
+    let stem = if is_dash(model) { None } else { model.file_stem() };
     let mut name = stem.unwrap_or("model".as_ref()).to_owned();
     name.push(".cardinal");
     name.into()
@@ -98,11 +81,8 @@ fn kind_of(emit: Option<Emit>, output: &Path) -> Outcome<Emit> {
         Some("o") => Ok(Emit::Obj),
         Some("so") => Ok(Emit::Shared),
         None => Ok(Emit::Exe),
-        Some(other) => Err(
-            Failure::usage(format!("no kind of output is called .{other}")).with_help(
-                "use .cardinal, .o, .so or no extension, or say what to write with --emit",
-            ),
-        ),
+        Some(other) => Err(Failure::usage(format!("no kind of output is called .{other}"))
+            .with_help("use .cardinal, .o, .so or no extension, or say what to write with --emit")),
     }
 }
 
@@ -128,18 +108,12 @@ mod tests {
         assert_eq!(kind("m.so"), Some(Emit::Shared));
         assert_eq!(kind("a.b/m"), Some(Emit::Exe));
         assert_eq!(kind("m.onnx"), None);
-        assert_eq!(
-            kind_of(Some(Emit::Artifact), Path::new("m.bin")).ok(),
-            Some(Emit::Artifact)
-        );
+        assert_eq!(kind_of(Some(Emit::Artifact), Path::new("m.bin")).ok(), Some(Emit::Artifact));
     }
 
     #[test]
     fn the_default_output_is_in_this_folder() {
-        assert_eq!(
-            default_output(Path::new("/a/b/r50.v2.onnx")),
-            Path::new("r50.v2.cardinal")
-        );
+        assert_eq!(default_output(Path::new("/a/b/r50.v2.onnx")), Path::new("r50.v2.cardinal"));
         assert_eq!(default_output(Path::new("-")), Path::new("model.cardinal"));
     }
 }

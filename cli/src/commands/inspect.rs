@@ -17,28 +17,15 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         return describe(&file, args);
     }
     let threads = engine::available_threads();
-    let settings = Settings {
-        target: args.target.clone(),
-        ..loading::settings(&args.options, threads)
-    };
+    let settings =
+        Settings { target: args.target.clone(), ..loading::settings(&args.options, threads) };
     let model = loading::import(&file, &settings.import)?;
     if args.passes {
         return list_passes(&file, model, args.format);
     }
     let (text, near_misses) = dump(&file, model, &settings, args)?;
-    let text = if args.why {
-        with_reasons(&text, &near_misses, args.format)
-    } else {
-        text
-    };
-    output::print(|out| {
-        write!(
-            out,
-            "{}{}",
-            text,
-            if text.ends_with('\n') { "" } else { "\n" }
-        )
-    })
+    let text = if args.why { with_reasons(&text, &near_misses, args.format) } else { text };
+    output::print(|out| write!(out, "{}{}", text, if text.ends_with('\n') { "" } else { "\n" }))
 }
 
 fn check_format(args: &InspectArgs) -> Outcome {
@@ -70,18 +57,14 @@ fn check_pass(name: Option<&str>) -> Outcome {
 
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
     if args.stage.is_some() || args.after.is_some() || args.passes || args.why {
-        return Err(
-            Failure::usage(format!("`{}` is compiled already", file.name()))
-                .with_help("stages and passes are those of an .onnx model"),
-        );
+        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
+            .with_help("stages and passes are those of an .onnx model"));
     }
     let lines = engine::describe(&engine::open_artifact(file.bytes.clone(), &file.name())?);
     match args.format {
-        Format::Text => output::print(|out| {
-            lines
-                .iter()
-                .try_for_each(|(k, v)| writeln!(out, "{k:<16} {v}"))
-        }),
+        Format::Text => {
+            output::print(|out| lines.iter().try_for_each(|(k, v)| writeln!(out, "{k:<16} {v}")))
+        }
         Format::Json => {
             let pair = |(k, v): &(String, String)| json!([k, v]);
             output::print_json(&json!({
@@ -109,16 +92,8 @@ fn list_passes(file: &ModelFile, mut model: Model, format: Format) -> Outcome {
     let rows: Vec<Row> = after
         .into_iter()
         .map(|(name, nodes)| {
-            let summary = summaries
-                .iter()
-                .find(|p| p.name == name)
-                .map(|p| p.summary.clone());
-            (
-                name,
-                summary.unwrap_or_default(),
-                std::mem::replace(&mut before, nodes),
-                nodes,
-            )
+            let summary = summaries.iter().find(|p| p.name == name).map(|p| p.summary.clone());
+            (name, summary.unwrap_or_default(), std::mem::replace(&mut before, nodes), nodes)
         })
         .collect();
     print_passes(&rows, format)
@@ -178,16 +153,9 @@ fn with_reasons(dump: &str, near_misses: &[NearMiss], format: Format) -> String 
             .to_string();
     }
     let comment = if format == Format::Dot { "//" } else { ";" };
-    let mut text = format!(
-        "{}\n\n{comment} near misses: {}\n",
-        dump.trim_end(),
-        near_misses.len()
-    );
+    let mut text = format!("{}\n\n{comment} near misses: {}\n", dump.trim_end(), near_misses.len());
     for miss in near_misses {
-        text += &format!(
-            "{comment} {} at \"{}\": {}\n",
-            miss.pass, miss.node, miss.because
-        );
+        text += &format!("{comment} {} at \"{}\": {}\n", miss.pass, miss.node, miss.because);
     }
     text
 }

@@ -78,17 +78,9 @@ fn run_tensors(
     session: &mut Session,
 ) -> Outcome<(Vec<Sample>, Vec<Array>)> {
     let inputs = tensors::assign(program.inputs(), given, "input")?;
-    program
-        .inputs()
-        .iter()
-        .zip(&inputs)
-        .try_for_each(|(spec, input)| spec.check(input))?;
+    program.inputs().iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
     let outputs = session.run(&inputs)?;
-    let rows = outputs
-        .first()
-        .and_then(|o| o.shape.first())
-        .copied()
-        .unwrap_or(1);
+    let rows = outputs.first().and_then(|o| o.shape.first()).copied().unwrap_or(1);
     let name = request.input.join(" ");
     Ok(((0..rows).map(|row| (name.clone(), row)).collect(), outputs))
 }
@@ -113,32 +105,17 @@ fn run_images(
     for chunk in images.chunks(batch) {
         let input = read_chunk(chunk, &recipe, batch)?;
         for (part, output) in parts.iter_mut().zip(session.run(&[input])?) {
-            part.push(if chunk.len() < batch {
-                output.rows(0, chunk.len())
-            } else {
-                output
-            });
+            part.push(if chunk.len() < batch { output.rows(0, chunk.len()) } else { output });
         }
     }
-    let samples = images
-        .iter()
-        .map(|path| (path.display().to_string(), 0))
-        .collect();
-    Ok((
-        samples,
-        parts
-            .iter()
-            .filter_map(|part| Array::concatenate(part))
-            .collect(),
-    ))
+    let samples = images.iter().map(|path| (path.display().to_string(), 0)).collect();
+    Ok((samples, parts.iter().filter_map(|part| Array::concatenate(part)).collect()))
 }
 
 /// The images of one inference; the last one again where there are too few.
 fn read_chunk(images: &[PathBuf], recipe: &Recipe, batch: usize) -> Outcome<Array> {
-    let mut arrays: Vec<Array> = images
-        .iter()
-        .map(|path| image_input::read(path, recipe))
-        .collect::<Outcome<_>>()?;
+    let mut arrays: Vec<Array> =
+        images.iter().map(|path| image_input::read(path, recipe)).collect::<Outcome<_>>()?;
     if let Some(last) = arrays.last().cloned() {
         arrays.resize(batch, last);
     }
@@ -157,33 +134,13 @@ fn report<'a>(
     };
     let Some(scores) = scores else {
         if request.top.is_some() || request.labels.is_some() {
-            return Err(
-                Failure::usage("this model's output is not f32[N, C] scores of classes")
-                    .with_help("leave --top and --labels out, or write the output with --output"),
-            );
+            return Err(Failure::usage("this model's output is not f32[N, C] scores of classes")
+                .with_help("leave --top and --labels out, or write the output with --output"));
         }
-        return Ok(Report {
-            samples,
-            specs: program.outputs(),
-            outputs,
-            classes: None,
-        });
+        return Ok(Report { samples, specs: program.outputs(), outputs, classes: None });
     };
-    let labels = classify::labels(
-        request.labels.as_deref(),
-        program.metadata(),
-        scores.classes(),
-    )?;
+    let labels = classify::labels(request.labels.as_deref(), program.metadata(), scores.classes())?;
     let top = scores.top(request.top.map_or(DEFAULT_TOP, |top| top.get()));
-    let classes = report::Classes {
-        are_probabilities: scores.are_probabilities,
-        top,
-        labels,
-    };
-    Ok(Report {
-        samples,
-        specs: program.outputs(),
-        outputs,
-        classes: Some(classes),
-    })
+    let classes = report::Classes { are_probabilities: scores.are_probabilities, top, labels };
+    Ok(Report { samples, specs: program.outputs(), outputs, classes: Some(classes) })
 }

@@ -17,10 +17,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let expected = read_all(&args.expected)?;
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() && expected.is_empty() {
-        return Err(
-            Failure::usage("the reference interpreter needs the .onnx model")
-                .with_help("give the .onnx, or --expected Y.npy to compare a compiled model with"),
-        );
+        return Err(Failure::usage("the reference interpreter needs the .onnx model")
+            .with_help("give the .onnx, or --expected Y.npy to compare a compiled model with"));
     }
     let loaded = loading::load(&file, &args.options, threads, loading::batch_of(&given))?;
     let inputs = inputs(given, loaded.program.inputs(), args.seed)?;
@@ -38,10 +36,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?;
     match verdicts.iter().filter(|v| !v.same).count() {
         0 => Ok(()),
-        bad => Err(Failure::Mismatch(format!(
-            "{bad} of {} outputs differ",
-            verdicts.len()
-        ))),
+        bad => Err(Failure::Mismatch(format!("{bad} of {} outputs differ", verdicts.len()))),
     }
 }
 
@@ -58,10 +53,7 @@ fn inputs(given: Named, specs: &[Spec], seed: u64) -> Outcome<Vec<Array>> {
         return Ok(random::arrays(specs, seed));
     }
     let inputs = tensors::assign(specs, given, "input")?;
-    specs
-        .iter()
-        .zip(&inputs)
-        .try_for_each(|(spec, input)| spec.check(input))?;
+    specs.iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
     Ok(inputs)
 }
 
@@ -102,20 +94,12 @@ impl Verdict {
         }
         if !same {
             let (rtol, atol) = (args.rtol, args.atol);
-            text += &format!(
-                ", worst at element {}; allowed {atol:e} + {rtol:e} of it",
-                c.worst
-            );
+            text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
         }
         Verdict { same, text }
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{} {}",
-            if self.same { "same     " } else { "DIFFERENT" },
-            self.text
-        )
+        writeln!(out, "{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
     }
 }

@@ -28,10 +28,7 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
         .with_guessed_format()
         .map_err(|error| Failure::reading(path, error))?;
     if reader.format().is_none() {
-        return Err(Failure::damaged(
-            path,
-            "it is neither a PNG nor a JPEG image",
-        ));
+        return Err(Failure::damaged(path, "it is neither a PNG nor a JPEG image"));
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(damaged)?;
@@ -64,9 +61,7 @@ fn grey(image: DynamicImage) -> image::GrayImage {
         let sum = 19595 * u32::from(r) + 38470 * u32::from(g) + 7471 * u32::from(b) + 0x8000;
         image::Luma([(sum >> 16) as u8])
     };
-    ImageBuffer::from_fn(rgb.width(), rgb.height(), |x, y| {
-        luma(rgb.get_pixel(x, y).0)
-    })
+    ImageBuffer::from_fn(rgb.width(), rgb.height(), |x, y| luma(rgb.get_pixel(x, y).0))
 }
 
 fn tensor<P>(image: &ImageBuffer<P, Vec<u8>>, recipe: &Recipe) -> Result<Array, String>
@@ -89,12 +84,7 @@ where
             values.extend(row.map(|byte| (f32::from(byte) / 255. - mean) / std));
         }
     }
-    let shape = vec![
-        1,
-        recipe.channels,
-        crop_height as usize,
-        crop_width as usize,
-    ];
+    let shape = vec![1, recipe.channels, crop_height as usize, crop_width as usize];
     Ok(Array::from_f32(shape, &values))
 }
 
@@ -128,9 +118,7 @@ fn size_before_crop((width, height): (u32, u32), recipe: &Recipe) -> Result<(u32
     }
     match (u32::try_from(w), u32::try_from(h)) {
         (Ok(new_w), Ok(new_h)) if w.saturating_mul(h) <= PIXEL_LIMIT => Ok((new_w, new_h)),
-        _ => Err(format!(
-            "{width}x{height} is too long and thin to resize (to {w}x{h})"
-        )),
+        _ => Err(format!("{width}x{height} is too long and thin to resize (to {w}x{h})")),
     }
 }
 

@@ -11,25 +11,15 @@ use crate::args::ImageOptions;
 use crate::tensors::Spec;
 
 fn image(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/images")
-        .join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name);
     std::fs::read(path).unwrap()
 }
 
 fn recipe(channels: usize, side: usize, options: ImageOptions) -> Recipe {
     let shape = vec![1, channels, side, side];
-    let spec = Spec {
-        name: "x".into(),
-        dtype: DType::F32,
-        shape,
-    };
+    let spec = Spec { name: "x".into(), dtype: DType::F32, shape };
     // Scaled so that the tensor holds bytes again.
-    let options = ImageOptions {
-        mean: Some(vec![0.]),
-        std: Some(vec![1. / 255.]),
-        ..options
-    };
+    let options = ImageOptions { mean: Some(vec![0.]), std: Some(vec![1. / 255.]), ..options };
     Recipe::of(&[spec], &[], &options, "m").unwrap()
 }
 
@@ -39,19 +29,13 @@ fn bytes_of(name: &str, recipe: &Recipe) -> Vec<f32> {
 }
 
 fn resize_to(side: u32) -> ImageOptions {
-    ImageOptions {
-        resize: std::num::NonZeroU32::new(side),
-        ..Default::default()
-    }
+    ImageOptions { resize: std::num::NonZeroU32::new(side), ..Default::default() }
 }
 
 fn assert_close(actual: &[f32], expected: &[u8], levels: f32) {
     assert_eq!(actual.len(), expected.len());
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
-        assert!(
-            (a - f32::from(*e)).abs() <= levels + 1e-3,
-            "element {i}: {a}, expected {e}"
-        );
+        assert!((a - f32::from(*e)).abs() <= levels + 1e-3, "element {i}: {a}, expected {e}");
     }
 }
 
@@ -78,39 +62,20 @@ fn an_image_is_shrunk_with_the_bilinear_filter_when_asked() {
         213, 197, 181, 162, 116, 139, 169, 150, 176, 152, 156, 137, 182, 158, 143,
         124, // blue
     ];
-    let bilinear = ImageOptions {
-        interpolation: Some(Interpolation::Bilinear),
-        ..resize_to(5)
-    };
-    assert_close(
-        &bytes_of("colour_12x8.png", &recipe(3, 4, bilinear)),
-        &expected,
-        1.,
-    );
+    let bilinear = ImageOptions { interpolation: Some(Interpolation::Bilinear), ..resize_to(5) };
+    assert_close(&bytes_of("colour_12x8.png", &recipe(3, 4, bilinear)), &expected, 1.);
 }
 
 #[test]
 fn a_grey_image_is_enlarged() {
-    let expected = [
-        158, 100, 62, 54, 57, 195, 173, 90, 96, 231, 178, 97, 185, 220, 151, 112,
-    ];
-    assert_close(
-        &bytes_of("grey_6x6.png", &recipe(1, 4, resize_to(9))),
-        &expected,
-        1.,
-    );
+    let expected = [158, 100, 62, 54, 57, 195, 173, 90, 96, 231, 178, 97, 185, 220, 151, 112];
+    assert_close(&bytes_of("grey_6x6.png", &recipe(1, 4, resize_to(9))), &expected, 1.);
 }
 
 #[test]
 fn colour_becomes_grey_with_the_weights_of_itu_r_601() {
-    let expected = [
-        54, 66, 83, 97, 102, 83, 112, 131, 129, 135, 150, 167, 157, 172, 186, 200,
-    ];
-    assert_close(
-        &bytes_of("colour_12x8.png", &recipe(1, 4, resize_to(4))),
-        &expected,
-        1.,
-    );
+    let expected = [54, 66, 83, 97, 102, 83, 112, 131, 129, 135, 150, 167, 157, 172, 186, 200];
+    assert_close(&bytes_of("colour_12x8.png", &recipe(1, 4, resize_to(4))), &expected, 1.);
 }
 
 #[test]
@@ -120,54 +85,36 @@ fn an_odd_excess_is_cropped_as_python_rounds() {
         19, 46, 80, 18, 105, 111, 215, 32, 142, // green
         37, 49, 179, 237, 102, 171, 218, 151, 163, // blue
     ];
-    assert_close(
-        &bytes_of("colour_12x8.png", &recipe(3, 3, resize_to(8))),
-        &expected,
-        0.,
-    );
+    assert_close(&bytes_of("colour_12x8.png", &recipe(3, 3, resize_to(8))), &expected, 0.);
     assert_eq!([0, 1, 2, 3, 5, 7].map(centred), [0, 0, 1, 2, 2, 4]);
 }
 
 #[test]
 fn transparency_is_dropped() {
     let recipe = recipe(3, 4, ImageOptions::default());
-    assert_eq!(
-        bytes_of("alpha_12x8.png", &recipe),
-        bytes_of("colour_12x8.png", &recipe)
-    );
+    assert_eq!(bytes_of("alpha_12x8.png", &recipe), bytes_of("colour_12x8.png", &recipe));
 }
 
 #[test]
 fn an_image_of_the_right_size_is_left_as_it_is() {
     let exact = bytes_of("grey_6x6.png", &recipe(1, 6, ImageOptions::default()));
-    let decoded = decode(&image("grey_6x6.png"), Path::new("x"))
-        .unwrap()
-        .into_luma8();
+    let decoded = decode(&image("grey_6x6.png"), Path::new("x")).unwrap().into_luma8();
     assert_close(&exact, decoded.as_raw(), 0.);
 }
 
 #[test]
 fn a_photograph_is_turned_upright() {
     // Stored as red left of blue, to be turned a quarter clockwise: red above blue.
-    let turned = decode(&image("turned_16x8.jpg"), Path::new("x"))
-        .unwrap()
-        .into_rgb8();
+    let turned = decode(&image("turned_16x8.jpg"), Path::new("x")).unwrap().into_rgb8();
     assert_eq!(turned.dimensions(), (8, 16));
     assert!(turned.get_pixel(4, 2).0[0] > 200 && turned.get_pixel(4, 13).0[2] > 200);
 }
 
 #[test]
 fn mean_and_std_are_applied_after_scaling_to_one() {
-    let spec = Spec {
-        name: "x".into(),
-        dtype: DType::F32,
-        shape: vec![1, 1, 6, 6],
-    };
-    let options = ImageOptions {
-        mean: Some(vec![0.1307]),
-        std: Some(vec![0.3081]),
-        ..Default::default()
-    };
+    let spec = Spec { name: "x".into(), dtype: DType::F32, shape: vec![1, 1, 6, 6] };
+    let options =
+        ImageOptions { mean: Some(vec![0.1307]), std: Some(vec![0.3081]), ..Default::default() };
     let recipe = Recipe::of(&[spec], &[], &options, "m").unwrap();
     let decoded = decode(&image("grey_6x6.png"), Path::new("x")).unwrap();
     let first = f32::from(decoded.to_luma8().as_raw()[0]);

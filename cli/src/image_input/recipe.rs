@@ -72,11 +72,7 @@ impl Recipe {
         model: &str,
     ) -> Outcome<Recipe> {
         let (channels, crop) = image_input(inputs)?;
-        let settings = Settings {
-            metadata,
-            channels,
-            model,
-        };
+        let settings = Settings { metadata, channels, model };
         let (mean_default, std_default) = match channels {
             3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
             _ => (vec![0.5], vec![0.5]),
@@ -85,22 +81,12 @@ impl Recipe {
             settings.per_channel("mean", options.mean.as_deref(), mean_default)?;
         let (std, std_from) = settings.per_channel("std", options.std.as_deref(), std_default)?;
         if std.contains(&0.) {
-            return Err(Failure::usage(
-                "an image cannot be divided by a standard deviation of 0",
-            ));
+            return Err(Failure::usage("an image cannot be divided by a standard deviation of 0"));
         }
         let (resize, resize_from) = settings.resize(options.resize.map(NonZeroU32::get))?;
         let (interpolation, how_from) = settings.interpolation(options.interpolation)?;
         let sources = [resize_from, how_from, mean_from, std_from];
-        Ok(Recipe {
-            channels,
-            crop,
-            resize,
-            interpolation,
-            mean,
-            std,
-            sources,
-        })
+        Ok(Recipe { channels, crop, resize, interpolation, mean, std, sources })
     }
 }
 
@@ -111,14 +97,7 @@ fn image_input(inputs: &[Spec]) -> Outcome<(usize, (u32, u32))> {
         Failure::usage(format!("this model takes {}, which is no image", takes.join(", ")))
             .with_help("images are for one input f32[N, C, H, W] with C 1 (grey) or 3 (red, green, blue); give other inputs with --input X.npy")
     };
-    let [
-        Spec {
-            dtype: DType::F32,
-            shape,
-            ..
-        },
-    ] = inputs
-    else {
+    let [Spec { dtype: DType::F32, shape, .. }] = inputs else {
         return Err(refusal());
     };
     let [(1..), channels @ (1 | 3), height @ (1..), width @ (1..)] = **shape else {
@@ -138,10 +117,7 @@ struct Settings<'a> {
 
 impl Settings<'_> {
     fn stored(&self, key: &str) -> Option<&str> {
-        self.metadata
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, value)| value.trim())
+        self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.trim())
     }
 
     fn nonsense(&self, key: &str, value: &str) -> Failure {
@@ -173,10 +149,7 @@ impl Settings<'_> {
             return Ok((default, Source::Default));
         };
         let values = numbers(text).and_then(|values| self.spread(&values));
-        Ok((
-            values.ok_or_else(|| self.nonsense(key, text))?,
-            Source::Metadata,
-        ))
+        Ok((values.ok_or_else(|| self.nonsense(key, text))?, Source::Metadata))
     }
 
     /// One value a channel.
@@ -216,13 +189,9 @@ impl Settings<'_> {
 
 /// `0.485,0.456,0.406`, bare or in brackets.
 fn numbers(text: &str) -> Option<Vec<f32>> {
-    let bare = text
-        .trim_matches(|c: char| "[]() ".contains(c))
-        .trim_end_matches(',');
+    let bare = text.trim_matches(|c: char| "[]() ".contains(c)).trim_end_matches(',');
     let finite = |x: &f32| x.is_finite();
-    bare.split(',')
-        .map(|word| word.trim().parse().ok().filter(finite))
-        .collect()
+    bare.split(',').map(|word| word.trim().parse().ok().filter(finite)).collect()
 }
 
 impl fmt::Display for Recipe {
@@ -237,16 +206,8 @@ impl fmt::Display for Recipe {
             Interpolation::Bicubic => "bicubic",
         };
         let colour = if self.channels == 1 { "grey" } else { "RGB" };
-        write!(
-            f,
-            ", {how_name} ({how}), centre crop {}x{}, {colour}",
-            self.crop.0, self.crop.1
-        )?;
-        write!(
-            f,
-            ", mean {:?} ({mean}), std {:?} ({std})",
-            self.mean, self.std
-        )
+        write!(f, ", {how_name} ({how}), centre crop {}x{}, {colour}", self.crop.0, self.crop.1)?;
+        write!(f, ", mean {:?} ({mean}), std {:?} ({std})", self.mean, self.std)
     }
 }
 
@@ -269,29 +230,16 @@ mod tests {
         metadata: &[(&str, &str)],
         options: &ImageOptions,
     ) -> Outcome<Recipe> {
-        let spec = Spec {
-            name: "x".into(),
-            dtype: DType::F32,
-            shape: shape.to_vec(),
-        };
-        let metadata: Vec<_> = metadata
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let spec = Spec { name: "x".into(), dtype: DType::F32, shape: shape.to_vec() };
+        let metadata: Vec<_> =
+            metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Recipe::of(&[spec], &metadata, options, "m.onnx")
     }
 
     #[test]
     fn flags_win_over_metadata_over_defaults() {
-        let options = ImageOptions {
-            std: Some(vec![0.25]),
-            ..Default::default()
-        };
-        let metadata = [
-            ("mean", "[0.1, 0.2, 0.3]"),
-            ("std", "1"),
-            ("crop_pct", "0.95"),
-        ];
+        let options = ImageOptions { std: Some(vec![0.25]), ..Default::default() };
+        let metadata = [("mean", "[0.1, 0.2, 0.3]"), ("std", "1"), ("crop_pct", "0.95")];
         let recipe = recipe(&[1, 3, 224, 224], &metadata, &options).unwrap();
         assert_eq!(
             recipe.to_string(),
@@ -311,10 +259,7 @@ mod tests {
     fn other_layouts_are_refused_with_what_was_expected() {
         for shape in [&[1, 224, 224, 3][..], &[1, 10], &[1, 4, 8, 8]] {
             let failure = recipe(shape, &[], &ImageOptions::default()).unwrap_err();
-            assert!(
-                failure.help().unwrap().contains("f32[N, C, H, W]"),
-                "{failure}"
-            );
+            assert!(failure.help().unwrap().contains("f32[N, C, H, W]"), "{failure}");
         }
     }
 
@@ -331,15 +276,9 @@ mod tests {
             let failure = recipe(&[1, 3, 8, 8], &[(key, value)], &none).unwrap_err();
             assert!(matches!(failure, Failure::BadModel { .. }), "{failure}");
         }
-        let zero = ImageOptions {
-            std: Some(vec![0.]),
-            ..Default::default()
-        };
+        let zero = ImageOptions { std: Some(vec![0.]), ..Default::default() };
         assert!(recipe(&[1, 3, 8, 8], &[], &zero).is_err());
-        let four = ImageOptions {
-            mean: Some(vec![0.; 4]),
-            ..Default::default()
-        };
+        let four = ImageOptions { mean: Some(vec![0.; 4]), ..Default::default() };
         assert!(recipe(&[1, 3, 8, 8], &[], &four).is_err());
     }
 }

@@ -28,11 +28,7 @@ impl Array {
     /// A tensor of f32.
     pub(crate) fn from_f32(shape: Vec<usize>, values: &[f32]) -> Array {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Array {
-            dtype: DType::F32,
-            shape,
-            bytes,
-        }
+        Array { dtype: DType::F32, shape, bytes }
     }
 
     /// The elements, when they are f32.
@@ -62,11 +58,7 @@ impl Array {
         if let Some(first) = shape.first_mut() {
             *first = end - begin;
         }
-        Array {
-            dtype: self.dtype,
-            shape,
-            bytes: self.bytes[begin * row..end * row].to_vec(),
-        }
+        Array { dtype: self.dtype, shape, bytes: self.bytes[begin * row..end * row].to_vec() }
     }
 
     /// Puts tensors that differ in their outermost extent only one after the other.
@@ -116,10 +108,8 @@ impl Spec {
             return Ok(());
         }
         let (name, expected) = (&self.name, type_text(self.dtype, &self.shape));
-        let failure = Failure::usage(format!(
-            "input `{name}` takes {expected}, and {} is given",
-            given.ty()
-        ));
+        let failure =
+            Failure::usage(format!("input `{name}` takes {expected}, and {} is given", given.ty()));
         Err(match (self.dtype, given.dtype) {
             (wanted, got) if wanted == got => failure,
             (DType::F32, DType::F64) => failure.with_help(
@@ -159,10 +149,7 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
                 "`{argument}` names an .npz, which has names of its own"
             ))
             .with_help("leave NAME= out")),
-            None => Ok(arrays
-                .into_iter()
-                .map(|(name, array)| (Some(name), array))
-                .collect()),
+            None => Ok(arrays.into_iter().map(|(name, array)| (Some(name), array)).collect()),
         };
     }
     let array = npy::decode(&bytes).map_err(damaged)?;
@@ -174,11 +161,7 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn read_bytes(path: &Path) -> Outcome<Bytes> {
-    let bytes = if is_dash(path) {
-        read_stdin()
-    } else {
-        std::fs::read(path).map(Bytes::from)
-    };
+    let bytes = if is_dash(path) { read_stdin() } else { std::fs::read(path).map(Bytes::from) };
     bytes.map_err(|error| Failure::reading(path, error))
 }
 
@@ -197,13 +180,7 @@ fn split_name(argument: &str) -> (Option<&str>, &str) {
 /// # Errors
 /// [`Failure::Usage`] naming what is missing, left over or given twice.
 pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Vec<Array>> {
-    let names = || {
-        specs
-            .iter()
-            .map(|s| format!("`{}`", s.name))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || specs.iter().map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(", ");
     if let ([only], [(name, _)]) = (specs, given.as_mut_slice()) {
         name.get_or_insert_with(|| only.name.clone());
     }
@@ -218,21 +195,14 @@ pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Ve
             .with_help("say which one each file is for: NAME=FILE.npy, or give one .npz"));
         };
         let place = specs.iter().position(|s| s.name == name).ok_or_else(|| {
-            Failure::usage(format!(
-                "the model has no {what} `{name}`; it has {}",
-                names()
-            ))
+            Failure::usage(format!("the model has no {what} `{name}`; it has {}", names()))
         })?;
         if found[place].replace(array).is_some() {
             return Err(Failure::usage(format!("{what} `{name}` is given twice")));
         }
     }
     let missing = |spec: &Spec| Failure::usage(format!("{what} `{spec}` is not given"));
-    specs
-        .iter()
-        .zip(found)
-        .map(|(spec, array)| array.ok_or_else(|| missing(spec)))
-        .collect()
+    specs.iter().zip(found).map(|(spec, array)| array.ok_or_else(|| missing(spec))).collect()
 }
 
 /// Writes outputs to a `.npy` (one output) or `.npz` (any number), or as `.npy` to stdout.
@@ -255,10 +225,7 @@ pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
 pub(crate) fn check_output(path: &Path, outputs: usize) -> Outcome {
     let known = is_npz(path) || is_dash(path) || path.extension().is_some_and(|e| e == "npy");
     if !known {
-        return Err(Failure::usage(format!(
-            "`{}` is neither .npy nor .npz",
-            path.display()
-        )));
+        return Err(Failure::usage(format!("`{}` is neither .npy nor .npz", path.display())));
     }
     if outputs != 1 && !is_npz(path) {
         return Err(Failure::usage(format!(
@@ -278,11 +245,7 @@ mod tests {
     use super::*;
 
     fn spec(name: &str) -> Spec {
-        Spec {
-            name: name.into(),
-            dtype: DType::F32,
-            shape: vec![1, 2],
-        }
+        Spec { name: name.into(), dtype: DType::F32, shape: vec![1, 2] }
     }
 
     fn array(value: f32) -> Array {
@@ -294,10 +257,7 @@ mod tests {
         let given = vec![(Some("b".into()), array(2.)), (Some("a".into()), array(1.))];
         let assigned = assign(&[spec("a"), spec("b")], given, "input").unwrap();
         assert_eq!(assigned, [array(1.), array(2.)]);
-        assert_eq!(
-            assign(&[spec("a")], vec![(None, array(3.))], "input").unwrap(),
-            [array(3.)]
-        );
+        assert_eq!(assign(&[spec("a")], vec![(None, array(3.))], "input").unwrap(), [array(3.)]);
     }
 
     #[test]
@@ -305,10 +265,7 @@ mod tests {
         let complaint =
             |specs: &[Spec], given| assign(specs, given, "input").unwrap_err().to_string();
         let two = [spec("a"), spec("b")];
-        assert_eq!(
-            complaint(&two, vec![(None, array(1.))]),
-            "the model has 2 inputs: `a`, `b`"
-        );
+        assert_eq!(complaint(&two, vec![(None, array(1.))]), "the model has 2 inputs: `a`, `b`");
         assert_eq!(
             complaint(&two, vec![(Some("a".into()), array(1.))]),
             "input `b f32[1, 2]` is not given"
@@ -321,16 +278,9 @@ mod tests {
 
     #[test]
     fn doubles_are_not_rounded_silently() {
-        let given = Array {
-            dtype: DType::F64,
-            shape: vec![1, 2],
-            bytes: vec![0; 16],
-        };
+        let given = Array { dtype: DType::F64, shape: vec![1, 2], bytes: vec![0; 16] };
         let failure = spec("x").check(&given).unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "input `x` takes f32[1, 2], and f64[1, 2] is given"
-        );
+        assert_eq!(failure.to_string(), "input `x` takes f32[1, 2], and f64[1, 2] is given");
         assert!(failure.help().unwrap().contains("astype"));
     }
 

@@ -31,24 +31,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Array, String> {
 /// allocated, whatever the header says.
 pub(super) fn read(from: &mut dyn Read, available: u64) -> Result<Array, String> {
     let header = Header::parse(&read_header(from)?)?;
-    let size = header
-        .bytes()
-        .filter(|size| *size <= available)
-        .ok_or_else(|| {
-            format!(
-                "its header announces {}{:?}, more than the file holds",
-                header.dtype, header.shape
-            )
-        })?;
+    let size = header.bytes().filter(|size| *size <= available).ok_or_else(|| {
+        format!("its header announces {}{:?}, more than the file holds", header.dtype, header.shape)
+    })?;
     let mut bytes = Vec::new();
-    from.take(size)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    from.take(size).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 != size {
-        return Err(format!(
-            "it ends after {} of its {size} bytes of data",
-            bytes.len()
-        ));
+        return Err(format!("it ends after {} of its {size} bytes of data", bytes.len()));
     }
     header.arrange(bytes)
 }
@@ -107,12 +96,7 @@ impl Header {
         match (descr, fortran, shape, rest.0) {
             (Some(descr), Some(fortran), Some(shape), "") => {
                 let (dtype, big_endian) = element_type(descr)?;
-                Ok(Header {
-                    dtype,
-                    big_endian,
-                    fortran,
-                    shape,
-                })
+                Ok(Header { dtype, big_endian, fortran, shape })
             }
             _ => Err("its header is incomplete".into()),
         }
@@ -120,13 +104,8 @@ impl Header {
 
     /// Bytes of data, when their number makes sense.
     fn bytes(&self) -> Option<u64> {
-        let size = self
-            .shape
-            .iter()
-            .try_fold(self.dtype.size(), |n, e| n.checked_mul(*e))?;
-        isize::try_from(size)
-            .ok()
-            .and_then(|size| u64::try_from(size).ok())
+        let size = self.shape.iter().try_fold(self.dtype.size(), |n, e| n.checked_mul(*e))?;
+        isize::try_from(size).ok().and_then(|size| u64::try_from(size).ok())
     }
 
     /// Stored bytes as a row-major little-endian tensor.
@@ -141,11 +120,7 @@ impl Header {
         if self.fortran && self.shape.len() > 1 {
             bytes = to_row_major(&bytes, &self.shape, size);
         }
-        Ok(Array {
-            dtype: self.dtype,
-            shape: self.shape,
-            bytes,
-        })
+        Ok(Array { dtype: self.dtype, shape: self.shape, bytes })
     }
 }
 
@@ -174,11 +149,7 @@ fn to_row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
     let mut arranged = Vec::with_capacity(bytes.len());
     let mut index = vec![0; shape.len()];
     for _ in 0..bytes.len() / size {
-        let place = index
-            .iter()
-            .zip(shape)
-            .rev()
-            .fold(0, |at, (i, extent)| at * extent + i);
+        let place = index.iter().zip(shape).rev().fold(0, |at, (i, extent)| at * extent + i);
         arranged.extend(&bytes[place * size..(place + 1) * size]);
         for (i, extent) in index.iter_mut().zip(shape).rev() {
             *i += 1;
@@ -203,17 +174,12 @@ impl<'a> Literal<'a> {
 
     fn expect(&mut self, token: &str) -> Result<(), String> {
         let found = self.accept(token);
-        found
-            .then_some(())
-            .ok_or_else(|| format!("`{token}` is missing in its header"))
+        found.then_some(()).ok_or_else(|| format!("`{token}` is missing in its header"))
     }
 
     fn string(&mut self) -> Result<&'a str, String> {
         let quote = if self.0.starts_with('"') { "\"" } else { "'" };
-        let inner = self
-            .0
-            .strip_prefix(quote)
-            .and_then(|rest| rest.split_once(quote));
+        let inner = self.0.strip_prefix(quote).and_then(|rest| rest.split_once(quote));
         let (text, rest) =
             inner.ok_or("a string is missing in its header (records are not read)")?;
         self.0 = rest.trim_start();
@@ -244,16 +210,11 @@ impl<'a> Literal<'a> {
     }
 
     fn extent(&mut self) -> Result<usize, String> {
-        let end = self
-            .0
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(self.0.len());
+        let end = self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len());
         let (digits, rest) = self.0.split_at(end);
         // Python 2's numpy wrote `3L`.
         self.0 = rest.strip_prefix('L').unwrap_or(rest).trim_start();
-        digits
-            .parse()
-            .map_err(|_| format!("`{digits}` is no extent"))
+        digits.parse().map_err(|_| format!("`{digits}` is no extent"))
     }
 }
 
@@ -277,15 +238,7 @@ pub(super) fn encode(array: &Array) -> Vec<u8> {
     let end = (START + header.len() + 1).next_multiple_of(64);
     header += &" ".repeat(end - START - header.len() - 1);
     let length = ((header.len() + 1) as u16).to_le_bytes();
-    [
-        MAGIC,
-        &[1, 0],
-        &length,
-        header.as_bytes(),
-        b"\n",
-        &array.bytes,
-    ]
-    .concat()
+    [MAGIC, &[1, 0], &length, header.as_bytes(), b"\n", &array.bytes].concat()
 }
 
 #[cfg(test)]
@@ -307,11 +260,7 @@ mod tests {
             for shape in [vec![], vec![0], vec![3], vec![2, 0, 2], vec![2, 1, 3]] {
                 let size = shape.iter().product::<usize>() * dtype.size();
                 let bytes = (0..size).map(|i| (i % 2) as u8).collect();
-                let array = Array {
-                    dtype,
-                    shape,
-                    bytes,
-                };
+                let array = Array { dtype, shape, bytes };
                 assert_eq!(decode(&encode(&array)), Ok(array));
             }
         }
@@ -329,11 +278,7 @@ mod tests {
 
     #[test]
     fn big_endian_becomes_little() {
-        let array = decode(&file(
-            &header(">f4", "False", "(1,)"),
-            &1.5f32.to_be_bytes(),
-        ))
-        .unwrap();
+        let array = decode(&file(&header(">f4", "False", "(1,)"), &1.5f32.to_be_bytes())).unwrap();
         assert_eq!(array, Array::from_f32(vec![1], &[1.5]));
     }
 

@@ -58,10 +58,7 @@ mod tests {
     use super::*;
 
     fn two() -> [(&'static str, Array); 2] {
-        [
-            ("b", Array::from_f32(vec![2], &[1., 2.])),
-            ("a/x", Array::from_f32(vec![], &[3.])),
-        ]
+        [("b", Array::from_f32(vec![2], &[1., 2.])), ("a/x", Array::from_f32(vec![], &[3.]))]
     }
 
     fn archive() -> Vec<u8> {
@@ -82,10 +79,7 @@ mod tests {
         for length in 0..good.len() {
             assert!(decode(&good[..length]).is_err(), "{length}");
         }
-        let data = good
-            .windows(4)
-            .position(|w| w == 2f32.to_le_bytes())
-            .unwrap();
+        let data = good.windows(4).position(|w| w == 2f32.to_le_bytes()).unwrap();
         let mut bad = good.clone();
         bad[data] ^= 1;
         assert!(decode(&bad).is_err());

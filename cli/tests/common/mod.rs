@@ -43,9 +43,8 @@ impl Folder {
     /// The names of what is in it, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -78,10 +77,7 @@ impl Folder {
 /// `cardinal` with arguments separated by spaces, not yet started.
 pub(crate) fn command(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cardinal"));
-    command
-        .current_dir(folder)
-        .args(arguments.split_whitespace())
-        .env_remove("NO_COLOR");
+    command.current_dir(folder).args(arguments.split_whitespace()).env_remove("NO_COLOR");
     command
 }
 
@@ -90,10 +86,7 @@ impl Ran {
     pub(crate) fn fails_with(self, code: i32) -> String {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.bytes.is_empty(), "something on stdout: {self:?}");
-        assert!(
-            !self.stderr.is_empty() && !self.stderr.contains('\u{1b}'),
-            "{self:?}"
-        );
+        assert!(!self.stderr.is_empty() && !self.stderr.contains('\u{1b}'), "{self:?}");
         assert!(self.stderr.lines().count() < 25, "{self:?}");
         self.stderr
     }

@@ -50,7 +50,9 @@ impl Tensor {
             (Data::Float(v), DType::F64) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             (Data::Float(v), _) => v.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
             (Data::Int(v), DType::I64) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            (Data::Int(v), DType::I32) => v.iter().flat_map(|x| (*x as i32).to_le_bytes()).collect(),
+            (Data::Int(v), DType::I32) => {
+                v.iter().flat_map(|x| (*x as i32).to_le_bytes()).collect()
+            }
             (Data::Int(v), _) => v.iter().map(|x| *x as u8).collect(),
         }
     }

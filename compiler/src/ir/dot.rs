@@ -12,32 +12,19 @@ use super::text::{attributes, in_reading_order, value_name};
 
 /// The graph in Graphviz's language.
 pub fn to_dot(graph: &Graph) -> String {
-    let mut out = format!(
-        "digraph {} {{\n",
-        string(std::slice::from_ref(&graph.name), "\\n")
-    );
+    let mut out = format!("digraph {} {{\n", string(std::slice::from_ref(&graph.name), "\\n"));
     out += "  rankdir=TB;\n  node [shape=box, fontname=\"monospace\"];\n";
-    let ids = in_reading_order(graph)
-        .into_iter()
-        .filter(|id| !is_inlined(graph, *id));
+    let ids = in_reading_order(graph).into_iter().filter(|id| !is_inlined(graph, *id));
     let numbers: HashMap<NodeId, usize> = ids.clone().enumerate().map(|(n, id)| (id, n)).collect();
     for id in ids.clone() {
-        let style = if graph.node(id).op == Op::Input {
-            ", style=rounded"
-        } else {
-            ""
-        };
+        let style = if graph.node(id).op == Op::Input { ", style=rounded" } else { "" };
         let label = string(&label(graph, id), "\\l");
         out += &format!("  n{} [label={label}{style}];\n", numbers[&id]);
     }
     for id in ids {
         for (slot, operand) in graph.operands(id) {
             if let Some(from) = numbers.get(&operand) {
-                let label = if slot == 0 {
-                    String::new()
-                } else {
-                    format!(" [label=\"{slot}\"]")
-                };
+                let label = if slot == 0 { String::new() } else { format!(" [label=\"{slot}\"]") };
                 out += &format!("  n{from} -> n{}{label};\n", numbers[&id]);
             }
         }
@@ -59,24 +46,12 @@ fn is_inlined(graph: &Graph, id: NodeId) -> bool {
 
 fn label(graph: &Graph, id: NodeId) -> Vec<String> {
     let node = graph.node(id);
-    let mut lines = vec![format!(
-        "{} = {}",
-        value_name(graph, id),
-        node.op.mnemonic()
-    )];
+    let mut lines = vec![format!("{} = {}", value_name(graph, id), node.op.mnemonic())];
     let attributes = attributes(graph, id);
-    lines.extend(
-        attributes
-            .into_iter()
-            .map(|(key, value)| format!("{key} {value}")),
-    );
+    lines.extend(attributes.into_iter().map(|(key, value)| format!("{key} {value}")));
     for (_, operand) in graph.operands(id) {
         if is_inlined(graph, operand) {
-            lines.push(format!(
-                "{} {}",
-                value_name(graph, operand),
-                graph.ty(operand)
-            ));
+            lines.push(format!("{} {}", value_name(graph, operand), graph.ty(operand)));
         }
     }
     lines.push(node.ty.to_string());

@@ -167,7 +167,8 @@ impl Graph {
         use std::cmp::Reverse;
         use std::collections::BinaryHeap;
 
-        let mut missing = vec![0usize; self.dag.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
+        let mut missing =
+            vec![0usize; self.dag.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
         let mut ready = BinaryHeap::new();
         for id in self.dag.node_indices() {
             missing[id.index()] = self.dag.edges_directed(id, Direction::Incoming).count();

@@ -37,10 +37,7 @@ pub fn to_json(graph: &Graph) -> Value {
     let inputs: Vec<_> = graph.inputs().iter().map(|id| name(*id)).collect();
     let output = |o: &super::Output| json!({"name": o.name, "value": name(o.node)});
     let outputs: Vec<_> = graph.outputs().iter().map(output).collect();
-    let nodes: Vec<_> = in_reading_order(graph)
-        .into_iter()
-        .map(|id| node(graph, id))
-        .collect();
+    let nodes: Vec<_> = in_reading_order(graph).into_iter().map(|id| node(graph, id)).collect();
     json!({
         "schema": SCHEMA,
         "name": graph.name,

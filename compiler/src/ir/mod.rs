@@ -13,9 +13,7 @@ mod weight;
 
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::infer;
-pub use op::{
-    Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window,
-};
+pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
 pub use rewriter::{Answer, Edit, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;

@@ -67,10 +67,7 @@ fn verify_with(graph: &Graph, infer: Infer) -> Result<()> {
         epilogue(graph, id).map_err(broken)?;
     }
     if let Err(cycle) = toposort(&graph.dag, None) {
-        return Err(violation(
-            graph.node(cycle.node_id()),
-            "it depends on itself".to_owned(),
-        ));
+        return Err(violation(graph.node(cycle.node_id()), "it depends on itself".to_owned()));
     }
     // After the order, so that what is wrong first is named first.
     for id in graph.topological() {
@@ -89,11 +86,7 @@ fn violation(node: &Node, rule: String) -> Error {
     if node.from.len() > SHOWN {
         from += &format!(" and {} more", node.from.len() - SHOWN);
     }
-    Error::internal(format!(
-        "value `{}` ({}{from}): {rule}",
-        node.name,
-        node.op.mnemonic()
-    ))
+    Error::internal(format!("value `{}` ({}{from}): {rule}", node.name, node.op.mnemonic()))
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Verdict {
@@ -106,10 +99,8 @@ fn names(graph: &Graph) -> Result<()> {
         let node = graph.node(id);
         let broken = |rule| violation(node, rule);
         ensure(!node.name.is_empty(), || "a value has a name".to_owned()).map_err(broken)?;
-        ensure(seen.insert(&node.name), || {
-            "another value has this name".to_owned()
-        })
-        .map_err(broken)?;
+        ensure(seen.insert(&node.name), || "another value has this name".to_owned())
+            .map_err(broken)?;
     }
     Ok(())
 }
@@ -118,19 +109,13 @@ fn inputs(graph: &Graph) -> Result<()> {
     let mut seen = BTreeSet::new();
     for id in graph.inputs() {
         let Some(node) = graph.dag.node_weight(*id) else {
-            return Err(Error::internal(
-                "an input of the graph is not one of its nodes",
-            ));
+            return Err(Error::internal("an input of the graph is not one of its nodes"));
         };
         let broken = |rule| violation(node, rule);
-        ensure(node.op == Op::Input, || {
-            "it is listed among the inputs".to_owned()
-        })
-        .map_err(broken)?;
-        ensure(seen.insert(*id), || {
-            "it is listed twice among the inputs".to_owned()
-        })
-        .map_err(broken)?;
+        ensure(node.op == Op::Input, || "it is listed among the inputs".to_owned())
+            .map_err(broken)?;
+        ensure(seen.insert(*id), || "it is listed twice among the inputs".to_owned())
+            .map_err(broken)?;
     }
     for id in graph.nodes() {
         let node = graph.node(id);
@@ -162,20 +147,14 @@ fn outputs(graph: &Graph) -> Result<()> {
 fn origins(node: &Node) -> Verdict {
     let mut seen = BTreeSet::new();
     for origin in &node.from {
-        ensure(node.op != Op::Input, || {
-            "an input comes from no ONNX node".to_owned()
-        })?;
-        ensure(seen.insert(origin), || {
-            format!("the origin `{origin}` is listed twice")
-        })?;
+        ensure(node.op != Op::Input, || "an input comes from no ONNX node".to_owned())?;
+        ensure(seen.insert(origin), || format!("the origin `{origin}` is listed twice"))?;
     }
     Ok(())
 }
 
 fn bounded(ty: &TensorType) -> Verdict {
-    ensure(isize::try_from(ty.bytes()).is_ok(), || {
-        format!("the bytes of {ty} cannot be counted")
-    })?;
+    ensure(isize::try_from(ty.bytes()).is_ok(), || format!("the bytes of {ty} cannot be counted"))?;
     for factor in ty.axes.iter().flat_map(|axis| axis.factors()) {
         ensure(factor.name.is_ascii_alphabetic(), || {
             format!("an axis factor is named by a letter, not {:?}", factor.name)
@@ -216,20 +195,14 @@ fn slots(graph: &Graph, id: NodeId) -> Verdict {
         ensure(a != b, || format!("slot {a} holds two operands"))?;
     }
     let (required, own) = own_slots(op);
-    let required = if own.is_none() {
-        required.max(operands.len())
-    } else {
-        required
-    };
+    let required = if own.is_none() { required.max(operands.len()) } else { required };
     for slot in 0..required {
         let filled = operands.iter().any(|(s, _)| *s == slot);
         ensure(filled, || format!("slot {slot} holds no operand"))?;
     }
     for (slot, _) in operands {
         let known = op.epilogue_slot().is_some() || own.is_none_or(|own| slot < own);
-        ensure(known, || {
-            format!("it has an operand in slot {slot}, which its operator lacks")
-        })?;
+        ensure(known, || format!("it has an operand in slot {slot}, which its operator lacks"))?;
     }
     Ok(())
 }
@@ -257,10 +230,7 @@ fn epilogue(graph: &Graph, id: NodeId) -> Verdict {
         })?;
         let ty = graph.ty(operand);
         ensure(same(ty, &node.ty), || {
-            format!(
-                "its epilogue's `{name}` reads {ty}, and its result is {}",
-                node.ty
-            )
+            format!("its epilogue's `{name}` reads {ty}, and its result is {}", node.ty)
         })?;
     }
     for (slot, _) in graph.operands(id) {
@@ -278,12 +248,7 @@ fn same(a: &TensorType, b: &TensorType) -> bool {
 
 fn types(graph: &Graph, id: NodeId, infer: Infer) -> Verdict {
     let node = graph.node(id);
-    let operand = || {
-        graph
-            .operand(id, 0)
-            .map(|x| graph.ty(x))
-            .ok_or("slot 0 holds no operand")
-    };
+    let operand = || graph.operand(id, 0).map(|x| graph.ty(x)).ok_or("slot 0 holds no operand");
     match &node.op {
         Op::Input => Ok(()),
         Op::Weight(weight) => weight_fits(weight, &node.ty),
@@ -305,30 +270,20 @@ fn weight_fits(weight: &Weight, ty: &TensorType) -> Verdict {
     let wanted = ty.bytes();
     if weight.seed().is_some() {
         let limit = Weight::RAND_BYTES;
-        return ensure(wanted <= limit, || {
-            format!("{wanted} bytes of `rand`, of at most {limit}")
-        });
+        return ensure(wanted <= limit, || format!("{wanted} bytes of `rand`, of at most {limit}"));
     }
     let found = weight.bytes(ty).map_or(wanted, |bytes| bytes.len());
-    ensure(found == wanted, || {
-        format!("{found} bytes for {ty}, which takes {wanted}")
-    })
+    ensure(found == wanted, || format!("{found} bytes for {ty}, which takes {wanted}"))
 }
 
 fn same_dtype(x: &TensorType, ty: &TensorType) -> Verdict {
-    ensure(x.dtype == ty.dtype, || {
-        format!("its type is {ty}, and its operand is {x}")
-    })
+    ensure(x.dtype == ty.dtype, || format!("its type is {ty}, and its operand is {x}"))
 }
 
 fn reshape_fits(x: &TensorType, ty: &TensorType) -> Verdict {
     same_dtype(x, ty)?;
     ensure(x.elements() == ty.elements(), || {
-        format!(
-            "{ty} has {} elements, and its operand {x} has {}",
-            ty.elements(),
-            x.elements()
-        )
+        format!("{ty} has {} elements, and its operand {x} has {}", ty.elements(), x.elements())
     })
 }
 
@@ -336,14 +291,8 @@ fn expand_fits(x: &TensorType, ty: &TensorType) -> Verdict {
     same_dtype(x, ty)?;
     let (from, to) = (x.shape(), ty.shape());
     let broadcasts = from.len() <= to.len()
-        && from
-            .iter()
-            .rev()
-            .zip(to.iter().rev())
-            .all(|(from, to)| *from == 1 || from == to);
-    ensure(broadcasts, || {
-        format!("its operand {x} does not broadcast to {ty}")
-    })
+        && from.iter().rev().zip(to.iter().rev()).all(|(from, to)| *from == 1 || from == to);
+    ensure(broadcasts, || format!("its operand {x} does not broadcast to {ty}"))
 }
 
 fn slice_fits(x: &TensorType, starts: &[usize], steps: &[isize], ty: &TensorType) -> Verdict {
@@ -353,20 +302,15 @@ fn slice_fits(x: &TensorType, starts: &[usize], steps: &[isize], ty: &TensorType
         let (starts, steps) = (starts.len(), steps.len());
         format!("its operand {x} has {rank} axes; {starts} starts and {steps} steps for {ty}")
     })?;
-    let axes = x
-        .shape()
-        .into_iter()
-        .zip(ty.shape())
-        .zip(starts.iter().zip(steps));
+    let axes = x.shape().into_iter().zip(ty.shape()).zip(starts.iter().zip(steps));
     for (axis, ((size, count), (&start, &step))) in axes.enumerate() {
         ensure(step != 0, || format!("step 0 along axis {axis}"))?;
         // Extents and steps are below 2^64, so that their product is below 2^127.
         let last = start as i128 + (count as i128 - 1) * step as i128;
         let inside = |at: i128| (0..size as i128).contains(&at);
-        ensure(
-            count == 0 || (inside(start as i128) && inside(last)),
-            || format!("elements {start} to {last} of axis {axis}, whose extent is {size}"),
-        )?;
+        ensure(count == 0 || (inside(start as i128) && inside(last)), || {
+            format!("elements {start} to {last} of axis {axis}, whose extent is {size}")
+        })?;
     }
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! ONNX files to graphs. Only this module names protobuf types.
 
+#[allow(dead_code)]
+mod context;
+
 use bytes::Bytes;
 
 use crate::error::{Problem, Result};
@@ -22,7 +25,12 @@ pub trait ExternalData {
     /// `length` bytes (to the end when `None`) from `offset` of the file at `location`, a path that
     /// the importer has checked to be relative and free of `..`. The error says what is wrong with
     /// the file; the importer adds the tensor's name.
-    fn read(&self, location: &str, offset: u64, length: Option<u64>) -> std::result::Result<Bytes, String>;
+    fn read(
+        &self,
+        location: &str,
+        offset: u64,
+        length: Option<u64>,
+    ) -> std::result::Result<Bytes, String>;
 }
 
 /// Refuses all external data: for models given as bytes alone.

@@ -16,15 +16,9 @@ use proptest::sample::{Index, select};
 pub const UNARY: [Unary; 16] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.01 },
-    Unary::Clip {
-        low: 0.0,
-        high: 6.0,
-    },
+    Unary::Clip { low: 0.0, high: 6.0 },
     Unary::Sigmoid,
-    Unary::HardSigmoid {
-        alpha: 0.2,
-        beta: 0.5,
-    },
+    Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Unary::HardSwish,
     Unary::Tanh,
     Unary::Gelu,
@@ -49,20 +43,9 @@ impl Builder {
     pub fn add(&mut self, name: &str, op: Op, ty: TensorType, operands: &[NodeId]) -> NodeId {
         let slots: Vec<_> = operands.iter().copied().enumerate().collect();
         let constant = matches!(op, Op::Input | Op::Weight(_));
-        let from = if constant {
-            vec![]
-        } else {
-            vec![format!("/{name}/{}", op.mnemonic()).into()]
-        };
-        self.0.add(
-            Node {
-                name: name.into(),
-                op,
-                ty,
-                from,
-            },
-            &slots,
-        )
+        let from =
+            if constant { vec![] } else { vec![format!("/{name}/{}", op.mnemonic()).into()] };
+        self.0.add(Node { name: name.into(), op, ty, from }, &slots)
     }
 }
 
@@ -71,10 +54,7 @@ pub fn f32s(shape: &[usize]) -> TensorType {
 }
 
 pub fn axis(factors: &[(char, usize)]) -> Axis {
-    let factors: Vec<_> = factors
-        .iter()
-        .map(|&(name, size)| Factor { name, size })
-        .collect();
+    let factors: Vec<_> = factors.iter().map(|&(name, size)| Factor { name, size }).collect();
     Axis::product(factors).unwrap()
 }
 
@@ -91,126 +71,37 @@ pub fn every_operator() -> Vec<(Op, usize)> {
         steps: vec![
             Step::Unary(Unary::LeakyRelu { alpha: 0.01 }),
             Step::Binary(Binary::Add, slot),
-            Step::Unary(Unary::Clip {
-                low: f32::NEG_INFINITY,
-                high: 6.0,
-            }),
+            Step::Unary(Unary::Clip { low: f32::NEG_INFINITY, high: 6.0 }),
             Step::Binary(Binary::Mul, slot + 1),
         ],
     };
-    let pool = |kind| {
-        Op::Pool(Pool {
-            kind,
-            window,
-            ceil: true,
-        })
-    };
+    let pool = |kind| Op::Pool(Pool { kind, window, ceil: true });
     let mut all = vec![
-        (
-            Op::Conv(Conv {
-                groups: 1,
-                window,
-                epilogue: then(3),
-            }),
-            5,
-        ),
-        (
-            Op::Conv(Conv {
-                groups: 4,
-                window: Window::POINT,
-                epilogue: Epilogue::none(),
-            }),
-            2,
-        ),
+        (Op::Conv(Conv { groups: 1, window, epilogue: then(3) }), 5),
+        (Op::Conv(Conv { groups: 4, window: Window::POINT, epilogue: Epilogue::none() }), 2),
         (Op::BatchNorm { epsilon: 1e-5 }, 5),
-        (
-            Op::MatMul {
-                transpose_a: true,
-                transpose_b: true,
-                epilogue: then(3),
-            },
-            5,
-        ),
+        (Op::MatMul { transpose_a: true, transpose_b: true, epilogue: then(3) }, 5),
         (Op::Where, 3),
         (Op::Cast { to: DType::I64 }, 1),
         (Op::Cast { to: DType::F32 }, 1),
-        (
-            Op::Softmax {
-                axis: 1,
-                log: false,
-            },
-            1,
-        ),
+        (Op::Softmax { axis: 1, log: false }, 1),
         (Op::Softmax { axis: 1, log: true }, 1),
         (pool(PoolKind::Max), 1),
-        (
-            pool(PoolKind::Average {
-                count_padding: true,
-            }),
-            1,
-        ),
-        (
-            pool(PoolKind::Average {
-                count_padding: false,
-            }),
-            1,
-        ),
+        (pool(PoolKind::Average { count_padding: true }), 1),
+        (pool(PoolKind::Average { count_padding: false }), 1),
         (Op::Reshape, 1),
         (Op::Expand, 1),
-        (
-            Op::Transpose {
-                perm: vec![0, 2, 1],
-            },
-            1,
-        ),
+        (Op::Transpose { perm: vec![0, 2, 1] }, 1),
         (Op::Concat { axis: 1 }, 4),
-        (
-            Op::Slice {
-                starts: vec![0, 3],
-                steps: vec![1, -1],
-            },
-            1,
-        ),
-        (
-            Op::Slice {
-                starts: vec![0, 3],
-                steps: vec![1, 1],
-            },
-            1,
-        ),
-        (
-            Op::Slice {
-                starts: vec![],
-                steps: vec![],
-            },
-            1,
-        ),
+        (Op::Slice { starts: vec![0, 3], steps: vec![1, -1] }, 1),
+        (Op::Slice { starts: vec![0, 3], steps: vec![1, 1] }, 1),
+        (Op::Slice { starts: vec![], steps: vec![] }, 1),
         (Op::Gather { axis: 2 }, 2),
-        (
-            Op::Pad {
-                before: vec![0, 1],
-                after: vec![2, 3],
-                value: -0.0,
-            },
-            1,
-        ),
-        (
-            Op::ArgMax {
-                axis: 1,
-                keep: true,
-                last: true,
-            },
-            1,
-        ),
+        (Op::Pad { before: vec![0, 1], after: vec![2, 3], value: -0.0 }, 1),
+        (Op::ArgMax { axis: 1, keep: true, last: true }, 1),
         (Op::Identity, 1),
     ];
-    let reduce = |kind| {
-        Op::Reduce(Reduce {
-            kind,
-            axes: vec![2, 3],
-            keep: true,
-        })
-    };
+    let reduce = |kind| Op::Reduce(Reduce { kind, axes: vec![2, 3], keep: true });
     all.extend(ReduceKind::ALL.map(|kind| (reduce(kind), 1)));
     all.extend(UNARY.map(|f| (Op::Unary(f, then(1)), 3)));
     all.extend(Binary::ALL.map(|f| (Op::Binary(f, then(2)), 4)));
@@ -231,87 +122,30 @@ pub fn graph_of_every_operator() -> Graph {
 /// A block by hand: grouped convolution, attention, residual, classifier.
 pub fn block() -> Graph {
     let mut b = Builder::new("layer1.0");
-    let f32x = |axes: Vec<Axis>| TensorType {
-        dtype: DType::F32,
-        axes,
-    };
+    let f32x = |axes: Vec<Axis>| TensorType { dtype: DType::F32, axes };
     let hw = || [Axis::plain(56), Axis::plain(56)];
     let split = || axis(&[('k', 2), ('r', 2), ('c', 20)]);
     let x = b.add("x", Op::Input, f32s(&[1, 80, 56, 56]), &[]);
     let res = b.add("skip:0", Op::Input, f32s(&[1, 80, 56, 56]), &[]);
-    let filter = f32x(vec![
-        split(),
-        Axis::plain(20),
-        Axis::plain(3),
-        Axis::plain(3),
-    ]);
-    let w = b.add(
-        "conv2.weight",
-        Op::Weight(Weight::absent(0x5f0c_9a1e_0123_4567)),
-        filter,
-        &[],
-    );
-    let bias = b.add(
-        "conv2.bias",
-        Op::Weight(Weight::rand(7)),
-        f32x(vec![split()]),
-        &[],
-    );
-    let window = Window {
-        kernel: [3, 3],
-        pad_before: [1, 1],
-        pad_after: [1, 1],
-        ..Window::POINT
-    };
+    let filter = f32x(vec![split(), Axis::plain(20), Axis::plain(3), Axis::plain(3)]);
+    let w = b.add("conv2.weight", Op::Weight(Weight::absent(0x5f0c_9a1e_0123_4567)), filter, &[]);
+    let bias = b.add("conv2.bias", Op::Weight(Weight::rand(7)), f32x(vec![split()]), &[]);
+    let window = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
     let steps = vec![Step::Binary(Binary::Add, 3), Step::Unary(Unary::Relu)];
-    let conv = Op::Conv(Conv {
-        groups: 4,
-        window,
-        epilogue: Epilogue { steps },
-    });
+    let conv = Op::Conv(Conv { groups: 4, window, epilogue: Epilogue { steps } });
     let mut axes = vec![Axis::plain(1), split()];
     axes.extend(hw());
-    let from = (0..9)
-        .map(|i| format!("/conv2/radix{i}/Conv").into())
-        .collect();
-    let node = Node {
-        name: "u".into(),
-        op: conv,
-        ty: f32x(axes),
-        from,
-    };
+    let from = (0..9).map(|i| format!("/conv2/radix{i}/Conv").into()).collect();
+    let node = Node { name: "u".into(), op: conv, ty: f32x(axes), from };
     let u = b.0.add(node, &[(0, x), (1, w), (2, bias), (3, res)]);
-    let reduce = Reduce {
-        kind: ReduceKind::Mean,
-        axes: vec![2, 3],
-        keep: false,
-    };
-    let gap = b.add(
-        "gap",
-        Op::Reduce(reduce),
-        f32x(vec![Axis::plain(1), split()]),
-        &[u],
-    );
-    let fc = b.add(
-        "fc.weight",
-        Op::Weight(Weight::rand(1)),
-        f32s(&[80, 3]),
-        &[],
-    );
-    let matmul = Op::MatMul {
-        transpose_a: false,
-        transpose_b: false,
-        epilogue: Epilogue::none(),
-    };
+    let reduce = Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep: false };
+    let gap = b.add("gap", Op::Reduce(reduce), f32x(vec![Axis::plain(1), split()]), &[u]);
+    let fc = b.add("fc.weight", Op::Weight(Weight::rand(1)), f32s(&[80, 3]), &[]);
+    let matmul = Op::MatMul { transpose_a: false, transpose_b: false, epilogue: Epilogue::none() };
     let y = b.add("fc", matmul, f32s(&[1, 3]), &[gap, fc]);
     let scale = Op::Weight(Weight::from_f32(&[0.1, -2.0, 1e-7]));
     let scale = b.add("scale \"odd\"\n", scale, f32s(&[3]), &[]);
-    let z = b.add(
-        "z",
-        Op::Binary(Binary::Mul, Epilogue::none()),
-        f32s(&[1, 3]),
-        &[y, scale],
-    );
+    let z = b.add("z", Op::Binary(Binary::Mul, Epilogue::none()), f32s(&[1, 3]), &[y, scale]);
     b.0.add_output("u", u);
     b.0.add_output("logits", z);
     b.0
@@ -327,9 +161,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn number() -> impl Strategy<Value = f32> {
-    any::<u32>()
-        .prop_map(f32::from_bits)
-        .prop_filter("not equal to itself", |x| !x.is_nan())
+    any::<u32>().prop_map(f32::from_bits).prop_filter("not equal to itself", |x| !x.is_nan())
 }
 
 fn tensor_type() -> impl Strategy<Value = TensorType> {
@@ -414,13 +246,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let operands = prop::collection::vec((0usize..7, any::<Index>()), 0..6);
     let from = prop::collection::vec(name(), 0..9);
     (name(), operator(), tensor_type(), operands, from).prop_map(
-        |(name, op, ty, operands, from)| Draft {
-            name,
-            op: filled(op, &ty),
-            ty,
-            operands,
-            from,
-        },
+        |(name, op, ty, operands, from)| Draft { name, op: filled(op, &ty), ty, operands, from },
     )
 }
 
@@ -428,9 +254,7 @@ fn draft() -> impl Strategy<Value = Draft> {
 fn filled(op: Op, ty: &TensorType) -> Op {
     match op {
         Op::Weight(w) if w.seed().is_some_and(|seed| seed % 2 == 0) => {
-            let bytes = (0..ty.bytes())
-                .map(|i| (w.hash() >> (i % 57)) as u8 & mask(ty))
-                .collect();
+            let bytes = (0..ty.bytes()).map(|i| (w.hash() >> (i % 57)) as u8 & mask(ty)).collect();
             Op::Weight(Weight::from_bytes(bytes))
         }
         op => op,
@@ -471,18 +295,6 @@ fn add(graph: &mut Graph, draft: Draft, ids: &[NodeId]) -> NodeId {
             operands.push((slot, *operand.get(ids)));
         }
     }
-    let from = draft
-        .from
-        .iter()
-        .map(|origin| origin.as_str().into())
-        .collect();
-    graph.add(
-        Node {
-            name: draft.name,
-            op: draft.op,
-            ty: draft.ty,
-            from,
-        },
-        &operands,
-    )
+    let from = draft.from.iter().map(|origin| origin.as_str().into()).collect();
+    graph.add(Node { name: draft.name, op: draft.op, ty: draft.ty, from }, &operands)
 }

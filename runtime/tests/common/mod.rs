@@ -9,11 +9,7 @@ use prost::Message;
 
 /// An `f32` tensor's description.
 pub(crate) fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
-    TensorInfo {
-        name: name.into(),
-        dtype: DType::F32 as u32,
-        shape: shape.to_vec(),
-    }
+    TensorInfo { name: name.into(), dtype: DType::F32 as u32, shape: shape.to_vec() }
 }
 
 /// A manifest for the host, of a model from `x` to `y`, both of `shape`.
@@ -26,10 +22,7 @@ pub(crate) fn manifest(shape: &[u64]) -> Manifest {
         inputs: vec![tensor("x", shape)],
         outputs: vec![tensor("y", shape)],
         arena_bytes: 256,
-        metadata: vec![Property {
-            key: "labels".into(),
-            value: "cat,dog".into(),
-        }],
+        metadata: vec![Property { key: "labels".into(), value: "cat,dog".into() }],
         ..Manifest::default()
     }
 }
@@ -74,11 +67,7 @@ pub(crate) fn forge_encoded(manifest: &[u8], code: &[u8], weights: &[u8]) -> Vec
 
 /// A manifest whose sections are right for [`parts`]' code and weights after one page of manifest.
 pub(crate) fn placed_manifest() -> Manifest {
-    let ArtifactParts {
-        mut manifest,
-        code,
-        weights,
-    } = parts();
+    let ArtifactParts { mut manifest, code, weights } = parts();
     let section = |offset, bytes: &[u8]| Section {
         offset,
         length: bytes.len() as u64,

@@ -51,11 +51,7 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
             v.then(first, &mut conv.epilogue)
         }
         Op::BatchNorm { epsilon } => v.required("epsilon", epsilon),
-        Op::MatMul {
-            transpose_a,
-            transpose_b,
-            epilogue,
-        } => {
+        Op::MatMul { transpose_a, transpose_b, epilogue } => {
             v.flag("trans_a", "true", transpose_a)?;
             v.flag("trans_b", "true", transpose_b)?;
             v.then(first, epilogue)
@@ -91,11 +87,7 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
             v.required("starts", starts)?;
             v.optional("steps", steps, vec![1; starts.len()])
         }
-        Op::Pad {
-            before,
-            after,
-            value,
-        } => {
+        Op::Pad { before, after, value } => {
             v.required("before", before)?;
             v.required("after", after)?;
             v.optional("value", value, 0.0)
@@ -134,16 +126,8 @@ pub(super) fn parameters(function: &mut Unary) -> Vec<(&'static str, &mut f32)> 
 /// statement of their own.
 pub(super) fn blank(mnemonic: &str) -> Option<Op> {
     let unary = || UNARY.into_iter().map(|f| Op::Unary(f, Epilogue::none()));
-    let binary = || {
-        Binary::ALL
-            .into_iter()
-            .map(|f| Op::Binary(f, Epilogue::none()))
-    };
-    let mut all = blanks()
-        .into_iter()
-        .chain(reductions())
-        .chain(unary())
-        .chain(binary());
+    let binary = || Binary::ALL.into_iter().map(|f| Op::Binary(f, Epilogue::none()));
+    let mut all = blanks().into_iter().chain(reductions()).chain(unary()).chain(binary());
     all.find(|op| op.mnemonic() == mnemonic)
 }
 
@@ -155,15 +139,9 @@ pub(super) fn blank_unary(mnemonic: &str) -> Option<Unary> {
 const UNARY: [Unary; 16] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.0 },
-    Unary::Clip {
-        low: 0.0,
-        high: 0.0,
-    },
+    Unary::Clip { low: 0.0, high: 0.0 },
     Unary::Sigmoid,
-    Unary::HardSigmoid {
-        alpha: 0.0,
-        beta: 0.0,
-    },
+    Unary::HardSigmoid { alpha: 0.0, beta: 0.0 },
     Unary::HardSwish,
     Unary::Tanh,
     Unary::Gelu,
@@ -181,70 +159,32 @@ const UNARY: [Unary; 16] = [
 fn blanks() -> [Op; 19] {
     let window = Window::POINT;
     let epilogue = Epilogue::none();
-    let conv = |groups| {
-        Op::Conv(Conv {
-            groups,
-            window,
-            epilogue: Epilogue::none(),
-        })
-    };
-    let pool = |kind| {
-        Op::Pool(Pool {
-            kind,
-            window,
-            ceil: false,
-        })
-    };
+    let conv = |groups| Op::Conv(Conv { groups, window, epilogue: Epilogue::none() });
+    let pool = |kind| Op::Pool(Pool { kind, window, ceil: false });
     [
         conv(1),
         conv(2),
         Op::BatchNorm { epsilon: 0.0 },
-        Op::MatMul {
-            transpose_a: false,
-            transpose_b: false,
-            epilogue,
-        },
+        Op::MatMul { transpose_a: false, transpose_b: false, epilogue },
         Op::Where,
         Op::Cast { to: DType::F32 },
-        Op::Softmax {
-            axis: 0,
-            log: false,
-        },
+        Op::Softmax { axis: 0, log: false },
         Op::Softmax { axis: 0, log: true },
         pool(PoolKind::Max),
-        pool(PoolKind::Average {
-            count_padding: false,
-        }),
+        pool(PoolKind::Average { count_padding: false }),
         Op::Reshape,
         Op::Expand,
         Op::Transpose { perm: Vec::new() },
         Op::Concat { axis: 0 },
-        Op::Slice {
-            starts: Vec::new(),
-            steps: Vec::new(),
-        },
+        Op::Slice { starts: Vec::new(), steps: Vec::new() },
         Op::Gather { axis: 0 },
-        Op::Pad {
-            before: Vec::new(),
-            after: Vec::new(),
-            value: 0.0,
-        },
-        Op::ArgMax {
-            axis: 0,
-            keep: false,
-            last: false,
-        },
+        Op::Pad { before: Vec::new(), after: Vec::new(), value: 0.0 },
+        Op::ArgMax { axis: 0, keep: false, last: false },
         Op::Identity,
     ]
 }
 
 fn reductions() -> impl Iterator<Item = Op> {
-    let reduce = |kind| {
-        Op::Reduce(Reduce {
-            kind,
-            axes: Vec::new(),
-            keep: false,
-        })
-    };
+    let reduce = |kind| Op::Reduce(Reduce { kind, axes: Vec::new(), keep: false });
     ReduceKind::ALL.into_iter().map(reduce)
 }

@@ -77,10 +77,7 @@ pub(super) struct Cursor<'t> {
 impl<'t> Cursor<'t> {
     /// Splits the text.
     pub(super) fn new(text: &'t str) -> Result<Cursor<'t>> {
-        let mut lexer = Lexer {
-            rest: text,
-            line: 1,
-        };
+        let mut lexer = Lexer { rest: text, line: 1 };
         let mut tokens = Vec::new();
         loop {
             lexer.skip_space();
@@ -96,9 +93,7 @@ impl<'t> Cursor<'t> {
 
     /// The next token.
     pub(super) fn peek(&self) -> &Token<'t> {
-        self.tokens
-            .get(self.at)
-            .map_or(&Token::End, |(token, _)| token)
+        self.tokens.get(self.at).map_or(&Token::End, |(token, _)| token)
     }
 
     /// Takes the next token.
@@ -116,16 +111,8 @@ impl<'t> Cursor<'t> {
     /// An error at the next token.
     pub(super) fn error(&self, what: impl Into<String>) -> Error {
         let last = self.tokens.last();
-        let line = self
-            .tokens
-            .get(self.at)
-            .or(last)
-            .map_or(1, |(_, line)| *line);
-        Problem::Text {
-            line,
-            what: what.into(),
-        }
-        .into()
+        let line = self.tokens.get(self.at).or(last).map_or(1, |(_, line)| *line);
+        Problem::Text { line, what: what.into() }.into()
     }
 
     /// Takes the next token if it is this word.
@@ -146,11 +133,7 @@ impl<'t> Cursor<'t> {
 
     /// Takes this mark, or fails.
     pub(super) fn mark(&mut self, mark: char) -> Result<()> {
-        if self.eat_mark(mark) {
-            Ok(())
-        } else {
-            Err(self.expected(Token::Mark(mark)))
-        }
+        if self.eat_mark(mark) { Ok(()) } else { Err(self.expected(Token::Mark(mark))) }
     }
 
     /// Takes a word that `read` understands.
@@ -232,10 +215,7 @@ impl<'t> Lexer<'t> {
                 Ok(Token::Mark(first))
             }
             c if in_word(c) => Ok(Token::Word(self.while_in(in_word))),
-            c => Err(self.error(format!(
-                "expected a token, found {}",
-                quoted(&c.to_string())
-            ))),
+            c => Err(self.error(format!("expected a token, found {}", quoted(&c.to_string())))),
         }
     }
 
@@ -295,10 +275,6 @@ impl<'t> Lexer<'t> {
     }
 
     fn error(&self, what: impl Into<String>) -> Error {
-        Problem::Text {
-            line: self.line,
-            what: what.into(),
-        }
-        .into()
+        Problem::Text { line: self.line, what: what.into() }.into()
     }
 }

@@ -16,9 +16,7 @@ pub(super) fn write(ty: &TensorType, bytes: &Bytes) -> Option<String> {
     if ty.elements() > SHOWN || bytes.len() != ty.bytes() {
         return None;
     }
-    let elements = bytes
-        .chunks_exact(ty.dtype.size())
-        .map(|e| element(ty.dtype, e));
+    let elements = bytes.chunks_exact(ty.dtype.size()).map(|e| element(ty.dtype, e));
     let elements: Vec<String> = elements.collect::<Option<_>>()?;
     match (ty.rank(), elements.as_slice()) {
         (0, [one]) => Some(one.clone()),
@@ -36,9 +34,7 @@ pub(super) fn read(ty: &TensorType, cursor: &mut Cursor<'_>) -> Result<Bytes> {
     };
     if elements.len() != ty.elements() {
         let (wanted, found) = (ty.elements(), elements.len());
-        return Err(cursor.error(format!(
-            "expected {wanted} elements for {ty}, found {found}"
-        )));
+        return Err(cursor.error(format!("expected {wanted} elements for {ty}, found {found}")));
     }
     Ok(elements.concat().into())
 }

@@ -33,11 +33,7 @@ pub fn parse(text: &str) -> Result<Graph> {
     };
     cursor.take();
     cursor.mark('{')?;
-    let mut parser = Parser {
-        cursor,
-        graph: Graph::new(name),
-        names: HashMap::new(),
-    };
+    let mut parser = Parser { cursor, graph: Graph::new(name), names: HashMap::new() };
     while !parser.cursor.eat_mark('}') {
         parser.statement()?;
     }
@@ -67,9 +63,7 @@ impl Parser<'_> {
         } else if matches!(self.cursor.peek(), Token::Value(_)) {
             self.node()
         } else {
-            Err(self
-                .cursor
-                .expected("an attribute, `input`, `weight`, `output`, a value or `}`"))
+            Err(self.cursor.expected("an attribute, `input`, `weight`, `output`, a value or `}`"))
         }
     }
 
@@ -106,14 +100,10 @@ impl Parser<'_> {
                 let digits = word.len() == 16 && word.bytes().all(|b| b.is_ascii_hexdigit());
                 u64::from_str_radix(word, 16).ok().filter(|_| digits)
             };
-            return Ok(Weight::absent(
-                self.cursor.word("16 hexadecimal digits", hash)?,
-            ));
+            return Ok(Weight::absent(self.cursor.word("16 hexadecimal digits", hash)?));
         }
         if !self.cursor.eat_word("rand") {
-            return Err(self
-                .cursor
-                .expected("`=` and values, `#` and a hash, or `rand(SEED)`"));
+            return Err(self.cursor.expected("`=` and values, `#` and a hash, or `rand(SEED)`"));
         }
         self.cursor.mark('(')?;
         let seed = self.cursor.number("a seed")?;
@@ -124,24 +114,15 @@ impl Parser<'_> {
     fn node(&mut self) -> Result<()> {
         let (name, ty) = self.declaration()?;
         self.cursor.mark('=')?;
-        let (mut op, mnemonic) = self.cursor.word("an operator such as `conv`", |w| {
-            blank(w).map(|op| (op, w.to_owned()))
-        })?;
+        let (mut op, mnemonic) = self
+            .cursor
+            .word("an operator such as `conv`", |w| blank(w).map(|op| (op, w.to_owned())))?;
         self.cursor.mark('(')?;
         let mut operands = Operands::default();
         let (names, mut next) = (&self.names, 0);
-        self.cursor
-            .list(')', |c| operands.read(c, names, &mut next))?;
+        self.cursor.list(')', |c| operands.read(c, names, &mut next))?;
         let cursor = &mut self.cursor;
-        visit(
-            &mut op,
-            &mut Reader {
-                cursor,
-                names,
-                operands: &mut operands,
-                dtype: ty.dtype,
-            },
-        )?;
+        visit(&mut op, &mut Reader { cursor, names, operands: &mut operands, dtype: ty.dtype })?;
         if op.mnemonic() != mnemonic {
             let other = op.mnemonic();
             let what = format!("expected `{other}` with these attributes, found `{mnemonic}`");
@@ -165,15 +146,7 @@ impl Parser<'_> {
                 from.push(text(&mut self.cursor, "an origin in quotes")?.into());
             }
         }
-        let id = self.graph.add(
-            Node {
-                name: name.clone(),
-                op,
-                ty,
-                from,
-            },
-            operands,
-        );
+        let id = self.graph.add(Node { name: name.clone(), op, ty, from }, operands);
         self.names.insert(name, id);
         Ok(())
     }
@@ -204,18 +177,14 @@ fn tensor_type(cursor: &mut Cursor<'_>) -> Result<TensorType> {
     let axes = cursor.list(']', axis)?;
     let ty = TensorType { dtype, axes };
     if isize::try_from(ty.bytes()).is_err() {
-        return Err(cursor.error(format!(
-            "expected a type whose bytes can be counted, found {ty}"
-        )));
+        return Err(cursor.error(format!("expected a type whose bytes can be counted, found {ty}")));
     }
     Ok(ty)
 }
 
 fn axis(cursor: &mut Cursor<'_>) -> Result<Axis> {
     if !cursor.eat_mark('(') {
-        return Ok(Axis::plain(
-            cursor.number("an extent or `(` and its factors")?,
-        ));
+        return Ok(Axis::plain(cursor.number("an extent or `(` and its factors")?));
     }
     let mut factors = vec![factor(cursor)?];
     while !cursor.eat_mark(')') {
@@ -245,11 +214,7 @@ impl Operands {
         names: &HashMap<String, NodeId>,
         next: &mut usize,
     ) -> Result<usize> {
-        let operand = if cursor.eat_word("_") {
-            None
-        } else {
-            Some(known(cursor, names)?)
-        };
+        let operand = if cursor.eat_word("_") { None } else { Some(known(cursor, names)?) };
         let mut slot = *next;
         if cursor.eat_word("at") {
             let below = |word: &str| word.parse().ok().filter(|slot| *slot < SLOTS);
@@ -259,9 +224,7 @@ impl Operands {
         if let Some(operand) = operand
             && *self.0.entry(slot).or_insert(operand) != operand
         {
-            return Err(cursor.error(format!(
-                "expected one operand in slot {slot}, found another"
-            )));
+            return Err(cursor.error(format!("expected one operand in slot {slot}, found another")));
         }
         Ok(slot)
     }
@@ -286,11 +249,7 @@ impl Visitor for Reader<'_, '_> {
     }
 
     fn optional<T: Value>(&mut self, key: &'static str, value: &mut T, default: T) -> Result<()> {
-        *value = if self.cursor.eat_word(key) {
-            T::read(self.cursor)?
-        } else {
-            default
-        };
+        *value = if self.cursor.eat_word(key) { T::read(self.cursor)? } else { default };
         Ok(())
     }
 
@@ -323,16 +282,10 @@ impl Reader<'_, '_> {
     fn step(&mut self, next: &mut usize) -> Result<Step> {
         let unary = |word: &str| blank_unary(word).map(Step::Unary);
         let binary = |word: &str| {
-            Binary::ALL
-                .into_iter()
-                .find(|f| f.mnemonic() == word)
-                .map(|f| Step::Binary(f, 0))
+            Binary::ALL.into_iter().find(|f| f.mnemonic() == word).map(|f| Step::Binary(f, 0))
         };
         let what = "a function such as `relu` or `add`";
-        match self
-            .cursor
-            .word(what, |word| unary(word).or_else(|| binary(word)))?
-        {
+        match self.cursor.word(what, |word| unary(word).or_else(|| binary(word)))? {
             Step::Unary(mut function) => {
                 for (_, value) in parameters(&mut function) {
                     *value = f32::read(self.cursor)?;

@@ -70,9 +70,8 @@ fn paragraphs(graph: &Graph) -> Vec<Vec<NodeId>> {
             continue;
         }
         let operands = graph.operands(id).into_iter().map(|(_, operand)| operand);
-        let mut paragraph: Vec<_> = operands
-            .filter(|p| is_weight(graph, *p) && done.insert(*p))
-            .collect();
+        let mut paragraph: Vec<_> =
+            operands.filter(|p| is_weight(graph, *p) && done.insert(*p)).collect();
         paragraph.push(id);
         all.push(paragraph);
     }
@@ -100,11 +99,7 @@ fn print_paragraph(out: &mut String, graph: &Graph, paragraph: &[NodeId]) {
                 let data = weight_data(weight, &node.ty);
                 format!("  weight {name:name_width$}   {ty:type_width$}   {data}")
             }
-            op => format!(
-                "  {name}   {ty} = {}({})",
-                op.mnemonic(),
-                operand_list(graph, id)
-            ),
+            op => format!("  {name}   {ty} = {}({})", op.mnemonic(), operand_list(graph, id)),
         };
         *out += &line;
         out.push('\n');
@@ -124,9 +119,7 @@ pub fn weight_data(weight: &Weight, ty: &TensorType) -> String {
     if let Some(seed) = weight.seed() {
         return format!("rand({seed})");
     }
-    let shown = weight
-        .bytes(ty)
-        .and_then(|bytes| literal::write(ty, &bytes));
+    let shown = weight.bytes(ty).and_then(|bytes| literal::write(ty, &bytes));
     match shown {
         Some(values) => format!("= {values}"),
         None => format!("#{:016x}", weight.hash()),
@@ -159,9 +152,7 @@ fn operand_list(graph: &Graph, id: NodeId) -> String {
     let steps = op.epilogue().map_or(&[][..], |e| &e.steps);
     let named = |slot: usize| {
         Some(slot) >= op.epilogue_slot()
-            && steps
-                .iter()
-                .any(|s| matches!(s, Step::Binary(_, n) if *n == slot))
+            && steps.iter().any(|s| matches!(s, Step::Binary(_, n) if *n == slot))
     };
     let mut next = 0;
     let mut all = Vec::new();
@@ -183,21 +174,13 @@ fn operand_at(graph: &Graph, operand: NodeId, slot: usize, next: &mut usize) -> 
     let name = value_name(graph, operand);
     let follows = slot == *next;
     *next = slot.saturating_add(1);
-    if follows {
-        name
-    } else {
-        format!("{name} at {slot}")
-    }
+    if follows { name } else { format!("{name} at {slot}") }
 }
 
 /// The attributes of a node as they are printed, in that order; those with their default value
 /// are left out.
 pub fn attributes(graph: &Graph, id: NodeId) -> Vec<(&'static str, String)> {
-    let mut writer = Writer {
-        graph,
-        id,
-        lines: Vec::new(),
-    };
+    let mut writer = Writer { graph, id, lines: Vec::new() };
     let mut op = graph.node(id).op.clone();
     let Ok(()) = visit(&mut op, &mut writer);
     writer.lines
@@ -245,11 +228,7 @@ impl Visitor for Writer<'_> {
 
     fn then(&mut self, first: usize, epilogue: &mut Epilogue) -> Result<(), Infallible> {
         let mut next = first;
-        let steps: Vec<_> = epilogue
-            .steps
-            .iter()
-            .map(|s| self.step(s, &mut next))
-            .collect();
+        let steps: Vec<_> = epilogue.steps.iter().map(|s| self.step(s, &mut next)).collect();
         if !steps.is_empty() {
             self.lines.push(("then", steps.join(", ")));
         }
@@ -284,10 +263,6 @@ impl Writer<'_> {
     fn missing(&self, slot: usize, next: &mut usize) -> String {
         let follows = slot == *next;
         *next = slot.saturating_add(1);
-        if follows {
-            "_".to_owned()
-        } else {
-            format!("_ at {slot}")
-        }
+        if follows { "_".to_owned() } else { format!("_ at {slot}") }
     }
 }

@@ -106,10 +106,8 @@ impl Value for Window {
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Result<Window> {
-        let mut window = Window {
-            kernel: cursor.word("a kernel such as 3x3", pair)?,
-            ..Window::POINT
-        };
+        let mut window =
+            Window { kernel: cursor.word("a kernel such as 3x3", pair)?, ..Window::POINT };
         if cursor.eat_word("stride") {
             window.stride = cursor.word("a stride such as 2 or 2x1", one_or_pair)?;
         }
@@ -140,10 +138,5 @@ fn padding(cursor: &mut Cursor<'_>) -> Result<[usize; 4]> {
     if !more {
         return Ok([top; 4]);
     }
-    Ok([
-        top,
-        usize::read(cursor)?,
-        usize::read(cursor)?,
-        usize::read(cursor)?,
-    ])
+    Ok([top, usize::read(cursor)?, usize::read(cursor)?, usize::read(cursor)?])
 }

@@ -34,12 +34,7 @@ fn refused_text(body: &str, rule: &str) {
 }
 
 fn node(name: &str, op: Op, shape: &[usize]) -> Node {
-    Node {
-        name: name.into(),
-        op,
-        ty: TensorType::new(DType::F32, shape),
-        from: Vec::new(),
-    }
+    Node { name: name.into(), op, ty: TensorType::new(DType::F32, shape), from: Vec::new() }
 }
 
 fn one_input() -> (Graph, NodeId) {
@@ -78,10 +73,7 @@ fn the_public_check_holds_the_same_rules() {
 
 #[test]
 fn names() {
-    refused_text(
-        r#"input %"" f32[2]"#,
-        "value `` (input): a value has a name",
-    );
+    refused_text(r#"input %"" f32[2]"#, "value `` (input): a value has a name");
     let (mut graph, x) = one_input();
     graph.add(node("x", Op::Identity, &[2]), &[(0, x)]);
     refused(&graph, "value `x` (identity): another value has this name");
@@ -91,35 +83,20 @@ fn names() {
 fn inputs() {
     let (mut graph, x) = one_input();
     graph.inputs.clear();
-    refused(
-        &graph,
-        "value `x` (input): it is not listed among the inputs",
-    );
+    refused(&graph, "value `x` (input): it is not listed among the inputs");
     graph.inputs = vec![x, x];
-    refused(
-        &graph,
-        "value `x` (input): it is listed twice among the inputs",
-    );
+    refused(&graph, "value `x` (input): it is listed twice among the inputs");
     let y = graph.add(node("y", Op::Identity, &[2]), &[(0, x)]);
     graph.inputs = vec![x, y];
-    refused(
-        &graph,
-        "value `y` (identity): it is listed among the inputs",
-    );
+    refused(&graph, "value `y` (identity): it is listed among the inputs");
     graph.inputs = vec![x, NodeId::new(7)];
     refused(&graph, "an input of the graph is not one of its nodes");
 }
 
 #[test]
 fn outputs() {
-    refused_text(
-        r#"input %x f32[2] output %x as """#,
-        "output ``: an output has a name",
-    );
-    refused_text(
-        "input %x f32[2] output %x output %x",
-        "output `x`: another output has this name",
-    );
+    refused_text(r#"input %x f32[2] output %x as """#, "output ``: an output has a name");
+    refused_text("input %x f32[2] output %x output %x", "output `x`: another output has this name");
     let (mut graph, _) = one_input();
     graph.add_output("y", NodeId::new(7));
     refused(&graph, "output `y`: its value is not a node of the graph");
@@ -143,10 +120,7 @@ fn slots() {
     let (mut graph, x) = one_input();
     graph.add(node("y", Op::Identity, &[2]), &[(0, x), (0, x)]);
     refused(&graph, "value `y` (identity): slot 0 holds two operands");
-    refused_text(
-        "input %x f32[2] %y f32[2] = add(%x)",
-        "value `y` (add): slot 1 holds no operand",
-    );
+    refused_text("input %x f32[2] %y f32[2] = add(%x)", "value `y` (add): slot 1 holds no operand");
     refused_text(
         "input %x f32[2] %y f32[2] = concat(%x, _, %x) axis 0",
         "value `y` (concat): slot 1 holds no operand",
@@ -161,32 +135,19 @@ fn slots() {
     );
     let (mut graph, x) = one_input();
     graph.add(node("w", Op::Weight(Weight::rand(1)), &[2]), &[(0, x)]);
-    refused(
-        &graph,
-        "value `w` (weight): it has an operand in slot 0, which its operator lacks",
-    );
+    refused(&graph, "value `w` (weight): it has an operand in slot 0, which its operator lacks");
 }
 
 #[test]
 fn slots_of_every_operator() {
     let window = crate::ir::Window::POINT;
-    let conv = crate::ir::Conv {
-        groups: 1,
-        window,
-        epilogue: Default::default(),
-    };
+    let conv = crate::ir::Conv { groups: 1, window, epilogue: Default::default() };
     for (op, operands) in [
         (Op::Conv(conv), 2),
         (Op::BatchNorm { epsilon: 1e-5 }, 5),
         (Op::Where, 3),
         (Op::Gather { axis: 0 }, 2),
-        (
-            Op::Softmax {
-                axis: 0,
-                log: false,
-            },
-            1,
-        ),
+        (Op::Softmax { axis: 0, log: false }, 1),
     ] {
         let (mut graph, x) = one_input();
         let all: Vec<_> = (0..operands).map(|slot| (slot, x)).collect();
@@ -196,23 +157,14 @@ fn slots_of_every_operator() {
         let few: Vec<_> = (0..operands - 1).map(|slot| (slot, x)).collect();
         graph.add(node("y", op.clone(), &[2]), &few);
         let slot = operands - 1;
-        refused(
-            &graph,
-            &format!(
-                "value `y` ({}): slot {slot} holds no operand",
-                op.mnemonic()
-            ),
-        );
+        refused(&graph, &format!("value `y` ({}): slot {slot} holds no operand", op.mnemonic()));
     }
 }
 
 #[test]
 fn order() {
     let (mut graph, x) = one_input();
-    let a = graph.add(
-        node("a", Op::Binary(Binary::Add, Default::default()), &[2]),
-        &[(0, x)],
-    );
+    let a = graph.add(node("a", Op::Binary(Binary::Add, Default::default()), &[2]), &[(0, x)]);
     let b = graph.add(node("b", Op::Identity, &[2]), &[(0, a)]);
     graph.dag.add_edge(b, a, 1);
     graph.add(node("c", Op::Identity, &[2]), &[(0, b)]);
@@ -259,10 +211,7 @@ fn type_bounds() {
     let mut y = node("y", Op::Identity, &[]);
     y.ty.axes = vec![Axis::product([Factor { name: '%', size: 2 }]).unwrap()];
     graph.add(y, &[(0, x)]);
-    refused(
-        &graph,
-        "value `y` (identity): an axis factor is named by a letter, not '%'",
-    );
+    refused(&graph, "value `y` (identity): an axis factor is named by a letter, not '%'");
 }
 
 #[test]
@@ -286,10 +235,7 @@ fn weights() {
     let mut graph = Graph::new("g");
     let bytes = Bytes::from_static(&[0; 7]);
     graph.add(node("w", Op::Weight(Weight::from_bytes(bytes)), &[2]), &[]);
-    refused(
-        &graph,
-        "value `w` (weight): 7 bytes for f32[2], which takes 8",
-    );
+    refused(&graph, "value `w` (weight): 7 bytes for f32[2], which takes 8");
     refused_text(
         "weight %w f32[1000000000] rand(1)",
         "value `w` (weight): 4000000000 bytes of `rand`, of at most 1073741824",
