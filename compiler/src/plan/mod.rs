@@ -8,11 +8,11 @@
 pub mod arena;
 pub mod check;
 pub mod expr;
-pub mod json;
+
 pub mod kernel;
 mod lower;
 mod pack;
-pub mod text;
+
 
 pub use lower::lower;
 
