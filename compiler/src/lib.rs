@@ -6,4 +6,5 @@ pub mod interp;
 pub mod ir;
 pub mod onnx;
 pub mod options;
+pub mod passes;
 pub mod plan;

@@ -86,6 +86,11 @@ impl Graph {
         &self.dag[id]
     }
 
+    /// Whether the node is (still) there.
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.dag.contains_node(id)
+    }
+
     /// The type of the node's result.
     pub fn ty(&self, id: NodeId) -> &TensorType {
         &self.dag[id].ty
