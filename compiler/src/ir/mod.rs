@@ -12,7 +12,7 @@ mod verify;
 mod weight;
 
 pub use graph::{Graph, Node, NodeId, Origin, Output};
-pub use infer::infer;
+pub use infer::{broadcast_shapes, infer};
 pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
 pub use rewriter::{Answer, Edit, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
