@@ -12,11 +12,15 @@ use std::ffi::c_void;
 pub type Kernel = unsafe extern "C" fn(args: *const c_void, begin: usize, end: usize);
 
 /// Runs `kernel(args, begin, end)` over disjoint ranges that cover `0..items`, and returns when
-/// all are done. Any partition, order and number of threads gives the same bits.
+/// all are done. Any partition, order and number of threads gives the same bits. Calling it from
+/// inside a kernel is allowed and runs the items on the calling thread.
 pub type ParallelFor =
     unsafe extern "C" fn(context: *mut c_void, kernel: Kernel, args: *const c_void, items: usize);
 
 /// The entry point of a compiled model.
+///
+/// [`Session`](crate::Session) calls it, and runs its kernels, with denormals taken for and flushed
+/// to zero, rounding to nearest and all exceptions masked. It leaves that mode as it is.
 pub type Entry = unsafe extern "C" fn(frame: *const Frame);
 
 /// Everything that generated code may touch. Field order is part of the artifact format.
@@ -56,6 +60,17 @@ pub mod offset {
     /// Offset of `context`.
     pub const CONTEXT: i32 = 48;
 }
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Frame, inputs) == offset::INPUTS as usize);
+    assert!(offset_of!(Frame, outputs) == offset::OUTPUTS as usize);
+    assert!(offset_of!(Frame, weights) == offset::WEIGHTS as usize);
+    assert!(offset_of!(Frame, arena) == offset::ARENA as usize);
+    assert!(offset_of!(Frame, code) == offset::CODE as usize);
+    assert!(offset_of!(Frame, parallel_for) == offset::PARALLEL_FOR as usize);
+    assert!(offset_of!(Frame, context) == offset::CONTEXT as usize);
+};
 
 /// Alignment in bytes of the arena, of the weights section and of every buffer inside them.
 pub const ALIGNMENT: usize = 64;

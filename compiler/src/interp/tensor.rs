@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType};
 
 /// A dense row-major tensor that keeps every float as f64 and every integer as i64.
@@ -50,9 +51,47 @@ impl Tensor {
             (Data::Float(v), DType::F64) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             (Data::Float(v), _) => v.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
             (Data::Int(v), DType::I64) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            (Data::Int(v), DType::I32) => v.iter().flat_map(|x| (*x as i32).to_le_bytes()).collect(),
+            (Data::Int(v), DType::I32) => {
+                v.iter().flat_map(|x| (*x as i32).to_le_bytes()).collect()
+            }
             (Data::Int(v), _) => v.iter().map(|x| *x as u8).collect(),
         }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            Data::Float(v) => v.len(),
+            Data::Int(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements of a float tensor.
+    pub(crate) fn floats(&self) -> Result<&[f64]> {
+        match &self.data {
+            Data::Float(v) => Ok(v),
+            Data::Int(_) => Err(Error::internal("expected floats")),
+        }
+    }
+
+    /// The same with integers wrapped to their type.
+    pub(crate) fn wrapped(mut self) -> Tensor {
+        let wrap: Option<fn(i64) -> i64> = match self.dtype {
+            DType::I32 => Some(|x| i64::from(x as i32)),
+            DType::U8 => Some(|x| i64::from(x as u8)),
+            DType::I8 => Some(|x| i64::from(x as i8)),
+            DType::Bool => Some(|x| i64::from(x != 0)),
+            DType::I64 | DType::F32 | DType::F64 => None,
+        };
+        if let (Some(wrap), Data::Int(v)) = (wrap, &mut self.data) {
+            v.iter_mut().for_each(|x| *x = wrap(*x));
+        }
+        self
     }
 
     /// The tensor's type.

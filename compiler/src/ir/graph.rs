@@ -86,6 +86,11 @@ impl Graph {
         &self.dag[id]
     }
 
+    /// Whether the node is (still) there.
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.dag.contains_node(id)
+    }
+
     /// The type of the node's result.
     pub fn ty(&self, id: NodeId) -> &TensorType {
         &self.dag[id].ty
@@ -167,7 +172,8 @@ impl Graph {
         use std::cmp::Reverse;
         use std::collections::BinaryHeap;
 
-        let mut missing = vec![0usize; self.dag.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
+        let mut missing =
+            vec![0usize; self.dag.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
         let mut ready = BinaryHeap::new();
         for id in self.dag.node_indices() {
             missing[id.index()] = self.dag.edges_directed(id, Direction::Incoming).count();

@@ -1,17 +1,20 @@
 //! The graph IR: what a model computes, one operator a node, one value an operator.
 
+pub mod dot;
 mod graph;
 mod infer;
+pub mod json;
 mod op;
 mod rewriter;
+pub mod text;
 mod types;
+mod verify;
 mod weight;
 
 pub use graph::{Graph, Node, NodeId, Origin, Output};
-pub use infer::infer;
-pub use op::{
-    Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window,
-};
+pub use infer::{broadcast_shapes, infer};
+pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
 pub use rewriter::{Answer, Edit, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
+pub use verify::verify;
 pub use weight::Weight;

@@ -24,7 +24,7 @@ pub enum Answer {
 }
 
 /// One replacement: `nodes` are added, uses of `replaced` become uses of `by`, and every node of
-/// `region` that nothing uses any more is removed.
+/// `region` that nothing uses any more is removed, with whatever only it used.
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The nodes that the replacement stands for; the new nodes inherit their origins.
@@ -63,23 +63,23 @@ pub enum Operand {
 #[derive(Debug)]
 pub struct Rewriter<'g> {
     graph: &'g mut Graph,
-    touched: BTreeSet<NodeId>,
     names: BTreeSet<String>,
 }
 
 impl<'g> Rewriter<'g> {
-    /// A rewriter for one round of edits, all computed from the graph as it is now.
+    /// A rewriter of this graph.
     pub fn new(graph: &'g mut Graph) -> Rewriter<'g> {
         let names = graph.nodes().map(|id| graph.node(id).name.clone()).collect();
-        Rewriter { graph, touched: BTreeSet::new(), names }
+        Rewriter { graph, names }
     }
 
-    /// Applies the edit. `Ok(false)` when an earlier edit of this round changed something it relies
-    /// on; it may be found again in the next round.
-    pub fn apply(&mut self, edit: Edit) -> Result<bool> {
-        if self.relies_on(&edit).any(|id| self.touched.contains(&id)) {
-            return Ok(false);
-        }
+    /// The graph as it is now.
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    /// Applies an edit that was computed from the graph as it is now.
+    pub fn apply(&mut self, edit: Edit) -> Result<()> {
         let from = self.origins(&edit.region);
         if let Some((replaced, _)) = edit.replace {
             self.free_name(replaced, &edit.nodes);
@@ -92,26 +92,9 @@ impl<'g> Rewriter<'g> {
         if let Some((replaced, by)) = edit.replace {
             let by = resolve(by, &added)?;
             self.redirect(replaced, by)?;
-            self.touched.insert(replaced);
         }
-        self.touched.extend(edit.region.iter().copied());
         self.remove_unused(edit.region);
-        Ok(true)
-    }
-
-    fn relies_on(&self, edit: &Edit) -> impl Iterator<Item = NodeId> {
-        let operands = edit.nodes.iter().flat_map(|n| n.operands.iter().map(|(_, o)| *o));
-        let by = edit.replace.iter().map(|(_, by)| *by);
-        let old: Vec<NodeId> = operands
-            .chain(by)
-            .filter_map(|o| match o {
-                Operand::Old(id) => Some(id),
-                Operand::New(_) => None,
-            })
-            .chain(edit.region.iter().copied())
-            .chain(edit.replace.iter().map(|(id, _)| *id))
-            .collect();
-        old.into_iter()
+        Ok(())
     }
 
     fn origins(&self, region: &[NodeId]) -> Vec<Origin> {
@@ -182,7 +165,6 @@ impl<'g> Rewriter<'g> {
                 self.graph.dag.remove_edge(edge);
             }
             self.graph.dag.add_edge(by, consumer, slot);
-            self.touched.insert(consumer);
         }
         for output in &mut self.graph.outputs {
             if output.node == replaced {
@@ -192,25 +174,18 @@ impl<'g> Rewriter<'g> {
         Ok(())
     }
 
-    /// Removes those nodes of the region that nothing uses, and what only they used. Weights go
-    /// with their last user; inputs stay.
+    /// Removes those nodes of the region that nothing uses, and whatever only they used. Inputs
+    /// stay: they are the model's signature.
     fn remove_unused(&mut self, region: Vec<NodeId>) {
-        let mut work: Vec<(NodeId, bool)> = region.into_iter().map(|id| (id, true)).collect();
-        while let Some((id, in_region)) = work.pop() {
+        let mut work = region;
+        while let Some(id) = work.pop() {
             let Some(node) = self.graph.dag.node_weight(id) else { continue };
-            let removable = match node.op {
-                Op::Input => false,
-                Op::Weight(_) => true,
-                _ => in_region,
-            };
             let used = self.graph.dag.edges_directed(id, petgraph::Direction::Outgoing).count() > 0;
-            if !removable || used || self.graph.is_output(id) {
+            if used || node.op == Op::Input || self.graph.is_output(id) {
                 continue;
             }
             self.names.remove(&node.name);
-            // An operand of the region may have become unused by this very removal: look again.
-            let operands = self.graph.operands(id);
-            work.extend(operands.into_iter().map(|(_, p)| (p, self.touched.contains(&p))));
+            work.extend(self.graph.operands(id).into_iter().map(|(_, producer)| producer));
             self.graph.dag.remove_node(id);
         }
     }

@@ -29,6 +29,10 @@ impl PartialEq for Weight {
 }
 
 impl Weight {
+    /// Values of `rand` weights are made up to this size, so that a line of text cannot ask for
+    /// more memory than there is.
+    pub const RAND_BYTES: usize = 1 << 30;
+
     /// A weight of dense row-major little-endian bytes.
     pub fn from_bytes(bytes: Bytes) -> Weight {
         let digest = blake3::hash(&bytes);
@@ -72,11 +76,12 @@ impl Weight {
     }
 
     /// The elements as dense little-endian bytes, for a node of type `ty`; `None` when only the
-    /// hash is known.
+    /// hash is known, and for a `rand` of more than [`RAND_BYTES`](Self::RAND_BYTES).
     pub fn bytes(&self, ty: &TensorType) -> Option<Bytes> {
         match &self.source {
             Source::Bytes(bytes) => Some(bytes.clone()),
-            Source::Rand(seed) => Some(rand_bytes(*seed, ty)),
+            Source::Rand(seed) if ty.bytes() <= Weight::RAND_BYTES => Some(rand_bytes(*seed, ty)),
+            Source::Rand(_) => None,
             Source::Absent => None,
         }
     }

@@ -28,6 +28,9 @@ mod tensor;
 mod versions;
 mod wire;
 
+#[allow(dead_code)]
+mod context;
+
 use bytes::Bytes;
 
 use crate::error::Result;

@@ -1,0 +1,319 @@
+//! What can be typed. Every flag's long help ends in an example.
+
+mod options;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use options::{Emit, Format, ImageOptions, ModelOptions, Stage};
+
+/// Compiles ONNX models of the ResNeSt family to native code, and runs them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cardinal",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Results go to stdout, everything else to stderr; `-` is stdin or stdout.
+Exit codes: 0 done, 1 failed, 2 usage, 3 the model is bad or unsupported,
+4 a comparison failed, 5 input/output error.
+
+`cardinal help COMMAND` shows examples of each command."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compile a model to a file
+    #[command(after_help = "\
+Examples:
+  cardinal compile resnest50.onnx                         # resnest50.cardinal, for this machine
+  cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
+  cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'")]
+    Compile(CompileArgs),
+    /// Run a model on images or tensors
+    #[command(after_help = "\
+Examples:
+  cardinal run resnest50.onnx cat.jpg dog.png --labels imagenet.txt --top 3
+  cardinal run resnest50.cardinal --input x.npy --output y.npy
+  cardinal run two_inputs.onnx --input a=a.npy --input b=b.npy --output y.npz
+  cardinal run digits.onnx digit.png --json | jq .results[0].top[0].label")]
+    Run(RunArgs),
+    /// Show how a model is compiled, stage by stage
+    #[command(after_help = "\
+Examples:
+  cardinal inspect resnest50.onnx                         # the graph after all passes
+  cardinal inspect resnest50.onnx --passes                # what each pass did
+  cardinal inspect resnest50.onnx --after fold_batch_norm
+  cardinal inspect resnest50.onnx --why                   # what nearly matched, and why not
+  cardinal inspect resnest50.onnx --stage import --format dot | dot -Tsvg > graph.svg
+  cardinal inspect resnest50.cardinal                     # what the artifact says of itself")]
+    Inspect(InspectArgs),
+    /// Measure how fast a model runs
+    #[command(after_help = "\
+Examples:
+  cardinal bench resnest50.onnx --threads 1
+  cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
+    Bench(BenchArgs),
+    /// Compare a model's results with expected ones, or with the reference interpreter's
+    #[command(after_help = "\
+Examples:
+  cardinal verify resnest50.onnx                          # random input, reference interpreter
+  cardinal verify resnest50.onnx --input x.npy
+  cardinal verify resnest50.cardinal --input x.npy --expected y.npy --rtol 1e-4 --atol 0
+
+An element passes when it differs by at most ATOL + RTOL * M, where M is the largest
+magnitude in that expected output. NaN and infinities must be in the same places.")]
+    Verify(VerifyArgs),
+}
+
+/// `cardinal compile`
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// The ONNX model; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Where to write; `-` is stdout [default: MODEL's name with .cardinal, in this folder]
+    ///
+    /// The extension says what is written, unless --emit does: .cardinal an artifact, .o an object
+    /// file, .so a shared library, none an executable.
+    ///
+    /// Example: -o build/resnest50.cardinal
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    /// What to write, whatever OUT is called
+    ///
+    /// Example: --emit artifact
+    #[arg(long, value_name = "KIND")]
+    pub(crate) emit: Option<Emit>,
+    /// Machine to generate code for, as a target triple [default: this one]
+    ///
+    /// Example: --target aarch64-unknown-linux-gnu
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+    /// Threads of the compiler itself [default: all of this machine]
+    ///
+    /// What is written does not depend on it.
+    ///
+    /// Example: --threads 2
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+/// `cardinal run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The model, .onnx or .cardinal; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// What to run it on.
+    #[command(flatten)]
+    pub(crate) request: RunRequest,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+/// Everything of `run` that is not about the model.
+#[derive(Debug, Args)]
+pub(crate) struct RunRequest {
+    /// PNG or JPEG images, each a sample
+    #[arg(value_name = "IMAGE", conflicts_with = "input", required_unless_present = "input")]
+    pub(crate) images: Vec<PathBuf>,
+    /// An input tensor: X.npy for the only input, NAME=X.npy, or X.npz with an array per input
+    ///
+    /// Can be repeated. `-` reads a .npy from stdin.
+    ///
+    /// Example: --input tokens=t.npy --input mask=m.npy
+    #[arg(short, long, value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// Write the outputs to a .npy (one output) or .npz (any number); `-` is stdout
+    ///
+    /// Example: --output y.npz
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How many of the best classes to print [default: 5]
+    ///
+    /// Example: --top 1
+    #[arg(long, value_name = "K")]
+    pub(crate) top: Option<NonZeroUsize>,
+    /// Names of the classes, one a line in class order
+    ///
+    /// Example: --labels imagenet_classes.txt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Print one JSON object (cardinal.run/v1) instead of text
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads to run on [default: all of this machine]
+    ///
+    /// The results do not depend on it.
+    ///
+    /// Example: --threads 4
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// How images are made inputs.
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+}
+
+/// `cardinal inspect`
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The model, .onnx or .cardinal; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Which stage to show [default: fused]
+    ///
+    /// Example: --stage plan
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["after", "passes"])]
+    pub(crate) stage: Option<Stage>,
+    /// How to show it
+    ///
+    /// json and dot are for import, fused and plan.
+    ///
+    /// Example: --format dot
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// Show the graph after this pass; --passes lists their names
+    ///
+    /// Example: --after fold_batch_norm
+    #[arg(long, value_name = "PASS")]
+    pub(crate) after: Option<String>,
+    /// Add what nearly matched a pass, and why it did not
+    ///
+    /// Example: --why
+    #[arg(long)]
+    pub(crate) why: bool,
+    /// List the passes, with the number of nodes before and after each
+    ///
+    /// Example: --passes
+    #[arg(long, conflicts_with_all = ["after", "why"])]
+    pub(crate) passes: bool,
+    /// Machine to plan and generate code for, as a target triple [default: this one]
+    ///
+    /// Example: --stage asm --target aarch64-unknown-linux-gnu
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+/// `cardinal bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The model, .onnx or .cardinal; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Threads to run on [default: all of this machine]
+    ///
+    /// Example: --threads 1
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Inferences before measuring begins
+    ///
+    /// Example: --warmup 10
+    #[arg(long, value_name = "W", default_value_t = 5)]
+    pub(crate) warmup: usize,
+    /// Inferences to measure
+    ///
+    /// Example: --iterations 200
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub(crate) iterations: NonZeroUsize,
+    /// Seed of the random inputs
+    ///
+    /// Example: --seed 1
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print one JSON object (cardinal.bench/v1) with every latency
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+/// `cardinal verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The model, .onnx or .cardinal; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// An input tensor, as for `run` [default: random]
+    ///
+    /// Example: --input x.npy
+    #[arg(short, long, value_name = "[NAME=]FILE")]
+    pub(crate) input: Vec<String>,
+    /// An expected output, X.npy, NAME=X.npy or X.npz [default: the reference interpreter's]
+    ///
+    /// Example: --expected y.npy
+    #[arg(short, long, value_name = "[NAME=]FILE", requires = "input")]
+    pub(crate) expected: Vec<String>,
+    /// Difference allowed, relative to the largest magnitude in the expected output
+    ///
+    /// Example: --rtol 1e-4
+    #[arg(long, value_name = "R", default_value = "1e-3", value_parser = parse_tolerance)]
+    pub(crate) rtol: f64,
+    /// Difference allowed besides that
+    ///
+    /// Example: --atol 1e-5
+    #[arg(long, value_name = "A", default_value = "1e-6", value_parser = parse_tolerance)]
+    pub(crate) atol: f64,
+    /// Seed of the random inputs
+    ///
+    /// Example: --seed 1
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Threads to run on [default: all of this machine]
+    ///
+    /// Example: --threads 1
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0. && value.is_finite() => Ok(value),
+        _ => Err("a tolerance is a number that is not negative".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            for flag in command.get_arguments().filter(|a| a.get_long().is_some()) {
+                let help = flag.get_long_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example: -"), "{} {flag}", command.get_name());
+            }
+        }
+    }
+}

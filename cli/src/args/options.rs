@@ -1,0 +1,141 @@
+//! Options that several commands share, and the values that options take.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use clap::{Args, ValueEnum};
+
+use crate::image_input::Interpolation;
+
+/// How to read and compile an `.onnx`, for every command that takes one.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Model options")]
+pub(crate) struct ModelOptions {
+    /// Samples in one inference, where the model leaves that open
+    ///
+    /// A model that fixes another batch is refused. By default that of --input, or 1.
+    ///
+    /// Example: --batch 8
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<NonZeroUsize>,
+    /// Whole shape of one input; can be repeated
+    ///
+    /// For models whose inputs leave other dimensions open than the batch.
+    ///
+    /// Example: --shape pixels=1x3x224x224
+    #[arg(long, value_name = "NAME=SHAPE", value_parser = parse_shape)]
+    pub(crate) shape: Vec<(String, Vec<usize>)>,
+    /// CPU to generate code for
+    ///
+    /// native (this machine, the default), x86-64, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), …
+    ///
+    /// Example: --cpu x86-64-v3
+    #[arg(long, value_name = "CPU")]
+    pub(crate) cpu: Option<String>,
+    /// Compute every convolution directly, without Winograd's transform
+    ///
+    /// Slower, and a little more exact.
+    ///
+    /// Example: --no-winograd
+    #[arg(long)]
+    pub(crate) no_winograd: bool,
+}
+
+/// Preprocessing of images.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Image options")]
+pub(crate) struct ImageOptions {
+    /// Make the shorter side of an image this long before the centre crop
+    ///
+    /// By default the model's input divided by the model's crop_pct, or by 0.875; an image of
+    /// exactly the input's size is left as it is.
+    ///
+    /// Example: --resize 256
+    #[arg(long, value_name = "N")]
+    pub(crate) resize: Option<NonZeroU32>,
+    /// Mean of each channel of the images trained on, in [0, 1]
+    ///
+    /// By default the model's metadata `mean`, or else ImageNet's for colour and 0.5 for grey.
+    ///
+    /// Example: --mean 0.485,0.456,0.406
+    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel of the images trained on
+    ///
+    /// By default the model's metadata `std`, or else ImageNet's for colour and 0.5 for grey.
+    ///
+    /// Example: --std 0.229,0.224,0.225
+    #[arg(long, value_name = "S,…", value_delimiter = ',')]
+    pub(crate) std: Option<Vec<f32>>,
+    /// How to resample [default: the model's metadata `interpolation`, or else bicubic]
+    ///
+    /// Example: --interpolation bilinear
+    #[arg(long, value_name = "HOW")]
+    pub(crate) interpolation: Option<Interpolation>,
+}
+
+/// Kinds of compiled output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Emit {
+    /// A .cardinal file, for `cardinal run` and the runtime library
+    Artifact,
+    /// An object file, with a C header beside it
+    Obj,
+    /// A shared library, with a C header beside it
+    Shared,
+    /// A self-contained executable
+    Exe,
+}
+
+/// Stages of compilation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// The graph as imported
+    Import,
+    /// The graph after all passes
+    Fused,
+    /// The schedule: kernels, buffers, arena
+    Plan,
+    /// Cranelift's intermediate code
+    Clif,
+    /// Machine code, disassembled
+    Asm,
+}
+
+/// Formats of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Text that reads back
+    Text,
+    /// JSON
+    Json,
+    /// Graphviz
+    Dot,
+    /// A drawing
+    Svg,
+    /// A page
+    Html,
+}
+
+/// `NAME=1x3x224x224`. Names may hold equals signs; shapes do not.
+fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, shape) = text.rsplit_once('=').ok_or("expected NAME=1x3x224x224")?;
+    let extent = |word: &str| match word.parse::<usize>() {
+        Ok(extent) if extent > 0 => Ok(extent),
+        _ => Err(format!("`{word}` is no extent; expected NAME=1x3x224x224")),
+    };
+    let shape = shape.split('x').map(extent).collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_strict() {
+        assert_eq!(parse_shape("a=b=1x2"), Ok(("a=b".into(), vec![1, 2])));
+        for bad in ["1x2", "a=", "a=1x", "a=0x2", "a=-1", "a=1,2"] {
+            assert!(parse_shape(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `cardinal compile`: a model to a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::args::{CompileArgs, Emit};
+use crate::engine::{self, Compiled, Settings};
+use crate::exit::{Failure, Outcome};
+use crate::loading;
+use crate::model_file::{ModelFile, is_dash};
+use crate::output;
+use crate::render;
+
+pub(crate) fn run(args: &CompileArgs) -> Outcome {
+    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model));
+    let emit = kind_of(args.emit, &output)?;
+    check_available(emit)?;
+    let begin = Instant::now();
+    let file = ModelFile::open(&args.model)?;
+    if file.is_artifact() {
+        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
+            .with_help("compile takes an .onnx model"));
+    }
+    let progress = loading::progress(format!("compiling {}", file.name()));
+    let threads = args.threads.unwrap_or_else(engine::available_threads);
+    let settings =
+        Settings { target: args.target.clone(), ..loading::settings(&args.options, threads) };
+    let model = loading::import(&file, &settings.import)?;
+    let compiled =
+        engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
+    progress.finish_and_clear();
+    write(emit, &output, &compiled)?;
+    render::note(format_args!(
+        "{} -> {}: {} nodes, {} of code, {} of weights, {} of scratch memory, in {:.2} s",
+        file.name(),
+        if is_dash(&output) { "standard output".into() } else { output.display().to_string() },
+        compiled.nodes,
+        size(compiled.code_bytes),
+        size(compiled.weight_bytes),
+        size(compiled.arena_bytes),
+        begin.elapsed().as_secs_f64(),
+    ));
+    Ok(())
+}
+
+/// The kinds that this build writes.
+fn check_available(emit: Emit) -> Outcome {
+    let what = match emit {
+        Emit::Artifact => return Ok(()),
+        Emit::Obj => "object files",
+        Emit::Shared => "shared libraries",
+        Emit::Exe => "executables",
+    };
+    Err(Failure::usage(format!("this build does not write {what} yet"))
+        .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"))
+}
+
+fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
+    match emit {
+        Emit::Artifact => output::write(output, compiled.artifact.as_bytes()),
+        Emit::Obj | Emit::Shared | Emit::Exe => check_available(emit),
+    }
+}
+
+fn default_output(model: &Path) -> PathBuf {
+    let stem = if is_dash(model) { None } else { model.file_stem() };
+    let mut name = stem.unwrap_or("model".as_ref()).to_owned();
+    name.push(".cardinal");
+    name.into()
+}
+
+fn kind_of(emit: Option<Emit>, output: &Path) -> Outcome<Emit> {
+    if let Some(emit) = emit {
+        return Ok(emit);
+    }
+    if is_dash(output) {
+        return Ok(Emit::Artifact);
+    }
+    match output.extension().map(|e| e.to_string_lossy()).as_deref() {
+        Some("cardinal") => Ok(Emit::Artifact),
+        Some("o") => Ok(Emit::Obj),
+        Some("so") => Ok(Emit::Shared),
+        None => Ok(Emit::Exe),
+        Some(other) => Err(Failure::usage(format!("no kind of output is called .{other}"))
+            .with_help("use .cardinal, .o, .so or no extension, or say what to write with --emit")),
+    }
+}
+
+/// `1.2 MB`
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_says_what_is_written_unless_emit_does() {
+        let kind = |path: &str| kind_of(None, Path::new(path)).ok();
+        assert_eq!(kind("a/m.cardinal"), Some(Emit::Artifact));
+        assert_eq!(kind("-"), Some(Emit::Artifact));
+        assert_eq!(kind("m.o"), Some(Emit::Obj));
+        assert_eq!(kind("m.so"), Some(Emit::Shared));
+        assert_eq!(kind("a.b/m"), Some(Emit::Exe));
+        assert_eq!(kind("m.onnx"), None);
+        assert_eq!(kind_of(Some(Emit::Artifact), Path::new("m.bin")).ok(), Some(Emit::Artifact));
+    }
+
+    #[test]
+    fn the_default_output_is_in_this_folder() {
+        assert_eq!(default_output(Path::new("/a/b/r50.v2.onnx")), Path::new("r50.v2.cardinal"));
+        assert_eq!(default_output(Path::new("-")), Path::new("model.cardinal"));
+    }
+}

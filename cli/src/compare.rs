@@ -1,0 +1,94 @@
+//! How close two tensors are.
+
+use crate::tensors::Array;
+
+/// The largest differences between a result and what it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Comparison {
+    /// Largest absolute difference. Infinite where only one of two elements is finite, or where
+    /// they are different infinities, or only one is NaN.
+    pub(crate) max_abs: f64,
+    /// The same, relative to the largest finite magnitude expected.
+    pub(crate) max_rel: f64,
+    /// The largest finite magnitude expected.
+    pub(crate) scale: f64,
+    /// Index of the worst element, row-major.
+    pub(crate) worst: usize,
+    /// Rows whose largest element is in the same place, of how many; for `[N, C]` only.
+    pub(crate) argmax: Option<(usize, usize)>,
+}
+
+/// Compares tensors of the same shape.
+pub(crate) fn compare(actual: &Array, expected: &Array) -> Comparison {
+    let (a, e) = (actual.to_f64(), expected.to_f64());
+    let scale = e.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
+    let (mut worst, mut max_abs) = (0, 0f64);
+    for (i, (a, e)) in a.iter().zip(&e).enumerate() {
+        let difference = difference(*a, *e);
+        if difference > max_abs {
+            (worst, max_abs) = (i, difference);
+        }
+    }
+    let max_rel = if max_abs == 0. { 0. } else { max_abs / scale };
+    Comparison { max_abs, max_rel, scale, worst, argmax: agreement(&a, &e, &expected.shape) }
+}
+
+impl Comparison {
+    /// Whether every difference is at most `atol + rtol * scale`.
+    pub(crate) fn within(&self, rtol: f64, atol: f64) -> bool {
+        self.max_abs <= atol + rtol * self.scale
+    }
+}
+
+fn difference(a: f64, e: f64) -> f64 {
+    match (a - e).abs() {
+        // Equal infinities, or NaN on both sides.
+        d if d.is_nan() && (a == e || (a.is_nan() && e.is_nan())) => 0.,
+        d if d.is_nan() => f64::INFINITY,
+        d => d,
+    }
+}
+
+fn agreement(a: &[f64], e: &[f64], shape: &[usize]) -> Option<(usize, usize)> {
+    let [rows, columns @ (2..)] = *shape else {
+        return None;
+    };
+    let same = a.chunks(columns).zip(e.chunks(columns)).filter(|(a, e)| largest(a) == largest(e));
+    Some((same.count(), rows))
+}
+
+fn largest(row: &[f64]) -> Option<usize> {
+    (0..row.len()).max_by(|i, j| row[*i].total_cmp(&row[*j]).then(j.cmp(i)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(a: &[f32], e: &[f32]) -> Comparison {
+        let array = |v: &[f32]| Array::from_f32(vec![1, v.len()], v);
+        compare(&array(a), &array(e))
+    }
+
+    #[test]
+    fn errors_are_relative_to_the_largest_magnitude() {
+        let c = compared(&[0.5, -4., 1.], &[0., -4., 1.]);
+        assert_eq!((c.max_abs, c.max_rel, c.worst, c.argmax), (0.5, 0.125, 0, Some((1, 1))));
+        assert!(c.within(0.125, 0.) && c.within(0., 0.5) && !c.within(0.1, 0.));
+    }
+
+    #[test]
+    fn what_is_not_finite_must_be_so_on_both_sides() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        assert!(compared(&[inf, nan, 1.], &[inf, nan, 1.]).within(0., 0.));
+        for (a, e) in [(inf, 1.), (1., inf), (nan, 1.), (1., nan), (inf, -inf), (nan, inf)] {
+            assert!(!compared(&[a, 1.], &[e, 1.]).within(1e30, 1e30), "{a} {e}");
+        }
+    }
+
+    #[test]
+    fn everything_zero_is_equal() {
+        assert!(compared(&[0., 0.], &[0., -0.]).within(0., 0.));
+        assert_eq!(compared(&[0., 1.], &[1., 0.]).argmax, Some((0, 1)));
+    }
+}

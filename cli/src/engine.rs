@@ -1,0 +1,295 @@
+//! The one module that calls the compiler and the runtime.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cardinal_compiler::error::{Error as ModelError, Problem};
+use cardinal_compiler::ir::{Graph, TensorType};
+use cardinal_compiler::onnx::ExternalData;
+use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::{interp, ir, onnx};
+use cardinal_runtime::manifest::Property;
+use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
+
+pub(crate) use cardinal_compiler::onnx::Model;
+
+use crate::args::{Format, Stage};
+use crate::exit::{Failure, Outcome};
+use crate::tensors::{Array, Spec};
+
+/// What the compiler gives, or why it refuses the model.
+pub(crate) type ModelResult<T> = Result<T, Box<ModelError>>;
+
+/// What the compiler is asked for besides the model.
+#[derive(Debug, Clone)]
+#[expect(dead_code, reason = "nothing generates code yet")]
+pub(crate) struct Settings {
+    /// How to read the model.
+    pub(crate) import: ImportOptions,
+    /// Target triple; this machine's when absent.
+    pub(crate) target: Option<String>,
+    /// CPU; this machine's when absent or `native`.
+    pub(crate) cpu: Option<String>,
+    /// Whether Winograd convolutions may be used.
+    pub(crate) winograd: bool,
+    /// Threads of the compiler.
+    pub(crate) threads: NonZeroUsize,
+}
+
+/// How many threads this machine runs at once.
+pub(crate) fn available_threads() -> NonZeroUsize {
+    cardinal_runtime::cpu::available_threads()
+}
+
+/// Reads an ONNX model.
+pub(crate) fn import(
+    bytes: Bytes,
+    external: &dyn ExternalData,
+    options: &ImportOptions,
+) -> ModelResult<Model> {
+    Ok(onnx::import(bytes, external, options)?)
+}
+
+/// Whether an import failed only because the options do not fit the model.
+pub(crate) fn is_bad_option(error: &ModelError) -> bool {
+    matches!(error.problem, Problem::BadOption(_))
+}
+
+/// A pass of the compiler: its name, and what it does in a line.
+#[derive(Debug, Clone)]
+pub(crate) struct PassInfo {
+    /// As `--after` takes it.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) summary: String,
+}
+
+/// Every pass, in order.
+pub(crate) fn passes() -> Vec<PassInfo> {
+    Vec::new()
+}
+
+/// A place where a pass matched, but a check failed.
+#[derive(Debug, Clone)]
+pub(crate) struct NearMiss {
+    /// The pass.
+    pub(crate) pass: String,
+    /// The ONNX node.
+    pub(crate) node: String,
+    /// The check.
+    pub(crate) because: String,
+}
+
+/// Runs the passes, all or up to and with `until`; `observe` sees the graph after each.
+pub(crate) fn optimise(
+    graph: &mut Graph,
+    until: Option<&str>,
+    observe: &mut dyn FnMut(&str, &Graph),
+) -> ModelResult<Vec<NearMiss>> {
+    let _ = (graph, until, observe);
+    Err(ModelError::internal("the passes are not here yet").into())
+}
+
+/// A compiled model, ready to be written or loaded.
+pub(crate) struct Compiled {
+    /// The artifact.
+    pub(crate) artifact: Artifact,
+    /// Nodes of the graph after all passes.
+    pub(crate) nodes: usize,
+    /// Size of the code in bytes.
+    pub(crate) code_bytes: usize,
+    /// Size of the weights in bytes.
+    pub(crate) weight_bytes: usize,
+    /// Scratch memory of an inference in bytes.
+    pub(crate) arena_bytes: usize,
+}
+
+/// Compiles an imported model.
+pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
+    let _ = (model, settings);
+    Err(ModelError::internal("the code generator is not here yet").into())
+}
+
+/// A graph in one of the formats that graphs have.
+pub(crate) fn dump_graph(graph: &Graph, format: Format) -> Option<String> {
+    match format {
+        Format::Text => Some(ir::text::print(graph)),
+        Format::Json => Some(ir::json::to_json(graph).to_string()),
+        Format::Dot => Some(ir::dot::to_dot(graph)),
+        Format::Svg | Format::Html => None,
+    }
+}
+
+/// One of the stages after the graph; `None` when the stage does not have the format.
+pub(crate) fn dump_lowered(
+    model: &Model,
+    settings: &Settings,
+    stage: Stage,
+    format: Format,
+) -> ModelResult<Option<String>> {
+    let _ = (model, settings, stage, format);
+    Err(ModelError::internal("the later stages are not here yet").into())
+}
+
+/// Runs a graph in the reference interpreter.
+pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Array>> {
+    let tensor = |array: &Array| {
+        interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
+            .ok_or_else(|| Box::new(ModelError::internal("a tensor's bytes do not fit its shape")))
+    };
+    let inputs = inputs.iter().map(tensor).collect::<ModelResult<Vec<_>>>()?;
+    let array = |tensor: &interp::Tensor| Array {
+        dtype: tensor.dtype,
+        shape: tensor.shape.clone(),
+        bytes: tensor.to_bytes().to_vec(),
+    };
+    Ok(interp::run(graph, &inputs)?.iter().map(array).collect())
+}
+
+/// A loaded model.
+pub(crate) struct Program {
+    program: Arc<cardinal_runtime::Program>,
+    inputs: Vec<Spec>,
+    outputs: Vec<Spec>,
+    metadata: Vec<(String, String)>,
+}
+
+/// Checks the bytes of an artifact; `file` is its name for messages.
+///
+/// # Errors
+/// [`Failure::BadModel`] when it is damaged.
+pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
+    Artifact::from_bytes(bytes).map_err(|error| not_loaded(&error, file))
+}
+
+impl Program {
+    /// Makes an artifact runnable; `file` is its name for messages.
+    ///
+    /// # Errors
+    /// [`Failure::BadModel`] when it is for another machine.
+    pub(crate) fn load(artifact: Artifact, file: &str) -> Outcome<Program> {
+        let program = cardinal_runtime::Program::load(artifact);
+        let program = program.map_err(|error| not_loaded(&error, file))?;
+        Ok(Program {
+            inputs: program.inputs().iter().map(spec).collect(),
+            outputs: program.outputs().iter().map(spec).collect(),
+            metadata: program.metadata().iter().map(pair).collect(),
+            program,
+        })
+    }
+
+    /// What it takes, in order.
+    pub(crate) fn inputs(&self) -> &[Spec] {
+        &self.inputs
+    }
+
+    /// What it gives, in order.
+    pub(crate) fn outputs(&self) -> &[Spec] {
+        &self.outputs
+    }
+
+    /// The ONNX file's `metadata_props`.
+    pub(crate) fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+}
+
+fn not_loaded(error: &LoadError, file: &str) -> Failure {
+    Failure::BadModel { file: file.to_owned(), message: error.to_string(), help: error.remedy() }
+}
+
+fn spec(spec: &TensorSpec) -> Spec {
+    Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() }
+}
+
+fn pair(property: &Property) -> (String, String) {
+    (property.key.clone(), property.value.clone())
+}
+
+/// A program with its threads and scratch memory.
+pub(crate) struct Session(cardinal_runtime::Session);
+
+/// Inputs in the form that the runtime takes, and memory for the outputs.
+pub(crate) struct Prepared {
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+impl Session {
+    /// Threads and memory for one inference at a time.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for absurdly many threads, [`Failure::Failed`] for want of memory.
+    pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
+        let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
+        Ok(Session(session.map_err(not_run)?))
+    }
+
+    /// Runs the model once.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] when the inputs are not the model's, [`Failure::Failed`] otherwise.
+    pub(crate) fn run(&mut self, inputs: &[Array]) -> Outcome<Vec<Array>> {
+        let mut prepared = self.prepare(inputs)?;
+        self.run_prepared(&mut prepared)?;
+        let array = |tensor: &Tensor| Array {
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            bytes: tensor.as_bytes().to_vec(),
+        };
+        Ok(prepared.outputs.iter().map(array).collect())
+    }
+
+    /// Converts inputs once, for [`run_prepared`](Self::run_prepared).
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] for want of memory.
+    pub(crate) fn prepare(&self, inputs: &[Array]) -> Outcome<Prepared> {
+        let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
+        let inputs: Result<Vec<Tensor>, _> = inputs.iter().map(tensor).collect();
+        let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
+        let outputs = self.0.new_outputs().map_err(not_run)?;
+        Ok(Prepared { inputs, outputs })
+    }
+
+    /// Runs the model once and leaves its results where they are.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub(crate) fn run_prepared(&mut self, prepared: &mut Prepared) -> Outcome {
+        let Prepared { inputs, outputs } = prepared;
+        self.0.run_into(inputs, outputs).map_err(not_run)
+    }
+}
+
+fn not_run(error: RunError) -> Failure {
+    let help = error.remedy();
+    match error {
+        RunError::Count { .. } | RunError::Mismatch { .. } | RunError::TooManyThreads { .. } => {
+            let message = error.to_string();
+            Failure::Usage { message, help }
+        }
+        other => Failure::Failed(other.to_string()),
+    }
+}
+
+/// What an artifact says about itself, as lines of (what, value).
+pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
+    let about = artifact.manifest();
+    let line = |what: &str, value: String| (what.to_owned(), value);
+    let mut lines = vec![
+        line("model", about.model_name.clone()),
+        line("digest", about.model_digest.iter().map(|b| format!("{b:02x}")).collect()),
+        line("compiler", about.compiler_version.clone()),
+        line("target", about.target.clone()),
+        line("cpu features", about.cpu_features.join(" ")),
+        line("code bytes", artifact.code().len().to_string()),
+        line("weight bytes", artifact.weights().len().to_string()),
+        line("arena bytes", about.arena_bytes.to_string()),
+    ];
+    lines.extend(artifact.inputs().iter().map(|s| line("input", spec(s).to_string())));
+    lines.extend(artifact.outputs().iter().map(|s| line("output", spec(s).to_string())));
+    lines.extend(about.metadata.iter().map(|p| line("metadata", format!("{}={}", p.key, p.value))));
+    lines
+}

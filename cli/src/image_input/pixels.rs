@@ -1,0 +1,133 @@
+//! Decoding, resampling, cropping and scaling pixels.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::imageops::{FilterType, resize};
+use image::{DynamicImage, ImageBuffer, ImageDecoder as _, ImageReader, Limits, Pixel};
+
+use super::recipe::{Interpolation, Recipe, Resize};
+use crate::exit::{Failure, Outcome};
+use crate::tensors::Array;
+
+/// Longest side of an image that is decoded.
+const SIDE_LIMIT: u32 = 1 << 15;
+/// Most bytes that decoding may take.
+const DECODED_LIMIT: u64 = 1 << 30;
+/// Most pixels of an image after resizing.
+const PIXEL_LIMIT: u64 = 1 << 26;
+
+/// A PNG or JPEG, turned upright as its EXIF data says.
+pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
+    let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(SIDE_LIMIT);
+    limits.max_image_height = Some(SIDE_LIMIT);
+    limits.max_alloc = Some(DECODED_LIMIT);
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| Failure::reading(path, error))?;
+    if reader.format().is_none() {
+        return Err(Failure::damaged(path, "it is neither a PNG nor a JPEG image"));
+    }
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    limits.reserve(decoder.total_bytes()).map_err(damaged)?;
+    // Orientation data that cannot be read is as good as none.
+    let orientation = decoder.orientation().ok();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    Ok(image)
+}
+
+/// The image as `f32[1, C, H, W]`.
+pub(super) fn prepare(image: DynamicImage, recipe: &Recipe) -> Result<Array, String> {
+    match recipe.channels {
+        1 => tensor(&grey(image), recipe),
+        // Transparency is dropped, as Pillow's `convert("RGB")` does.
+        _ => tensor(&image.into_rgb8(), recipe),
+    }
+}
+
+/// Luma of ITU-R 601 in Pillow's fixed point.
+fn grey(image: DynamicImage) -> image::GrayImage {
+    if !image.color().has_color() {
+        return image.into_luma8();
+    }
+    let rgb = image.into_rgb8();
+    let luma = |[r, g, b]: [u8; 3]| {
+        let sum = 19595 * u32::from(r) + 38470 * u32::from(g) + 7471 * u32::from(b) + 0x8000;
+        image::Luma([(sum >> 16) as u8])
+    };
+    ImageBuffer::from_fn(rgb.width(), rgb.height(), |x, y| luma(rgb.get_pixel(x, y).0))
+}
+
+fn tensor<P>(image: &ImageBuffer<P, Vec<u8>>, recipe: &Recipe) -> Result<Array, String>
+where
+    P: Pixel<Subpixel = u8> + 'static,
+{
+    let (width, height) = size_before_crop(image.dimensions(), recipe)?;
+    let filter = match recipe.interpolation {
+        Interpolation::Bilinear => FilterType::Triangle,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    let resized = resize(image, width, height, filter);
+    let (crop_height, crop_width) = recipe.crop;
+    let (left, top) = (centred(width - crop_width), centred(height - crop_height));
+    let mut values = Vec::with_capacity(recipe.channels * (crop_height * crop_width) as usize);
+    for (channel, (mean, std)) in recipe.mean.iter().zip(&recipe.std).enumerate() {
+        for y in top..top + crop_height {
+            let row =
+                (left..left + crop_width).map(|x| resized.get_pixel(x, y).channels()[channel]);
+            values.extend(row.map(|byte| (f32::from(byte) / 255. - mean) / std));
+        }
+    }
+    let shape = vec![1, recipe.channels, crop_height as usize, crop_width as usize];
+    Ok(Array::from_f32(shape, &values))
+}
+
+/// Width and height to resize to: the aspect ratio stays, and the crop fits in.
+fn size_before_crop((width, height): (u32, u32), recipe: &Recipe) -> Result<(u32, u32), String> {
+    let (crop_height, crop_width) = recipe.crop;
+    let (least_width, least_height) = match recipe.resize {
+        Resize::CropPct(_) if (width, height) == (crop_width, crop_height) => {
+            return Ok((width, height));
+        }
+        Resize::CropPct(fraction) => {
+            let before = |side: u32| (f64::from(side) / fraction).floor() as u64;
+            (before(crop_width), before(crop_height))
+        }
+        Resize::Shorter(side) => (u64::from(side), u64::from(side)),
+    };
+    let (w, h) = (u64::from(width), u64::from(height));
+    if w == 0 || h == 0 {
+        return Err("the image is empty".into());
+    }
+    // Cover the least size; the other side is rounded down, as torchvision does.
+    let (w, h) = match least_width * h >= least_height * w {
+        true => (least_width, least_width * h / w),
+        false => (least_height * w / h, least_height),
+    };
+    if w < u64::from(crop_width) || h < u64::from(crop_height) {
+        return Err(format!(
+            "resized to {w}x{h} it is smaller than the model's {crop_width}x{crop_height}; \
+             give a larger --resize"
+        ));
+    }
+    match (u32::try_from(w), u32::try_from(h)) {
+        (Ok(new_w), Ok(new_h)) if w.saturating_mul(h) <= PIXEL_LIMIT => Ok((new_w, new_h)),
+        _ => Err(format!("{width}x{height} is too long and thin to resize (to {w}x{h})")),
+    }
+}
+
+/// Half of the excess, halves to even, as Python's `round`.
+fn centred(excess: u32) -> u32 {
+    let half = excess / 2;
+    half + (excess % 2) * (half % 2)
+}
+
+#[cfg(test)]
+#[path = "pixels_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+//! From a model on the command line to a program that runs.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use cardinal_compiler::error::Error as ModelError;
+use cardinal_compiler::options::ImportOptions;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+
+use crate::args::ModelOptions;
+use crate::engine::{self, Model, Program, Settings};
+use crate::exit::{Failure, Outcome};
+use crate::model_file::ModelFile;
+use crate::tensors::{Named, Spec};
+
+/// A loaded model, and what loading it took.
+pub(crate) struct Loaded {
+    /// What runs.
+    pub(crate) program: Program,
+    /// What it was compiled from; absent for an artifact.
+    pub(crate) model: Option<Model>,
+    /// Time to import and compile; absent for an artifact.
+    pub(crate) compile_ms: Option<f64>,
+    /// Time to make the artifact runnable.
+    pub(crate) load_ms: f64,
+}
+
+/// The compiler's settings for a model on this machine.
+pub(crate) fn settings(options: &ModelOptions, threads: NonZeroUsize) -> Settings {
+    Settings {
+        import: ImportOptions {
+            batch: options.batch.map(NonZeroUsize::get),
+            shapes: options.shape.iter().cloned().collect(),
+        },
+        target: None,
+        cpu: options.cpu.clone(),
+        winograd: !options.no_winograd,
+        threads,
+    }
+}
+
+/// Loads an artifact, or compiles an ONNX model in memory and loads that. `batch` is the batch of
+/// the inputs at hand: it is used where the model and the options leave the batch open.
+///
+/// # Errors
+/// Everything that is wrong with the model, or with options for it.
+pub(crate) fn load(
+    file: &ModelFile,
+    options: &ModelOptions,
+    threads: NonZeroUsize,
+    batch: Option<usize>,
+) -> Outcome<Loaded> {
+    if file.is_artifact() {
+        return load_artifact(file, options);
+    }
+    let progress = progress(format!("compiling {}", file.name()));
+    let begin = Instant::now();
+    let settings = settings(options, threads);
+    let model = import_for_batch(file, &settings.import, batch)?;
+    let compiled = engine::compile(&model, &settings).map_err(|error| refused(file, error))?;
+    let compile_ms = Some(milliseconds(begin));
+    progress.finish_and_clear();
+    let begin = Instant::now();
+    let program = Program::load(compiled.artifact, &file.name())?;
+    Ok(Loaded { program, model: Some(model), compile_ms, load_ms: milliseconds(begin) })
+}
+
+fn load_artifact(file: &ModelFile, options: &ModelOptions) -> Outcome<Loaded> {
+    let begin = Instant::now();
+    let artifact = engine::open_artifact(file.bytes.clone(), &file.name())?;
+    let program = Program::load(artifact, &file.name())?;
+    let load_ms = milliseconds(begin);
+    check_options(program.inputs(), options)?;
+    Ok(Loaded { program, model: None, compile_ms: None, load_ms })
+}
+
+/// Imports a model.
+///
+/// # Errors
+/// [`Failure::Model`].
+pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
+    let external = file.external_data()?;
+    engine::import(file.bytes.clone(), external.as_ref(), options)
+        .map_err(|error| refused(file, error))
+}
+
+/// A model that the compiler refuses.
+pub(crate) fn refused(file: &ModelFile, error: Box<ModelError>) -> Failure {
+    Failure::Model { file: file.name(), error }
+}
+
+fn import_for_batch(
+    file: &ModelFile,
+    options: &ImportOptions,
+    batch: Option<usize>,
+) -> Outcome<Model> {
+    if batch.is_none() || options.batch.is_some() || !options.shapes.is_empty() {
+        return import(file, options);
+    }
+    let with_batch = ImportOptions { batch, ..options.clone() };
+    match import(file, &with_batch) {
+        // The model fixes another batch: the inputs do not fit, and their check says so better.
+        Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => import(file, options),
+        other => other,
+    }
+}
+
+/// An artifact is compiled already: options may confirm what it is, but not change it.
+fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
+    let fixed = |what: &str| {
+        Failure::usage(format!("{what}, and the model is compiled already"))
+            .with_help("compile the .onnx again with this option")
+    };
+    if options.cpu.is_some() || options.no_winograd {
+        return Err(fixed("--cpu and --no-winograd say how to compile"));
+    }
+    let another =
+        |batch: NonZeroUsize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch.get()));
+    if let Some(batch) = options.batch.filter(|batch| another(*batch)) {
+        return Err(fixed(&format!("--batch {batch} is not the model's")));
+    }
+    for (name, shape) in &options.shape {
+        if !inputs.iter().any(|spec| spec.name == *name && spec.shape == *shape) {
+            return Err(fixed(&format!("--shape {name} is not the model's")));
+        }
+    }
+    Ok(())
+}
+
+/// The outermost extent that all tensors share.
+pub(crate) fn batch_of(given: &Named) -> Option<usize> {
+    let mut batches = given.iter().map(|(_, array)| array.shape.first().copied());
+    let first = batches.next()??;
+    (first > 0 && batches.all(|batch| batch == Some(first))).then_some(first)
+}
+
+/// A spinner on stderr, when that is a terminal.
+pub(crate) fn progress(message: String) -> ProgressBar {
+    let bar =
+        ProgressBar::new_spinner().with_message(message).with_finish(ProgressFinish::AndClear);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Milliseconds since `begin`.
+pub(crate) fn milliseconds(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use cardinal_runtime::DType;
+
+    use super::*;
+
+    #[test]
+    fn options_may_confirm_an_artifact_but_not_change_it() {
+        let inputs = [Spec { name: "x".into(), dtype: DType::F32, shape: vec![2, 3] }];
+        let batch = |n| ModelOptions { batch: NonZeroUsize::new(n), ..Default::default() };
+        let shape = |s: &[usize]| ModelOptions {
+            shape: vec![("x".into(), s.to_vec())],
+            ..Default::default()
+        };
+        let direct = ModelOptions { no_winograd: true, ..Default::default() };
+        assert!(check_options(&inputs, &ModelOptions::default()).is_ok());
+        assert!(check_options(&inputs, &batch(2)).is_ok());
+        assert!(check_options(&inputs, &shape(&[2, 3])).is_ok());
+        for bad in [batch(1), shape(&[1, 3]), direct] {
+            assert!(matches!(check_options(&inputs, &bad), Err(Failure::Usage { .. })));
+        }
+    }
+}

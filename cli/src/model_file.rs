@@ -1,0 +1,176 @@
+//! Model files: where their bytes come from, and the external data beside them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use cardinal_compiler::onnx::{ExternalData, NoExternalData};
+
+use crate::exit::{Failure, Outcome};
+use crate::mapped;
+
+/// The first bytes of every artifact.
+const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
+
+/// A model as given on the command line.
+pub(crate) struct ModelFile {
+    /// The path as typed; `-` is stdin.
+    pub(crate) path: PathBuf,
+    /// Its bytes.
+    pub(crate) bytes: Bytes,
+}
+
+impl ModelFile {
+    /// Opens the model at `path`, or reads it from stdin when that is `-`.
+    ///
+    /// # Errors
+    /// [`Failure::Io`].
+    pub(crate) fn open(path: &Path) -> Outcome<ModelFile> {
+        let bytes = if is_dash(path) { read_stdin() } else { mapped::open(path) };
+        let bytes = bytes.map_err(|error| Failure::reading(path, error))?;
+        Ok(ModelFile { path: path.to_owned(), bytes })
+    }
+
+    /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that
+    /// the complaint is about an artifact.
+    pub(crate) fn is_artifact(&self) -> bool {
+        self.bytes.starts_with(ARTIFACT_MAGIC)
+            || self.path.extension().is_some_and(|e| e == "cardinal")
+    }
+
+    /// The name for messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The external data of the model: the files in its folder, or none for stdin.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] when the folder cannot be resolved.
+    pub(crate) fn external_data(&self) -> Outcome<Box<dyn ExternalData>> {
+        if is_dash(&self.path) {
+            return Ok(Box::new(NoExternalData));
+        }
+        let folder = match self.path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let folder = folder.canonicalize().map_err(|error| Failure::reading(folder, error))?;
+        Ok(Box::new(Folder { root: folder, open: RefCell::default() }))
+    }
+}
+
+/// Whether a path means stdin or stdout.
+pub(crate) fn is_dash(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// All of stdin.
+pub(crate) fn read_stdin() -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// External data in one folder. A file outside of it is refused, however it is reached.
+struct Folder {
+    /// Canonical.
+    root: PathBuf,
+    /// The files in use, by canonical path: each is mapped once.
+    open: RefCell<HashMap<PathBuf, Bytes>>,
+}
+
+impl ExternalData for Folder {
+    fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Bytes, String> {
+        let bytes = self.file(location)?;
+        let size = bytes.len() as u64;
+        let end = match length {
+            Some(length) => offset.checked_add(length),
+            None => Some(size),
+        };
+        match end {
+            // Both fit `usize`: neither is past the end of what is in memory.
+            Some(end) if offset <= end && end <= size => {
+                Ok(bytes.slice(offset as usize..end as usize))
+            }
+            _ => Err(format!(
+                "`{location}` has {size} bytes, and {} from byte {offset} are asked for",
+                length.map_or("those".into(), |n| n.to_string()),
+            )),
+        }
+    }
+}
+
+impl Folder {
+    fn file(&self, location: &str) -> Result<Bytes, String> {
+        let path = self.root.join(location);
+        let path = path.canonicalize().map_err(|error| format!("`{location}`: {error}"))?;
+        if !path.starts_with(&self.root) {
+            return Err(format!("`{location}` is outside of the model's folder"));
+        }
+        if let Some(bytes) = self.open.borrow().get(&path) {
+            return Ok(bytes.clone());
+        }
+        if !path.is_file() {
+            return Err(format!("`{location}` is not a regular file"));
+        }
+        let bytes = mapped::open(&path).map_err(|error| format!("`{location}`: {error}"))?;
+        self.open.borrow_mut().insert(path, bytes.clone());
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn model_in(folder: &Path) -> Box<dyn ExternalData> {
+        let path = folder.join("model.onnx");
+        fs::write(&path, b"").unwrap();
+        ModelFile::open(&path).unwrap().external_data().unwrap()
+    }
+
+    #[test]
+    fn external_data_is_read_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("w"), b"0123456789").unwrap();
+        let data = model_in(folder.path());
+        assert_eq!(data.read("w", 2, Some(3)).unwrap(), "234");
+        assert_eq!(data.read("w", 8, None).unwrap(), "89");
+        assert_eq!(data.read("w", 10, Some(0)).unwrap(), "");
+        for (offset, length) in [(8, Some(3)), (11, None), (1, Some(u64::MAX)), (u64::MAX, Some(1))]
+        {
+            let error = data.read("w", offset, length).unwrap_err();
+            assert!(error.contains("has 10 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn external_data_stays_in_the_folder() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), b"x").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let secret = outside.path().join("secret");
+        std::os::unix::fs::symlink(&secret, folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("sub")).unwrap();
+        let data = model_in(folder.path());
+        let dotted = format!("../{}/secret", outside.path().file_name().unwrap().display());
+        for location in ["link", "sub/secret", &dotted, secret.to_str().unwrap()] {
+            let error = data.read(location, 0, None).unwrap_err();
+            assert!(error.contains("outside of the model's folder"), "{error}");
+        }
+    }
+
+    #[test]
+    fn external_data_is_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        let data = model_in(folder.path());
+        assert!(data.read("d", 0, None).unwrap_err().contains("not a regular file"));
+        assert!(data.read("absent", 0, None).unwrap_err().contains("No such file"));
+    }
+}

@@ -1,0 +1,94 @@
+//! `.npz`: a zip of `.npy` files.
+
+use std::io::{self, Cursor, Write as _};
+
+use npyz::zip::write::FileOptions;
+
+use super::{Array, npy};
+
+/// Deflate makes at most this much of one byte.
+const DEFLATE_LIMIT: u64 = 1032;
+
+/// Reads every array of a `.npz`, by name, in the archive's order.
+pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
+    let mut archive = npyz::npz::NpzArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
+    let zip = archive.zip_archive();
+    let mut arrays = Vec::with_capacity(zip.len().min(64));
+    for index in 0..zip.len() {
+        let mut entry = zip.by_index(index).map_err(|e| e.to_string())?;
+        let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else {
+            return Err(format!("it holds `{}`, which is not a .npy", entry.name()));
+        };
+        // What the directory says of sizes is not to be believed beyond the bytes that are there.
+        let stored = entry.compressed_size().min(bytes.len() as u64);
+        let available = entry.size().min(stored.saturating_mul(DEFLATE_LIMIT));
+        let array = npy::read(&mut entry, available).map_err(|what| format!("`{name}`: {what}"))?;
+        // Reading past the end of the data makes the archive check its checksum.
+        match io::copy(&mut entry, &mut io::sink()) {
+            Ok(0) => arrays.push((name, array)),
+            Ok(n) => return Err(format!("`{name}`: {n} bytes are left over")),
+            Err(error) => return Err(format!("`{name}`: {error}")),
+        }
+    }
+    Ok(arrays)
+}
+
+/// A whole `.npz`, uncompressed like `numpy.savez`'s; the same bytes for the same arrays.
+pub(super) fn encode<'a>(
+    arrays: impl Iterator<Item = (&'a str, &'a Array)>,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    let mut archive = npyz::npz::NpzWriter::new(&mut bytes);
+    let zip = archive.zip_writer();
+    for (name, array) in arrays {
+        let options = FileOptions::default()
+            .compression_method(npyz::zip::CompressionMethod::Stored)
+            .last_modified_time(npyz::zip::DateTime::default())
+            .large_file(array.bytes.len() >= 1 << 31);
+        zip.start_file(format!("{name}.npy"), options)?;
+        zip.write_all(&npy::encode(array))?;
+    }
+    zip.finish()?;
+    drop(archive);
+    Ok(bytes.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> [(&'static str, Array); 2] {
+        [("b", Array::from_f32(vec![2], &[1., 2.])), ("a/x", Array::from_f32(vec![], &[3.]))]
+    }
+
+    fn archive() -> Vec<u8> {
+        encode(two().iter().map(|(name, array)| (*name, array))).unwrap()
+    }
+
+    #[test]
+    fn arrays_survive_with_their_names() {
+        let read = decode(&archive()).unwrap();
+        assert_eq!(read, two().map(|(name, array)| (name.to_owned(), array)));
+        assert_eq!(archive(), archive());
+    }
+
+    #[test]
+    fn a_flipped_or_missing_byte_is_an_error_or_harmless() {
+        let good = archive();
+        let expected = decode(&good).unwrap();
+        for length in 0..good.len() {
+            assert!(decode(&good[..length]).is_err(), "{length}");
+        }
+        let data = good.windows(4).position(|w| w == 2f32.to_le_bytes()).unwrap();
+        let mut bad = good.clone();
+        bad[data] ^= 1;
+        assert!(decode(&bad).is_err());
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            bad[place] ^= 0xff;
+            if let Ok(arrays) = decode(&bad) {
+                assert_eq!(arrays.len(), expected.len(), "{place}");
+            }
+        }
+    }
+}

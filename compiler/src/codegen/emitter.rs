@@ -1,0 +1,513 @@
+//! A thin layer over Cranelift's function builder: loops, addresses, scalar and vector expressions.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I64};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_frontend::FunctionBuilder;
+
+use super::math;
+use crate::ir::{Binary, DType, Unary};
+use crate::plan::expr::Expr;
+
+/// Emits the body of one kernel.
+pub(super) struct Emitter<'a, 'f> {
+    pub(super) builder: &'a mut FunctionBuilder<'f>,
+    /// Whether `fma` is an instruction.
+    pub(super) fma: bool,
+}
+
+/// An element in a register, and what it means.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Element {
+    pub(super) value: Value,
+    pub(super) dtype: DType,
+}
+
+/// The register type of an element type. Bytes and bools stay bytes.
+pub(super) fn register(dtype: DType) -> Type {
+    match dtype {
+        DType::F32 => F32,
+        DType::F64 => F64,
+        DType::I64 => I64,
+        DType::I32 => I32,
+        DType::U8 | DType::I8 | DType::Bool => I8,
+    }
+}
+
+impl Emitter<'_, '_> {
+    // ---- integers and addresses ----------------------------------------------------------------
+
+    pub(super) fn int(&mut self, value: i64) -> Value {
+        self.builder.ins().iconst(I64, value)
+    }
+
+    pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
+        self.builder.ins().iadd(a, b)
+    }
+
+    pub(super) fn add_imm(&mut self, a: Value, by: i64) -> Value {
+        if by == 0 { a } else { self.builder.ins().iadd_imm_s(a, by) }
+    }
+
+    pub(super) fn mul_imm(&mut self, a: Value, by: i64) -> Value {
+        match by {
+            0 => self.int(0),
+            1 => a,
+            _ => self.builder.ins().imul_imm_s(a, by),
+        }
+    }
+
+    pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
+        let less = self.builder.ins().icmp(IntCC::SignedLessThan, a, b);
+        self.builder.ins().select(less, a, b)
+    }
+
+    pub(super) fn max(&mut self, a: Value, b: Value) -> Value {
+        let more = self.builder.ins().icmp(IntCC::SignedGreaterThan, a, b);
+        self.builder.ins().select(more, a, b)
+    }
+
+    /// `(index / by, index % by)` for a non-negative index.
+    pub(super) fn divide(&mut self, index: Value, by: usize) -> (Value, Value) {
+        if by == 1 {
+            let zero = self.int(0);
+            return (index, zero);
+        }
+        let by_value = self.int(by as i64);
+        let quotient = self.builder.ins().udiv(index, by_value);
+        let product = self.builder.ins().imul(quotient, by_value);
+        let remainder = self.builder.ins().isub(index, product);
+        (quotient, remainder)
+    }
+
+    /// Loads the `i`-th pointer of a kernel's argument array.
+    pub(super) fn pointer(&mut self, args: Value, i: usize) -> Value {
+        self.builder.ins().load(I64, MemFlagsData::trusted(), args, (i * 8) as i32)
+    }
+
+    pub(super) fn load(&mut self, ty: Type, address: Value, offset: i64) -> Value {
+        let (address, offset) = self.reach(address, offset);
+        self.builder.ins().load(ty, plain(), address, offset)
+    }
+
+    pub(super) fn store(&mut self, value: Value, address: Value, offset: i64) {
+        let (address, offset) = self.reach(address, offset);
+        self.builder.ins().store(plain(), value, address, offset);
+    }
+
+    fn reach(&mut self, address: Value, offset: i64) -> (Value, i32) {
+        match i32::try_from(offset) {
+            Ok(offset) => (address, offset),
+            Err(_) => (self.add_imm(address, offset), 0),
+        }
+    }
+
+    // ---- loops ---------------------------------------------------------------------------------
+
+    /// `for i in (begin..end).step_by(step) { state = body(i, state) }`, while `i + step <= end`.
+    /// Returns the first `i` that was not done, and the final state.
+    pub(super) fn fold(
+        &mut self,
+        begin: Value,
+        end: Value,
+        step: i64,
+        state: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> (Value, Vec<Value>) {
+        let (header, inside, after) = (
+            self.builder.create_block(),
+            self.builder.create_block(),
+            self.builder.create_block(),
+        );
+        let index = self.builder.append_block_param(header, I64);
+        let mut carried = Vec::with_capacity(state.len());
+        for value in state {
+            let ty = self.builder.func.dfg.value_type(*value);
+            carried.push(self.builder.append_block_param(header, ty));
+        }
+        let enter: Vec<BlockArg> = [begin].iter().chain(state).map(|v| BlockArg::Value(*v)).collect();
+        self.builder.ins().jump(header, &enter);
+
+        self.builder.switch_to_block(header);
+        let next = self.add_imm(index, step);
+        let more = self.builder.ins().icmp(IntCC::SignedLessThanOrEqual, next, end);
+        self.builder.ins().brif(more, inside, &[], after, &[]);
+
+        self.builder.switch_to_block(inside);
+        self.builder.seal_block(inside);
+        let results = body(self, index, &carried);
+        let next = self.add_imm(index, step);
+        let again: Vec<BlockArg> =
+            [next].iter().chain(&results).map(|v| BlockArg::Value(*v)).collect();
+        self.builder.ins().jump(header, &again);
+        self.builder.seal_block(header);
+
+        self.builder.switch_to_block(after);
+        self.builder.seal_block(after);
+        (index, carried)
+    }
+
+    /// `for i in begin..end { body(i) }`
+    pub(super) fn each(
+        &mut self,
+        begin: Value,
+        end: Value,
+        body: impl FnOnce(&mut Self, Value),
+    ) {
+        self.fold(begin, end, 1, &[], |e, i, _| {
+            body(e, i);
+            Vec::new()
+        });
+    }
+
+    /// `for _ in 0..count { state = body(state) }` with the trip count known: none or one need no
+    /// loop.
+    pub(super) fn repeat(
+        &mut self,
+        count: usize,
+        state: &[Value],
+        body: impl FnOnce(&mut Self, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        match count {
+            0 => state.to_vec(),
+            1 => body(self, state),
+            _ => {
+                let (zero, end) = (self.int(0), self.int(count as i64));
+                self.fold(zero, end, 1, state, |e, _, state| body(e, state)).1
+            }
+        }
+    }
+
+    // ---- floats --------------------------------------------------------------------------------
+
+    /// A float constant of type `ty`: f32, f64 or f32x4.
+    pub(super) fn float(&mut self, ty: Type, value: f64) -> Value {
+        match ty {
+            F64 => self.builder.ins().f64const(value),
+            F32X4 => {
+                let lane = self.builder.ins().f32const(value as f32);
+                self.builder.ins().splat(F32X4, lane)
+            }
+            _ => self.builder.ins().f32const(value as f32),
+        }
+    }
+
+    /// `a * b + c`: one rounding where the machine has the instruction, two elsewhere.
+    pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.fma {
+            return self.builder.ins().fma(a, b, c);
+        }
+        let product = self.builder.ins().fmul(a, b);
+        self.builder.ins().fadd(product, c)
+    }
+
+    /// `if a < b { yes } else { no }`, lane by lane; a NaN compares false.
+    fn select_less(&mut self, a: Value, b: Value, yes: Value, no: Value) -> Value {
+        let less = self.builder.ins().fcmp(FloatCC::LessThan, a, b);
+        if self.ty(a) == F32X4 {
+            let mask = self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), less);
+            return self.builder.ins().bitselect(mask, yes, no);
+        }
+        self.builder.ins().select(less, yes, no)
+    }
+
+    /// The smaller; a NaN in `x` stays.
+    pub(super) fn float_min(&mut self, bound: Value, x: Value) -> Value {
+        self.select_less(bound, x, bound, x)
+    }
+
+    /// The larger; a NaN in `x` stays.
+    pub(super) fn float_max(&mut self, bound: Value, x: Value) -> Value {
+        self.select_less(x, bound, bound, x)
+    }
+
+    /// The larger (or smaller) of two elements, either of which may be NaN.
+    pub(super) fn extreme(&mut self, a: Value, b: Value, largest: bool) -> Value {
+        let best = if largest { self.float_max(a, b) } else { self.float_min(a, b) };
+        if self.ty(a) == F32X4 {
+            let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
+            let mask = self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), nan);
+            return self.builder.ins().bitselect(mask, a, best);
+        }
+        let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
+        self.builder.ins().select(nan, a, best)
+    }
+
+    pub(super) fn ty(&self, value: Value) -> Type {
+        self.builder.func.dfg.value_type(value)
+    }
+
+    // ---- expressions ---------------------------------------------------------------------------
+
+    /// The value of an expression whose operands are `operands` (index 0 is `$0`).
+    pub(super) fn expression(&mut self, expr: &Expr, operands: &[Element], context: DType) -> Element {
+        match expr {
+            Expr::Operand(i) => operands[*i],
+            Expr::Constant(value) => self.constant(*value, context, operands),
+            Expr::Unary(f, a) => {
+                let a = self.expression(a, operands, context);
+                Element { value: self.unary(*f, a), dtype: a.dtype }
+            }
+            Expr::Binary(f, a, b) => self.binary_expression(*f, a, b, operands, context),
+            Expr::Select(c, a, b) => {
+                let c = self.expression(c, operands, DType::Bool);
+                let a = self.expression(a, operands, context);
+                let b = self.expression(b, operands, context);
+                let value = self.builder.ins().select(c.value, a.value, b.value);
+                Element { value, dtype: a.dtype }
+            }
+            Expr::Cast(to, a) => {
+                let a = self.expression(a, operands, context);
+                self.cast(a, *to)
+            }
+        }
+    }
+
+    fn binary_expression(
+        &mut self,
+        f: Binary,
+        a: &Expr,
+        b: &Expr,
+        operands: &[Element],
+        context: DType,
+    ) -> Element {
+        // A constant takes the type of the other side.
+        let (a, b) = match (a, b) {
+            (Expr::Constant(_), _) => {
+                let b = self.expression(b, operands, context);
+                (self.expression(a, operands, b.dtype), b)
+            }
+            _ => {
+                let a = self.expression(a, operands, context);
+                (a, self.expression(b, operands, a.dtype))
+            }
+        };
+        let dtype = if f == Binary::Equal { DType::Bool } else { a.dtype };
+        let value = if a.dtype.is_float() {
+            self.float_binary(f, a.value, b.value)
+        } else {
+            self.int_binary(f, a, b.value)
+        };
+        Element { value, dtype }
+    }
+
+    fn constant(&mut self, value: f64, dtype: DType, operands: &[Element]) -> Element {
+        let vector = operands.iter().any(|o| self.ty(o.value) == F32X4);
+        let value = match dtype {
+            DType::F32 if vector => self.float(F32X4, value),
+            DType::F32 => self.float(F32, value),
+            DType::F64 => self.float(F64, value),
+            DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::Bool => {
+                let ty = register(dtype);
+                let bits = value as i64 & (u64::MAX >> (64 - ty.bits())) as i64;
+                self.builder.ins().iconst(ty, bits)
+            }
+        };
+        Element { value, dtype }
+    }
+
+    fn float_binary(&mut self, f: Binary, a: Value, b: Value) -> Value {
+        match f {
+            Binary::Add => self.builder.ins().fadd(a, b),
+            Binary::Sub => self.builder.ins().fsub(a, b),
+            Binary::Mul => self.builder.ins().fmul(a, b),
+            Binary::Div => self.builder.ins().fdiv(a, b),
+            Binary::Min => self.extreme(a, b, false),
+            Binary::Max => self.extreme(a, b, true),
+            Binary::Equal => self.builder.ins().fcmp(FloatCC::Equal, a, b),
+            Binary::Pow => math::in_f64(self, &[a, b], |e, v| math::pow(e, v[0], v[1])),
+        }
+    }
+
+    fn int_binary(&mut self, f: Binary, a: Element, b: Value) -> Value {
+        let unsigned = matches!(a.dtype, DType::U8 | DType::Bool);
+        let (less, more) = if unsigned {
+            (IntCC::UnsignedLessThan, IntCC::UnsignedGreaterThan)
+        } else {
+            (IntCC::SignedLessThan, IntCC::SignedGreaterThan)
+        };
+        let (x, ty) = (a.value, self.ty(a.value));
+        match f {
+            Binary::Add => self.builder.ins().iadd(x, b),
+            Binary::Sub => self.builder.ins().isub(x, b),
+            Binary::Mul => self.builder.ins().imul(x, b),
+            Binary::Div => self.int_divide(x, b, ty, unsigned),
+            Binary::Min => self.pick(less, x, b),
+            Binary::Max => self.pick(more, x, b),
+            Binary::Equal => self.builder.ins().icmp(IntCC::Equal, x, b),
+            Binary::Pow => {
+                let wide = [self.to_f64(a), self.to_f64(Element { value: b, dtype: a.dtype })];
+                let power = math::pow(self, wide[0], wide[1]);
+                let element = Element { value: power, dtype: DType::F64 };
+                self.cast(element, a.dtype).value
+            }
+        }
+    }
+
+    fn pick(&mut self, condition: IntCC, a: Value, b: Value) -> Value {
+        let first = self.builder.ins().icmp(condition, a, b);
+        self.builder.ins().select(first, a, b)
+    }
+
+    /// Truncating division that never traps: by zero gives 0, the smallest by -1 wraps.
+    fn int_divide(&mut self, a: Value, b: Value, ty: Type, unsigned: bool) -> Value {
+        let zero = self.builder.ins().iconst(ty, 0);
+        let one = self.builder.ins().iconst(ty, 1);
+        let by_zero = self.builder.ins().icmp(IntCC::Equal, b, zero);
+        if unsigned {
+            let divisor = self.builder.ins().select(by_zero, one, b);
+            let quotient = self.builder.ins().udiv(a, divisor);
+            return self.builder.ins().select(by_zero, zero, quotient);
+        }
+        let by_minus = self.builder.ins().icmp_imm_s(IntCC::Equal, b, -1);
+        let trivial = self.builder.ins().bor(by_zero, by_minus);
+        let divisor = self.builder.ins().select(trivial, one, b);
+        let quotient = self.builder.ins().sdiv(a, divisor);
+        let negated = self.builder.ins().ineg(a);
+        let quotient = self.builder.ins().select(by_minus, negated, quotient);
+        self.builder.ins().select(by_zero, zero, quotient)
+    }
+
+    fn to_f64(&mut self, a: Element) -> Value {
+        self.cast(a, DType::F64).value
+    }
+
+    /// Conversion between element types, as [`crate::ir::Op::Cast`] defines it.
+    pub(super) fn cast(&mut self, a: Element, to: DType) -> Element {
+        if a.dtype == to {
+            return a;
+        }
+        let value = match (a.dtype.is_float(), to.is_float()) {
+            (true, true) if to == DType::F64 => self.builder.ins().fpromote(F64, a.value),
+            (true, true) => self.builder.ins().fdemote(F32, a.value),
+            (true, false) => self.float_to_int(a, to),
+            (false, _) => {
+                let wide = self.widen(a);
+                match to {
+                    DType::F32 => self.builder.ins().fcvt_from_sint(F32, wide),
+                    DType::F64 => self.builder.ins().fcvt_from_sint(F64, wide),
+                    DType::I64 => wide,
+                    DType::Bool => self.builder.ins().icmp_imm_s(IntCC::NotEqual, wide, 0),
+                    DType::I32 | DType::U8 | DType::I8 => {
+                        self.builder.ins().ireduce(register(to), wide)
+                    }
+                }
+            }
+        };
+        Element { value, dtype: to }
+    }
+
+    fn float_to_int(&mut self, a: Element, to: DType) -> Value {
+        if to == DType::Bool {
+            let zero = self.float(self.ty(a.value), 0.0);
+            return self.builder.ins().fcmp(FloatCC::NotEqual, a.value, zero);
+        }
+        let wide = self.builder.ins().fcvt_to_sint_sat(I64, a.value);
+        let (low, high) = match to {
+            DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            DType::U8 => (0, 255),
+            DType::I8 => (-128, 127),
+            DType::I64 | DType::Bool | DType::F32 | DType::F64 => return wide,
+        };
+        let (low, high) = (self.int(low), self.int(high));
+        let clipped = self.max(low, wide);
+        let clipped = self.min(high, clipped);
+        self.builder.ins().ireduce(register(to), clipped)
+    }
+
+    /// An integer as i64.
+    pub(super) fn widen(&mut self, a: Element) -> Value {
+        match a.dtype {
+            DType::I64 | DType::F32 | DType::F64 => a.value,
+            DType::I32 | DType::I8 => self.builder.ins().sextend(I64, a.value),
+            DType::U8 | DType::Bool => self.builder.ins().uextend(I64, a.value),
+        }
+    }
+
+    fn unary(&mut self, f: Unary, a: Element) -> Value {
+        if a.dtype.is_float() { self.float_unary(f, a.value) } else { self.int_unary(f, a) }
+    }
+
+    fn int_unary(&mut self, f: Unary, a: Element) -> Value {
+        let bound = |e: &mut Self, value: f32| {
+            let element = Element { value: e.float(F64, f64::from(value)), dtype: DType::F64 };
+            e.cast(element, a.dtype).value
+        };
+        let signed = !matches!(a.dtype, DType::U8 | DType::Bool);
+        match f {
+            Unary::Relu if signed => {
+                let zero = self.builder.ins().iconst(register(a.dtype), 0);
+                self.pick(IntCC::SignedGreaterThan, a.value, zero)
+            }
+            Unary::Clip { low, high } => {
+                let (low, high) = (bound(self, low), bound(self, high));
+                let low = Element { value: low, dtype: a.dtype };
+                let clipped = self.int_binary(Binary::Max, low, a.value);
+                self.int_binary(Binary::Min, Element { value: clipped, dtype: a.dtype }, high)
+            }
+            Unary::Neg => self.builder.ins().ineg(a.value),
+            Unary::Abs if signed => self.builder.ins().iabs(a.value),
+            _ => a.value,
+        }
+    }
+
+    fn float_unary(&mut self, f: Unary, x: Value) -> Value {
+        let ty = self.ty(x);
+        match f {
+            Unary::Relu => {
+                let zero = self.float(ty, 0.0);
+                self.float_max(zero, x)
+            }
+            Unary::LeakyRelu { alpha } => {
+                let (zero, alpha) = (self.float(ty, 0.0), self.float(ty, f64::from(alpha)));
+                let scaled = self.builder.ins().fmul(alpha, x);
+                self.select_less(x, zero, scaled, x)
+            }
+            Unary::Clip { low, high } => self.clip(x, f64::from(low), f64::from(high)),
+            Unary::HardSigmoid { alpha, beta } => {
+                let (alpha, beta) =
+                    (self.float(ty, f64::from(alpha)), self.float(ty, f64::from(beta)));
+                let line = self.multiply_add(alpha, x, beta);
+                self.clip(line, 0.0, 1.0)
+            }
+            Unary::HardSwish => {
+                let (sixth, half) = (self.float(ty, 1.0 / 6.0), self.float(ty, 0.5));
+                let line = self.multiply_add(sixth, x, half);
+                let gate = self.clip(line, 0.0, 1.0);
+                self.builder.ins().fmul(x, gate)
+            }
+            Unary::Sqrt => self.builder.ins().sqrt(x),
+            Unary::Reciprocal => {
+                let one = self.float(ty, 1.0);
+                self.builder.ins().fdiv(one, x)
+            }
+            Unary::Neg => self.builder.ins().fneg(x),
+            Unary::Abs => self.builder.ins().fabs(x),
+            Unary::Sigmoid => math::in_f64(self, &[x], |e, v| math::sigmoid(e, v[0])),
+            Unary::Tanh => math::in_f64(self, &[x], |e, v| math::tanh(e, v[0])),
+            Unary::Gelu => math::in_f64(self, &[x], |e, v| math::gelu(e, v[0])),
+            Unary::GeluTanh => math::in_f64(self, &[x], |e, v| math::gelu_tanh(e, v[0])),
+            Unary::Erf => math::in_f64(self, &[x], |e, v| math::erf(e, v[0])),
+            Unary::Exp => math::in_f64(self, &[x], |e, v| math::exp(e, v[0])),
+            Unary::Log => math::in_f64(self, &[x], |e, v| math::log(e, v[0])),
+        }
+    }
+
+    fn clip(&mut self, x: Value, low: f64, high: f64) -> Value {
+        let ty = self.ty(x);
+        let low = self.float(ty, low);
+        let clipped = self.float_max(low, x);
+        let high = self.float(ty, high);
+        self.float_min(high, clipped)
+    }
+}
+
+const LITTLE: cranelift_codegen::ir::Endianness = cranelift_codegen::ir::Endianness::Little;
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 4;
+
+/// Buffers are aligned to elements, not to vectors; no access traps.
+fn plain() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}

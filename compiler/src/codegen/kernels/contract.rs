@@ -1,0 +1,296 @@
+//! The tile contraction: convolutions and matrix products.
+//!
+//! ```text
+//!              8 channels (two f32x4)
+//!            ┌───────────┬───────────┐
+//!   pixel 0  │  sum 0.0  │  sum 0.1  │   up to 6 pixels: 12 sums,
+//!   pixel 1  │  sum 1.0  │  sum 1.1  │   2 vectors of weights,
+//!     …      │     …     │     …     │   1 broadcast input element
+//!   pixel 5  │  sum 5.0  │  sum 5.1  │   = 15 of 16 registers
+//!            └───────────┴───────────┘
+//! ```
+//!
+//! For each contracted element the tile loads two vectors of packed weights once and multiplies
+//! them with one broadcast element of each pixel. The small inner axes (kernel taps) are unrolled,
+//! their input offsets are immediate; only the channel loop moves pointers.
+
+use cranelift_codegen::ir::types::{F32, F32X4};
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use crate::codegen::emitter::{Element, Emitter, LANES};
+use crate::ir::DType;
+use crate::plan::kernel::{CHANNEL_BLOCK, Contract, Span};
+
+/// Bytes of an element.
+const ELEMENT: i64 = 4;
+/// Vectors of a channel block.
+const VECTORS: usize = CHANNEL_BLOCK / LANES;
+/// Most taps that are unrolled.
+const MOST_TAPS: usize = 9;
+
+pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &Contract, args: Value, items: [Value; 2]) {
+    let pointers = Pointers::load(e, spec, args);
+    let [begin, end] = items;
+    e.each(begin, end, |e, item| row(e, spec, &pointers, item));
+}
+
+struct Pointers {
+    out: Value,
+    input: Value,
+    weights: Value,
+    bias: Option<Value>,
+    others: Vec<Value>,
+}
+
+impl Pointers {
+    fn load(e: &mut Emitter<'_, '_>, spec: &Contract, args: Value) -> Pointers {
+        let mut others = 0;
+        spec.then.visit(&mut |expr| {
+            if let crate::plan::expr::Expr::Operand(i) = expr {
+                others = others.max(*i);
+            }
+        });
+        let first = 3 + usize::from(spec.bias);
+        Pointers {
+            out: e.pointer(args, 0),
+            input: e.pointer(args, 1),
+            weights: e.pointer(args, 2),
+            bias: spec.bias.then(|| e.pointer(args, 3)),
+            others: (0..others).map(|i| e.pointer(args, first + i)).collect(),
+        }
+    }
+}
+
+/// Where one item of work begins: byte addresses and offsets.
+struct Row {
+    input: Value,
+    weights: Value,
+    bias: Option<Value>,
+    /// Byte offset in the output, and in every operand laid out like it.
+    output: Value,
+    /// Channels of this block that exist, when the last block is not full.
+    block: Value,
+}
+
+/// One item: a row of pixels by one block of channels.
+fn row(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, item: Value) {
+    let (rest, y) = e.divide(item, spec.rows.count);
+    let (mut rest, block) = e.divide(rest, spec.blocks());
+    let mut input = e.mul_imm(y, spec.rows.input as i64 * ELEMENT);
+    let mut output = e.mul_imm(y, spec.rows.output as i64 * ELEMENT);
+    let mut matrix = e.int(0);
+    for outer in spec.outer.iter().rev() {
+        let (next, index) = e.divide(rest, outer.count);
+        rest = next;
+        let by = e.mul_imm(index, outer.input as i64 * ELEMENT);
+        input = e.add(input, by);
+        let by = e.mul_imm(index, outer.output as i64 * ELEMENT);
+        output = e.add(output, by);
+        let by = e.mul_imm(index, outer.weights as i64);
+        matrix = e.add(matrix, by);
+    }
+    let by = e.mul_imm(block, (CHANNEL_BLOCK * spec.channels.stride) as i64 * ELEMENT);
+    output = e.add(output, by);
+    let first = e.mul_imm(matrix, spec.blocks() as i64);
+    let packed = e.add(first, block);
+    let by = e.mul_imm(packed, (spec.depth() * CHANNEL_BLOCK) as i64 * ELEMENT);
+    let weights = e.add(pointers.weights, by);
+    let bias = pointers.bias.map(|bias| {
+        let by = e.mul_imm(packed, CHANNEL_BLOCK as i64 * ELEMENT);
+        e.add(bias, by)
+    });
+    let input = e.add(pointers.input, input);
+    let row = Row { input, weights, bias, output, block };
+    columns(e, spec, pointers, &row);
+}
+
+/// All pixels of a row, a tile at a time, then what is left over.
+fn columns(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &Row) {
+    let (whole, rest) = (spec.columns.count / spec.tile, spec.columns.count % spec.tile);
+    let by_input = (spec.columns.input * spec.tile) as i64 * ELEMENT;
+    let by_output = (spec.columns.output * spec.tile) as i64 * ELEMENT;
+    let state = e.repeat(whole, &[row.input, row.output], |e, state| {
+        let here = Row { input: state[0], output: state[1], ..*row };
+        tile(e, spec, pointers, &here, spec.tile);
+        vec![e.add_imm(state[0], by_input), e.add_imm(state[1], by_output)]
+    });
+    if rest > 0 {
+        let here = Row { input: state[0], output: state[1], ..*row };
+        tile(e, spec, pointers, &here, rest);
+    }
+}
+
+fn tile(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &Row, pixels: usize) {
+    let start: Vec<Value> = (0..VECTORS)
+        .map(|v| match row.bias {
+            Some(bias) => e.load(F32X4, bias, (v * LANES) as i64 * ELEMENT),
+            None => e.float(F32X4, 0.0),
+        })
+        .collect();
+    let sums: Vec<Value> = (0..pixels).flat_map(|_| start.clone()).collect();
+    let unrolled = unrolled_axes(&spec.reduce);
+    let (loops, taps) = spec.reduce.split_at(spec.reduce.len() - unrolled);
+    let mut state = sums;
+    state.extend([row.input, row.weights]);
+    let state = contract(e, spec, loops, taps, pixels, state);
+    epilogue(e, spec, pointers, row, pixels, &state);
+}
+
+/// How many of the innermost axes are unrolled.
+fn unrolled_axes(reduce: &[Span]) -> usize {
+    let mut taps = 1;
+    let fits = reduce.iter().rev().take_while(|axis| {
+        taps *= axis.count;
+        taps <= MOST_TAPS
+    });
+    fits.count()
+}
+
+/// The loops over `loops`, with `taps` unrolled inside. The state is the sums, the input pointer
+/// and the weight pointer; the weights are read in order, so their pointer only moves forward.
+fn contract(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    loops: &[Span],
+    taps: &[Span],
+    pixels: usize,
+    state: Vec<Value>,
+) -> Vec<Value> {
+    let Some((axis, inner)) = loops.split_first() else {
+        return multiply(e, spec, taps, pixels, state);
+    };
+    let input_at = pixels * VECTORS;
+    let input = state[input_at];
+    let mut out = e.repeat(axis.count, &state, |e, state| {
+        let here = state[input_at];
+        let mut next = contract(e, spec, inner, taps, pixels, state.to_vec());
+        next[input_at] = e.add_imm(here, axis.stride as i64 * ELEMENT);
+        next
+    });
+    out[input_at] = input;
+    out
+}
+
+fn multiply(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    taps: &[Span],
+    pixels: usize,
+    mut state: Vec<Value>,
+) -> Vec<Value> {
+    let (input, weights) = (state[pixels * VECTORS], state[pixels * VECTORS + 1]);
+    let offsets = tap_offsets(taps);
+    for (tap, offset) in offsets.iter().enumerate() {
+        let at = (tap * CHANNEL_BLOCK) as i64 * ELEMENT;
+        let vectors: Vec<Value> =
+            (0..VECTORS).map(|v| e.load(F32X4, weights, at + (v * LANES) as i64 * ELEMENT)).collect();
+        for pixel in 0..pixels {
+            let at = (offset + pixel * spec.columns.input) as i64 * ELEMENT;
+            let element = e.load(F32, input, at);
+            let element = e.builder.ins().splat(F32X4, element);
+            for (v, weight) in vectors.iter().enumerate() {
+                let sum = &mut state[pixel * VECTORS + v];
+                *sum = e.multiply_add(*weight, element, *sum);
+            }
+        }
+    }
+    let by = (offsets.len() * CHANNEL_BLOCK) as i64 * ELEMENT;
+    state[pixels * VECTORS + 1] = e.add_imm(weights, by);
+    state
+}
+
+/// Input offsets of the taps, in the order of the packed weights.
+fn tap_offsets(taps: &[Span]) -> Vec<usize> {
+    taps.iter().fold(vec![0], |offsets, axis| {
+        let each = offsets.iter().flat_map(|base| (0..axis.count).map(move |i| base + i * axis.stride));
+        each.collect()
+    })
+}
+
+/// Applies the epilogue and stores, channel by channel; the channels of a last block that is not
+/// full are behind a branch.
+fn epilogue(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    pointers: &Pointers,
+    row: &Row,
+    pixels: usize,
+    sums: &[Value],
+) {
+    let whole = spec.channels.count / CHANNEL_BLOCK;
+    let rest = spec.channels.count % CHANNEL_BLOCK;
+    let sums = activated(e, spec, pointers, &sums[..pixels * VECTORS]);
+    match (whole, rest) {
+        (_, 0) => store(e, spec, pointers, row, pixels, CHANNEL_BLOCK, &sums),
+        (0, rest) => store(e, spec, pointers, row, pixels, rest, &sums),
+        (whole, rest) => {
+            let (full, part) = (e.builder.create_block(), e.builder.create_block());
+            let done = e.builder.create_block();
+            let last = e.int(whole as i64);
+            let is_last = e.builder.ins().icmp(
+                cranelift_codegen::ir::condcodes::IntCC::Equal,
+                row.block,
+                last,
+            );
+            e.builder.ins().brif(is_last, part, &[], full, &[]);
+            for (block, channels) in [(full, CHANNEL_BLOCK), (part, rest)] {
+                e.builder.switch_to_block(block);
+                e.builder.seal_block(block);
+                store(e, spec, pointers, row, pixels, channels, &sums);
+                e.builder.ins().jump(done, &[]);
+            }
+            e.builder.switch_to_block(done);
+            e.builder.seal_block(done);
+        }
+    }
+}
+
+/// Whether the epilogue works on whole vectors of sums: it reads nothing but them.
+fn on_vectors(spec: &Contract, pointers: &Pointers) -> bool {
+    pointers.others.is_empty() && spec.then.is_vectorizable()
+}
+
+fn activated(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    pointers: &Pointers,
+    sums: &[Value],
+) -> Vec<Value> {
+    if !on_vectors(spec, pointers) {
+        return sums.to_vec();
+    }
+    let apply = |value: &Value| {
+        let sum = Element { value: *value, dtype: DType::F32 };
+        e.expression(&spec.then, &[sum], DType::F32).value
+    };
+    sums.iter().map(apply).collect()
+}
+
+fn store(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    pointers: &Pointers,
+    row: &Row,
+    pixels: usize,
+    channels: usize,
+    sums: &[Value],
+) {
+    let out = e.add(pointers.out, row.output);
+    let others: Vec<Value> = pointers.others.iter().map(|p| e.add(*p, row.output)).collect();
+    for channel in 0..channels {
+        for pixel in 0..pixels {
+            let vector = sums[pixel * VECTORS + channel / LANES];
+            let mut value = e.builder.ins().extractlane(vector, (channel % LANES) as u8);
+            let at = (channel * spec.channels.stride + pixel * spec.columns.output) as i64 * ELEMENT;
+            if !on_vectors(spec, pointers) {
+                let mut operands = vec![Element { value, dtype: DType::F32 }];
+                for other in &others {
+                    let value = e.load(F32, *other, at);
+                    operands.push(Element { value, dtype: DType::F32 });
+                }
+                value = e.expression(&spec.then, &operands, DType::F32).value;
+            }
+            e.store(value, out, at);
+        }
+    }
+}

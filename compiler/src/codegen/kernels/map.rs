@@ -1,0 +1,121 @@
+//! Elementwise loops over strided operands, four f32 at a time where strides allow.
+
+use cranelift_codegen::ir::types::F32X4;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use crate::codegen::emitter::{Element, Emitter, LANES, register};
+use crate::ir::DType;
+use crate::plan::kernel::Map;
+
+pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, args: Value, [begin, end]: [Value; 2]) {
+    let pointers: Vec<Value> = (0..map.dtypes.len()).map(|i| e.pointer(args, i)).collect();
+    let rank = map.nest.dims.len();
+    if rank == 0 {
+        // One element; the range is 0..1, or empty.
+        return e.each(begin, end, |e, _| element(e, map, &pointers));
+    }
+    let pointers = advanced(e, map, 0, &pointers, begin);
+    if rank == 1 {
+        return innermost(e, map, begin, end, &pointers);
+    }
+    e.fold(begin, end, 1, &pointers, |e, _, here| {
+        level(e, map, 1, here);
+        stepped(e, map, 0, here, 1)
+    });
+}
+
+/// The loops from `axis` inwards.
+fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
+    let (zero, count) = (e.int(0), e.int(map.nest.dims[axis] as i64));
+    if axis + 1 == map.nest.dims.len() {
+        return innermost(e, map, zero, count, pointers);
+    }
+    e.fold(zero, count, 1, pointers, |e, _, here| {
+        level(e, map, axis + 1, here);
+        stepped(e, map, axis, here, 1)
+    });
+}
+
+fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, pointers: &[Value]) {
+    let axis = map.nest.dims.len() - 1;
+    let (mut next, mut here) = (begin, pointers.to_vec());
+    if vectorizes(map) {
+        (next, here) = e.fold(begin, end, LANES as i64, pointers, |e, _, here| {
+            vector(e, map, here);
+            stepped(e, map, axis, here, LANES as i64)
+        });
+    }
+    e.fold(next, end, 1, &here, |e, _, here| {
+        element(e, map, here);
+        stepped(e, map, axis, here, 1)
+    });
+}
+
+/// Whether the innermost loop runs over contiguous or constant f32 only.
+fn vectorizes(map: &Map) -> bool {
+    let inner = map.nest.strides.iter().filter_map(|s| s.last());
+    map.dtypes.iter().all(|d| *d == DType::F32)
+        && map.expr.is_vectorizable()
+        && map.nest.strides[0].last() == Some(&1)
+        && inner.into_iter().all(|s| matches!(s, 0 | 1))
+        && map.nest.dims.last().is_some_and(|n| *n >= LANES)
+}
+
+fn element(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
+    let mut operands = vec![Element { value: pointers[0], dtype: DType::I64 }];
+    for (pointer, dtype) in pointers.iter().zip(&map.dtypes).skip(1) {
+        let value = e.load(register(*dtype), *pointer, 0);
+        operands.push(Element { value, dtype: *dtype });
+    }
+    let result = e.expression(&map.expr, &operands, map.dtypes[0]);
+    let result = e.cast(result, map.dtypes[0]);
+    e.store(result.value, pointers[0], 0);
+}
+
+fn vector(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
+    let mut operands = vec![Element { value: pointers[0], dtype: DType::I64 }];
+    for (pointer, strides) in pointers.iter().zip(&map.nest.strides).skip(1) {
+        let value = if strides.last() == Some(&0) {
+            let lane = e.load(register(DType::F32), *pointer, 0);
+            e.builder.ins().splat(F32X4, lane)
+        } else {
+            e.load(F32X4, *pointer, 0)
+        };
+        operands.push(Element { value, dtype: DType::F32 });
+    }
+    let mut result = e.expression(&map.expr, &operands, DType::F32).value;
+    if e.ty(result) != F32X4 {
+        result = e.builder.ins().splat(F32X4, result);
+    }
+    e.store(result, pointers[0], 0);
+}
+
+/// The pointers `trips` further along `axis`.
+fn stepped(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    axis: usize,
+    pointers: &[Value],
+    trips: i64,
+) -> Vec<Value> {
+    let bytes = map.nest.strides.iter().zip(&map.dtypes);
+    let bytes = bytes.map(|(s, d)| s[axis] as i64 * d.size() as i64 * trips);
+    pointers.iter().zip(bytes).map(|(p, by)| e.add_imm(*p, by)).collect()
+}
+
+fn advanced(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    axis: usize,
+    pointers: &[Value],
+    trips: Value,
+) -> Vec<Value> {
+    let bytes = map.nest.strides.iter().zip(&map.dtypes);
+    let bytes: Vec<i64> = bytes.map(|(s, d)| s[axis] as i64 * d.size() as i64).collect();
+    let mut moved = Vec::with_capacity(pointers.len());
+    for (pointer, by) in pointers.iter().zip(bytes) {
+        let distance = e.mul_imm(trips, by);
+        moved.push(e.add(*pointer, distance));
+    }
+    moved
+}

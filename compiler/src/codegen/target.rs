@@ -1,0 +1,130 @@
+//! The machine that code is generated for.
+
+use std::sync::Arc;
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use target_lexicon::{Architecture, Triple};
+
+use crate::error::{Error, Problem, Result};
+
+/// A triple and the CPU features that code may use. The caller decides; nothing probes the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    triple: Triple,
+    features: Vec<String>,
+}
+
+/// Features by named x86-64 level, in the names that artifacts use.
+const X86_64_V2: &[&str] = &["popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"];
+const X86_64_V3: &[&str] = &["avx", "avx2", "bmi1", "bmi2", "fma", "lzcnt"];
+const X86_64_V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"];
+
+/// The names by which [`Target::named`] knows CPUs.
+pub const CPUS: &[&str] = &["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic"];
+
+/// Features that change generated code, and Cranelift's names for them.
+const USED: &[(&str, &str)] = &[
+    ("avx", "has_avx"),
+    ("avx2", "has_avx2"),
+    ("bmi1", "has_bmi1"),
+    ("bmi2", "has_bmi2"),
+    ("fma", "has_fma"),
+    ("lzcnt", "has_lzcnt"),
+    ("popcnt", "has_popcnt"),
+    ("sse3", "has_sse3"),
+    ("sse4.1", "has_sse41"),
+    ("sse4.2", "has_sse42"),
+    ("ssse3", "has_ssse3"),
+];
+
+impl Target {
+    /// A target from a triple such as `x86_64-unknown-linux-gnu` and the features a CPU has, by
+    /// Rust's names for them. Features that generated code does not use are left out, so that an
+    /// artifact asks for no more than it needs.
+    pub fn new(triple: &str, features: &[String]) -> Result<Target> {
+        let triple: Triple = triple
+            .parse()
+            .map_err(|e| Error::from(Problem::Target(format!("`{triple}` is not a triple: {e}"))))?;
+        match triple.architecture {
+            Architecture::X86_64 | Architecture::Aarch64(_) => {}
+            other => {
+                let problem = Problem::Target(format!("`{other}` is not supported"));
+                return Err(Error::from(problem).with_remedy("x86_64 and aarch64 are"));
+            }
+        }
+        let used = USED.iter().map(|(name, _)| (*name).to_owned());
+        Ok(Target { triple, features: used.filter(|f| features.contains(f)).collect() })
+    }
+
+    /// A target from a triple and a CPU of [`CPUS`].
+    pub fn named(triple: &str, cpu: &str) -> Result<Target> {
+        let levels: &[&[&str]] = match cpu {
+            "x86-64" | "generic" => &[],
+            "x86-64-v2" => &[X86_64_V2],
+            "x86-64-v3" => &[X86_64_V2, X86_64_V3],
+            "x86-64-v4" => &[X86_64_V2, X86_64_V3, X86_64_V4],
+            _ => {
+                let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
+                let known = CPUS.join(", ");
+                return Err(Error::from(problem).with_remedy(format!("known are native, {known}")));
+            }
+        };
+        let features: Vec<String> = levels.iter().copied().flatten().map(|f| (*f).into()).collect();
+        let target = Target::new(triple, &features)?;
+        let is_x86 = target.triple.architecture == Architecture::X86_64;
+        if cpu.starts_with("x86") && !is_x86 {
+            let problem = Problem::Target(format!("CPU `{cpu}` does not fit {}", target.triple));
+            return Err(Error::from(problem).with_remedy("use --cpu generic"));
+        }
+        Ok(target)
+    }
+
+    /// The triple.
+    pub fn triple(&self) -> String {
+        self.triple.to_string()
+    }
+
+    /// The features that generated code uses, sorted.
+    pub fn features(&self) -> &[String] {
+        &self.features
+    }
+
+    /// Whether the feature may be used.
+    pub(super) fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|f| f == feature)
+    }
+
+    /// Whether a fused multiply-add is one instruction: always on aarch64.
+    pub(super) fn has_fma(&self) -> bool {
+        self.triple.architecture != Architecture::X86_64 || (self.has("fma") && self.has("avx"))
+    }
+
+    /// Cranelift for this machine. `optimize` runs its mid-end, which hoists loads over the
+    /// multiply-adds of a contraction until the sums spill: contractions go without.
+    pub(super) fn isa(&self, optimize: bool) -> Result<Arc<dyn TargetIsa>> {
+        self.build_isa(optimize).map_err(|e| Problem::Target(e).into())
+    }
+
+    fn build_isa(&self, optimize: bool) -> std::result::Result<OwnedTargetIsa, String> {
+        let mut flags = settings::builder();
+        let options = [
+            ("opt_level", if optimize { "speed" } else { "none" }),
+            ("is_pic", "true"),
+            ("enable_probestack", "false"),
+            ("unwind_info", "false"),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ];
+        for (name, value) in options {
+            flags.set(name, value).map_err(|e| e.to_string())?;
+        }
+        let mut builder = isa::lookup(self.triple.clone()).map_err(|e| e.to_string())?;
+        if self.triple.architecture == Architecture::X86_64 {
+            for (name, setting) in USED {
+                let value = if self.has(name) { "true" } else { "false" };
+                builder.set(setting, value).map_err(|e| e.to_string())?;
+            }
+        }
+        builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,51 @@
+//! The text of the IR: `parse(print(graph)) == graph`.
+//!
+//! ```text
+//! graph @layer1.0.conv2 {
+//!   input  %x   f32[1, (k2 r2 c20), 56, 56]
+//!
+//!   weight %w   f32[(k2 r2 c40), 20, 3, 3]   #5f0c9a1e01234567
+//!   weight %b   f32[160]                     rand(7)
+//!   %u   f32[1, (k2 r2 c40), 56, 56] = group_conv(%x, %w, %b)
+//!     groups   4
+//!     window   3x3 pad 1
+//!     then     relu
+//!     from     "/conv2/conv/Conv" "/conv2/act/Relu"
+//!
+//!   output %u as "logits"
+//! }
+//! ```
+//!
+//! In words (line breaks separate like spaces do, `;` starts a comment that ends with its line):
+//!
+//! ```text
+//! graph     = "graph" @NAME "{" statement* "}"
+//! statement = "input" %NAME type from?
+//!           | "weight" %NAME type data from?
+//!           | %NAME type "=" mnemonic "(" operand, … ")" attribute* from?
+//!           | "output" %NAME ( "as" STRING )?
+//! type      = dtype "[" axis, … "]"       axis = SIZE | "(" factor+ ")"    factor = LETTER SIZE
+//! data      = "=" literal | "=" "[" literal, … "]" | "#" 16 hex digits | "rand" "(" SEED ")"
+//! operand   = "_" | %NAME ( "at" SLOT )?
+//! attribute = KEY value                   in the order of `attributes.rs`
+//! then      = "then" step, …              step = unary parameter* | binary operand
+//! from      = "from" STRING+
+//! ```
+//!
+//! `%NAME` and `@NAME` are written bare when made of letters, digits and `_./:-`, and quoted
+//! otherwise. An operand stands in the slot after its predecessor's unless `at` says another; `_`
+//! leaves a slot empty. In `then`, slots start after the operator's own.
+//!
+//! Weights of at most eight elements show their values; others show their hash, and parse to a
+//! weight of which only the hash is known.
+
+mod attributes;
+mod lexer;
+mod literal;
+mod parse;
+mod print;
+mod values;
+
+pub use parse::parse;
+pub use print::{attributes, print, weight_data};
+pub(super) use print::{in_reading_order, value_name};

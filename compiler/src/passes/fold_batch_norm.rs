@@ -1,0 +1,110 @@
+//! Folds BatchNormalization into the weights and bias of what computes its operand.
+//!
+//! With `s = scale / sqrt(var + epsilon)` per channel, `w' = w · s` and
+//! `b' = (b − mean) · s + bias`, where an absent `b` is 0. Computed in f64 and rounded once.
+
+use crate::ir::{Answer, Edit, Graph, NewNode, NodeId, Op, Operand, Weight};
+
+pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
+    let Op::BatchNorm { epsilon } = graph.node(id).op else { return Answer::NoMatch };
+    let Some(producer) = graph.operand(id, 0) else { return Answer::NoMatch };
+    let op = &graph.node(producer).op;
+    let Some(rows) = channel_rows(graph, producer) else {
+        return Answer::Failed(format!("`{}` before it has no constant weights", op.mnemonic()));
+    };
+    if op.epilogue().is_none_or(|e| !e.is_empty()) {
+        return Answer::Failed("something is applied between the two".into());
+    }
+    if graph.sole_use(producer).is_none() {
+        return Answer::Failed("the value before it is used elsewhere too".into());
+    }
+    match fold(graph, id, producer, f64::from(epsilon), rows) {
+        Some(edit) => Answer::Edit(edit),
+        None => Answer::Failed("its statistics or the bias before it are not constant".into()),
+    }
+}
+
+/// How a weight's elements belong to output channels.
+#[derive(Debug, Clone, Copy)]
+enum Rows {
+    /// Channels are the outermost axis: each has `len` consecutive elements.
+    Outer(usize),
+    /// Channels are the innermost axis, of so many elements.
+    Inner(usize),
+}
+
+fn channel_rows(graph: &Graph, producer: NodeId) -> Option<Rows> {
+    let weight = graph.operand(producer, 1)?;
+    let ty = graph.ty(weight);
+    graph_weight(graph, weight)?;
+    let shape = ty.shape();
+    match graph.node(producer).op {
+        Op::Conv(_) => Some(Rows::Outer(shape.iter().skip(1).product())),
+        Op::MatMul { transpose_b, .. } if shape.len() == 2 && graph.ty(producer).rank() == 2 => {
+            Some(if transpose_b { Rows::Outer(shape[1]) } else { Rows::Inner(shape[1]) })
+        }
+        _ => None,
+    }
+}
+
+fn graph_weight(graph: &Graph, id: NodeId) -> Option<&Weight> {
+    match &graph.node(id).op {
+        Op::Weight(weight) => Some(weight),
+        _ => None,
+    }
+}
+
+fn values(graph: &Graph, id: NodeId) -> Option<Vec<f32>> {
+    graph_weight(graph, id)?.to_f32(graph.ty(id))
+}
+
+fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -> Option<Edit> {
+    let [scale, bias, mean, var] = {
+        let get = |slot| values(graph, graph.operand(id, slot)?);
+        [get(1)?, get(2)?, get(3)?, get(4)?]
+    };
+    let wide = |v: &[f32], i: usize| f64::from(v[i]);
+    let factor: Vec<f64> =
+        (0..scale.len()).map(|i| wide(&scale, i) / (wide(&var, i) + epsilon).sqrt()).collect();
+    let before = match graph.operand(producer, 2) {
+        Some(b) => values(graph, b)?,
+        None => vec![0.0; scale.len()],
+    };
+    let shifted = |i: usize| (wide(&before, i) - wide(&mean, i)) * factor[i] + wide(&bias, i);
+    let new_bias: Vec<f32> = (0..scale.len()).map(|i| shifted(i) as f32).collect();
+
+    let weight = graph.operand(producer, 1)?;
+    let mut scaled = values(graph, weight)?;
+    for (i, w) in scaled.iter_mut().enumerate() {
+        let channel = match rows {
+            Rows::Outer(len) => i / len.max(1),
+            Rows::Inner(len) => i % len.max(1),
+        };
+        *w = (f64::from(*w) * factor.get(channel)?) as f32;
+    }
+
+    let node = graph.node(producer);
+    let constant = |name: String, values: &[f32], ty| NewNode {
+        name,
+        op: Op::Weight(Weight::from_f32(values)),
+        ty: Some(ty),
+        operands: Vec::new(),
+    };
+    let new_weight =
+        constant(graph.node(weight).name.clone(), &scaled, graph.ty(weight).clone());
+    let bias_ty = graph.ty(graph.operand(id, 2)?).clone();
+    let bias_name = graph.operand(producer, 2).or(graph.operand(id, 2))?;
+    let new_bias = constant(graph.node(bias_name).name.clone(), &new_bias, bias_ty);
+    let folded = NewNode {
+        name: graph.node(id).name.clone(),
+        op: node.op.clone(),
+        ty: None,
+        operands: vec![
+            (0, Operand::Old(graph.operand(producer, 0)?)),
+            (1, Operand::New(0)),
+            (2, Operand::New(1)),
+        ],
+    };
+    let nodes = vec![new_weight, new_bias, folded];
+    Some(Edit { region: vec![producer, id], nodes, replace: Some((id, Operand::New(2))) })
+}

@@ -1,0 +1,128 @@
+//! The passes: an ordered table, one file and one function each.
+//!
+//! A pass looks at one node of an unchanged graph and answers: no match, no effect, check failed
+//! because …, or an edit. It never changes the graph itself; the [`Rewriter`] does, and remembers
+//! where each new node came from. A pass is repeated until it finds nothing more to do.
+
+mod fold_batch_norm;
+mod fold_constants;
+mod fuse_epilogues;
+mod remove_dead_nodes;
+
+use crate::error::{Error, Problem, Result};
+use crate::ir::{Answer, Graph, NodeId, Origin, Rewriter};
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// As `--after` takes it.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    rewrite: fn(&Graph, NodeId) -> Answer,
+}
+
+/// Every pass, in order. Those that recognise Split-Attention stand between the folding of
+/// constants, which leaves one spelling of each scalar, and the fusion of epilogues, which hides
+/// activations inside their producers.
+pub const TABLE: &[Pass] = &[
+    Pass {
+        name: "fold_constants",
+        summary: "compute what depends on constants only, drop what changes nothing",
+        rewrite: fold_constants::fold_constants,
+    },
+    Pass {
+        name: "fold_batch_norm",
+        summary: "fold BatchNormalization into the convolution or product before it",
+        rewrite: fold_batch_norm::fold_batch_norm,
+    },
+    Pass {
+        name: "fuse_epilogues",
+        summary: "move biases, activations and residual additions into their producer",
+        rewrite: fuse_epilogues::fuse_epilogues,
+    },
+    Pass {
+        name: "remove_dead_nodes",
+        summary: "remove what no output depends on",
+        rewrite: remove_dead_nodes::remove_dead_nodes,
+    },
+];
+
+/// A place where a pass's pattern nearly fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The pass.
+    pub pass: &'static str,
+    /// The value at which the pattern is anchored.
+    pub value: String,
+    /// The ONNX nodes it came from.
+    pub from: Vec<Origin>,
+    /// The first condition that does not hold.
+    pub because: String,
+}
+
+/// Runs the passes in order, all of them or up to and with `until`; `observe` sees the graph after
+/// each. Returns the near misses of the last round of each pass.
+///
+/// # Errors
+/// [`Problem::BadOption`] when `until` is not a pass; [`Problem::Internal`] when an edit breaks the
+/// graph, which debug builds check after every pass.
+pub fn run(
+    graph: &mut Graph,
+    until: Option<&str>,
+    observe: &mut dyn FnMut(&Pass, &Graph),
+) -> Result<Vec<NearMiss>> {
+    let end = match until {
+        None => TABLE.len(),
+        Some(name) => 1 + TABLE.iter().position(|p| p.name == name).ok_or_else(|| unknown(name))?,
+    };
+    let mut misses = Vec::new();
+    for pass in &TABLE[..end] {
+        misses.extend(pass.run(graph)?);
+        if cfg!(debug_assertions) {
+            crate::ir::verify(graph)?;
+        }
+        observe(pass, graph);
+    }
+    Ok(misses)
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<&str> = TABLE.iter().map(|p| p.name).collect();
+    Error::from(Problem::BadOption(format!("there is no pass `{name}`")))
+        .with_remedy(format!("the passes are {}", names.join(", ")))
+}
+
+impl Pass {
+    /// Repeats the pass until nothing changes.
+    fn run(&self, graph: &mut Graph) -> Result<Vec<NearMiss>> {
+        let mut rewriter = Rewriter::new(graph);
+        loop {
+            let mut misses = Vec::new();
+            let mut changed = false;
+            for id in rewriter.graph().topological() {
+                if !rewriter.graph().contains(id) {
+                    continue;
+                }
+                match (self.rewrite)(rewriter.graph(), id) {
+                    Answer::NoMatch | Answer::NoEffect => {}
+                    Answer::Failed(because) => {
+                        misses.push(self.near_miss(rewriter.graph(), id, because));
+                    }
+                    Answer::Edit(edit) => {
+                        rewriter.apply(edit)?;
+                        changed = true;
+                    }
+                }
+            }
+            if !changed {
+                return Ok(misses);
+            }
+        }
+    }
+
+    fn near_miss(&self, graph: &Graph, id: NodeId, because: String) -> NearMiss {
+        let node = graph.node(id);
+        NearMiss { pass: self.name, value: node.name.clone(), from: node.from.clone(), because }
+    }
+}

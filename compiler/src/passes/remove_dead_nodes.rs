@@ -1,0 +1,11 @@
+//! Removes nodes that no output depends on.
+
+use crate::ir::{Answer, Edit, Graph, NodeId, Op};
+
+pub(super) fn remove_dead_nodes(graph: &Graph, id: NodeId) -> Answer {
+    let alive = graph.is_output(id) || !graph.uses(id).is_empty();
+    if alive || graph.node(id).op == Op::Input {
+        return Answer::NoMatch;
+    }
+    Answer::Edit(Edit { region: vec![id], nodes: Vec::new(), replace: None })
+}

@@ -1,0 +1,166 @@
+//! What the machine that runs the code is: its triple, its instructions and its cores.
+
+use std::env::consts::{ARCH, OS};
+use std::num::NonZeroUsize;
+use std::thread;
+
+/// The host's architecture as target triples spell it: `x86_64`, `aarch64`, …
+pub fn host_triple_arch() -> &'static str {
+    ARCH
+}
+
+/// The host's target triple, such as `x86_64-unknown-linux-gnu`.
+pub fn host_triple() -> String {
+    let environment = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    match OS {
+        "linux" => format!("{ARCH}-unknown-linux-{environment}"),
+        "android" => format!("{ARCH}-linux-android"),
+        "macos" => format!("{ARCH}-apple-darwin"),
+        "windows" => format!("{ARCH}-pc-windows-msvc"),
+        other => format!("{ARCH}-unknown-{other}"),
+    }
+}
+
+/// Whether code for `triple` is for the host's architecture and operating system.
+///
+/// The vendor and the C library do not matter: generated code calls neither.
+pub fn matches_host(triple: &str) -> bool {
+    let mut parts = triple.split('-');
+    parts.next() == Some(ARCH) && operating_system(parts) == Some(OS)
+}
+
+/// The operating system that the parts of a triple name, as [`OS`] spells it.
+fn operating_system<'a>(parts: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+    parts.filter_map(operating_system_part).last()
+}
+
+/// `aarch64-linux-android` names two, of which the last counts; Apple's carry a version.
+fn operating_system_part(part: &str) -> Option<&'static str> {
+    match part {
+        "linux" => Some("linux"),
+        "android" => Some("android"),
+        "windows" => Some("windows"),
+        "freebsd" => Some("freebsd"),
+        _ if part.starts_with("darwin") || part.starts_with("macos") => Some("macos"),
+        _ => None,
+    }
+}
+
+/// Pairs of a feature's name and whether the detecting macro finds it.
+#[allow(unused_macros)] // Used on the architectures that have a detecting macro.
+macro_rules! detect {
+    ($detected:ident: $($name:tt)*) => { [$(($name, std::arch::$detected!($name))),*] };
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detected() -> impl IntoIterator<Item = (&'static str, bool)> {
+    detect!(is_x86_feature_detected:
+        "sse" "sse2" "sse3" "ssse3" "sse4.1" "sse4.2" "popcnt" "cmpxchg16b" "movbe" "adx" "aes"
+        "pclmulqdq" "avx" "avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "avxvnni" "gfni" "vaes"
+        "vpclmulqdq" "avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl" "avx512ifma"
+        "avx512vbmi" "avx512vbmi2" "avx512vnni" "avx512bitalg" "avx512vpopcntdq" "avx512bf16"
+        "avx512fp16"
+    )
+}
+
+#[cfg(target_arch = "aarch64")]
+fn detected() -> impl IntoIterator<Item = (&'static str, bool)> {
+    detect!(is_aarch64_feature_detected:
+        "neon" "fp16" "fhm" "dotprod" "bf16" "i8mm" "rdm" "lse" "crc" "aes" "sha2" "sve" "sve2"
+    )
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detected() -> impl IntoIterator<Item = (&'static str, bool)> {
+    []
+}
+
+/// The features of the host's CPU that its operating system lets programs use, sorted.
+///
+/// The names are those of Rust's `target_feature` (`sse4.1`, `avx2`, `fma`, `avx512vl`, `neon`).
+pub fn host_features() -> Vec<String> {
+    let mut features: Vec<String> =
+        detected().into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect();
+    features.sort();
+    features
+}
+
+/// Those of `needed` that are not among `present`.
+pub fn missing_features(needed: &[String], present: &[String]) -> Vec<String> {
+    needed.iter().filter(|name| !present.contains(name)).cloned().collect()
+}
+
+/// What each x86-64 level adds to the one before it (System V psABI for x86-64, section 3.1.1), so
+/// far as [`host_features`] reports it.
+const LEVELS: [(&str, &[&str]); 4] = [
+    ("x86-64", &["sse", "sse2"]),
+    ("x86-64-v2", &["cmpxchg16b", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"]),
+    ("x86-64-v3", &["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe"]),
+    ("x86-64-v4", &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"]),
+];
+
+/// The highest x86-64 level that the host supports, where it is one.
+pub(crate) fn host_level() -> Option<&'static str> {
+    (ARCH == "x86_64").then(|| level(&host_features()))
+}
+
+/// The highest x86-64 level whose features are all among `present`.
+fn level(present: &[String]) -> &'static str {
+    let has = |name: &&str| present.iter().any(|feature| feature == name);
+    LEVELS
+        .into_iter()
+        .take_while(|(_, features)| features.iter().all(has))
+        .last()
+        .map_or("x86-64", |(name, _)| name)
+}
+
+/// How many threads can run at once: respects the affinity mask and, on Linux, cgroup quotas.
+pub fn available_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_matches_itself() {
+        assert!(matches_host(&host_triple()));
+        assert!(!matches_host(""));
+        assert!(!matches_host(ARCH));
+        assert!(!matches_host(&format!("{ARCH}-unknown-none")));
+        assert!(!matches_host(&host_triple().replace(ARCH, "riscv64gc")));
+    }
+
+    #[test]
+    fn operating_systems_are_read_from_triples() {
+        let of = |triple: &str| operating_system(triple.split('-').skip(1)).map(str::to_owned);
+        assert_eq!(of("aarch64-apple-darwin").as_deref(), Some("macos"));
+        assert_eq!(of("aarch64-apple-macosx11.0.0").as_deref(), Some("macos"));
+        assert_eq!(of("aarch64-linux-android").as_deref(), Some("android"));
+        assert_eq!(of("x86_64-unknown-linux-musl").as_deref(), Some("linux"));
+        assert_eq!(of("x86_64-pc-windows-msvc").as_deref(), Some("windows"));
+    }
+
+    #[test]
+    fn levels_need_all_their_features() {
+        let up_to = |n: usize| -> Vec<String> {
+            LEVELS[..n].iter().flat_map(|(_, f)| f.iter().map(|s| (*s).to_owned())).collect()
+        };
+        for n in 1..=4 {
+            assert_eq!(level(&up_to(n)), LEVELS[n - 1].0);
+        }
+        let mut lacking = up_to(4);
+        lacking.retain(|feature| feature != "fma");
+        assert_eq!(level(&lacking), "x86-64-v2");
+        assert_eq!(level(&[]), "x86-64");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_baseline_is_detected() {
+        let features = host_features();
+        assert!(features.contains(&"sse2".to_owned()));
+        assert!(features.is_sorted());
+    }
+}

@@ -1,0 +1,376 @@
+//! What can go wrong between a file and its results. Errors are typed here and rendered elsewhere.
+
+use std::fmt;
+use std::io;
+
+use crate::cpu;
+use crate::dtype::DType;
+use crate::tensor::TensorSpec;
+
+/// A digested part of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The manifest, whose digest is in the header.
+    Manifest,
+    /// The code section, whose digest is in the manifest.
+    Code,
+    /// The weights section, whose digest is in the manifest.
+    Weights,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Manifest => "manifest",
+            Part::Code => "code section",
+            Part::Weights => "weights section",
+        })
+    }
+}
+
+/// Why an artifact was refused. No byte of a refused artifact has run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The operating system refused to read the file or to give memory.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried, as a verb phrase.
+        action: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The first bytes are not [`MAGIC`](crate::MAGIC).
+    #[error("not a Cardinal artifact{}", if *.looks_like_onnx { " but an ONNX model" } else { "" })]
+    NotAnArtifact {
+        /// Whether the bytes begin like an ONNX `ModelProto`.
+        looks_like_onnx: bool,
+    },
+    /// Written in another version of the format: its compiler and this runtime do not fit.
+    #[error("the artifact has format version {found}, and this runtime reads version {supported}")]
+    Version {
+        /// The file's version.
+        found: u32,
+        /// [`FORMAT_VERSION`](crate::FORMAT_VERSION).
+        supported: u32,
+    },
+    /// The file ends early.
+    #[error("the artifact is cut short: {actual} bytes of at least {expected}")]
+    Truncated {
+        /// Bytes that the part read so far calls for.
+        expected: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// The file goes on after its last section.
+    #[error("the artifact has {} bytes after its end", actual - expected)]
+    TrailingBytes {
+        /// Bytes that the manifest calls for.
+        expected: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// A part's bytes do not have the digest written down for them.
+    #[error("the {0} is damaged: its digest does not match")]
+    Digest(Part),
+    /// Padding, which is zero by definition, is not.
+    #[error("the artifact is damaged: padding at byte {offset} is not zero")]
+    Padding {
+        /// Offset of the first such byte.
+        offset: u64,
+    },
+    /// The code is for another architecture or operating system.
+    #[error("the artifact is for {target}, and this machine is {host}")]
+    Target {
+        /// The artifact's target triple.
+        target: String,
+        /// The host's.
+        host: String,
+    },
+    /// The code uses instructions that this CPU does not have.
+    #[error("this CPU lacks what the artifact was compiled for: {}", missing.join(", "))]
+    MissingFeatures {
+        /// The features missing, sorted.
+        missing: Vec<String>,
+    },
+    /// The manifest is intact and wrong.
+    #[error("the manifest is invalid: {0}")]
+    BadManifest(#[from] ManifestError),
+    /// The system does not let this process run generated code.
+    #[error("the system refuses to make memory executable: {0}")]
+    Executable(io::Error),
+}
+
+impl LoadError {
+    /// What the user can do about it, as an imperative sentence without a full stop.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            LoadError::Io { .. } => None,
+            LoadError::NotAnArtifact { looks_like_onnx: true } => {
+                Some("compile it first: cardinal compile MODEL.onnx".into())
+            }
+            LoadError::NotAnArtifact { looks_like_onnx: false } => {
+                Some("give a .cardinal file written by `cardinal compile`".into())
+            }
+            LoadError::Version { found, supported } if found > supported => {
+                Some("use a newer Cardinal, or compile the model again with this one".into())
+            }
+            LoadError::Version { .. } | LoadError::BadManifest(_) => {
+                Some("compile the model again with this version of Cardinal".into())
+            }
+            LoadError::Truncated { .. }
+            | LoadError::TrailingBytes { .. }
+            | LoadError::Digest(_)
+            | LoadError::Padding { .. } => {
+                Some("copy the file again, or compile the model again".into())
+            }
+            LoadError::Target { host, .. } => Some(format!("compile with --target {host}")),
+            LoadError::MissingFeatures { .. } => Some(match cpu::host_level() {
+                Some(level) => {
+                    format!("compile with --cpu {level}, or --cpu native on this machine")
+                }
+                None => "compile with --cpu native on this machine".into(),
+            }),
+            LoadError::Executable(_) => {
+                Some("allow executable anonymous memory (SELinux: execmem) for this process".into())
+            }
+        }
+    }
+
+    /// The system's refusal of `action`, a verb phrase.
+    pub(crate) fn io(action: impl Into<String>, source: io::Error) -> LoadError {
+        LoadError::Io { action: action.into(), source }
+    }
+}
+
+/// What is wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Longer than [`MAX_MANIFEST_BYTES`](crate::MAX_MANIFEST_BYTES).
+    #[error("{bytes} bytes are more than the {limit} allowed")]
+    TooLong {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not a protobuf message of this type.
+    #[error(transparent)]
+    Decode(#[from] prost::DecodeError),
+    /// The model's digest is neither absent nor 32 bytes.
+    #[error("the model digest has {0} bytes instead of 32")]
+    ModelDigest(usize),
+    /// A section is not described.
+    #[error("it does not describe the {0}")]
+    NoSection(Part),
+    /// A section's digest is not 32 bytes.
+    #[error("the digest of the {part} has {bytes} bytes instead of 32")]
+    SectionDigest {
+        /// Which section.
+        part: Part,
+        /// Length of its digest.
+        bytes: usize,
+    },
+    /// A section does not begin on a page.
+    #[error("the {part} begins at byte {offset}, which is not a multiple of the page size")]
+    Misaligned {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+    },
+    /// A section begins inside what precedes it.
+    #[error("the {part} begins at byte {offset}, before the end of what precedes it at {end}")]
+    Overlap {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+        /// Where the preceding part ends.
+        end: u64,
+    },
+    /// A section does not begin on the first page after what precedes it.
+    #[error("the {part} begins at byte {offset} instead of {expected}")]
+    Gap {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+        /// The offset it must have.
+        expected: u64,
+    },
+    /// A section ends past what can be addressed.
+    #[error("the {0} is impossibly long")]
+    SectionOverflow(Part),
+    /// There is no code.
+    #[error("the code section is empty")]
+    NoCode,
+    /// The entry point is outside the code.
+    #[error("the entry point {entry} is outside the {code} bytes of code")]
+    EntryOutside {
+        /// Offset of the entry point.
+        entry: u64,
+        /// Length of the code section.
+        code: u64,
+    },
+    /// The arena is larger than [`MAX_BYTES`](crate::MAX_BYTES).
+    #[error("an arena of {0} bytes is absurd")]
+    Arena(u64),
+    /// The CPU features are not sorted or not unique.
+    #[error("its CPU features are not sorted or not unique")]
+    Features,
+    /// A tensor has a dtype code that names no [`DType`].
+    #[error("{role} {name:?} has the unknown element type {code}")]
+    UnknownDType {
+        /// Whether it is an input or an output.
+        role: Role,
+        /// The tensor's name.
+        name: String,
+        /// The code.
+        code: u32,
+    },
+    /// A tensor is larger than [`MAX_BYTES`](crate::MAX_BYTES).
+    #[error("the shape of {role} {name:?} is absurdly large")]
+    Shape {
+        /// Whether it is an input or an output.
+        role: Role,
+        /// The tensor's name.
+        name: String,
+    },
+    /// Two inputs or two outputs have the same name.
+    #[error("there is more than one {role} {name:?}")]
+    Duplicate {
+        /// Whether they are inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+    },
+}
+
+/// Whether a tensor goes into a model or comes out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Goes in.
+    Input,
+    /// Comes out.
+    Output,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Input => "input",
+            Role::Output => "output",
+        })
+    }
+}
+
+/// Why a [`Session`](crate::Session) could not be made or did not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The number of tensors is wrong.
+    #[error("the model has {expected} {role}(s), {given} given")]
+    Count {
+        /// Inputs or outputs.
+        role: Role,
+        /// How many the model has.
+        expected: usize,
+        /// How many there were.
+        given: usize,
+    },
+    /// A tensor has another element type or shape than the model's.
+    #[error(
+        "{role} {:?} is {}, {} given",
+        expected.name,
+        TypeText(expected.dtype, &expected.shape),
+        TypeText(*dtype, shape)
+    )]
+    Mismatch {
+        /// Inputs or outputs.
+        role: Role,
+        /// What the model wants.
+        expected: TensorSpec,
+        /// Element type given.
+        dtype: DType,
+        /// Shape given.
+        shape: Vec<usize>,
+    },
+    /// More threads than [`MAX_THREADS`](crate::MAX_THREADS).
+    #[error("{given} threads are more than the {limit} allowed")]
+    TooManyThreads {
+        /// How many were asked for.
+        given: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The system did not start a thread.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(io::Error),
+    /// The system did not give the arena's memory.
+    #[error("cannot reserve {bytes} bytes of scratch memory: {source}")]
+    Arena {
+        /// Its size.
+        bytes: u64,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// An output could not be made.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl RunError {
+    /// What the user can do about it, as an imperative sentence without a full stop.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            RunError::Count { role, .. } => Some(format!("give one tensor for each {role}")),
+            RunError::Mismatch { expected, .. } => Some(format!(
+                "give {}, or compile the model for the other shape with --shape or --batch",
+                TypeText(expected.dtype, &expected.shape)
+            )),
+            RunError::TooManyThreads { .. } | RunError::Thread(_) => {
+                Some("use fewer threads: --threads N".into())
+            }
+            RunError::Arena { .. } | RunError::Tensor(_) => {
+                Some("free some memory, or compile for a smaller batch".into())
+            }
+        }
+    }
+}
+
+/// Why a tensor could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// The bytes of this shape cannot be counted.
+    #[error("a tensor of shape {shape:?} is too large")]
+    TooLarge {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// The data has another length than the shape.
+    #[error("a tensor of {expected} bytes cannot hold {given}")]
+    Length {
+        /// Bytes that the shape calls for.
+        expected: usize,
+        /// Bytes given.
+        given: usize,
+    },
+    /// There is not enough memory.
+    #[error("cannot allocate a tensor of {bytes} bytes")]
+    OutOfMemory {
+        /// Bytes wanted.
+        bytes: usize,
+    },
+}
+
+/// A tensor's type as dumps write it: `f32[1, 3, 224, 224]`.
+pub(crate) struct TypeText<'a>(pub(crate) DType, pub(crate) &'a [usize]);
+
+impl fmt::Display for TypeText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.0, self.1)
+    }
+}

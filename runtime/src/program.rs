@@ -1,0 +1,144 @@
+//! A model ready to run on this machine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::abi::Entry;
+use crate::artifact::Artifact;
+use crate::cpu;
+use crate::error::{LoadError, Part};
+use crate::manifest::{Manifest, Property};
+use crate::memory;
+use crate::tensor::TensorSpec;
+use crate::validate::check_section;
+
+/// A loaded model: its artifact, with the code made executable. Shared by sessions.
+pub struct Program {
+    artifact: Artifact,
+    code: Mmap,
+    /// Offset of the entry point, inside `code`.
+    entry: usize,
+}
+
+impl Program {
+    /// Checks that this machine can run the code, and maps it.
+    ///
+    /// The code is copied to memory of its own, its digest is checked once more *there* (so what
+    /// was checked is what runs, even if a mapped file changes), and only then does the memory
+    /// become executable and cease to be writable.
+    pub fn load(artifact: Artifact) -> Result<Arc<Program>, LoadError> {
+        check_target(artifact.manifest())?;
+        check_features(artifact.manifest(), &cpu::host_features())?;
+        let code = map_code(&artifact)?;
+        let entry = artifact.manifest().entry_offset as usize;
+        Ok(Arc::new(Program { artifact, code, entry }))
+    }
+
+    /// The model's inputs, in order.
+    pub fn inputs(&self) -> &[TensorSpec] {
+        self.artifact.inputs()
+    }
+
+    /// The model's outputs, in order.
+    pub fn outputs(&self) -> &[TensorSpec] {
+        self.artifact.outputs()
+    }
+
+    /// The model's own `metadata_props`, in file order.
+    pub fn metadata(&self) -> &[Property] {
+        &self.manifest().metadata
+    }
+
+    /// The model's name.
+    pub fn model_name(&self) -> &str {
+        &self.manifest().model_name
+    }
+
+    /// What the artifact says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        self.artifact.manifest()
+    }
+
+    /// The artifact this was loaded from.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// The executable copy of the code section.
+    pub(crate) fn code(&self) -> &[u8] {
+        &self.code
+    }
+
+    /// The entry point. May be called while the program is alive.
+    pub(crate) fn entry(&self) -> Entry {
+        let address = self.code[self.entry..].as_ptr();
+        // SAFETY: the address is inside executable memory, at the offset where the compiler says
+        // that a function of this type begins; its digest vouches that this is what it wrote.
+        unsafe { std::mem::transmute::<*const u8, Entry>(address) }
+    }
+}
+
+fn check_target(manifest: &Manifest) -> Result<(), LoadError> {
+    if !cpu::matches_host(&manifest.target) {
+        return Err(LoadError::Target {
+            target: manifest.target.clone(),
+            host: cpu::host_triple(),
+        });
+    }
+    Ok(())
+}
+
+fn check_features(manifest: &Manifest, present: &[String]) -> Result<(), LoadError> {
+    let missing = cpu::missing_features(&manifest.cpu_features, present);
+    if !missing.is_empty() {
+        return Err(LoadError::MissingFeatures { missing });
+    }
+    Ok(())
+}
+
+fn map_code(artifact: &Artifact) -> Result<Mmap, LoadError> {
+    let code = artifact.code();
+    let mut map = memory::anonymous(code.len())
+        .map_err(|source| LoadError::io("allocate memory for the code", source))?;
+    map[..code.len()].copy_from_slice(code);
+    check_section(Part::Code, &artifact.manifest().code, &map[..code.len()])?;
+    memory::make_executable(map).map_err(LoadError::Executable)
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("artifact", &self.artifact).finish_non_exhaustive()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::ArtifactParts;
+
+    /// The permissions of the mapping that holds an address.
+    fn permissions(address: usize) -> Option<String> {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().find_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (begin, end) = range.split_once('-')?;
+            let bound = |text| usize::from_str_radix(text, 16).unwrap();
+            (bound(begin)..bound(end)).contains(&address).then(|| rest[..4].to_owned())
+        })
+    }
+
+    #[test]
+    fn code_is_executable_while_the_program_lives() {
+        let manifest = Manifest { target: cpu::host_triple(), ..Manifest::default() };
+        let parts = ArtifactParts { manifest, code: vec![0xC3; 10_000], weights: vec![1] };
+        let program = Program::load(parts.to_artifact().unwrap()).unwrap();
+        let (copy, original) = (program.code().as_ptr(), program.artifact().code().as_ptr());
+        assert_eq!(permissions(copy.addr()).as_deref(), Some("r-xp"));
+        assert_eq!(permissions(original.addr()).as_deref(), Some("r--p"));
+        drop(program);
+        assert_ne!(permissions(copy.addr()).as_deref(), Some("r-xp"));
+    }
+}

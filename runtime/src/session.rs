@@ -1,0 +1,170 @@
+//! One stream of inferences: a program with the memory and the threads to run it.
+
+use std::borrow::Borrow;
+use std::ffi::c_void;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+
+use crate::abi::{Entry, Frame, Kernel};
+use crate::error::{Role, RunError};
+use crate::float_mode::FloatMode;
+use crate::memory;
+use crate::pool::Pool;
+use crate::program::Program;
+use crate::tensor::{Tensor, TensorSpec};
+
+/// No session has more threads than this.
+pub const MAX_THREADS: usize = 1024;
+
+/// Runs a program, one inference after another. Sessions of one program share its weights and code.
+pub struct Session {
+    program: Arc<Program>,
+    pool: Pool,
+    /// Page-aligned, so aligned as the ABI wants it.
+    arena: MmapMut,
+    inputs: Pointers<*const u8>,
+    outputs: Pointers<*mut u8>,
+}
+
+/// A pointer table of the call frame, kept so that a run allocates nothing.
+struct Pointers<P>(Vec<P>);
+
+// SAFETY: the pointers are written anew by each run before anybody reads them, and mean nothing
+// between runs, which is when a session can move to another thread.
+unsafe impl<P> Send for Pointers<P> {}
+
+impl Session {
+    /// Reserves the arena and starts `threads - 1` workers; the caller of [`run`](Self::run) is the
+    /// other thread. Results do not depend on the number of threads.
+    pub fn new(program: Arc<Program>, threads: NonZeroUsize) -> Result<Session, RunError> {
+        if threads.get() > MAX_THREADS {
+            return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
+        }
+        let bytes = program.manifest().arena_bytes;
+        let arena = memory::anonymous(bytes as usize)
+            .map_err(|source| RunError::Arena { bytes, source })?;
+        let pool = Pool::new(threads).map_err(RunError::Thread)?;
+        let inputs = Pointers(vec![std::ptr::null(); program.inputs().len()]);
+        let outputs = Pointers(vec![std::ptr::null_mut(); program.outputs().len()]);
+        Ok(Session { program, pool, arena, inputs, outputs })
+    }
+
+    /// The program that this runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs one inference: one tensor per input, in order, to one per output.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        let mut outputs = self.new_outputs()?;
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// Tensors that [`run_into`](Self::run_into) can write to.
+    pub fn new_outputs(&self) -> Result<Vec<Tensor>, RunError> {
+        let zeros = |spec: &TensorSpec| Ok(Tensor::zeros(spec.dtype, &spec.shape)?);
+        self.program.outputs().iter().map(zeros).collect()
+    }
+
+    /// Runs one inference without allocating anything. `inputs` are tensors or references to them;
+    /// every element of `outputs` is overwritten.
+    pub fn run_into<T: Borrow<Tensor>>(
+        &mut self,
+        inputs: &[T],
+        outputs: &mut [Tensor],
+    ) -> Result<(), RunError> {
+        let (in_specs, out_specs) = (self.program.inputs(), self.program.outputs());
+        check_count(Role::Input, in_specs.len(), inputs.len())?;
+        check_count(Role::Output, out_specs.len(), outputs.len())?;
+        for ((slot, spec), tensor) in self.inputs.0.iter_mut().zip(in_specs).zip(inputs) {
+            let tensor = tensor.borrow();
+            check_tensor(Role::Input, spec, tensor)?;
+            *slot = tensor.as_bytes().as_ptr();
+        }
+        for ((slot, spec), tensor) in self.outputs.0.iter_mut().zip(out_specs).zip(outputs) {
+            check_tensor(Role::Output, spec, tensor)?;
+            *slot = tensor.as_bytes_mut().as_mut_ptr();
+        }
+        let entry = self.program.entry();
+        let frame = self.frame();
+        // SAFETY: the frame is as the ABI says: the tables have been filled just now with tensors of
+        // the types that the manifest states, which stay borrowed until the call returns; weights
+        // and code live as long as the program; the arena is ours alone and as long as stated.
+        unsafe { call(entry, &frame) };
+        Ok(())
+    }
+
+    fn frame(&mut self) -> Frame {
+        Frame {
+            inputs: self.inputs.0.as_ptr(),
+            outputs: self.outputs.0.as_ptr(),
+            weights: self.program.artifact().weights().as_ptr(),
+            arena: self.arena.as_mut_ptr(),
+            code: self.program.code().as_ptr(),
+            parallel_for,
+            context: std::ptr::from_ref(&self.pool).cast_mut().cast(),
+        }
+    }
+}
+
+/// Calls the entry point in its floating-point mode. Not inlined, so that no arithmetic of the
+/// caller's can be scheduled into that mode.
+///
+/// # Safety
+///
+/// `entry` may be called with `frame`.
+#[inline(never)]
+unsafe fn call(entry: Entry, frame: &Frame) {
+    let _mode = FloatMode::enter();
+    // SAFETY: the caller's promise.
+    unsafe { entry(frame) }
+}
+
+/// The [`abi::ParallelFor`](crate::abi::ParallelFor) that generated code calls.
+unsafe extern "C" fn parallel_for(
+    context: *mut c_void,
+    kernel: Kernel,
+    args: *const c_void,
+    items: usize,
+) {
+    // SAFETY: generated code passes on the frame's `context`, which is the session's pool; the
+    // kernel and its arguments are its own, made for any partition.
+    unsafe { (*context.cast::<Pool>().cast_const()).parallel_for(kernel, args, items) }
+}
+
+fn check_count(role: Role, expected: usize, given: usize) -> Result<(), RunError> {
+    if expected != given {
+        return Err(RunError::Count { role, expected, given });
+    }
+    Ok(())
+}
+
+fn check_tensor(role: Role, spec: &TensorSpec, tensor: &Tensor) -> Result<(), RunError> {
+    if !spec.accepts(tensor) {
+        return Err(RunError::Mismatch {
+            role,
+            expected: spec.clone(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+        });
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("program", &self.program)
+            .field("threads", &self.threads())
+            .finish_non_exhaustive()
+    }
+}

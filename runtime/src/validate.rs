@@ -1,0 +1,268 @@
+//! The artifact format and the one function that checks it.
+//!
+//! ```text
+//! 0       8-byte magic CARDINAL
+//! 8       format version, u32 little-endian
+//! 12      length of the manifest, u32 little-endian
+//! 16      BLAKE3 of the manifest, 32 bytes
+//! 48      the manifest: a protobuf message
+//!         zeros up to the next page
+//! page    code section
+//!         zeros up to the next page
+//! page    weights section; the file ends with it
+//! ```
+//!
+//! Rules, each checked before anything of the file is used:
+//!
+//! 1. The magic and the version are ours; the manifest has its digest and decodes.
+//! 2. Code begins on the first page after the manifest, weights on the first after the code, and
+//!    the file ends where the weights do. So nothing overlaps and no byte is unaccounted for.
+//! 3. Padding is zero, and both sections have their digests. So every bit of the file matters.
+//! 4. The entry point is inside the code; arena and tensors are no larger than [`MAX_BYTES`];
+//!    element types are known; names are unique among inputs and among outputs.
+//!
+//! Nothing is allocated before rule 1 holds, and then in proportion to a manifest of at most
+//! [`MAX_MANIFEST_BYTES`]. Whether *this machine* can run the code is for
+//! [`Program::load`](crate::Program::load) to say: artifacts for others can be inspected.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use prost::Message;
+
+use crate::dtype::DType;
+use crate::error::{LoadError, ManifestError, Part, Role};
+use crate::manifest::{Manifest, Section, TensorInfo};
+use crate::tensor::{TensorSpec, byte_length};
+
+/// The first bytes of every artifact.
+pub const MAGIC: [u8; 8] = *b"CARDINAL";
+
+/// Version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame).
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Sections begin at multiples of this.
+pub const PAGE: u64 = 4096;
+
+/// Manifests are no longer than this.
+pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// No arena and no input or output is larger than this (64 GiB).
+pub const MAX_BYTES: u64 = 1 << 36;
+
+/// Bytes before the manifest.
+pub(crate) const HEADER_BYTES: u64 = 48;
+
+/// Bytes of a BLAKE3 digest.
+const DIGEST_BYTES: usize = 32;
+
+/// What a manifest says, checked and in the types of this crate.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) manifest: Manifest,
+    pub(crate) inputs: Vec<TensorSpec>,
+    pub(crate) outputs: Vec<TensorSpec>,
+    /// Where the code is in the artifact.
+    pub(crate) code: Range<usize>,
+    /// Where the weights are in the artifact; they end it.
+    pub(crate) weights: Range<usize>,
+}
+
+/// Checks a whole artifact.
+pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
+    let header = read_header(bytes)?;
+    let manifest_end = HEADER_BYTES + header.manifest_length;
+    let manifest_bytes = prefix(bytes, manifest_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
+    check_digest(Part::Manifest, manifest_bytes, &header.manifest_digest)?;
+    let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
+    let contents = check_manifest(manifest, manifest_end)?;
+    check_length(bytes, contents.weights.end as u64)?;
+    check_padding(bytes, manifest_end as usize..contents.code.start)?;
+    check_padding(bytes, contents.code.end..contents.weights.start)?;
+    check_section(Part::Code, &contents.manifest.code, &bytes[contents.code.clone()])?;
+    check_section(Part::Weights, &contents.manifest.weights, &bytes[contents.weights.clone()])?;
+    Ok(contents)
+}
+
+/// The fixed fields in front of the manifest.
+struct Header {
+    manifest_length: u64,
+    manifest_digest: [u8; DIGEST_BYTES],
+}
+
+fn read_header(bytes: &[u8]) -> Result<Header, LoadError> {
+    let magic = &bytes[..bytes.len().min(MAGIC.len())];
+    if magic.is_empty() || !MAGIC.starts_with(magic) {
+        return Err(LoadError::NotAnArtifact { looks_like_onnx: looks_like_onnx(bytes) });
+    }
+    let version = u32::from_le_bytes(field(bytes, 8)?);
+    if version != FORMAT_VERSION {
+        return Err(LoadError::Version { found: version, supported: FORMAT_VERSION });
+    }
+    let manifest_length = u64::from(u32::from_le_bytes(field(bytes, 12)?));
+    let manifest_digest = field(bytes, 16)?;
+    check_manifest_length(manifest_length)?;
+    Ok(Header { manifest_length, manifest_digest })
+}
+
+/// The `N` bytes at `offset` of the header.
+fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], LoadError> {
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .copied()
+        .ok_or(LoadError::Truncated { expected: HEADER_BYTES, actual: bytes.len() as u64 })
+}
+
+/// The first `length` bytes.
+fn prefix(bytes: &[u8], length: u64) -> Result<&[u8], LoadError> {
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| bytes.get(..length))
+        .ok_or(LoadError::Truncated { expected: length, actual: bytes.len() as u64 })
+}
+
+/// Whether bytes begin like an ONNX `ModelProto`: `ir_version` as a small varint, then a tag among
+/// `producer_name` .. `opset_import`.
+fn looks_like_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=0x7F, 0x12 | 0x1A | 0x22 | 0x28 | 0x32 | 0x3A | 0x42, ..])
+}
+
+/// Refuses what could not be written either.
+pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
+    if bytes > MAX_MANIFEST_BYTES {
+        return Err(ManifestError::TooLong { bytes, limit: MAX_MANIFEST_BYTES });
+    }
+    Ok(())
+}
+
+/// Checks what a manifest that ends at `manifest_end` says, without the bytes it speaks of.
+pub(crate) fn check_manifest(
+    manifest: Manifest,
+    manifest_end: u64,
+) -> Result<Contents, ManifestError> {
+    let code = check_placement(Part::Code, &manifest.code, manifest_end)?;
+    let weights = check_placement(Part::Weights, &manifest.weights, code.end as u64)?;
+    check_entry(manifest.entry_offset, code.len() as u64)?;
+    if manifest.arena_bytes > MAX_BYTES {
+        return Err(ManifestError::Arena(manifest.arena_bytes));
+    }
+    if !matches!(manifest.model_digest.len(), 0 | DIGEST_BYTES) {
+        return Err(ManifestError::ModelDigest(manifest.model_digest.len()));
+    }
+    if !manifest.cpu_features.is_sorted_by(|a, b| a < b) {
+        return Err(ManifestError::Features);
+    }
+    let inputs = check_tensors(Role::Input, &manifest.inputs)?;
+    let outputs = check_tensors(Role::Output, &manifest.outputs)?;
+    Ok(Contents { manifest, inputs, outputs, code, weights })
+}
+
+/// Checks where a section is, given where the part before it ends.
+fn check_placement(
+    part: Part,
+    section: &Option<Section>,
+    end: u64,
+) -> Result<Range<usize>, ManifestError> {
+    let Section { offset, length, digest } =
+        section.as_ref().ok_or(ManifestError::NoSection(part))?;
+    let (offset, length) = (*offset, *length);
+    let expected = next_page(end).ok_or(ManifestError::SectionOverflow(part))?;
+    if !offset.is_multiple_of(PAGE) {
+        return Err(ManifestError::Misaligned { part, offset });
+    }
+    if offset < end {
+        return Err(ManifestError::Overlap { part, offset, end });
+    }
+    if offset != expected {
+        return Err(ManifestError::Gap { part, offset, expected });
+    }
+    if digest.len() != DIGEST_BYTES {
+        return Err(ManifestError::SectionDigest { part, bytes: digest.len() });
+    }
+    byte_range(offset, length).ok_or(ManifestError::SectionOverflow(part))
+}
+
+/// `offset..offset + length`, where memory could hold it.
+fn byte_range(offset: u64, length: u64) -> Option<Range<usize>> {
+    let end = offset.checked_add(length).filter(|&end| end <= isize::MAX as u64)?;
+    Some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
+}
+
+/// The first multiple of the page size that is not below `offset`.
+pub(crate) fn next_page(offset: u64) -> Option<u64> {
+    offset.checked_next_multiple_of(PAGE)
+}
+
+fn check_entry(entry: u64, code: u64) -> Result<(), ManifestError> {
+    if code == 0 {
+        return Err(ManifestError::NoCode);
+    }
+    if entry >= code {
+        return Err(ManifestError::EntryOutside { entry, code });
+    }
+    Ok(())
+}
+
+fn check_tensors(role: Role, tensors: &[TensorInfo]) -> Result<Vec<TensorSpec>, ManifestError> {
+    let mut names = BTreeSet::new();
+    let mut specs = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        if !names.insert(&tensor.name) {
+            return Err(ManifestError::Duplicate { role, name: tensor.name.clone() });
+        }
+        specs.push(check_tensor(role, tensor)?);
+    }
+    Ok(specs)
+}
+
+fn check_tensor(role: Role, tensor: &TensorInfo) -> Result<TensorSpec, ManifestError> {
+    let name = tensor.name.clone();
+    let Some(dtype) = DType::from_code(tensor.dtype) else {
+        return Err(ManifestError::UnknownDType { role, name, code: tensor.dtype });
+    };
+    let shape: Option<Vec<usize>> = tensor.shape.iter().map(|&n| usize::try_from(n).ok()).collect();
+    match shape {
+        Some(shape) if is_sane(dtype, &shape) => Ok(TensorSpec { name, dtype, shape }),
+        Some(_) | None => Err(ManifestError::Shape { role, name }),
+    }
+}
+
+fn is_sane(dtype: DType, shape: &[usize]) -> bool {
+    byte_length(dtype, shape).is_some_and(|bytes| bytes as u64 <= MAX_BYTES)
+}
+
+fn check_length(bytes: &[u8], expected: u64) -> Result<(), LoadError> {
+    let actual = bytes.len() as u64;
+    if actual < expected {
+        return Err(LoadError::Truncated { expected, actual });
+    }
+    if actual > expected {
+        return Err(LoadError::TrailingBytes { expected, actual });
+    }
+    Ok(())
+}
+
+fn check_padding(bytes: &[u8], range: Range<usize>) -> Result<(), LoadError> {
+    match bytes[range.clone()].iter().position(|&byte| byte != 0) {
+        Some(at) => Err(LoadError::Padding { offset: (range.start + at) as u64 }),
+        None => Ok(()),
+    }
+}
+
+/// Checks the digest that the manifest has for a section.
+pub(crate) fn check_section(
+    part: Part,
+    section: &Option<Section>,
+    bytes: &[u8],
+) -> Result<(), LoadError> {
+    let section = section.as_ref().ok_or(ManifestError::NoSection(part))?;
+    check_digest(part, bytes, &section.digest)
+}
+
+fn check_digest(part: Part, bytes: &[u8], digest: &[u8]) -> Result<(), LoadError> {
+    if blake3::hash(bytes).as_bytes() != digest {
+        return Err(LoadError::Digest(part));
+    }
+    Ok(())
+}

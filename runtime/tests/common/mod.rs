@@ -1,0 +1,92 @@
+//! Small artifacts for the tests, and a writer of the format that shares no code with the crate's.
+
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of this.
+
+use bytes::Bytes;
+use cardinal_runtime::manifest::{Manifest, Property, Section, TensorInfo};
+use cardinal_runtime::{Artifact, ArtifactParts, DType, LoadError, cpu};
+use prost::Message;
+
+/// An `f32` tensor's description.
+pub(crate) fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
+    TensorInfo { name: name.into(), dtype: DType::F32 as u32, shape: shape.to_vec() }
+}
+
+/// A manifest for the host, of a model from `x` to `y`, both of `shape`.
+pub(crate) fn manifest(shape: &[u64]) -> Manifest {
+    Manifest {
+        model_name: "tiny".into(),
+        model_digest: vec![7; 32],
+        compiler_version: "0.1.0".into(),
+        target: cpu::host_triple(),
+        inputs: vec![tensor("x", shape)],
+        outputs: vec![tensor("y", shape)],
+        arena_bytes: 256,
+        metadata: vec![Property { key: "labels".into(), value: "cat,dog".into() }],
+        ..Manifest::default()
+    }
+}
+
+/// Parts that pass every check; the code is not code.
+pub(crate) fn parts() -> ArtifactParts {
+    ArtifactParts {
+        manifest: manifest(&[1, 3, 2, 2]),
+        code: (0..100).collect(),
+        weights: (0..200).rev().collect(),
+    }
+}
+
+/// The bytes of [`parts`].
+pub(crate) fn artifact_bytes() -> Vec<u8> {
+    parts().to_artifact().unwrap().as_bytes().to_vec()
+}
+
+/// Opens bytes in memory.
+pub(crate) fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
+    Artifact::from_bytes(Bytes::copy_from_slice(bytes))
+}
+
+/// Writes an artifact with this manifest as it is, and with the digest that this manifest has.
+pub(crate) fn forge(manifest: &Manifest, code: &[u8], weights: &[u8]) -> Vec<u8> {
+    forge_encoded(&manifest.encode_to_vec(), code, weights)
+}
+
+/// As [`forge`], with the manifest's bytes.
+pub(crate) fn forge_encoded(manifest: &[u8], code: &[u8], weights: &[u8]) -> Vec<u8> {
+    let mut bytes = b"CARDINAL".to_vec();
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend((manifest.len() as u32).to_le_bytes());
+    bytes.extend(blake3::hash(manifest).as_bytes());
+    bytes.extend(manifest);
+    for section in [code, weights] {
+        bytes.resize(bytes.len().next_multiple_of(4096), 0);
+        bytes.extend(section);
+    }
+    bytes
+}
+
+/// A manifest whose sections are right for [`parts`]' code and weights after one page of manifest.
+pub(crate) fn placed_manifest() -> Manifest {
+    let ArtifactParts { mut manifest, code, weights } = parts();
+    let section = |offset, bytes: &[u8]| Section {
+        offset,
+        length: bytes.len() as u64,
+        digest: blake3::hash(bytes).as_bytes().to_vec(),
+    };
+    manifest.code = Some(section(4096, &code));
+    manifest.weights = Some(section(8192, &weights));
+    manifest
+}
+
+/// A seeded generator of test data (xorshift64*, Vigna 2016).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The next number below `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+}
