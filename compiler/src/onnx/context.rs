@@ -1,163 +1,422 @@
-//! What an operator's import function sees: one ONNX node, its operands, and the graph so far.
+//! What an operator's import sees: its ONNX node's operands and attributes, and the builder.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
+use super::attributes::Attributes;
+use super::builder::{Builder, Value, ValueId};
+use super::flatten::{FlatNode, Name};
+use super::import::Environment;
+use super::tensor::{Constant, TensorReader, counted_type};
 use crate::error::{Error, Problem, Result};
-use crate::interp::Tensor;
-use crate::ir::{NodeId, Op, TensorType};
+use crate::interp::{Data, Tensor};
+use crate::ir::{Binary, DType, Epilogue, Op, TensorType, Unary};
 
-/// What an ONNX value name stands for during import.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// Known at compile time and not in the graph: shape arithmetic, small integers.
-    Known(Arc<Tensor>),
-    /// A node of the graph.
-    Node(NodeId),
-    /// A sequence of values (SplitToSequence).
-    Sequence(Vec<Value>),
-}
-
-/// One row of the registry: an operator, the versions of it that are understood, and its import.
-pub(super) struct Operator {
-    /// The ONNX operator.
-    pub(super) name: &'static str,
-    /// Every since-version understood, ascending. A model whose opset selects another one is
-    /// refused.
-    pub(super) since: &'static [i64],
-    /// Adds the node's meaning to the graph and binds its outputs.
-    pub(super) import: fn(&mut Context<'_>) -> Result<()>,
-}
-
-/// One ONNX node being imported.
-pub(super) struct Context<'a> {
-    /// The since-version that the model's opset selects for this operator.
+/// One ONNX node during its import.
+pub(super) struct NodeContext<'a, 'm> {
+    /// The since-version of the operator that the model's operator set gives.
     pub(super) since: i64,
-    pub(super) marker: std::marker::PhantomData<&'a ()>,
+    /// The node's attributes.
+    pub(super) attributes: Attributes<'a, 'm>,
+    node: &'a FlatNode<'m>,
+    builder: &'a mut Builder,
+    environment: &'a mut Environment,
+    reader: &'a mut TensorReader<'m>,
+    /// How many values there were before this node.
+    before: usize,
 }
 
-#[allow(dead_code, unused_variables)]
-impl Context<'_> {
-    /// Number of operands written in the file, absent (empty-named) ones included.
-    pub(super) fn arity(&self) -> usize {
-        0
+impl<'a, 'm> NodeContext<'a, 'm> {
+    /// The context of `node`, whose operator has the version `since`.
+    pub(super) fn new(
+        node: &'a FlatNode<'m>,
+        since: i64,
+        builder: &'a mut Builder,
+        environment: &'a mut Environment,
+        reader: &'a mut TensorReader<'m>,
+    ) -> Self {
+        let before = builder.len();
+        let attributes = Attributes::new(&node.attributes);
+        NodeContext {
+            since,
+            attributes,
+            node,
+            builder,
+            environment,
+            reader,
+            before,
+        }
     }
 
-    /// Whether operand `i` is written and not empty-named.
-    pub(super) fn has(&self, i: usize) -> bool {
-        false
+    /// The operator's name.
+    pub(super) fn operator(&self) -> &'m str {
+        self.node.operator
     }
 
-    /// Operand `i` as a node of the graph; a known value becomes a weight node. An absent one is
-    /// an error.
-    pub(super) fn input(&mut self, i: usize) -> Result<NodeId> {
-        Err(Error::internal("stub"))
+    // Operands.
+
+    /// How many operands are listed, absent ones included.
+    pub(super) fn inputs(&self) -> usize {
+        self.node.inputs.len()
     }
 
-    /// Operand `i` as a node of the graph, if present.
-    pub(super) fn optional(&mut self, i: usize) -> Result<Option<NodeId>> {
-        Err(Error::internal("stub"))
+    /// Operand `index`, a tensor.
+    pub(super) fn required(&self, index: usize) -> Result<ValueId> {
+        self.optional(index)?
+            .ok_or_else(|| bad(format!("operand {index} is missing")))
     }
 
-    /// Operand `i` as it is in the environment (for sequences and compile-time values).
-    pub(super) fn value(&self, i: usize) -> Result<Value> {
-        Err(Error::internal("stub"))
+    /// Operand `index`, a tensor, if it is given.
+    pub(super) fn optional(&self, index: usize) -> Result<Option<ValueId>> {
+        match self.lookup(index)? {
+            None => Ok(None),
+            Some((_, Value::Tensor(id))) => Ok(Some(*id)),
+            Some((name, Value::Sequence(_))) => Err(bad(format!(
+                "operand {index} (`{name}`) is a sequence, not a tensor"
+            ))),
+            Some((name, Value::Missing(why))) => Err(unsupported(format!("`{name}`: {why}"))),
+        }
     }
 
-    /// The value of operand `i` if it can be computed at compile time: known values, weights, and
-    /// small chains of nodes over weights, which are evaluated. `Ok(None)` when it depends on an
-    /// input or is absent.
-    pub(super) fn known(&mut self, i: usize) -> Result<Option<Arc<Tensor>>> {
-        Err(Error::internal("stub"))
+    /// Operand `index`, a sequence.
+    pub(super) fn sequence(&self, index: usize) -> Result<Vec<ValueId>> {
+        match self.lookup(index)? {
+            Some((_, Value::Sequence(parts))) => Ok(parts.clone()),
+            _ => Err(bad(format!("operand {index} is not a sequence"))),
+        }
     }
 
-    /// The integers of operand `i`, flattened. `Ok(None)` when absent; an error that says that
-    /// `what` must be constant when it depends on an input.
-    pub(super) fn ints(&mut self, i: usize, what: &str) -> Result<Option<Vec<i64>>> {
-        Err(Error::internal("stub"))
+    fn lookup(&self, index: usize) -> Result<Option<(&'a Name, &Value)>> {
+        let Some(name) = self.node.inputs.get(index).and_then(Option::as_ref) else {
+            return Ok(None);
+        };
+        let value = self.environment.get(name);
+        let value = value.ok_or_else(|| Error::internal(format!("`{name}` is not there yet")))?;
+        Ok(Some((name, value)))
     }
 
-    /// The floats of operand `i`, flattened; as [`ints`](Self::ints).
-    pub(super) fn floats(&mut self, i: usize, what: &str) -> Result<Option<Vec<f64>>> {
-        Err(Error::internal("stub"))
+    /// All operands from `first` on.
+    pub(super) fn variadic(&self, first: usize) -> Result<Vec<ValueId>> {
+        (first..self.inputs()).map(|i| self.required(i)).collect()
     }
 
-    /// The type of a node.
-    pub(super) fn ty(&self, node: NodeId) -> &TensorType {
-        unreachable!()
+    /// The value's type.
+    pub(super) fn ty(&self, id: ValueId) -> &TensorType {
+        self.builder.ty(id)
     }
 
-    /// An integer attribute.
-    pub(super) fn int_attribute(&self, name: &str) -> Result<Option<i64>> {
-        Err(Error::internal("stub"))
+    /// The value's element type.
+    pub(super) fn dtype(&self, id: ValueId) -> DType {
+        self.ty(id).dtype
     }
 
-    /// A float attribute.
-    pub(super) fn float_attribute(&self, name: &str) -> Result<Option<f32>> {
-        Err(Error::internal("stub"))
+    /// The value's extents.
+    pub(super) fn shape(&self, id: ValueId) -> Vec<usize> {
+        self.ty(id).shape()
     }
 
-    /// A list of integers.
-    pub(super) fn ints_attribute(&self, name: &str) -> Result<Option<Vec<i64>>> {
-        Err(Error::internal("stub"))
+    // What is known at compile time.
+
+    /// Whether the value depends on no input.
+    pub(super) fn is_constant(&self, id: ValueId) -> bool {
+        self.builder.is_constant(id)
     }
 
-    /// A list of floats.
-    pub(super) fn floats_attribute(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        Err(Error::internal("stub"))
+    /// The operator and operands that compute the value.
+    pub(super) fn computed(&self, id: ValueId) -> Option<(&Op, &[(usize, ValueId)])> {
+        self.builder.computed(id)
     }
 
-    /// A string attribute.
-    pub(super) fn string_attribute(&self, name: &str) -> Result<Option<String>> {
-        Err(Error::internal("stub"))
+    /// The value, if it is known at compile time.
+    pub(super) fn known(&mut self, id: ValueId) -> Result<Option<Rc<Tensor>>> {
+        self.builder.evaluate(id)
     }
 
-    /// A tensor attribute, as a weight node's contents: its type and data.
-    pub(super) fn tensor_attribute(
-        &self,
-        name: &str,
-    ) -> Result<Option<(TensorType, crate::ir::Weight)>> {
-        Err(Error::internal("stub"))
+    /// Operand `index` if it is given; it must be known at compile time.
+    pub(super) fn constant(&mut self, index: usize) -> Result<Option<Rc<Tensor>>> {
+        let Some(id) = self.optional(index)? else {
+            return Ok(None);
+        };
+        if let Some(tensor) = self.known(id)? {
+            return Ok(Some(tensor));
+        }
+        let name = self.lookup(index)?.map_or("", |(name, _)| name);
+        Err(unsupported(format!(
+            "operand {index} (`{name}`) must be known at compile time"
+        ))
+        .with_remedy("export the model for fixed shapes and with constant folding"))
     }
 
-    /// Number of outputs written in the file.
-    pub(super) fn output_count(&self) -> usize {
-        0
+    /// The integers of operand `index`, if it is given.
+    pub(super) fn constant_ints(&mut self, index: usize) -> Result<Option<Vec<i64>>> {
+        match self.constant(index)?.as_deref() {
+            None => Ok(None),
+            Some(Tensor {
+                data: Data::Int(values),
+                ..
+            }) => Ok(Some(values.clone())),
+            Some(_) => Err(bad(format!("operand {index} must hold integers"))),
+        }
     }
 
-    /// Whether output `i` is written and not empty-named.
-    pub(super) fn wants(&self, i: usize) -> bool {
-        false
+    /// The floats of operand `index`, if it is given.
+    pub(super) fn constant_floats(&mut self, index: usize) -> Result<Option<Vec<f64>>> {
+        match self.constant(index)?.as_deref() {
+            None => Ok(None),
+            Some(Tensor {
+                data: Data::Float(values),
+                ..
+            }) => Ok(Some(values.clone())),
+            Some(_) => Err(bad(format!("operand {index} must hold floats"))),
+        }
     }
 
-    /// Adds a node reading `operands` (slot, producer). `ty` is needed for operators whose type is
-    /// an attribute (reshape, expand, slice), and inferred otherwise.
-    pub(super) fn emit(
+    /// The one number of operand `index`, if it is given: integers are widened.
+    pub(super) fn constant_scalar(&mut self, index: usize) -> Result<Option<f64>> {
+        let Some(tensor) = self.constant(index)? else {
+            return Ok(None);
+        };
+        let one = match &tensor.data {
+            Data::Float(v) if v.len() == 1 => Some(v[0]),
+            Data::Int(v) if v.len() == 1 => Some(v[0] as f64),
+            Data::Float(_) | Data::Int(_) => None,
+        };
+        one.map(Some)
+            .ok_or_else(|| bad(format!("operand {index} must hold one number")))
+    }
+
+    /// The constant of a tensor attribute.
+    pub(super) fn tensor_attribute(&mut self, name: &str) -> Result<Option<Constant>> {
+        match self.attributes.tensor(name)? {
+            Some(tensor) => Ok(Some(self.reader.read(tensor, name)?)),
+            None => Ok(None),
+        }
+    }
+
+    // New values.
+
+    /// Adds an operator whose operands fill the slots from 0 on.
+    pub(super) fn emit(&mut self, op: Op, operands: &[ValueId]) -> Result<ValueId> {
+        let slots = operands.iter().copied().enumerate().collect();
+        self.emit_slots(op, slots, None)
+    }
+
+    /// Adds an operator whose result type is its own: reshapes, expands and slices.
+    pub(super) fn emit_typed(
         &mut self,
         op: Op,
-        operands: &[(usize, NodeId)],
+        operand: ValueId,
+        shape: &[usize],
+    ) -> Result<ValueId> {
+        let ty = counted_type(self.dtype(operand), shape).map_err(bad)?;
+        self.emit_slots(op, vec![(0, operand)], Some(ty))
+    }
+
+    /// Adds an operator; the type where `infer` does not give it.
+    pub(super) fn emit_slots(
+        &mut self,
+        op: Op,
+        operands: Vec<(usize, ValueId)>,
         ty: Option<TensorType>,
-    ) -> Result<NodeId> {
-        Err(Error::internal("stub"))
+    ) -> Result<ValueId> {
+        let name = self.derived(op.mnemonic());
+        let id = self
+            .builder
+            .node(name, self.node.origin.clone(), op, operands, ty)?;
+        if self.dtype(id) == DType::F64 && !self.is_constant(id) {
+            return Err(unsupported("computing in float64".to_owned())
+                .with_remedy("export the model in float32"));
+        }
+        Ok(id)
     }
 
-    /// Adds a weight node.
-    pub(super) fn emit_weight(&mut self, tensor: &Tensor) -> Result<NodeId> {
-        Err(Error::internal("stub"))
+    /// Adds an elementwise function.
+    pub(super) fn unary(&mut self, f: Unary, x: ValueId) -> Result<ValueId> {
+        self.emit(Op::Unary(f, Epilogue::none()), &[x])
     }
 
-    /// Output `i` is this node: it takes over the ONNX name. A node that already stands for
-    /// another value gets an identity.
-    pub(super) fn bind(&mut self, i: usize, node: NodeId) -> Result<()> {
-        Err(Error::internal("stub"))
+    /// Adds an elementwise function of two operands.
+    pub(super) fn binary(&mut self, f: Binary, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.emit(Op::Binary(f, Epilogue::none()), &[a, b])
     }
 
-    /// Output `i` is this value: known at compile time, or a sequence.
-    pub(super) fn bind_value(&mut self, i: usize, value: Value) -> Result<()> {
-        Err(Error::internal("stub"))
+    /// The value under another shape; a stored constant is only relabelled.
+    pub(super) fn reshape(&mut self, id: ValueId, shape: &[usize]) -> Result<ValueId> {
+        if self.shape(id) == shape {
+            return Ok(id);
+        }
+        let ty = counted_type(self.dtype(id), shape).map_err(bad)?;
+        if ty.elements() != self.ty(id).elements() {
+            return Err(bad(format!("{} does not reshape to {ty}", self.ty(id))));
+        }
+        match self
+            .builder
+            .stored(id)
+            .map(|constant| constant.bytes.clone())
+        {
+            Some(bytes) => Ok(self.stored("shaped", Constant { ty, bytes })),
+            None => self.emit_slots(Op::Reshape, vec![(0, id)], Some(ty)),
+        }
     }
 
-    /// A [`Problem::BadNode`]; the importer adds the node's name and operator.
-    pub(super) fn bad<T>(&self, what: impl Into<String>) -> Result<T> {
-        Err(Problem::BadNode(what.into()).into())
+    /// The value as another element type; a known one is converted at once.
+    pub(super) fn cast(&mut self, id: ValueId, to: DType) -> Result<ValueId> {
+        if self.dtype(id) == to {
+            return Ok(id);
+        }
+        let cast = self.emit(Op::Cast { to }, &[id])?;
+        match self.known(cast)? {
+            Some(tensor) => Ok(self.tensor(tensor.as_ref())),
+            None => Ok(cast),
+        }
     }
+
+    /// Adds a constant.
+    pub(super) fn tensor(&mut self, tensor: &Tensor) -> ValueId {
+        self.stored(
+            "constant",
+            Constant {
+                ty: tensor.ty(),
+                bytes: tensor.to_bytes(),
+            },
+        )
+    }
+
+    /// Adds a constant of i64 elements.
+    pub(super) fn ints(&mut self, shape: &[usize], values: Vec<i64>) -> ValueId {
+        let (dtype, shape) = (DType::I64, shape.to_vec());
+        self.tensor(&Tensor {
+            dtype,
+            shape,
+            data: Data::Int(values),
+        })
+    }
+
+    /// Adds a constant of f32 elements.
+    pub(super) fn floats(&mut self, shape: &[usize], values: Vec<f64>) -> ValueId {
+        let (dtype, shape) = (DType::F32, shape.to_vec());
+        self.tensor(&Tensor {
+            dtype,
+            shape,
+            data: Data::Float(values),
+        })
+    }
+
+    /// Adds one number as a constant without axes.
+    pub(super) fn scalar(&mut self, dtype: DType, value: f64) -> ValueId {
+        let data = match dtype.is_float() {
+            true => Data::Float(vec![value]),
+            false => Data::Int(vec![value as i64]),
+        };
+        self.tensor(&Tensor {
+            dtype,
+            shape: Vec::new(),
+            data,
+        })
+    }
+
+    /// Adds a constant.
+    pub(super) fn stored(&mut self, part: &str, constant: Constant) -> ValueId {
+        let name = self.derived(part);
+        self.builder.constant(name, constant)
+    }
+
+    /// `value:part`, after the node's first output.
+    fn derived(&self, part: &str) -> Name {
+        let output = self.node.outputs.iter().flatten().next();
+        let stem = output.map_or(&*self.node.origin, |name| &**name);
+        format!("{stem}:{part}").into()
+    }
+
+    // Results.
+
+    /// How many outputs are listed, unwanted ones included.
+    pub(super) fn outputs(&self) -> usize {
+        self.node.outputs.len()
+    }
+
+    /// Whether output `index` is given a name.
+    pub(super) fn wants(&self, index: usize) -> bool {
+        self.node.outputs.get(index).is_some_and(Option::is_some)
+    }
+
+    /// Makes `id` the node's output `index`. A value of another node gets a name of its own.
+    pub(super) fn bind(&mut self, index: usize, id: ValueId) -> Result<()> {
+        let Some(Some(name)) = self.node.outputs.get(index) else {
+            return Ok(());
+        };
+        let mut id = id;
+        if !self.builder.name(id, name, self.before) {
+            id = self.emit(Op::Identity, &[id])?;
+            self.builder.name(id, name, self.before);
+        }
+        self.environment.insert(name.clone(), Value::Tensor(id));
+        Ok(())
+    }
+
+    /// Makes a part of a sequence the node's first output.
+    pub(super) fn bind_part(&mut self, part: ValueId) -> Result<()> {
+        let Some(Some(name)) = self.node.outputs.first() else {
+            return Ok(());
+        };
+        if !self.builder.adopt(part, name, &self.node.origin) {
+            return self.bind(0, part);
+        }
+        self.environment.insert(name.clone(), Value::Tensor(part));
+        Ok(())
+    }
+
+    /// Makes a sequence the node's only output.
+    pub(super) fn bind_sequence(&mut self, parts: Vec<ValueId>) {
+        if let Some(Some(name)) = self.node.outputs.first() {
+            self.environment
+                .insert(name.clone(), Value::Sequence(parts));
+        }
+    }
+
+    /// Says why the outputs not bound yet are not there, should anything read them.
+    pub(super) fn leave_out(&mut self, why: &str) {
+        for name in self.node.outputs.iter().flatten() {
+            if !self.environment.contains_key(name) {
+                self.environment
+                    .insert(name.clone(), Value::Missing(why.to_owned()));
+            }
+        }
+    }
+}
+
+/// An attribute or operand that the operator does not allow.
+pub(super) fn bad(what: impl Into<String>) -> Error {
+    Problem::BadNode(what.into()).into()
+}
+
+/// Something that the operator allows and Cardinal does not.
+pub(super) fn unsupported(what: impl Into<String>) -> Error {
+    Problem::Unsupported(what.into()).into()
+}
+
+/// `axis` counted from the front, for `rank` axes.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
+    let signed = i64::try_from(rank).unwrap_or(i64::MAX);
+    let counted = if axis < 0 {
+        axis.saturating_add(signed)
+    } else {
+        axis
+    };
+    match usize::try_from(counted) {
+        Ok(n) if n < rank => Ok(n),
+        _ => Err(bad(format!("axis {axis} of {rank} axes"))),
+    }
+}
+
+/// `axes` counted from the front, ascending, without repeats.
+pub(super) fn sorted_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
+    let mut sorted = axes
+        .iter()
+        .map(|&a| axis(a, rank))
+        .collect::<Result<Vec<_>>>()?;
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(bad(format!("axes {axes:?} name one axis twice")));
+    }
+    Ok(sorted)
 }

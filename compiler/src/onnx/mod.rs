@@ -1,11 +1,39 @@
 //! ONNX files to graphs. Only this module names protobuf types.
+//!
+//! An import goes through these, in this order:
+//!
+//! - [`wire`] bounds the untrusted bytes and lifts the weights out; [`schema`] tells it which
+//!   fields nest;
+//! - [`versions`] checks the format and the operator sets;
+//! - [`flatten`] inlines local functions, [`order`] checks names and sorts the nodes;
+//! - [`inputs`] fixes every dimension of the inputs;
+//! - [`tensor`] reads constants, from other files through [`external`];
+//! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
+//!   calls the function in [`ops`] that translates it. That function sees the node through
+//!   [`context`] and [`attributes`];
+//! - [`builder`] keeps the values, evaluates what is constant, and makes the graph.
+
+mod attributes;
+mod builder;
+mod context;
+mod external;
+mod flatten;
+mod import;
+mod inputs;
+mod ops;
+mod order;
+mod registry;
+mod schema;
+mod tensor;
+mod versions;
+mod wire;
 
 #[allow(dead_code)]
 mod context;
 
 use bytes::Bytes;
 
-use crate::error::{Problem, Result};
+use crate::error::Result;
 use crate::ir::Graph;
 use crate::options::ImportOptions;
 
@@ -39,15 +67,31 @@ pub struct NoExternalData;
 
 impl ExternalData for NoExternalData {
     fn read(&self, location: &str, _: u64, _: Option<u64>) -> std::result::Result<Bytes, String> {
-        Err(format!("this model was given without a folder, and its weights are in `{location}`"))
+        Err(format!(
+            "this model was given without a folder, and its weights are in `{location}`"
+        ))
     }
 }
 
 /// Reads an ONNX model.
 ///
+/// The graph holds what the model's outputs need, and the inputs. Its values have their ONNX
+/// names; where one ONNX node becomes several, the last has the name and the others derived ones,
+/// `value:part`. Whatever depends on shapes alone has been computed.
+///
 /// # Errors
 /// Everything that is wrong with the file, as [`crate::error::Problem`] describes.
 pub fn import(model: Bytes, external: &dyn ExternalData, options: &ImportOptions) -> Result<Model> {
-    let _ = (model, external, options);
-    Err(Problem::Malformed("not here yet".into()).into())
+    let lifted = wire::parse(&model)?;
+    let mut reader = tensor::TensorReader::new(&model, &lifted.raw, external);
+    let graph = import::import_model(&lifted.model, &mut reader, options)?;
+    let metadata = lifted.model.metadata_props.iter();
+    let metadata = metadata
+        .map(|entry| (entry.key.clone(), entry.value.clone()))
+        .collect();
+    Ok(Model {
+        graph,
+        metadata,
+        digest: reader.digest(),
+    })
 }

@@ -1,0 +1,355 @@
+//! The model's nodes as one list: local functions inlined, attributes bound, names made unique.
+//!
+//! A value inside a function is named `call/value`, after the node that calls the function; the
+//! function's results have the names that the call gives them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::{AttributeProto, FunctionProto, ModelProto, NodeProto};
+
+use super::versions::{Opsets, canonical, opsets};
+use crate::error::{Error, Problem, Result};
+use crate::ir::Origin;
+
+/// How deep functions may call functions.
+const MAX_CALLS: usize = 32;
+/// How many nodes, calls and operands a model may have once its functions are inlined.
+const MAX_SIZE: usize = 2_000_000;
+
+/// The name of a value, unique in the model.
+pub(super) type Name = Arc<str>;
+
+/// An ONNX node after inlining.
+#[derive(Debug)]
+pub(super) struct FlatNode<'m> {
+    /// Its name, or `Operator#index` when it has none.
+    pub(super) origin: Origin,
+    pub(super) operator: &'m str,
+    /// `""` for ONNX's own.
+    pub(super) domain: &'m str,
+    /// The version of the domain's operator set.
+    pub(super) opset: i64,
+    /// `None` where an optional input is left out.
+    pub(super) inputs: Vec<Option<Name>>,
+    /// `None` where an output is not wanted.
+    pub(super) outputs: Vec<Option<Name>>,
+    /// By name; the name may differ from the message's own, which a function may have bound.
+    pub(super) attributes: Vec<(&'m str, &'m AttributeProto)>,
+}
+
+impl FlatNode<'_> {
+    /// The error at this node.
+    pub(super) fn locate(&self, error: Error) -> Error {
+        error.at(
+            self.origin.to_string(),
+            qualified(self.domain, self.operator),
+        )
+    }
+}
+
+/// The nodes of the model's graph, in file order, with calls replaced by what they call.
+pub(super) fn flatten(model: &ModelProto) -> Result<Vec<FlatNode<'_>>> {
+    let mut flattener = Flattener {
+        functions: functions(model)?,
+        names: model
+            .graph
+            .node
+            .iter()
+            .flat_map(|n| &n.output)
+            .map(|n| n.as_str().into())
+            .collect(),
+        size: 0,
+        nodes: Vec::new(),
+    };
+    flattener.names.extend(
+        model
+            .graph
+            .input
+            .iter()
+            .map(|v| Name::from(v.name.as_str())),
+    );
+    flattener.names.extend(
+        model
+            .graph
+            .initializer
+            .iter()
+            .map(|t| Name::from(t.name.as_str())),
+    );
+    let mut scope = Scope {
+        opsets: opsets(&model.opset_import)?,
+        ..Scope::default()
+    };
+    flattener.body(&model.graph.node, &mut scope)?;
+    Ok(flattener.nodes)
+}
+
+type Key<'m> = (&'m str, &'m str, &'m str);
+type Attributes<'m> = Vec<(&'m str, &'m AttributeProto)>;
+
+fn functions(model: &ModelProto) -> Result<HashMap<Key<'_>, &FunctionProto>> {
+    let mut functions = HashMap::new();
+    for f in &model.functions {
+        let key = (canonical(&f.domain), f.name.as_str(), f.overload.as_str());
+        if functions.insert(key, f).is_some() {
+            let what = format!("two functions are called `{}`", qualified(key.0, key.1));
+            return Err(Problem::InvalidGraph(what).into());
+        }
+    }
+    Ok(functions)
+}
+
+/// The inside of the model's graph or of one function call.
+#[derive(Default)]
+struct Scope<'m> {
+    /// `call/` inside a function.
+    prefix: String,
+    opsets: Opsets,
+    /// Values of this scope by the names that its nodes use; absent arguments are `None`.
+    values: HashMap<&'m str, Option<Name>>,
+    /// What the function's attributes are bound to.
+    attributes: HashMap<&'m str, &'m AttributeProto>,
+    /// The functions around this scope.
+    calls: Vec<Key<'m>>,
+}
+
+struct Flattener<'m> {
+    functions: HashMap<Key<'m>, &'m FunctionProto>,
+    names: BTreeSet<Name>,
+    size: usize,
+    nodes: Vec<FlatNode<'m>>,
+}
+
+impl<'m> Flattener<'m> {
+    fn body(&mut self, nodes: &'m [NodeProto], scope: &mut Scope<'m>) -> Result<()> {
+        for (index, node) in nodes.iter().enumerate() {
+            let origin = origin(node, index, scope);
+            self.node(node, &origin, scope).map_err(|error| {
+                error.at(
+                    origin.to_string(),
+                    qualified(canonical(&node.domain), &node.op_type),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &'m NodeProto, origin: &Origin, scope: &mut Scope<'m>) -> Result<()> {
+        self.size += 1 + node.input.len() + node.output.len() + node.attribute.len();
+        if self.size > MAX_SIZE {
+            return Err(unsupported(format!(
+                "more than {MAX_SIZE} nodes and operands"
+            )));
+        }
+        let domain = canonical(&node.domain);
+        let key = (domain, node.op_type.as_str(), node.overload.as_str());
+        let attributes = bound_attributes(node, scope)?;
+        let inputs = node
+            .input
+            .iter()
+            .map(|name| self.resolve(name, scope))
+            .collect();
+        let outputs = node
+            .output
+            .iter()
+            .map(|name| self.resolve(name, scope))
+            .collect();
+        if let Some(function) = self.functions.get(&key).copied() {
+            return self.call(function, key, origin, (inputs, outputs, attributes), scope);
+        }
+        let opset = opset(domain, scope)?;
+        let operator = node.op_type.as_str();
+        let origin = origin.clone();
+        self.nodes.push(FlatNode {
+            origin,
+            operator,
+            domain,
+            opset,
+            inputs,
+            outputs,
+            attributes,
+        });
+        Ok(())
+    }
+
+    /// The unique name of what a scope calls `name`.
+    fn resolve(&mut self, name: &'m str, scope: &mut Scope<'m>) -> Option<Name> {
+        if name.is_empty() {
+            return None;
+        }
+        if let Some(known) = scope.values.get(name) {
+            return known.clone();
+        }
+        let unique: Name = match scope.calls.is_empty() {
+            true => name.into(),
+            false => self.unique(format!("{}{name}", scope.prefix)),
+        };
+        scope.values.insert(name, Some(unique.clone()));
+        Some(unique)
+    }
+
+    fn unique(&mut self, wanted: String) -> Name {
+        let mut name: Name = wanted.as_str().into();
+        let mut n = 0;
+        while !self.names.insert(name.clone()) {
+            n += 1;
+            name = format!("{wanted}.{n}").into();
+        }
+        name
+    }
+
+    fn call(
+        &mut self,
+        function: &'m FunctionProto,
+        key: Key<'m>,
+        origin: &Origin,
+        (inputs, outputs, attributes): (Vec<Option<Name>>, Vec<Option<Name>>, Attributes<'m>),
+        caller: &Scope<'m>,
+    ) -> Result<()> {
+        check_call(function, key, (&inputs, &outputs), caller)?;
+        let mut scope = Scope {
+            prefix: format!("{origin}/"),
+            opsets: opsets(&function.opset_import)?,
+            calls: caller.calls.iter().copied().chain([key]).collect(),
+            attributes: parameters(function, attributes)?,
+            ..Scope::default()
+        };
+        let absent = std::iter::repeat(None);
+        for (formal, actual) in function.input.iter().zip(inputs.into_iter().chain(absent)) {
+            scope.values.insert(formal, actual);
+        }
+        for (formal, actual) in function.output.iter().zip(outputs) {
+            let Some(actual) = actual else { continue };
+            match scope.values.get(formal.as_str()).cloned() {
+                Some(value) => self.pass_through(origin, value, actual),
+                None => {
+                    scope.values.insert(formal, Some(actual));
+                }
+            }
+        }
+        self.body(&function.node, &mut scope)
+    }
+
+    /// A function's result that is one of its arguments, or another result once more.
+    fn pass_through(&mut self, origin: &Origin, value: Option<Name>, result: Name) {
+        self.nodes.push(FlatNode {
+            origin: origin.clone(),
+            operator: "Identity",
+            domain: "",
+            opset: 13,
+            inputs: vec![value],
+            outputs: vec![Some(result)],
+            attributes: Vec::new(),
+        });
+    }
+}
+
+fn check_call(
+    function: &FunctionProto,
+    key: Key<'_>,
+    (inputs, outputs): (&[Option<Name>], &[Option<Name>]),
+    caller: &Scope<'_>,
+) -> Result<()> {
+    if caller.calls.contains(&key) {
+        return Err(Problem::InvalidGraph("the function calls itself".into()).into());
+    }
+    if caller.calls.len() >= MAX_CALLS {
+        return Err(unsupported(format!(
+            "functions call functions more than {MAX_CALLS} deep"
+        )));
+    }
+    if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
+        let what = "more inputs or outputs than the function has";
+        return Err(Problem::BadNode(what.into()).into());
+    }
+    Ok(())
+}
+
+/// A function's attributes as a call binds them: its own, else the default.
+fn parameters<'m>(
+    function: &'m FunctionProto,
+    given: Attributes<'m>,
+) -> Result<HashMap<&'m str, &'m AttributeProto>> {
+    let defaults = function
+        .attribute_proto
+        .iter()
+        .map(|a| (a.name.as_str(), a));
+    let mut parameters: HashMap<_, _> = defaults.collect();
+    for (name, attribute) in given {
+        let declared = function.attribute.iter().any(|a| a == name);
+        if !declared && !parameters.contains_key(name) {
+            let what = format!("the function has no attribute `{name}`");
+            return Err(Problem::BadNode(what).into());
+        }
+        parameters.insert(name, attribute);
+    }
+    Ok(parameters)
+}
+
+/// A node's attributes, those that refer to the function's replaced by what they refer to.
+fn bound_attributes<'m>(node: &'m NodeProto, scope: &Scope<'m>) -> Result<Attributes<'m>> {
+    let mut bound: Attributes<'m> = Vec::with_capacity(node.attribute.len());
+    for attribute in &node.attribute {
+        let name = attribute.name.as_str();
+        if bound.iter().any(|(known, _)| *known == name) {
+            return Err(Problem::BadNode(format!("attribute `{name}` is given twice")).into());
+        }
+        if attribute.ref_attr_name.is_empty() {
+            refuse_graphs(attribute)?;
+            bound.push((name, attribute));
+        } else if scope.calls.is_empty() {
+            let what = format!("attribute `{name}` refers to a function's, but is in none");
+            return Err(Problem::InvalidGraph(what).into());
+        } else if let Some(value) = scope.attributes.get(attribute.ref_attr_name.as_str()) {
+            bound.push((name, value));
+        }
+    }
+    Ok(bound)
+}
+
+fn refuse_graphs(attribute: &AttributeProto) -> Result<()> {
+    let kind = attribute.type_.enum_value();
+    let graph = matches!(kind, Ok(AttributeType::GRAPH | AttributeType::GRAPHS));
+    if !graph && attribute.g.is_none() && attribute.graphs.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "attribute `{}` is a graph: Cardinal compiles no control flow",
+        attribute.name
+    );
+    let remedy = "export the model for fixed shapes and in inference mode, which leaves no If, \
+                  Loop or Scan";
+    Err(unsupported(what).with_remedy(remedy))
+}
+
+fn opset(domain: &str, scope: &Scope<'_>) -> Result<i64> {
+    if let Some(version) = scope.opsets.get(domain) {
+        return Ok(*version);
+    }
+    let what = match domain {
+        "" => "no opset_import for ONNX's own operators".to_owned(),
+        _ => format!("no opset_import for the domain `{domain}`"),
+    };
+    Err(Problem::InvalidGraph(what).into())
+}
+
+fn origin(node: &NodeProto, index: usize, scope: &Scope<'_>) -> Origin {
+    match node.name.as_str() {
+        "" => format!("{}{}#{index}", scope.prefix, node.op_type).into(),
+        name => format!("{}{name}", scope.prefix).into(),
+    }
+}
+
+/// The operator with its domain, unless that is ONNX's own.
+fn qualified(domain: &str, operator: &str) -> String {
+    if domain.is_empty() {
+        operator.to_owned()
+    } else {
+        format!("{domain}::{operator}")
+    }
+}
+
+fn unsupported(what: String) -> Error {
+    Problem::Unsupported(what).into()
+}

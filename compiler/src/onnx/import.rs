@@ -1,0 +1,152 @@
+//! From a parsed model to a graph: inputs, initializers, nodes, outputs.
+
+use std::collections::{HashMap, HashSet};
+
+use onnx_protobuf::{GraphProto, ModelProto};
+
+use super::builder::{Builder, Value, ValueId};
+use super::context::NodeContext;
+use super::flatten::{FlatNode, Name, flatten};
+use super::inputs::inputs;
+use super::order::sort;
+use super::registry::find;
+use super::tensor::TensorReader;
+use super::versions::check_ir_version;
+use crate::error::{Error, Problem, Result};
+use crate::ir::Graph;
+use crate::options::ImportOptions;
+
+/// What the names of ONNX values stand for.
+pub(super) type Environment = HashMap<Name, Value>;
+
+/// The graph of a whole model.
+pub(super) fn import_model<'m>(
+    model: &'m ModelProto,
+    reader: &mut TensorReader<'m>,
+    options: &ImportOptions,
+) -> Result<Graph> {
+    check_model(model)?;
+    let nodes = flatten(model)?;
+    let given = given(&model.graph)?;
+    let nodes = sort(nodes, &given)?;
+    let made = nodes
+        .iter()
+        .flat_map(|n| n.outputs.iter().flatten().cloned());
+    let mut builder = Builder::new(given.iter().cloned().chain(made).collect());
+    let mut environment = Environment::new();
+    add_inputs(&model.graph, options, &mut builder, &mut environment)?;
+    add_initializers(&model.graph, reader, &mut builder, &mut environment)?;
+    for node in &nodes {
+        import_node(node, &mut builder, &mut environment, reader)
+            .map_err(|error| node.locate(error))?;
+    }
+    let outputs = outputs(&model.graph, &environment)?;
+    builder.finish(&model.graph.name, &outputs)
+}
+
+fn check_model(model: &ModelProto) -> Result<()> {
+    if model.graph.is_none() {
+        return Err(Problem::Malformed("it has no graph".into()).into());
+    }
+    check_ir_version(model)?;
+    if let Some(sparse) = model.graph.sparse_initializer.first() {
+        let what = format!("the initializer `{}` is sparse", sparse.values.name);
+        return Err(Error::from(Problem::Unsupported(what)).with_remedy("make it dense"));
+    }
+    Ok(())
+}
+
+/// The values that exist without a node. An initializer may share the name of an input, which it
+/// then makes a constant.
+fn given(graph: &GraphProto) -> Result<HashSet<Name>> {
+    let twice = |name: &str, what| -> Error {
+        Problem::InvalidGraph(format!("two {what} are called `{name}`")).into()
+    };
+    let mut inputs = HashSet::new();
+    for input in &graph.input {
+        if !inputs.insert(Name::from(input.name.as_str())) {
+            return Err(twice(&input.name, "inputs"));
+        }
+    }
+    let mut initializers = HashSet::new();
+    for tensor in &graph.initializer {
+        if tensor.name.is_empty() {
+            return Err(Problem::InvalidGraph("an initializer has no name".into()).into());
+        }
+        if !initializers.insert(Name::from(tensor.name.as_str())) {
+            return Err(twice(&tensor.name, "initializers"));
+        }
+    }
+    inputs.extend(initializers);
+    Ok(inputs)
+}
+
+fn add_inputs(
+    graph: &GraphProto,
+    options: &ImportOptions,
+    builder: &mut Builder,
+    environment: &mut Environment,
+) -> Result<()> {
+    for (name, ty) in inputs(graph, options)? {
+        let name = Name::from(name);
+        let id = builder.input(name.clone(), ty);
+        environment.insert(name, Value::Tensor(id));
+    }
+    Ok(())
+}
+
+fn add_initializers<'m>(
+    graph: &'m GraphProto,
+    reader: &mut TensorReader<'m>,
+    builder: &mut Builder,
+    environment: &mut Environment,
+) -> Result<()> {
+    for tensor in &graph.initializer {
+        let constant = reader.read(tensor, &tensor.name)?;
+        let name = Name::from(tensor.name.as_str());
+        let id = builder.initializer(name.clone(), constant);
+        environment.insert(name, Value::Tensor(id));
+    }
+    Ok(())
+}
+
+fn import_node<'m>(
+    node: &FlatNode<'m>,
+    builder: &mut Builder,
+    environment: &mut Environment,
+    reader: &mut TensorReader<'m>,
+) -> Result<()> {
+    let (operator, since) = find(node.domain, node.operator, node.opset)?;
+    operator.check_inputs(node.inputs.len())?;
+    let mut context = NodeContext::new(node, since, builder, environment, reader);
+    (operator.import)(&mut context)?;
+    context.attributes.check_all_known()?;
+    context.leave_out(&format!(
+        "this output of {} is not supported",
+        node.operator
+    ));
+    Ok(())
+}
+
+fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, ValueId)>> {
+    let mut outputs: Vec<(Name, ValueId)> = Vec::new();
+    for output in &graph.output {
+        let name = output.name.as_str();
+        let wrong = |what: &str| -> Error {
+            Problem::InvalidGraph(format!("the output `{name}` {what}")).into()
+        };
+        if outputs.iter().any(|(known, _)| &**known == name) {
+            return Err(wrong("is listed twice"));
+        }
+        match environment.get(name) {
+            Some(Value::Tensor(id)) => outputs.push((name.into(), *id)),
+            Some(Value::Sequence(_)) => return Err(wrong("is a sequence, not a tensor")),
+            Some(Value::Missing(why)) => return Err(wrong(&format!("cannot be given: {why}"))),
+            None => return Err(wrong("is made by no node")),
+        }
+    }
+    if outputs.is_empty() {
+        return Err(Problem::InvalidGraph("it has no outputs".into()).into());
+    }
+    Ok(outputs)
+}

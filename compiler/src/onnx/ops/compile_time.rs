@@ -1,0 +1,239 @@
+//! Operators of shape arithmetic that exist at compile time only: no graph holds them.
+
+use crate::error::{Error, Result};
+use crate::interp::{Data, Tensor};
+use crate::ir::DType;
+use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::ops::shape::broadcast;
+
+/// Results of more elements are no shape arithmetic.
+const MOST: usize = 1 << 20;
+
+/// Floor and Ceil.
+pub(in crate::onnx) fn rounding(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = known(ctx, 0)?;
+    let Data::Float(values) = &x.data else {
+        return Err(bad("its operand must hold floats"));
+    };
+    let round = if ctx.operator() == "Floor" {
+        f64::floor
+    } else {
+        f64::ceil
+    };
+    let data = Data::Float(values.iter().map(|v| round(*v)).collect());
+    give(ctx, Tensor { data, ..x })
+}
+
+/// Less, LessOrEqual, Greater and GreaterOrEqual.
+pub(in crate::onnx) fn compare(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    let wanted: &[_] = match ctx.operator() {
+        "Less" => &[Less],
+        "LessOrEqual" => &[Less, Equal],
+        "Greater" => &[Greater],
+        _ => &[Greater, Equal],
+    };
+    let (shape, a, b) = pair(ctx)?;
+    let holds = |order: Option<_>| i64::from(order.is_some_and(|o| wanted.contains(&o)));
+    let data = match (a, b) {
+        (Data::Float(a), Data::Float(b)) => a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| holds(a.partial_cmp(b)))
+            .collect(),
+        (Data::Int(a), Data::Int(b)) => a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| holds(Some(a.cmp(b))))
+            .collect(),
+        _ => return Err(bad("its operands are of different types")),
+    };
+    give(
+        ctx,
+        Tensor {
+            dtype: DType::Bool,
+            shape,
+            data: Data::Int(data),
+        },
+    )
+}
+
+/// And and Or.
+pub(in crate::onnx) fn logic(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let (shape, a, b) = pair(ctx)?;
+    let (Data::Int(a), Data::Int(b)) = (a, b) else {
+        return Err(bad("its operands must be bool"));
+    };
+    let and = ctx.operator() == "And";
+    let apply = |(a, b): (&i64, &i64)| if and { a & b } else { a | b };
+    let data = Data::Int(a.iter().zip(&b).map(apply).collect());
+    give(
+        ctx,
+        Tensor {
+            dtype: DType::Bool,
+            shape,
+            data,
+        },
+    )
+}
+
+/// Not.
+pub(in crate::onnx) fn not(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = known(ctx, 0)?;
+    let Data::Int(values) = &x.data else {
+        return Err(bad("its operand must be bool"));
+    };
+    let data = Data::Int(values.iter().map(|v| i64::from(*v == 0)).collect());
+    give(
+        ctx,
+        Tensor {
+            dtype: DType::Bool,
+            data,
+            ..x
+        },
+    )
+}
+
+/// Mod: the result has the divisor's sign, with `fmod` the dividend's.
+pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let fmod = ctx.attributes.flag("fmod", false)?;
+    let dtype = known(ctx, 0)?.dtype;
+    let (shape, a, b) = pair(ctx)?;
+    let data = match (a, b) {
+        (Data::Float(a), Data::Float(b)) if fmod => {
+            Data::Float(a.iter().zip(&b).map(|(a, b)| a % b).collect())
+        }
+        (Data::Int(a), Data::Int(b)) => {
+            let rest = a.iter().zip(&b).map(|(a, b)| remainder(*a, *b, fmod));
+            Data::Int(
+                rest.collect::<Option<_>>()
+                    .ok_or_else(|| bad("division by zero"))?,
+            )
+        }
+        _ => return Err(bad("floats without `fmod`, or operands of different types")),
+    };
+    give(ctx, Tensor { dtype, shape, data })
+}
+
+fn remainder(a: i64, b: i64, fmod: bool) -> Option<i64> {
+    if b == 0 {
+        return None;
+    }
+    let rest = a.wrapping_rem(b);
+    let floor = !fmod && rest != 0 && (rest < 0) != (b < 0);
+    Some(if floor { rest + b } else { rest })
+}
+
+/// Range.
+pub(in crate::onnx) fn range(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let (start, limit, delta) = (known(ctx, 0)?, known(ctx, 1)?, known(ctx, 2)?);
+    let data = match (&start.data, &limit.data, &delta.data) {
+        (Data::Int(s), Data::Int(l), Data::Int(d)) => match (s[..].first(), l.first(), d.first()) {
+            (Some(&start), Some(&limit), Some(&delta)) => int_range(start, limit, delta)?,
+            _ => return Err(bad("an operand is empty")),
+        },
+        (Data::Float(s), Data::Float(l), Data::Float(d)) => match (s.first(), l.first(), d.first())
+        {
+            (Some(&start), Some(&limit), Some(&delta)) => float_range(start, limit, delta)?,
+            _ => return Err(bad("an operand is empty")),
+        },
+        _ => return Err(bad("its operands are of different types")),
+    };
+    let count = match &data {
+        Data::Float(v) => v.len(),
+        Data::Int(v) => v.len(),
+    };
+    give(
+        ctx,
+        Tensor {
+            dtype: start.dtype,
+            shape: vec![count],
+            data,
+        },
+    )
+}
+
+fn int_range(start: i64, limit: i64, delta: i64) -> Result<Data> {
+    let [first, last, step] = [start, limit, delta].map(i128::from);
+    if step == 0 {
+        return Err(bad("the step is 0"));
+    }
+    let room = if step > 0 { last - first } else { first - last };
+    let count = (room.max(0) + step.abs() - 1) / step.abs();
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|n| *n <= MOST)
+        .ok_or_else(too_long)?;
+    // Every element lies between two i64.
+    Ok(Data::Int(
+        (0..count as i128)
+            .map(|i| (first + i * step) as i64)
+            .collect(),
+    ))
+}
+
+fn float_range(start: f64, limit: f64, delta: f64) -> Result<Data> {
+    let count = ((limit - start) / delta).ceil().max(0.0);
+    if count.is_nan() || count > MOST as f64 {
+        return Err(too_long());
+    }
+    Ok(Data::Float(
+        (0..count as usize)
+            .map(|i| start + i as f64 * delta)
+            .collect(),
+    ))
+}
+
+fn too_long() -> Error {
+    unsupported(format!("a range of more than {MOST} elements"))
+}
+
+/// Operand `index`, which must be there and known.
+fn known(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Tensor> {
+    let operator = ctx.operator();
+    let tensor = ctx.constant(index).map_err(|error| {
+        let remedy = format!("{operator} is known at compile time only; export for fixed shapes");
+        error.with_remedy(remedy)
+    })?;
+    tensor
+        .as_deref()
+        .cloned()
+        .ok_or_else(|| bad(format!("operand {index} is missing")))
+}
+
+/// Operands 0 and 1, broadcast to their common shape.
+fn pair(ctx: &mut NodeContext<'_, '_>) -> Result<(Vec<usize>, Data, Data)> {
+    let (a, b) = (known(ctx, 0)?, known(ctx, 1)?);
+    let shape = broadcast(&a.shape, &b.shape)?;
+    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    if count.is_none_or(|n| n > MOST) {
+        return Err(unsupported(format!(
+            "a compile-time result of more than {MOST} elements"
+        )));
+    }
+    let (a, b) = (spread(&a, &shape), spread(&b, &shape));
+    Ok((shape, a, b))
+}
+
+/// The elements of `x` broadcast to `shape`.
+fn spread(x: &Tensor, shape: &[usize]) -> Data {
+    let mut sources = vec![0usize];
+    let lead = shape.len() - x.shape.len();
+    for (axis, &extent) in shape.iter().enumerate() {
+        let own = axis.checked_sub(lead).map_or(1, |a| x.shape[a]);
+        let step = |s: usize, i: usize| s * own + if own == 1 { 0 } else { i };
+        sources = sources
+            .iter()
+            .flat_map(|&s| (0..extent).map(move |i| step(s, i)))
+            .collect();
+    }
+    match &x.data {
+        Data::Float(v) => Data::Float(sources.iter().map(|&s| v[s]).collect()),
+        Data::Int(v) => Data::Int(sources.iter().map(|&s| v[s]).collect()),
+    }
+}
+
+fn give(ctx: &mut NodeContext<'_, '_>, tensor: Tensor) -> Result<()> {
+    let id = ctx.tensor(&tensor);
+    ctx.bind(0, id)
+}

@@ -1,0 +1,107 @@
+//! Values that come from no activation: constants and the shapes of values.
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::interp::{Data, Tensor};
+use crate::ir::{DType, Op, TensorType};
+use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::tensor::Constant;
+
+/// Constant, in each of its spellings.
+pub(in crate::onnx) fn constant(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let constant = spelled(ctx)?.ok_or_else(|| {
+        unsupported("a constant that is sparse, a string, or not there")
+            .with_remedy("export constants as dense tensors of numbers")
+    })?;
+    let id = ctx.stored("value", constant);
+    ctx.bind(0, id)
+}
+
+fn spelled(ctx: &mut NodeContext<'_, '_>) -> Result<Option<Constant>> {
+    if let Some(constant) = ctx.tensor_attribute("value")? {
+        return Ok(Some(constant));
+    }
+    let widen = |v: &f32| f64::from(*v);
+    let float = ctx.attributes.optional_float("value_float")?;
+    let floats = ctx.attributes.floats("value_floats")?;
+    let int = ctx.attributes.optional_int("value_int")?;
+    let ints = ctx.attributes.ints("value_ints")?;
+    let (dtype, shape, data) = match (float, floats, int, ints) {
+        (Some(v), _, _, _) => (DType::F32, vec![], Data::Float(vec![widen(&v)])),
+        (_, Some(v), _, _) => (
+            DType::F32,
+            vec![v.len()],
+            Data::Float(v.iter().map(widen).collect()),
+        ),
+        (_, _, Some(v), _) => (DType::I64, vec![], Data::Int(vec![v])),
+        (_, _, _, Some(v)) => (DType::I64, vec![v.len()], Data::Int(v.to_vec())),
+        (None, None, None, None) => return Ok(None),
+    };
+    let tensor = Tensor { dtype, shape, data };
+    Ok(Some(Constant {
+        ty: tensor.ty(),
+        bytes: tensor.to_bytes(),
+    }))
+}
+
+/// ConstantOfShape: one element, expanded.
+pub(in crate::onnx) fn constant_of_shape(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let dims = ctx.constant_ints(0)?.unwrap_or_default();
+    let dims = dims
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| bad(format!("dimension {d}"))));
+    let dims = dims.collect::<Result<Vec<_>>>()?;
+    let value = match ctx.tensor_attribute("value")? {
+        Some(value) if value.ty.elements() == 1 => value,
+        Some(value) => {
+            return Err(bad(format!(
+                "attribute `value` is {}, not one element",
+                value.ty
+            )));
+        }
+        None => zero(),
+    };
+    let ty = TensorType::new(value.ty.dtype, &[]);
+    let value = ctx.stored(
+        "value",
+        Constant {
+            ty,
+            bytes: value.bytes,
+        },
+    );
+    let y = ctx.emit_typed(Op::Expand, value, &dims)?;
+    ctx.bind(0, y)
+}
+
+fn zero() -> Constant {
+    let bytes = Bytes::from_static(&[0; 4]);
+    Constant {
+        ty: TensorType::new(DType::F32, &[]),
+        bytes,
+    }
+}
+
+/// Shape, or a part of it.
+pub(in crate::onnx) fn shape(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = ctx.required(0)?;
+    let shape = ctx.shape(x);
+    let rank = i64::try_from(shape.len()).unwrap_or(i64::MAX);
+    let clamp = |n: i64| {
+        let counted = if n < 0 { n.saturating_add(rank) } else { n };
+        usize::try_from(counted.clamp(0, rank)).unwrap_or(0)
+    };
+    let start = clamp(ctx.attributes.int("start", 0)?);
+    let end = clamp(ctx.attributes.int("end", rank)?).max(start);
+    let dims: Vec<i64> = shape[start..end].iter().map(|&d| d as i64).collect();
+    let id = ctx.ints(&[dims.len()], dims);
+    ctx.bind(0, id)
+}
+
+/// Size.
+pub(in crate::onnx) fn size(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = ctx.required(0)?;
+    let elements = ctx.ty(x).elements() as i64;
+    let id = ctx.ints(&[], vec![elements]);
+    ctx.bind(0, id)
+}

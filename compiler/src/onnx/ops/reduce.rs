@@ -1,0 +1,70 @@
+//! Reductions and ArgMax.
+
+use crate::error::Result;
+use crate::ir::{Op, Reduce, ReduceKind};
+use crate::onnx::context::{NodeContext, axis, bad, sorted_axes};
+
+/// ReduceSum, ReduceMean, ReduceMax and ReduceMin.
+pub(in crate::onnx) fn reduce(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let (kind, as_operand) = match ctx.operator() {
+        "ReduceSum" => (ReduceKind::Sum, 13),
+        "ReduceMean" => (ReduceKind::Mean, 18),
+        "ReduceMax" => (ReduceKind::Max, 18),
+        _ => (ReduceKind::Min, 18),
+    };
+    let x = ctx.required(0)?;
+    let keep = ctx.attributes.flag("keepdims", true)?;
+    let noop = ctx.attributes.flag("noop_with_empty_axes", false)?;
+    let axes = if ctx.since >= as_operand {
+        ctx.constant_ints(1)?
+    } else if ctx.inputs() > 1 {
+        return Err(bad(format!(
+            "axes as an operand, which operator set {as_operand} brought"
+        )));
+    } else {
+        ctx.attributes.ints("axes")?.map(<[i64]>::to_vec)
+    };
+    let rank = ctx.ty(x).rank();
+    let axes = match axes {
+        Some(axes) if !axes.is_empty() => sorted_axes(&axes, rank)?,
+        _ if noop => Vec::new(),
+        _ => (0..rank).collect(),
+    };
+    let y = match axes.is_empty() {
+        true => x,
+        false => ctx.emit(Op::Reduce(Reduce { kind, axes, keep }), &[x])?,
+    };
+    ctx.bind(0, y)
+}
+
+/// GlobalAveragePool and GlobalMaxPool: reductions of all axes after the channels.
+pub(in crate::onnx) fn global_pool(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let kind = match ctx.operator() {
+        "GlobalMaxPool" => ReduceKind::Max,
+        _ => ReduceKind::Mean,
+    };
+    let x = ctx.required(0)?;
+    let rank = ctx.ty(x).rank();
+    if rank < 3 {
+        return Err(bad(format!("{} has no axes after the channels", ctx.ty(x))));
+    }
+    let y = ctx.emit(
+        Op::Reduce(Reduce {
+            kind,
+            axes: (2..rank).collect(),
+            keep: true,
+        }),
+        &[x],
+    )?;
+    ctx.bind(0, y)
+}
+
+/// ArgMax.
+pub(in crate::onnx) fn argmax(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = ctx.required(0)?;
+    let keep = ctx.attributes.flag("keepdims", true)?;
+    let last = ctx.attributes.flag("select_last_index", false)?;
+    let axis = axis(ctx.attributes.int("axis", 0)?, ctx.ty(x).rank())?;
+    let y = ctx.emit(Op::ArgMax { axis, keep, last }, &[x])?;
+    ctx.bind(0, y)
+}

@@ -1,0 +1,256 @@
+//! Every operator that Cardinal imports, one row each, and the versions of it that are known.
+
+use super::context::{NodeContext, bad, unsupported};
+use super::ops::{
+    batch_norm, compile_time, conv, convert, elementwise, gather, generate, join, matmul, pad,
+    pool, reduce, resize, sequence, shape, slice, softmax,
+};
+use super::versions::OPSETS;
+use crate::error::{Error, Result};
+
+/// How an operator is imported.
+type Import = fn(&mut NodeContext<'_, '_>) -> Result<()>;
+
+/// One operator of ONNX's own domain.
+#[derive(Debug)]
+pub(super) struct Operator {
+    name: &'static str,
+    /// The operator sets that changed it, ascending: all of them up to the last of [`OPSETS`], or
+    /// up to `until`.
+    versions: &'static [i64],
+    /// The operator set that removed it, or changed it in a way that is not known.
+    until: i64,
+    /// How many operands it may list.
+    inputs: (usize, usize),
+    /// Translates a node.
+    pub(super) import: Import,
+}
+
+const fn row(
+    name: &'static str,
+    versions: &'static [i64],
+    inputs: (usize, usize),
+    import: Import,
+) -> Operator {
+    Operator {
+        name,
+        versions,
+        until: *OPSETS.end() + 1,
+        inputs,
+        import,
+    }
+}
+
+const ANY: usize = usize::MAX;
+
+/// The registry, by name.
+const OPERATORS: &[Operator] = &[
+    row("Abs", &[6, 13], (1, 1), elementwise::unary),
+    row("Add", &[7, 13, 14], (2, 2), elementwise::binary),
+    row("And", &[7], (2, 2), compile_time::logic),
+    row("ArgMax", &[1, 11, 12, 13], (1, 1), reduce::argmax),
+    row("AveragePool", &[7, 10, 11, 19, 22], (1, 1), pool::average),
+    row(
+        "BatchNormalization",
+        &[7, 9, 14, 15],
+        (5, 5),
+        batch_norm::batch_norm,
+    ),
+    row("Cast", &[6, 9, 13, 19, 21, 23], (1, 1), convert::cast),
+    row("CastLike", &[15, 19, 21, 23], (2, 2), convert::cast_like),
+    row("Ceil", &[6, 13], (1, 1), compile_time::rounding),
+    row("Clip", &[6, 11, 12, 13], (1, 3), elementwise::clip),
+    row("Concat", &[4, 11, 13], (1, ANY), join::concat),
+    row(
+        "Constant",
+        &[1, 9, 11, 12, 13, 19, 21, 23],
+        (0, 0),
+        generate::constant,
+    ),
+    row(
+        "ConstantOfShape",
+        &[9, 20, 21, 23],
+        (1, 1),
+        generate::constant_of_shape,
+    ),
+    row("Conv", &[1, 11, 22], (2, 3), conv::conv),
+    row("Div", &[7, 13, 14], (2, 2), elementwise::binary),
+    row("Dropout", &[7, 10, 12, 13, 22], (1, 3), convert::dropout),
+    row("Equal", &[7, 11, 13, 19], (2, 2), elementwise::binary),
+    row("Erf", &[9, 13], (1, 1), elementwise::unary),
+    row("Exp", &[6, 13], (1, 1), elementwise::unary),
+    row("Expand", &[8, 13], (2, 2), shape::expand),
+    row("Flatten", &[1, 9, 11, 13, 21, 23], (1, 1), shape::flatten),
+    row("Floor", &[6, 13], (1, 1), compile_time::rounding),
+    row("Gather", &[1, 11, 13], (2, 2), gather::gather),
+    row("Gelu", &[20], (1, 1), elementwise::unary),
+    row("Gemm", &[7, 9, 11, 13], (2, 3), matmul::gemm),
+    row("GlobalAveragePool", &[1, 22], (1, 1), reduce::global_pool),
+    row("GlobalMaxPool", &[1, 22], (1, 1), reduce::global_pool),
+    row("Greater", &[7, 9, 13], (2, 2), compile_time::compare),
+    row("GreaterOrEqual", &[12, 16], (2, 2), compile_time::compare),
+    row("HardSigmoid", &[6, 22], (1, 1), elementwise::unary),
+    row("HardSwish", &[14, 22], (1, 1), elementwise::unary),
+    row(
+        "Identity",
+        &[1, 13, 14, 16, 19, 21, 23],
+        (1, 1),
+        convert::identity,
+    ),
+    row("LeakyRelu", &[6, 16], (1, 1), elementwise::unary),
+    row("Less", &[7, 9, 13], (2, 2), compile_time::compare),
+    row("LessOrEqual", &[12, 16], (2, 2), compile_time::compare),
+    row("Log", &[6, 13], (1, 1), elementwise::unary),
+    row("LogSoftmax", &[1, 11, 13], (1, 1), softmax::softmax),
+    row("MatMul", &[1, 9, 13], (2, 2), matmul::matmul),
+    row("Max", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
+    row("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), pool::max),
+    row("Min", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
+    row("Mod", &[10, 13], (2, 2), compile_time::modulo),
+    row("Mul", &[7, 13, 14], (2, 2), elementwise::binary),
+    row("Neg", &[6, 13], (1, 1), elementwise::unary),
+    row("Not", &[1], (1, 1), compile_time::not),
+    row("Or", &[7], (2, 2), compile_time::logic),
+    row("Pad", &[2, 11, 13, 18, 19, 21, 23], (1, 4), pad::pad),
+    row("Pow", &[7, 12, 13, 15], (2, 2), elementwise::pow),
+    row("Range", &[11], (3, 3), compile_time::range),
+    row("Reciprocal", &[6, 13], (1, 1), elementwise::unary),
+    row(
+        "ReduceMax",
+        &[1, 11, 12, 13, 18, 20],
+        (1, 2),
+        reduce::reduce,
+    ),
+    row("ReduceMean", &[1, 11, 13, 18], (1, 2), reduce::reduce),
+    row(
+        "ReduceMin",
+        &[1, 11, 12, 13, 18, 20],
+        (1, 2),
+        reduce::reduce,
+    ),
+    row("ReduceSum", &[1, 11, 13], (1, 2), reduce::reduce),
+    row("Relu", &[6, 13, 14], (1, 1), elementwise::unary),
+    row("Reshape", &[5, 13, 14, 19, 21, 23], (2, 2), shape::reshape),
+    row("Resize", &[10, 11, 13, 18, 19], (1, 4), resize::resize),
+    row("SequenceAt", &[11], (2, 2), sequence::at),
+    row("Shape", &[1, 13, 15, 19, 21, 23], (1, 1), generate::shape),
+    row("Sigmoid", &[6, 13], (1, 1), elementwise::unary),
+    row("Size", &[1, 13, 19, 21, 23], (1, 1), generate::size),
+    row("Slice", &[1, 10, 11, 13], (1, 5), slice::slice),
+    row("Softmax", &[1, 11, 13], (1, 1), softmax::softmax),
+    row("Split", &[2, 11, 13, 18], (1, 2), slice::split),
+    row("SplitToSequence", &[11], (1, 2), sequence::split),
+    row("Sqrt", &[6, 13], (1, 1), elementwise::unary),
+    row("Squeeze", &[1, 11, 13, 21, 23], (1, 2), shape::squeeze),
+    row("Sub", &[7, 13, 14], (2, 2), elementwise::binary),
+    row("Sum", &[6, 8, 13], (1, ANY), elementwise::variadic),
+    row("Tanh", &[6, 13], (1, 1), elementwise::unary),
+    row("Transpose", &[1, 13, 21, 23], (1, 1), shape::transpose),
+    row("Unsqueeze", &[1, 11, 13, 21, 23], (1, 2), shape::unsqueeze),
+    Operator {
+        until: 10,
+        ..row("Upsample", &[7, 9], (1, 2), resize::upsample)
+    },
+    row("Where", &[9, 16], (3, 3), elementwise::select),
+];
+
+impl Operator {
+    /// Checks the number of operands that a node lists.
+    pub(super) fn check_inputs(&self, given: usize) -> Result<()> {
+        let (least, most) = self.inputs;
+        if (least..=most).contains(&given) {
+            return Ok(());
+        }
+        let takes = match (least, most) {
+            (least, ANY) => format!("at least {least}"),
+            (least, most) if least == most => format!("{least}"),
+            (least, most) => format!("{least} to {most}"),
+        };
+        Err(bad(format!(
+            "{given} operands, but {} takes {takes}",
+            self.name
+        )))
+    }
+}
+
+/// The operator `name` of `domain`, and the version of it that operator set `opset` gives.
+pub(super) fn find(domain: &str, name: &str, opset: i64) -> Result<(&'static Operator, i64)> {
+    if !domain.is_empty() {
+        return Err(unknown_domain(domain, name));
+    }
+    let found = OPERATORS.iter().find(|operator| operator.name == name);
+    let operator = found.ok_or_else(|| unknown_operator(name))?;
+    let since = operator
+        .versions
+        .iter()
+        .rev()
+        .find(|since| **since <= opset);
+    match since {
+        Some(&since) if opset < operator.until => Ok((operator, since)),
+        Some(_) => {
+            let what = format!(
+                "{name} of operator set {opset}: it ended with {}",
+                operator.until
+            );
+            Err(unsupported(what).with_remedy("export the model with opset_version=20"))
+        }
+        None => {
+            let first = operator.versions.first().copied().unwrap_or(i64::MAX);
+            Err(bad(format!(
+                "the model uses operator set {opset}; {name} is new in {first}"
+            )))
+        }
+    }
+}
+
+fn unknown_domain(domain: &str, name: &str) -> Error {
+    let remedy = match domain {
+        "com.microsoft" => "use the model as exported, before ONNX Runtime optimised it",
+        _ => "export the operator as a local function of the model, or without custom operators",
+    };
+    unsupported(format!("the operator {name} of the domain `{domain}`")).with_remedy(remedy)
+}
+
+fn unknown_operator(name: &str) -> Error {
+    let remedy = match name {
+        "If" | "Loop" | "Scan" => {
+            "export the model for fixed shapes and in inference mode, which leaves no control flow"
+        }
+        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" => {
+            "export the model in float32, without quantisation"
+        }
+        _ => {
+            "export the model in inference mode with constant folding; operators of the ResNeSt \
+              family are supported"
+        }
+    };
+    unsupported(format!("the operator {name}")).with_remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_versions_ascend() {
+        assert!(OPERATORS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for operator in OPERATORS {
+            assert!(operator.versions.is_sorted(), "{}", operator.name);
+            assert!(
+                operator.versions.iter().all(|v| *v < operator.until),
+                "{}",
+                operator.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_newest_version_not_above_the_operator_set_is_taken() {
+        let since = |name, opset| find("", name, opset).map(|(_, since)| since).ok();
+        assert_eq!(since("ReduceSum", 12), Some(11));
+        assert_eq!(since("ReduceSum", 13), Some(13));
+        assert_eq!(since("Gelu", 19), None);
+        assert_eq!(since("Upsample", 9), Some(9));
+        assert_eq!(since("Upsample", 10), None);
+    }
+}

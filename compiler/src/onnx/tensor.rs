@@ -1,0 +1,190 @@
+//! Constants in a model file: initializers and tensor attributes, whatever field holds their bytes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use onnx_protobuf::TensorProto;
+use onnx_protobuf::tensor_proto::{DataLocation, DataType};
+
+use super::ExternalData;
+use super::external;
+use crate::error::{Error, Problem, Result};
+use crate::ir::{DType, TensorType};
+
+/// A constant: its type and its dense row-major little-endian elements.
+#[derive(Debug, Clone)]
+pub(super) struct Constant {
+    pub(super) ty: TensorType,
+    pub(super) bytes: Bytes,
+}
+
+/// Reads tensors, each once, and remembers what it has read from outside the model.
+pub(super) struct TensorReader<'m> {
+    raw: &'m [Bytes],
+    external: &'m dyn ExternalData,
+    digest: blake3::Hasher,
+    read: HashMap<*const TensorProto, Constant>,
+}
+
+impl<'m> TensorReader<'m> {
+    /// A reader for the tensors of `file`, of which `raw` are the weights lifted out.
+    pub(super) fn new(file: &[u8], raw: &'m [Bytes], external: &'m dyn ExternalData) -> Self {
+        let mut digest = blake3::Hasher::new();
+        digest.update(file);
+        TensorReader {
+            raw,
+            external,
+            digest,
+            read: HashMap::new(),
+        }
+    }
+
+    /// BLAKE3 of the model and of the external data read so far.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        *self.digest.finalize().as_bytes()
+    }
+
+    /// The tensor's value. `name` is what errors call it.
+    pub(super) fn read(&mut self, tensor: &'m TensorProto, name: &str) -> Result<Constant> {
+        if let Some(constant) = self.read.get(&std::ptr::from_ref(tensor)) {
+            return Ok(constant.clone());
+        }
+        let ty = tensor_type(tensor, name)?;
+        let bytes = self.bytes(tensor, &ty, name)?;
+        if bytes.len() != ty.bytes() {
+            let what = format!("{} bytes for {ty}, which takes {}", bytes.len(), ty.bytes());
+            return Err(bad(name, what));
+        }
+        let bytes = if ty.dtype == DType::Bool {
+            zero_or_one(bytes)
+        } else {
+            bytes
+        };
+        let constant = Constant { ty, bytes };
+        self.read
+            .insert(std::ptr::from_ref(tensor), constant.clone());
+        Ok(constant)
+    }
+
+    fn bytes(&mut self, tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<Bytes> {
+        if tensor.segment.is_some() {
+            return Err(bad(name, "split into segments, which no exporter does"));
+        }
+        if tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
+            let bytes = external::read(tensor, ty, name, self.external)?;
+            self.digest.update(&bytes);
+            return Ok(bytes);
+        }
+        if tensor.raw_data.is_empty() {
+            return typed_bytes(tensor, ty, name);
+        }
+        let index = <[u8; 8]>::try_from(tensor.raw_data.as_slice()).map(u64::from_le_bytes);
+        let index = index.ok().and_then(|i| usize::try_from(i).ok());
+        index
+            .and_then(|i| self.raw.get(i).cloned())
+            .ok_or_else(|| Error::internal(format!("tensor `{name}`: its bytes were not lifted")))
+    }
+}
+
+/// The type of `dims` elements of `dtype`, if its bytes can be counted.
+pub(super) fn counted_type(dtype: DType, dims: &[usize]) -> Result<TensorType, String> {
+    let extent = |n: &usize| (*n).max(1);
+    let bytes = dims
+        .iter()
+        .map(extent)
+        .try_fold(dtype.size(), |n, d| n.checked_mul(d));
+    match bytes {
+        Some(n) if isize::try_from(n).is_ok() => Ok(TensorType::new(dtype, dims)),
+        _ => Err(format!(
+            "{} has more bytes than can be addressed",
+            TensorType::new(dtype, dims)
+        )),
+    }
+}
+
+/// The element type with this ONNX number, or what is wrong with it and the remedy.
+pub(super) fn element_type(code: i32) -> Result<DType, (String, &'static str)> {
+    const FLOAT: &str = "export the model in float32";
+    const OTHER: &str = "export the model with float32 weights and int64 indices";
+    let known = <DataType as protobuf::Enum>::from_i32(code)
+        .ok_or_else(|| (format!("unknown element type {code}"), OTHER))?;
+    let refuse =
+        |name: &str, remedy| Err((format!("element type {name} is not supported"), remedy));
+    match known {
+        DataType::FLOAT => Ok(DType::F32),
+        DataType::DOUBLE => Ok(DType::F64),
+        DataType::INT64 => Ok(DType::I64),
+        DataType::INT32 => Ok(DType::I32),
+        DataType::UINT8 => Ok(DType::U8),
+        DataType::INT8 => Ok(DType::I8),
+        DataType::BOOL => Ok(DType::Bool),
+        DataType::FLOAT16 => refuse("float16", FLOAT),
+        DataType::BFLOAT16 => refuse("bfloat16", FLOAT),
+        DataType::FLOAT8E4M3FN
+        | DataType::FLOAT8E4M3FNUZ
+        | DataType::FLOAT8E5M2
+        | DataType::FLOAT8E5M2FNUZ => refuse("float8", FLOAT),
+        DataType::UINT16 => refuse("uint16", OTHER),
+        DataType::INT16 => refuse("int16", OTHER),
+        DataType::UINT32 => refuse("uint32", OTHER),
+        DataType::UINT64 => refuse("uint64", OTHER),
+        DataType::UINT4 => refuse("uint4", OTHER),
+        DataType::INT4 => refuse("int4", OTHER),
+        DataType::STRING => refuse("string", OTHER),
+        DataType::COMPLEX64 | DataType::COMPLEX128 => refuse("complex", OTHER),
+        DataType::UNDEFINED => Err(("it has no element type".to_owned(), OTHER)),
+    }
+}
+
+fn tensor_type(tensor: &TensorProto, name: &str) -> Result<TensorType> {
+    let dtype = element_type(tensor.data_type)
+        .map_err(|(what, remedy)| bad(name, what).with_remedy(remedy))?;
+    let dims = tensor
+        .dims
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| bad(name, format!("it has the dimension {d}"))));
+    let dims = dims.collect::<Result<Vec<usize>>>()?;
+    counted_type(dtype, &dims).map_err(|what| bad(name, what))
+}
+
+/// The elements of a tensor that spells them in one of the typed fields.
+fn typed_bytes(tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<Bytes> {
+    let (count, bytes): (usize, Option<Bytes>) = match ty.dtype {
+        DType::F32 => spelled(&tensor.float_data, |v| Some(v.to_le_bytes())),
+        DType::F64 => spelled(&tensor.double_data, |v| Some(v.to_le_bytes())),
+        DType::I64 => spelled(&tensor.int64_data, |v| Some(v.to_le_bytes())),
+        DType::I32 => spelled(&tensor.int32_data, |v| Some(v.to_le_bytes())),
+        DType::U8 => spelled(&tensor.int32_data, |v| u8::try_from(*v).ok().map(|b| [b])),
+        DType::I8 => spelled(&tensor.int32_data, |v| {
+            i8::try_from(*v).ok().map(i8::to_le_bytes)
+        }),
+        DType::Bool => spelled(&tensor.int32_data, |v| Some([u8::from(*v != 0)])),
+    };
+    if count != ty.elements() {
+        return Err(bad(name, format!("{count} elements for {ty}")));
+    }
+    bytes.ok_or_else(|| bad(name, format!("an element does not fit {}", ty.dtype)))
+}
+
+fn spelled<T, const N: usize>(
+    values: &[T],
+    write: impl Fn(&T) -> Option<[u8; N]>,
+) -> (usize, Option<Bytes>) {
+    let words: Option<Vec<[u8; N]>> = values.iter().map(write).collect();
+    (values.len(), words.map(|w| Bytes::from(w.concat())))
+}
+
+fn zero_or_one(bytes: Bytes) -> Bytes {
+    if bytes.iter().all(|b| *b <= 1) {
+        return bytes;
+    }
+    bytes.iter().map(|b| u8::from(*b != 0)).collect()
+}
+
+fn bad(name: &str, what: impl Into<String>) -> Error {
+    Problem::BadTensor {
+        name: name.to_owned(),
+        what: what.into(),
+    }
+    .into()
+}
