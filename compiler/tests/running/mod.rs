@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod files;
+
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
