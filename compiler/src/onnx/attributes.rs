@@ -19,17 +19,12 @@ pub(super) struct Attributes<'a, 'm> {
 impl<'a, 'm> Attributes<'a, 'm> {
     /// The attributes in `all`.
     pub(super) fn new(all: &'a [(&'m str, &'m AttributeProto)]) -> Self {
-        Attributes {
-            all,
-            asked: RefCell::default(),
-        }
+        Attributes { all, asked: RefCell::default() }
     }
 
     /// An integer, or the default.
     pub(super) fn int(&self, name: &str, default: i64) -> Result<i64> {
-        Ok(self
-            .typed(name, AttributeType::INT)?
-            .map_or(default, |a| a.i))
+        Ok(self.typed(name, AttributeType::INT)?.map_or(default, |a| a.i))
     }
 
     /// A truth value spelled as an integer, or the default.
@@ -63,16 +58,12 @@ impl<'a, 'm> Attributes<'a, 'm> {
 
     /// Integers, if they are there.
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'m [i64]>> {
-        Ok(self
-            .typed(name, AttributeType::INTS)?
-            .map(|a| a.ints.as_slice()))
+        Ok(self.typed(name, AttributeType::INTS)?.map(|a| a.ints.as_slice()))
     }
 
     /// Floats, if they are there.
     pub(super) fn floats(&self, name: &str) -> Result<Option<&'m [f32]>> {
-        Ok(self
-            .typed(name, AttributeType::FLOATS)?
-            .map(|a| a.floats.as_slice()))
+        Ok(self.typed(name, AttributeType::FLOATS)?.map(|a| a.floats.as_slice()))
     }
 
     /// A tensor, if it is there.
@@ -88,9 +79,7 @@ impl<'a, 'm> Attributes<'a, 'm> {
 
     /// Accepts attributes that make no difference.
     pub(super) fn ignore(&self, names: &[&str]) {
-        self.asked
-            .borrow_mut()
-            .extend(names.iter().map(|name| (*name).to_owned()));
+        self.asked.borrow_mut().extend(names.iter().map(|name| (*name).to_owned()));
     }
 
     /// Refuses an attribute that nothing has asked for.
@@ -108,9 +97,7 @@ impl<'a, 'm> Attributes<'a, 'm> {
             return Ok(None);
         };
         if attribute.type_.enum_value() != Ok(wanted) {
-            return Err(bad(format!(
-                "attribute `{name}` is not of the type {wanted:?}"
-            )));
+            return Err(bad(format!("attribute `{name}` is not of the type {wanted:?}")));
         }
         Ok(Some(attribute))
     }

@@ -79,14 +79,8 @@ impl Builder {
     /// Adds an input of the model.
     pub(super) fn input(&mut self, name: Name, ty: TensorType) -> ValueId {
         let content = Content::Node(Op::Input, Vec::new());
-        let id = self.push(Entry {
-            content,
-            ty,
-            name,
-            named: true,
-            from: Vec::new(),
-            constant: false,
-        });
+        let id =
+            self.push(Entry { content, ty, name, named: true, from: Vec::new(), constant: false });
         self.inputs.push(id);
         id
     }
@@ -102,14 +96,7 @@ impl Builder {
     pub(super) fn constant(&mut self, name: Name, constant: Constant) -> ValueId {
         let ty = constant.ty.clone();
         let content = Content::Constant(constant);
-        self.push(Entry {
-            content,
-            ty,
-            name,
-            named: false,
-            from: Vec::new(),
-            constant: true,
-        })
+        self.push(Entry { content, ty, name, named: false, from: Vec::new(), constant: true })
     }
 
     /// Adds an operator's result under a derived name; the type where `infer` does not give it.
@@ -124,10 +111,8 @@ impl Builder {
         let ty = match ty {
             Some(ty) => ty,
             None => {
-                let types: Vec<_> = operands
-                    .iter()
-                    .map(|&(slot, id)| (slot, self.ty(id)))
-                    .collect();
+                let types: Vec<_> =
+                    operands.iter().map(|&(slot, id)| (slot, self.ty(id))).collect();
                 infer(&op, &types)?
             }
         };
@@ -136,14 +121,7 @@ impl Builder {
         let small = !ty.dtype.is_float() && ty.elements() <= SMALL;
         let content = Content::Node(op, operands);
         let from = vec![from];
-        let id = self.push(Entry {
-            content,
-            ty,
-            name,
-            named: false,
-            from,
-            constant,
-        });
+        let id = self.push(Entry { content, ty, name, named: false, from, constant });
         if constant && small {
             self.settle(id)?;
         }
@@ -160,10 +138,7 @@ impl Builder {
         if let Some(tensor) = self.evaluate(id)? {
             let entry = &mut self.entries[id.0];
             let bytes = tensor.to_bytes();
-            entry.content = Content::Constant(Constant {
-                ty: entry.ty.clone(),
-                bytes,
-            });
+            entry.content = Content::Constant(Constant { ty: entry.ty.clone(), bytes });
             entry.from.clear();
         }
         Ok(())
@@ -230,15 +205,10 @@ impl Builder {
             return Ok(None);
         }
         let needed = self.unknown_ancestors(id);
-        let cost = needed
-            .iter()
-            .map(|&n| self.cost(n))
-            .fold(0, usize::saturating_add);
+        let cost = needed.iter().map(|&n| self.cost(n)).fold(0, usize::saturating_add);
         // Looking is work too, whether or not it is worth computing.
         let dear = cost > MAX_COST;
-        self.spent = self
-            .spent
-            .saturating_add(if dear { needed.len() } else { cost });
+        self.spent = self.spent.saturating_add(if dear { needed.len() } else { cost });
         if self.spent > MAX_TOTAL_COST {
             let what = "so much of the model is computed from constants that it should be folded";
             return Err(Error::from(Problem::Unsupported(what.into()))
@@ -275,9 +245,7 @@ impl Builder {
         let Content::Node(op, operands) = &entry.content else {
             return entry.ty.elements();
         };
-        let sizes = operands
-            .iter()
-            .map(|(_, operand)| self.ty(*operand).elements());
+        let sizes = operands.iter().map(|(_, operand)| self.ty(*operand).elements());
         match op {
             Op::Conv(_) | Op::MatMul { .. } | Op::Pool(_) => {
                 sizes.fold(entry.ty.elements(), usize::saturating_mul)
@@ -316,33 +284,21 @@ impl Builder {
             if !needed.contains(&id) {
                 continue;
             }
-            let name = if entry.named {
-                entry.name.to_string()
-            } else {
-                names.unique(&entry.name)
-            };
+            let name = if entry.named { entry.name.to_string() } else { names.unique(&entry.name) };
             let (op, operands) = match entry.content {
                 Content::Constant(c) => (Op::Weight(Weight::from_bytes(c.bytes)), Vec::new()),
                 Content::Node(op, operands) => (op, operands),
             };
             let operands = operands.into_iter().map(|(slot, operand)| {
                 let node = nodes.get(&operand).copied();
-                node.map(|node| (slot, node))
-                    .ok_or_else(|| Error::internal("an operand is lost"))
+                node.map(|node| (slot, node)).ok_or_else(|| Error::internal("an operand is lost"))
             });
             let operands = operands.collect::<Result<Vec<_>>>()?;
-            let node = Node {
-                name,
-                op,
-                ty: entry.ty,
-                from: entry.from,
-            };
+            let node = Node { name, op, ty: entry.ty, from: entry.from };
             nodes.insert(id, graph.add(node, &operands));
         }
         for (name, id) in outputs {
-            let node = nodes
-                .get(id)
-                .ok_or_else(|| Error::internal("an output is lost"))?;
+            let node = nodes.get(id).ok_or_else(|| Error::internal("an output is lost"))?;
             graph.add_output(name.to_string(), *node);
         }
         Ok(graph)

@@ -36,15 +36,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     ) -> Self {
         let before = builder.len();
         let attributes = Attributes::new(&node.attributes);
-        NodeContext {
-            since,
-            attributes,
-            node,
-            builder,
-            environment,
-            reader,
-            before,
-        }
+        NodeContext { since, attributes, node, builder, environment, reader, before }
     }
 
     /// The operator's name.
@@ -61,8 +53,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
 
     /// Operand `index`, a tensor.
     pub(super) fn required(&self, index: usize) -> Result<ValueId> {
-        self.optional(index)?
-            .ok_or_else(|| bad(format!("operand {index} is missing")))
+        self.optional(index)?.ok_or_else(|| bad(format!("operand {index} is missing")))
     }
 
     /// Operand `index`, a tensor, if it is given.
@@ -70,9 +61,9 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         match self.lookup(index)? {
             None => Ok(None),
             Some((_, Value::Tensor(id))) => Ok(Some(*id)),
-            Some((name, Value::Sequence(_))) => Err(bad(format!(
-                "operand {index} (`{name}`) is a sequence, not a tensor"
-            ))),
+            Some((name, Value::Sequence(_))) => {
+                Err(bad(format!("operand {index} (`{name}`) is a sequence, not a tensor")))
+            }
             Some((name, Value::Missing(why))) => Err(unsupported(format!("`{name}`: {why}"))),
         }
     }
@@ -140,20 +131,15 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             return Ok(Some(tensor));
         }
         let name = self.lookup(index)?.map_or("", |(name, _)| name);
-        Err(unsupported(format!(
-            "operand {index} (`{name}`) must be known at compile time"
-        ))
-        .with_remedy("export the model for fixed shapes and with constant folding"))
+        Err(unsupported(format!("operand {index} (`{name}`) must be known at compile time"))
+            .with_remedy("export the model for fixed shapes and with constant folding"))
     }
 
     /// The integers of operand `index`, if it is given.
     pub(super) fn constant_ints(&mut self, index: usize) -> Result<Option<Vec<i64>>> {
         match self.constant(index)?.as_deref() {
             None => Ok(None),
-            Some(Tensor {
-                data: Data::Int(values),
-                ..
-            }) => Ok(Some(values.clone())),
+            Some(Tensor { data: Data::Int(values), .. }) => Ok(Some(values.clone())),
             Some(_) => Err(bad(format!("operand {index} must hold integers"))),
         }
     }
@@ -162,10 +148,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     pub(super) fn constant_floats(&mut self, index: usize) -> Result<Option<Vec<f64>>> {
         match self.constant(index)?.as_deref() {
             None => Ok(None),
-            Some(Tensor {
-                data: Data::Float(values),
-                ..
-            }) => Ok(Some(values.clone())),
+            Some(Tensor { data: Data::Float(values), .. }) => Ok(Some(values.clone())),
             Some(_) => Err(bad(format!("operand {index} must hold floats"))),
         }
     }
@@ -180,8 +163,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             Data::Int(v) if v.len() == 1 => Some(v[0] as f64),
             Data::Float(_) | Data::Int(_) => None,
         };
-        one.map(Some)
-            .ok_or_else(|| bad(format!("operand {index} must hold one number")))
+        one.map(Some).ok_or_else(|| bad(format!("operand {index} must hold one number")))
     }
 
     /// The constant of a tensor attribute.
@@ -219,9 +201,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         ty: Option<TensorType>,
     ) -> Result<ValueId> {
         let name = self.derived(op.mnemonic());
-        let id = self
-            .builder
-            .node(name, self.node.origin.clone(), op, operands, ty)?;
+        let id = self.builder.node(name, self.node.origin.clone(), op, operands, ty)?;
         if self.dtype(id) == DType::F64 && !self.is_constant(id) {
             return Err(unsupported("computing in float64".to_owned())
                 .with_remedy("export the model in float32"));
@@ -248,11 +228,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         if ty.elements() != self.ty(id).elements() {
             return Err(bad(format!("{} does not reshape to {ty}", self.ty(id))));
         }
-        match self
-            .builder
-            .stored(id)
-            .map(|constant| constant.bytes.clone())
-        {
+        match self.builder.stored(id).map(|constant| constant.bytes.clone()) {
             Some(bytes) => Ok(self.stored("shaped", Constant { ty, bytes })),
             None => self.emit_slots(Op::Reshape, vec![(0, id)], Some(ty)),
         }
@@ -272,33 +248,19 @@ impl<'a, 'm> NodeContext<'a, 'm> {
 
     /// Adds a constant.
     pub(super) fn tensor(&mut self, tensor: &Tensor) -> ValueId {
-        self.stored(
-            "constant",
-            Constant {
-                ty: tensor.ty(),
-                bytes: tensor.to_bytes(),
-            },
-        )
+        self.stored("constant", Constant { ty: tensor.ty(), bytes: tensor.to_bytes() })
     }
 
     /// Adds a constant of i64 elements.
     pub(super) fn ints(&mut self, shape: &[usize], values: Vec<i64>) -> ValueId {
         let (dtype, shape) = (DType::I64, shape.to_vec());
-        self.tensor(&Tensor {
-            dtype,
-            shape,
-            data: Data::Int(values),
-        })
+        self.tensor(&Tensor { dtype, shape, data: Data::Int(values) })
     }
 
     /// Adds a constant of f32 elements.
     pub(super) fn floats(&mut self, shape: &[usize], values: Vec<f64>) -> ValueId {
         let (dtype, shape) = (DType::F32, shape.to_vec());
-        self.tensor(&Tensor {
-            dtype,
-            shape,
-            data: Data::Float(values),
-        })
+        self.tensor(&Tensor { dtype, shape, data: Data::Float(values) })
     }
 
     /// Adds one number as a constant without axes.
@@ -307,11 +269,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             true => Data::Float(vec![value]),
             false => Data::Int(vec![value as i64]),
         };
-        self.tensor(&Tensor {
-            dtype,
-            shape: Vec::new(),
-            data,
-        })
+        self.tensor(&Tensor { dtype, shape: Vec::new(), data })
     }
 
     /// Adds a constant.
@@ -368,8 +326,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     /// Makes a sequence the node's only output.
     pub(super) fn bind_sequence(&mut self, parts: Vec<ValueId>) {
         if let Some(Some(name)) = self.node.outputs.first() {
-            self.environment
-                .insert(name.clone(), Value::Sequence(parts));
+            self.environment.insert(name.clone(), Value::Sequence(parts));
         }
     }
 
@@ -377,8 +334,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     pub(super) fn leave_out(&mut self, why: &str) {
         for name in self.node.outputs.iter().flatten() {
             if !self.environment.contains_key(name) {
-                self.environment
-                    .insert(name.clone(), Value::Missing(why.to_owned()));
+                self.environment.insert(name.clone(), Value::Missing(why.to_owned()));
             }
         }
     }
@@ -397,11 +353,7 @@ pub(super) fn unsupported(what: impl Into<String>) -> Error {
 /// `axis` counted from the front, for `rank` axes.
 pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
     let signed = i64::try_from(rank).unwrap_or(i64::MAX);
-    let counted = if axis < 0 {
-        axis.saturating_add(signed)
-    } else {
-        axis
-    };
+    let counted = if axis < 0 { axis.saturating_add(signed) } else { axis };
     match usize::try_from(counted) {
         Ok(n) if n < rank => Ok(n),
         _ => Err(bad(format!("axis {axis} of {rank} axes"))),
@@ -410,10 +362,7 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
 
 /// `axes` counted from the front, ascending, without repeats.
 pub(super) fn sorted_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>> {
-    let mut sorted = axes
-        .iter()
-        .map(|&a| axis(a, rank))
-        .collect::<Result<Vec<_>>>()?;
+    let mut sorted = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>>>()?;
     sorted.sort_unstable();
     if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(bad(format!("axes {axes:?} name one axis twice")));

@@ -17,13 +17,8 @@ pub(super) fn read(
     name: &str,
     external: &dyn ExternalData,
 ) -> Result<Bytes> {
-    let wrong = |what: String| -> Error {
-        Problem::ExternalData {
-            tensor: name.to_owned(),
-            what,
-        }
-        .into()
-    };
+    let wrong =
+        |what: String| -> Error { Problem::ExternalData { tensor: name.to_owned(), what }.into() };
     let place = Place::of(tensor).map_err(wrong)?;
     let wanted = ty.bytes() as u64;
     if place.length.is_some_and(|n| n != wanted) || place.offset.checked_add(wanted).is_none() {
@@ -60,11 +55,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(tensor: &'a TensorProto) -> Result<Place<'a>, String> {
-        let mut place = Place {
-            location: "",
-            offset: 0,
-            length: None,
-        };
+        let mut place = Place { location: "", offset: 0, length: None };
         for entry in &tensor.external_data {
             match entry.key.as_str() {
                 "location" => place.location = &entry.value,
@@ -80,9 +71,7 @@ impl<'a> Place<'a> {
 }
 
 fn number(key: &str, value: &str) -> Result<u64, String> {
-    value
-        .parse()
-        .map_err(|_| format!("its {key} is `{value}`, which is not a byte count"))
+    value.parse().map_err(|_| format!("its {key} is `{value}`, which is not a byte count"))
 }
 
 /// A location must name a file in the model's folder or below, on every operating system.

@@ -42,10 +42,7 @@ pub(super) struct FlatNode<'m> {
 impl FlatNode<'_> {
     /// The error at this node.
     pub(super) fn locate(&self, error: Error) -> Error {
-        error.at(
-            self.origin.to_string(),
-            qualified(self.domain, self.operator),
-        )
+        error.at(self.origin.to_string(), qualified(self.domain, self.operator))
     }
 }
 
@@ -53,34 +50,13 @@ impl FlatNode<'_> {
 pub(super) fn flatten(model: &ModelProto) -> Result<Vec<FlatNode<'_>>> {
     let mut flattener = Flattener {
         functions: functions(model)?,
-        names: model
-            .graph
-            .node
-            .iter()
-            .flat_map(|n| &n.output)
-            .map(|n| n.as_str().into())
-            .collect(),
+        names: model.graph.node.iter().flat_map(|n| &n.output).map(|n| n.as_str().into()).collect(),
         size: 0,
         nodes: Vec::new(),
     };
-    flattener.names.extend(
-        model
-            .graph
-            .input
-            .iter()
-            .map(|v| Name::from(v.name.as_str())),
-    );
-    flattener.names.extend(
-        model
-            .graph
-            .initializer
-            .iter()
-            .map(|t| Name::from(t.name.as_str())),
-    );
-    let mut scope = Scope {
-        opsets: opsets(&model.opset_import)?,
-        ..Scope::default()
-    };
+    flattener.names.extend(model.graph.input.iter().map(|v| Name::from(v.name.as_str())));
+    flattener.names.extend(model.graph.initializer.iter().map(|t| Name::from(t.name.as_str())));
+    let mut scope = Scope { opsets: opsets(&model.opset_import)?, ..Scope::default() };
     flattener.body(&model.graph.node, &mut scope)?;
     Ok(flattener.nodes)
 }
@@ -126,10 +102,7 @@ impl<'m> Flattener<'m> {
         for (index, node) in nodes.iter().enumerate() {
             let origin = origin(node, index, scope);
             self.node(node, &origin, scope).map_err(|error| {
-                error.at(
-                    origin.to_string(),
-                    qualified(canonical(&node.domain), &node.op_type),
-                )
+                error.at(origin.to_string(), qualified(canonical(&node.domain), &node.op_type))
             })?;
         }
         Ok(())
@@ -138,38 +111,20 @@ impl<'m> Flattener<'m> {
     fn node(&mut self, node: &'m NodeProto, origin: &Origin, scope: &mut Scope<'m>) -> Result<()> {
         self.size += 1 + node.input.len() + node.output.len() + node.attribute.len();
         if self.size > MAX_SIZE {
-            return Err(unsupported(format!(
-                "more than {MAX_SIZE} nodes and operands"
-            )));
+            return Err(unsupported(format!("more than {MAX_SIZE} nodes and operands")));
         }
         let domain = canonical(&node.domain);
         let key = (domain, node.op_type.as_str(), node.overload.as_str());
         let attributes = bound_attributes(node, scope)?;
-        let inputs = node
-            .input
-            .iter()
-            .map(|name| self.resolve(name, scope))
-            .collect();
-        let outputs = node
-            .output
-            .iter()
-            .map(|name| self.resolve(name, scope))
-            .collect();
+        let inputs = node.input.iter().map(|name| self.resolve(name, scope)).collect();
+        let outputs = node.output.iter().map(|name| self.resolve(name, scope)).collect();
         if let Some(function) = self.functions.get(&key).copied() {
             return self.call(function, key, origin, (inputs, outputs, attributes), scope);
         }
         let opset = opset(domain, scope)?;
         let operator = node.op_type.as_str();
         let origin = origin.clone();
-        self.nodes.push(FlatNode {
-            origin,
-            operator,
-            domain,
-            opset,
-            inputs,
-            outputs,
-            attributes,
-        });
+        self.nodes.push(FlatNode { origin, operator, domain, opset, inputs, outputs, attributes });
         Ok(())
     }
 
@@ -255,9 +210,7 @@ fn check_call(
         return Err(Problem::InvalidGraph("the function calls itself".into()).into());
     }
     if caller.calls.len() >= MAX_CALLS {
-        return Err(unsupported(format!(
-            "functions call functions more than {MAX_CALLS} deep"
-        )));
+        return Err(unsupported(format!("functions call functions more than {MAX_CALLS} deep")));
     }
     if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
         let what = "more inputs or outputs than the function has";
@@ -271,10 +224,7 @@ fn parameters<'m>(
     function: &'m FunctionProto,
     given: Attributes<'m>,
 ) -> Result<HashMap<&'m str, &'m AttributeProto>> {
-    let defaults = function
-        .attribute_proto
-        .iter()
-        .map(|a| (a.name.as_str(), a));
+    let defaults = function.attribute_proto.iter().map(|a| (a.name.as_str(), a));
     let mut parameters: HashMap<_, _> = defaults.collect();
     for (name, attribute) in given {
         let declared = function.attribute.iter().any(|a| a == name);
@@ -314,10 +264,8 @@ fn refuse_graphs(attribute: &AttributeProto) -> Result<()> {
     if !graph && attribute.g.is_none() && attribute.graphs.is_empty() {
         return Ok(());
     }
-    let what = format!(
-        "attribute `{}` is a graph: Cardinal compiles no control flow",
-        attribute.name
-    );
+    let what =
+        format!("attribute `{}` is a graph: Cardinal compiles no control flow", attribute.name);
     let remedy = "export the model for fixed shapes and in inference mode, which leaves no If, \
                   Loop or Scan";
     Err(unsupported(what).with_remedy(remedy))
@@ -343,11 +291,7 @@ fn origin(node: &NodeProto, index: usize, scope: &Scope<'_>) -> Origin {
 
 /// The operator with its domain, unless that is ONNX's own.
 fn qualified(domain: &str, operator: &str) -> String {
-    if domain.is_empty() {
-        operator.to_owned()
-    } else {
-        format!("{domain}::{operator}")
-    }
+    if domain.is_empty() { operator.to_owned() } else { format!("{domain}::{operator}") }
 }
 
 fn unsupported(what: String) -> Error {

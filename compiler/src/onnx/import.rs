@@ -29,9 +29,7 @@ pub(super) fn import_model<'m>(
     let nodes = flatten(model)?;
     let given = given(&model.graph)?;
     let nodes = sort(nodes, &given)?;
-    let made = nodes
-        .iter()
-        .flat_map(|n| n.outputs.iter().flatten().cloned());
+    let made = nodes.iter().flat_map(|n| n.outputs.iter().flatten().cloned());
     let mut builder = Builder::new(given.iter().cloned().chain(made).collect());
     let mut environment = Environment::new();
     add_inputs(&model.graph, options, &mut builder, &mut environment)?;
@@ -121,10 +119,7 @@ fn import_node<'m>(
     let mut context = NodeContext::new(node, since, builder, environment, reader);
     (operator.import)(&mut context)?;
     context.attributes.check_all_known()?;
-    context.leave_out(&format!(
-        "this output of {} is not supported",
-        node.operator
-    ));
+    context.leave_out(&format!("this output of {} is not supported", node.operator));
     Ok(())
 }
 

@@ -31,10 +31,7 @@ pub(super) fn inputs<'m>(
     options: &ImportOptions,
 ) -> Result<Vec<(&'m str, TensorType)>> {
     let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let open = graph
-        .input
-        .iter()
-        .filter(|input| !constants.contains(input.name.as_str()));
+    let open = graph.input.iter().filter(|input| !constants.contains(input.name.as_str()));
     let mut declared = open.map(declared).collect::<Result<Vec<_>>>()?;
     let mut names = Names::default();
     check_options(&declared, options)?;
@@ -44,10 +41,7 @@ pub(super) fn inputs<'m>(
         }
     }
     fix_batch(&mut declared, options, &mut names)?;
-    declared
-        .iter()
-        .map(|input| Ok((input.name, names.resolve(input)?)))
-        .collect()
+    declared.iter().map(|input| Ok((input.name, names.resolve(input)?))).collect()
 }
 
 fn declared(input: &ValueInfoProto) -> Result<Declared<'_>> {
@@ -60,31 +54,20 @@ fn declared(input: &ValueInfoProto) -> Result<Declared<'_>> {
         return Err(refuse(format!("input `{name}` is not a tensor")));
     };
     let dtype = element_type(tensor.elem_type).and_then(|dtype| match dtype {
-        DType::F64 => Err((
-            "element type float64 is for constants only".to_owned(),
-            FLOAT,
-        )),
+        DType::F64 => Err(("element type float64 is for constants only".to_owned(), FLOAT)),
         dtype => Ok(dtype),
     });
     let dtype = dtype
         .map_err(|(what, remedy)| refuse(format!("input `{name}`: {what}")).with_remedy(remedy))?;
     let Some(shape) = tensor.shape.as_ref() else {
-        return Ok(Declared {
-            name,
-            dtype,
-            dims: None,
-        });
+        return Ok(Declared { name, dtype, dims: None });
     };
     let dims = shape.dim.iter().map(|d| match &d.value {
         Some(Extent::DimValue(n)) => extent(name, *n),
         Some(Extent::DimParam(p)) if !p.is_empty() => Ok(Dim::Named(p.clone())),
         Some(_) | None => Ok(Dim::Open),
     });
-    Ok(Declared {
-        name,
-        dtype,
-        dims: Some(dims.collect::<Result<_>>()?),
-    })
+    Ok(Declared { name, dtype, dims: Some(dims.collect::<Result<_>>()?) })
 }
 
 const FLOAT: &str = "export the model in float32";
@@ -133,10 +116,9 @@ fn fix_batch(
         };
         let fixed = match first {
             Dim::Fixed(n) => *n,
-            Dim::Named(name) => *names
-                .bound
-                .entry(name.clone())
-                .or_insert(options.batch.unwrap_or(1)),
+            Dim::Named(name) => {
+                *names.bound.entry(name.clone()).or_insert(options.batch.unwrap_or(1))
+            }
             Dim::Open => options.batch.unwrap_or(1),
         };
         *first = Dim::Fixed(fixed);
@@ -169,9 +151,7 @@ impl Names {
         if let Some(dims) = &input.dims {
             if dims.len() != shape.len() {
                 let (given, rank) = (shape.len(), dims.len());
-                return Err(contradiction(format!(
-                    "{given} dimensions, the model has {rank}"
-                )));
+                return Err(contradiction(format!("{given} dimensions, the model has {rank}")));
             }
             for (axis, (dim, &given)) in dims.iter().zip(shape).enumerate() {
                 let fixed = match dim {
@@ -204,13 +184,8 @@ impl Names {
                 Dim::Open => return Err(unknown(input, axis.to_string())),
             });
         }
-        counted_type(input.dtype, &shape).map_err(|what| {
-            Problem::BadTensor {
-                name: input.name.to_owned(),
-                what,
-            }
-            .into()
-        })
+        counted_type(input.dtype, &shape)
+            .map_err(|what| Problem::BadTensor { name: input.name.to_owned(), what }.into())
     }
 }
 
@@ -226,11 +201,6 @@ fn unknown(input: &Declared<'_>, dimension: String) -> Error {
         }
         None => "1x3x224x224".to_owned(),
     };
-    Error::from(Problem::UnknownDimension {
-        input: name.to_owned(),
-        dimension,
-    })
-    .with_remedy(format!(
-        "give the input's shape, such as `--shape {name}={example}`"
-    ))
+    Error::from(Problem::UnknownDimension { input: name.to_owned(), dimension })
+        .with_remedy(format!("give the input's shape, such as `--shape {name}={example}`"))
 }

@@ -28,9 +28,6 @@ mod tensor;
 mod versions;
 mod wire;
 
-#[allow(dead_code)]
-mod context;
-
 use bytes::Bytes;
 
 use crate::error::Result;
@@ -67,9 +64,7 @@ pub struct NoExternalData;
 
 impl ExternalData for NoExternalData {
     fn read(&self, location: &str, _: u64, _: Option<u64>) -> std::result::Result<Bytes, String> {
-        Err(format!(
-            "this model was given without a folder, and its weights are in `{location}`"
-        ))
+        Err(format!("this model was given without a folder, and its weights are in `{location}`"))
     }
 }
 
@@ -86,12 +81,6 @@ pub fn import(model: Bytes, external: &dyn ExternalData, options: &ImportOptions
     let mut reader = tensor::TensorReader::new(&model, &lifted.raw, external);
     let graph = import::import_model(&lifted.model, &mut reader, options)?;
     let metadata = lifted.model.metadata_props.iter();
-    let metadata = metadata
-        .map(|entry| (entry.key.clone(), entry.value.clone()))
-        .collect();
-    Ok(Model {
-        graph,
-        metadata,
-        digest: reader.digest(),
-    })
+    let metadata = metadata.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+    Ok(Model { graph, metadata, digest: reader.digest() })
 }

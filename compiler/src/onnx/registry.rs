@@ -32,13 +32,7 @@ const fn row(
     inputs: (usize, usize),
     import: Import,
 ) -> Operator {
-    Operator {
-        name,
-        versions,
-        until: *OPSETS.end() + 1,
-        inputs,
-        import,
-    }
+    Operator { name, versions, until: *OPSETS.end() + 1, inputs, import }
 }
 
 const ANY: usize = usize::MAX;
@@ -50,29 +44,14 @@ const OPERATORS: &[Operator] = &[
     row("And", &[7], (2, 2), compile_time::logic),
     row("ArgMax", &[1, 11, 12, 13], (1, 1), reduce::argmax),
     row("AveragePool", &[7, 10, 11, 19, 22], (1, 1), pool::average),
-    row(
-        "BatchNormalization",
-        &[7, 9, 14, 15],
-        (5, 5),
-        batch_norm::batch_norm,
-    ),
+    row("BatchNormalization", &[7, 9, 14, 15], (5, 5), batch_norm::batch_norm),
     row("Cast", &[6, 9, 13, 19, 21, 23], (1, 1), convert::cast),
     row("CastLike", &[15, 19, 21, 23], (2, 2), convert::cast_like),
     row("Ceil", &[6, 13], (1, 1), compile_time::rounding),
     row("Clip", &[6, 11, 12, 13], (1, 3), elementwise::clip),
     row("Concat", &[4, 11, 13], (1, ANY), join::concat),
-    row(
-        "Constant",
-        &[1, 9, 11, 12, 13, 19, 21, 23],
-        (0, 0),
-        generate::constant,
-    ),
-    row(
-        "ConstantOfShape",
-        &[9, 20, 21, 23],
-        (1, 1),
-        generate::constant_of_shape,
-    ),
+    row("Constant", &[1, 9, 11, 12, 13, 19, 21, 23], (0, 0), generate::constant),
+    row("ConstantOfShape", &[9, 20, 21, 23], (1, 1), generate::constant_of_shape),
     row("Conv", &[1, 11, 22], (2, 3), conv::conv),
     row("Div", &[7, 13, 14], (2, 2), elementwise::binary),
     row("Dropout", &[7, 10, 12, 13, 22], (1, 3), convert::dropout),
@@ -91,12 +70,7 @@ const OPERATORS: &[Operator] = &[
     row("GreaterOrEqual", &[12, 16], (2, 2), compile_time::compare),
     row("HardSigmoid", &[6, 22], (1, 1), elementwise::unary),
     row("HardSwish", &[14, 22], (1, 1), elementwise::unary),
-    row(
-        "Identity",
-        &[1, 13, 14, 16, 19, 21, 23],
-        (1, 1),
-        convert::identity,
-    ),
+    row("Identity", &[1, 13, 14, 16, 19, 21, 23], (1, 1), convert::identity),
     row("LeakyRelu", &[6, 16], (1, 1), elementwise::unary),
     row("Less", &[7, 9, 13], (2, 2), compile_time::compare),
     row("LessOrEqual", &[12, 16], (2, 2), compile_time::compare),
@@ -115,19 +89,9 @@ const OPERATORS: &[Operator] = &[
     row("Pow", &[7, 12, 13, 15], (2, 2), elementwise::pow),
     row("Range", &[11], (3, 3), compile_time::range),
     row("Reciprocal", &[6, 13], (1, 1), elementwise::unary),
-    row(
-        "ReduceMax",
-        &[1, 11, 12, 13, 18, 20],
-        (1, 2),
-        reduce::reduce,
-    ),
+    row("ReduceMax", &[1, 11, 12, 13, 18, 20], (1, 2), reduce::reduce),
     row("ReduceMean", &[1, 11, 13, 18], (1, 2), reduce::reduce),
-    row(
-        "ReduceMin",
-        &[1, 11, 12, 13, 18, 20],
-        (1, 2),
-        reduce::reduce,
-    ),
+    row("ReduceMin", &[1, 11, 12, 13, 18, 20], (1, 2), reduce::reduce),
     row("ReduceSum", &[1, 11, 13], (1, 2), reduce::reduce),
     row("Relu", &[6, 13, 14], (1, 1), elementwise::unary),
     row("Reshape", &[5, 13, 14, 19, 21, 23], (2, 2), shape::reshape),
@@ -147,10 +111,7 @@ const OPERATORS: &[Operator] = &[
     row("Tanh", &[6, 13], (1, 1), elementwise::unary),
     row("Transpose", &[1, 13, 21, 23], (1, 1), shape::transpose),
     row("Unsqueeze", &[1, 11, 13, 21, 23], (1, 2), shape::unsqueeze),
-    Operator {
-        until: 10,
-        ..row("Upsample", &[7, 9], (1, 2), resize::upsample)
-    },
+    Operator { until: 10, ..row("Upsample", &[7, 9], (1, 2), resize::upsample) },
     row("Where", &[9, 16], (3, 3), elementwise::select),
 ];
 
@@ -166,10 +127,7 @@ impl Operator {
             (least, most) if least == most => format!("{least}"),
             (least, most) => format!("{least} to {most}"),
         };
-        Err(bad(format!(
-            "{given} operands, but {} takes {takes}",
-            self.name
-        )))
+        Err(bad(format!("{given} operands, but {} takes {takes}", self.name)))
     }
 }
 
@@ -180,25 +138,16 @@ pub(super) fn find(domain: &str, name: &str, opset: i64) -> Result<(&'static Ope
     }
     let found = OPERATORS.iter().find(|operator| operator.name == name);
     let operator = found.ok_or_else(|| unknown_operator(name))?;
-    let since = operator
-        .versions
-        .iter()
-        .rev()
-        .find(|since| **since <= opset);
+    let since = operator.versions.iter().rev().find(|since| **since <= opset);
     match since {
         Some(&since) if opset < operator.until => Ok((operator, since)),
         Some(_) => {
-            let what = format!(
-                "{name} of operator set {opset}: it ended with {}",
-                operator.until
-            );
+            let what = format!("{name} of operator set {opset}: it ended with {}", operator.until);
             Err(unsupported(what).with_remedy("export the model with opset_version=20"))
         }
         None => {
             let first = operator.versions.first().copied().unwrap_or(i64::MAX);
-            Err(bad(format!(
-                "the model uses operator set {opset}; {name} is new in {first}"
-            )))
+            Err(bad(format!("the model uses operator set {opset}; {name} is new in {first}")))
         }
     }
 }
@@ -236,11 +185,7 @@ mod tests {
         assert!(OPERATORS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for operator in OPERATORS {
             assert!(operator.versions.is_sorted(), "{}", operator.name);
-            assert!(
-                operator.versions.iter().all(|v| *v < operator.until),
-                "{}",
-                operator.name
-            );
+            assert!(operator.versions.iter().all(|v| *v < operator.until), "{}", operator.name);
         }
     }
 

@@ -91,9 +91,7 @@ const NESTED: &[(Message, u32, Message)] = {
 impl Message {
     /// The message that field `tag` holds, if it holds one.
     pub(super) fn nested(self, tag: u32) -> Option<Message> {
-        let row = NESTED
-            .iter()
-            .find(|(message, field, _)| (*message, *field) == (self, tag));
+        let row = NESTED.iter().find(|(message, field, _)| (*message, *field) == (self, tag));
         row.map(|(_, _, nested)| *nested)
     }
 

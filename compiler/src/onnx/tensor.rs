@@ -31,12 +31,7 @@ impl<'m> TensorReader<'m> {
     pub(super) fn new(file: &[u8], raw: &'m [Bytes], external: &'m dyn ExternalData) -> Self {
         let mut digest = blake3::Hasher::new();
         digest.update(file);
-        TensorReader {
-            raw,
-            external,
-            digest,
-            read: HashMap::new(),
-        }
+        TensorReader { raw, external, digest, read: HashMap::new() }
     }
 
     /// BLAKE3 of the model and of the external data read so far.
@@ -55,14 +50,9 @@ impl<'m> TensorReader<'m> {
             let what = format!("{} bytes for {ty}, which takes {}", bytes.len(), ty.bytes());
             return Err(bad(name, what));
         }
-        let bytes = if ty.dtype == DType::Bool {
-            zero_or_one(bytes)
-        } else {
-            bytes
-        };
+        let bytes = if ty.dtype == DType::Bool { zero_or_one(bytes) } else { bytes };
         let constant = Constant { ty, bytes };
-        self.read
-            .insert(std::ptr::from_ref(tensor), constant.clone());
+        self.read.insert(std::ptr::from_ref(tensor), constant.clone());
         Ok(constant)
     }
 
@@ -89,16 +79,10 @@ impl<'m> TensorReader<'m> {
 /// The type of `dims` elements of `dtype`, if its bytes can be counted.
 pub(super) fn counted_type(dtype: DType, dims: &[usize]) -> Result<TensorType, String> {
     let extent = |n: &usize| (*n).max(1);
-    let bytes = dims
-        .iter()
-        .map(extent)
-        .try_fold(dtype.size(), |n, d| n.checked_mul(d));
+    let bytes = dims.iter().map(extent).try_fold(dtype.size(), |n, d| n.checked_mul(d));
     match bytes {
         Some(n) if isize::try_from(n).is_ok() => Ok(TensorType::new(dtype, dims)),
-        _ => Err(format!(
-            "{} has more bytes than can be addressed",
-            TensorType::new(dtype, dims)
-        )),
+        _ => Err(format!("{} has more bytes than can be addressed", TensorType::new(dtype, dims))),
     }
 }
 
@@ -155,9 +139,7 @@ fn typed_bytes(tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<Byte
         DType::I64 => spelled(&tensor.int64_data, |v| Some(v.to_le_bytes())),
         DType::I32 => spelled(&tensor.int32_data, |v| Some(v.to_le_bytes())),
         DType::U8 => spelled(&tensor.int32_data, |v| u8::try_from(*v).ok().map(|b| [b])),
-        DType::I8 => spelled(&tensor.int32_data, |v| {
-            i8::try_from(*v).ok().map(i8::to_le_bytes)
-        }),
+        DType::I8 => spelled(&tensor.int32_data, |v| i8::try_from(*v).ok().map(i8::to_le_bytes)),
         DType::Bool => spelled(&tensor.int32_data, |v| Some([u8::from(*v != 0)])),
     };
     if count != ty.elements() {
@@ -182,9 +164,5 @@ fn zero_or_one(bytes: Bytes) -> Bytes {
 }
 
 fn bad(name: &str, what: impl Into<String>) -> Error {
-    Problem::BadTensor {
-        name: name.to_owned(),
-        what: what.into(),
-    }
-    .into()
+    Problem::BadTensor { name: name.to_owned(), what: what.into() }.into()
 }

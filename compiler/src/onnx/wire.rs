@@ -42,19 +42,11 @@ pub(super) fn parse(file: &Bytes) -> Result<Lifted> {
 }
 
 fn parse_binary(file: &Bytes) -> Result<Lifted> {
-    let mut walk = Walk {
-        file,
-        raw: Vec::new(),
-        out: Vec::new(),
-        messages: 0,
-    };
+    let mut walk = Walk { file, raw: Vec::new(), out: Vec::new(), messages: 0 };
     walk.message(Message::Model, file, 0)?;
     let model = onnx_protobuf::ModelProto::parse_from_bytes(&walk.out)
         .map_err(|e| malformed(format!("{e}")))?;
-    Ok(Lifted {
-        model,
-        raw: walk.raw,
-    })
+    Ok(Lifted { model, raw: walk.raw })
 }
 
 /// What to say about a file that begins like text.
@@ -104,8 +96,7 @@ impl Walk<'_> {
                     return Err(self.broken(kind, field, "ONNX has no groups"));
                 }
             }
-            self.out
-                .extend_from_slice(&field[..field.len() - rest.len()]);
+            self.out.extend_from_slice(&field[..field.len() - rest.len()]);
         }
         Ok(())
     }
@@ -161,26 +152,17 @@ impl Walk<'_> {
                 length - after as u64,
             ));
         }
-        self.broken(
-            kind,
-            rest,
-            "a field is longer than the message that holds it",
-        )
+        self.broken(kind, rest, "a field is longer than the message that holds it")
     }
 
     fn broken(&self, kind: Message, at: &[u8], what: &str) -> crate::error::Error {
         let (name, offset) = (kind.name(), self.offset(at));
-        malformed(format!(
-            "{name} at byte {offset}: {}",
-            what.trim_end_matches('.')
-        ))
+        malformed(format!("{name} at byte {offset}: {}", what.trim_end_matches('.')))
     }
 
     /// Where in the file `part` begins.
     fn offset(&self, part: &[u8]) -> usize {
-        (part.as_ptr() as usize)
-            .saturating_sub(self.file.as_ptr() as usize)
-            .min(self.file.len())
+        (part.as_ptr() as usize).saturating_sub(self.file.as_ptr() as usize).min(self.file.len())
     }
 }
 

@@ -15,11 +15,7 @@ pub(in crate::onnx) fn rounding(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let Data::Float(values) = &x.data else {
         return Err(bad("its operand must hold floats"));
     };
-    let round = if ctx.operator() == "Floor" {
-        f64::floor
-    } else {
-        f64::ceil
-    };
+    let round = if ctx.operator() == "Floor" { f64::floor } else { f64::ceil };
     let data = Data::Float(values.iter().map(|v| round(*v)).collect());
     give(ctx, Tensor { data, ..x })
 }
@@ -36,26 +32,15 @@ pub(in crate::onnx) fn compare(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (shape, a, b) = pair(ctx)?;
     let holds = |order: Option<_>| i64::from(order.is_some_and(|o| wanted.contains(&o)));
     let data = match (a, b) {
-        (Data::Float(a), Data::Float(b)) => a
-            .iter()
-            .zip(&b)
-            .map(|(a, b)| holds(a.partial_cmp(b)))
-            .collect(),
-        (Data::Int(a), Data::Int(b)) => a
-            .iter()
-            .zip(&b)
-            .map(|(a, b)| holds(Some(a.cmp(b))))
-            .collect(),
+        (Data::Float(a), Data::Float(b)) => {
+            a.iter().zip(&b).map(|(a, b)| holds(a.partial_cmp(b))).collect()
+        }
+        (Data::Int(a), Data::Int(b)) => {
+            a.iter().zip(&b).map(|(a, b)| holds(Some(a.cmp(b)))).collect()
+        }
         _ => return Err(bad("its operands are of different types")),
     };
-    give(
-        ctx,
-        Tensor {
-            dtype: DType::Bool,
-            shape,
-            data: Data::Int(data),
-        },
-    )
+    give(ctx, Tensor { dtype: DType::Bool, shape, data: Data::Int(data) })
 }
 
 /// And and Or.
@@ -67,14 +52,7 @@ pub(in crate::onnx) fn logic(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let and = ctx.operator() == "And";
     let apply = |(a, b): (&i64, &i64)| if and { a & b } else { a | b };
     let data = Data::Int(a.iter().zip(&b).map(apply).collect());
-    give(
-        ctx,
-        Tensor {
-            dtype: DType::Bool,
-            shape,
-            data,
-        },
-    )
+    give(ctx, Tensor { dtype: DType::Bool, shape, data })
 }
 
 /// Not.
@@ -84,14 +62,7 @@ pub(in crate::onnx) fn not(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return Err(bad("its operand must be bool"));
     };
     let data = Data::Int(values.iter().map(|v| i64::from(*v == 0)).collect());
-    give(
-        ctx,
-        Tensor {
-            dtype: DType::Bool,
-            data,
-            ..x
-        },
-    )
+    give(ctx, Tensor { dtype: DType::Bool, data, ..x })
 }
 
 /// Mod: the result has the divisor's sign, with `fmod` the dividend's.
@@ -105,10 +76,7 @@ pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         }
         (Data::Int(a), Data::Int(b)) => {
             let rest = a.iter().zip(&b).map(|(a, b)| remainder(*a, *b, fmod));
-            Data::Int(
-                rest.collect::<Option<_>>()
-                    .ok_or_else(|| bad("division by zero"))?,
-            )
+            Data::Int(rest.collect::<Option<_>>().ok_or_else(|| bad("division by zero"))?)
         }
         _ => return Err(bad("floats without `fmod`, or operands of different types")),
     };
@@ -143,14 +111,7 @@ pub(in crate::onnx) fn range(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         Data::Float(v) => v.len(),
         Data::Int(v) => v.len(),
     };
-    give(
-        ctx,
-        Tensor {
-            dtype: start.dtype,
-            shape: vec![count],
-            data,
-        },
-    )
+    give(ctx, Tensor { dtype: start.dtype, shape: vec![count], data })
 }
 
 fn int_range(start: i64, limit: i64, delta: i64) -> Result<Data> {
@@ -160,16 +121,9 @@ fn int_range(start: i64, limit: i64, delta: i64) -> Result<Data> {
     }
     let room = if step > 0 { last - first } else { first - last };
     let count = (room.max(0) + step.abs() - 1) / step.abs();
-    let count = usize::try_from(count)
-        .ok()
-        .filter(|n| *n <= MOST)
-        .ok_or_else(too_long)?;
+    let count = usize::try_from(count).ok().filter(|n| *n <= MOST).ok_or_else(too_long)?;
     // Every element lies between two i64.
-    Ok(Data::Int(
-        (0..count as i128)
-            .map(|i| (first + i * step) as i64)
-            .collect(),
-    ))
+    Ok(Data::Int((0..count as i128).map(|i| (first + i * step) as i64).collect()))
 }
 
 fn float_range(start: f64, limit: f64, delta: f64) -> Result<Data> {
@@ -177,11 +131,7 @@ fn float_range(start: f64, limit: f64, delta: f64) -> Result<Data> {
     if count.is_nan() || count > MOST as f64 {
         return Err(too_long());
     }
-    Ok(Data::Float(
-        (0..count as usize)
-            .map(|i| start + i as f64 * delta)
-            .collect(),
-    ))
+    Ok(Data::Float((0..count as usize).map(|i| start + i as f64 * delta).collect()))
 }
 
 fn too_long() -> Error {
@@ -195,10 +145,7 @@ fn known(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Tensor> {
         let remedy = format!("{operator} is known at compile time only; export for fixed shapes");
         error.with_remedy(remedy)
     })?;
-    tensor
-        .as_deref()
-        .cloned()
-        .ok_or_else(|| bad(format!("operand {index} is missing")))
+    tensor.as_deref().cloned().ok_or_else(|| bad(format!("operand {index} is missing")))
 }
 
 /// Operands 0 and 1, broadcast to their common shape.
@@ -207,9 +154,7 @@ fn pair(ctx: &mut NodeContext<'_, '_>) -> Result<(Vec<usize>, Data, Data)> {
     let shape = broadcast(&a.shape, &b.shape)?;
     let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     if count.is_none_or(|n| n > MOST) {
-        return Err(unsupported(format!(
-            "a compile-time result of more than {MOST} elements"
-        )));
+        return Err(unsupported(format!("a compile-time result of more than {MOST} elements")));
     }
     let (a, b) = (spread(&a, &shape), spread(&b, &shape));
     Ok((shape, a, b))
@@ -222,10 +167,7 @@ fn spread(x: &Tensor, shape: &[usize]) -> Data {
     for (axis, &extent) in shape.iter().enumerate() {
         let own = axis.checked_sub(lead).map_or(1, |a| x.shape[a]);
         let step = |s: usize, i: usize| s * own + if own == 1 { 0 } else { i };
-        sources = sources
-            .iter()
-            .flat_map(|&s| (0..extent).map(move |i| step(s, i)))
-            .collect();
+        sources = sources.iter().flat_map(|&s| (0..extent).map(move |i| step(s, i))).collect();
     }
     match &x.data {
         Data::Float(v) => Data::Float(sources.iter().map(|&s| v[s]).collect()),

@@ -14,38 +14,26 @@ pub(in crate::onnx) fn conv(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return Err(bad(format!("weights {} for {}", ctx.ty(w), ctx.ty(x))));
     }
     if input.contains(&0) || weights.contains(&0) {
-        return Err(bad(format!(
-            "{} or its weights {} are empty",
-            ctx.ty(x),
-            ctx.ty(w)
-        )));
+        return Err(bad(format!("{} or its weights {} are empty", ctx.ty(x), ctx.ty(w))));
     }
     let kernel: Vec<i64> = weights[2..].iter().map(|&k| k as i64).collect();
     let kernel = extents("kernel_shape", &kernel, dims)?;
     if let Some(declared) = ctx.attributes.ints("kernel_shape")?
         && extents("kernel_shape", declared, dims)? != kernel
     {
-        return Err(bad(format!(
-            "attribute `kernel_shape` is {declared:?}, not {kernel:?}"
-        )));
+        return Err(bad(format!("attribute `kernel_shape` is {declared:?}, not {kernel:?}")));
     }
     let group = ctx.attributes.int("group", 1)?;
     let groups = usize::try_from(group).ok().filter(|g| *g > 0);
     let groups = groups.ok_or_else(|| bad(format!("attribute `group` is {group}")))?;
     if !input[1].is_multiple_of(groups) || !weights[0].is_multiple_of(groups) {
         let (from, to) = (input[1], weights[0]);
-        return Err(bad(format!(
-            "{groups} groups do not divide {from} and {to} channels"
-        )));
+        return Err(bad(format!("{groups} groups do not divide {from} and {to} channels")));
     }
     let window = window(ctx, &kernel, spatial(&input)?)?;
     let flat_x = ctx.reshape(x, &with_height(&input))?;
     let flat_w = ctx.reshape(w, &with_height(&weights))?;
-    let op = Op::Conv(Conv {
-        groups,
-        window,
-        epilogue: Epilogue::none(),
-    });
+    let op = Op::Conv(Conv { groups, window, epilogue: Epilogue::none() });
     let y = match b {
         Some(b) => ctx.emit(op, &[flat_x, flat_w, b])?,
         None => ctx.emit(op, &[flat_x, flat_w])?,

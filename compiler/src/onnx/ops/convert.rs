@@ -10,10 +10,8 @@ use crate::onnx::tensor::element_type;
 pub(in crate::onnx) fn cast(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     // They concern element types that are refused.
     ctx.attributes.ignore(&["saturate", "round_mode"]);
-    let code = ctx
-        .attributes
-        .optional_int("to")?
-        .ok_or_else(|| bad("attribute `to` is missing"))?;
+    let code =
+        ctx.attributes.optional_int("to")?.ok_or_else(|| bad("attribute `to` is missing"))?;
     let code = i32::try_from(code).map_err(|_| bad(format!("unknown element type {code}")))?;
     let to = element_type(code)
         .map_err(|(what, remedy)| unsupported(format!("a cast: {what}")).with_remedy(remedy))?;
@@ -29,11 +27,7 @@ pub(in crate::onnx) fn cast_like(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 
 fn convert(ctx: &mut NodeContext<'_, '_>, to: DType) -> Result<()> {
     let x = ctx.required(0)?;
-    let y = if ctx.dtype(x) == to {
-        x
-    } else {
-        ctx.emit(Op::Cast { to }, &[x])?
-    };
+    let y = if ctx.dtype(x) == to { x } else { ctx.emit(Op::Cast { to }, &[x])? };
     ctx.bind(0, y)
 }
 

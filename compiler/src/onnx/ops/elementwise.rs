@@ -29,9 +29,7 @@ fn unary_function(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
             beta: ctx.attributes.float("beta", 0.5)?,
         },
         "HardSwish" => Unary::HardSwish,
-        "LeakyRelu" => Unary::LeakyRelu {
-            alpha: ctx.attributes.float("alpha", 0.01)?,
-        },
+        "LeakyRelu" => Unary::LeakyRelu { alpha: ctx.attributes.float("alpha", 0.01)? },
         "Log" => Unary::Log,
         "Neg" => Unary::Neg,
         "Reciprocal" => Unary::Reciprocal,
@@ -40,9 +38,7 @@ fn unary_function(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
         "Sqrt" => Unary::Sqrt,
         "Tanh" => Unary::Tanh,
         other => {
-            return Err(Error::internal(format!(
-                "{other} is no function of one operand"
-            )));
+            return Err(Error::internal(format!("{other} is no function of one operand")));
         }
     })
 }
@@ -75,9 +71,7 @@ fn binary_function(operator: &str) -> Result<Binary> {
         "Max" => Binary::Max,
         "Equal" => Binary::Equal,
         other => {
-            return Err(Error::internal(format!(
-                "{other} is no function of two operands"
-            )));
+            return Err(Error::internal(format!("{other} is no function of two operands")));
         }
     })
 }
@@ -116,10 +110,7 @@ pub(in crate::onnx) fn clip(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return ctx.bind(0, y);
     }
     let (low, high) = (ctx.optional(1)?, ctx.optional(2)?);
-    let y = match (
-        bound(ctx, low, f32::NEG_INFINITY)?,
-        bound(ctx, high, f32::INFINITY)?,
-    ) {
+    let y = match (bound(ctx, low, f32::NEG_INFINITY)?, bound(ctx, high, f32::INFINITY)?) {
         _ if low.is_none() && high.is_none() => x,
         (Some(low), Some(high)) if ctx.dtype(x) == DType::F32 => {
             ctx.unary(Unary::Clip { low, high }, x)?

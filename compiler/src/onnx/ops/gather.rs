@@ -36,9 +36,7 @@ fn gather_known(
     let counted = indices.iter().map(|&i| {
         let counted = if i < 0 { i.saturating_add(extent) } else { i };
         let inside = (0..extent).contains(&counted);
-        inside
-            .then_some(counted)
-            .ok_or_else(|| bad(format!("index {i} of {extent} elements")))
+        inside.then_some(counted).ok_or_else(|| bad(format!("index {i} of {extent} elements")))
     });
     let counted = counted.collect::<Result<Vec<_>>>()?;
     if let ([one], true) = (counted.as_slice(), index.shape.is_empty()) {

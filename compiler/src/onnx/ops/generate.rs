@@ -29,57 +29,38 @@ fn spelled(ctx: &mut NodeContext<'_, '_>) -> Result<Option<Constant>> {
     let ints = ctx.attributes.ints("value_ints")?;
     let (dtype, shape, data) = match (float, floats, int, ints) {
         (Some(v), _, _, _) => (DType::F32, vec![], Data::Float(vec![widen(&v)])),
-        (_, Some(v), _, _) => (
-            DType::F32,
-            vec![v.len()],
-            Data::Float(v.iter().map(widen).collect()),
-        ),
+        (_, Some(v), _, _) => {
+            (DType::F32, vec![v.len()], Data::Float(v.iter().map(widen).collect()))
+        }
         (_, _, Some(v), _) => (DType::I64, vec![], Data::Int(vec![v])),
         (_, _, _, Some(v)) => (DType::I64, vec![v.len()], Data::Int(v.to_vec())),
         (None, None, None, None) => return Ok(None),
     };
     let tensor = Tensor { dtype, shape, data };
-    Ok(Some(Constant {
-        ty: tensor.ty(),
-        bytes: tensor.to_bytes(),
-    }))
+    Ok(Some(Constant { ty: tensor.ty(), bytes: tensor.to_bytes() }))
 }
 
 /// ConstantOfShape: one element, expanded.
 pub(in crate::onnx) fn constant_of_shape(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let dims = ctx.constant_ints(0)?.unwrap_or_default();
-    let dims = dims
-        .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| bad(format!("dimension {d}"))));
+    let dims = dims.iter().map(|&d| usize::try_from(d).map_err(|_| bad(format!("dimension {d}"))));
     let dims = dims.collect::<Result<Vec<_>>>()?;
     let value = match ctx.tensor_attribute("value")? {
         Some(value) if value.ty.elements() == 1 => value,
         Some(value) => {
-            return Err(bad(format!(
-                "attribute `value` is {}, not one element",
-                value.ty
-            )));
+            return Err(bad(format!("attribute `value` is {}, not one element", value.ty)));
         }
         None => zero(),
     };
     let ty = TensorType::new(value.ty.dtype, &[]);
-    let value = ctx.stored(
-        "value",
-        Constant {
-            ty,
-            bytes: value.bytes,
-        },
-    );
+    let value = ctx.stored("value", Constant { ty, bytes: value.bytes });
     let y = ctx.emit_typed(Op::Expand, value, &dims)?;
     ctx.bind(0, y)
 }
 
 fn zero() -> Constant {
     let bytes = Bytes::from_static(&[0; 4]);
-    Constant {
-        ty: TensorType::new(DType::F32, &[]),
-        bytes,
-    }
+    Constant { ty: TensorType::new(DType::F32, &[]), bytes }
 }
 
 /// Shape, or a part of it.

@@ -7,10 +7,8 @@ use crate::onnx::context::{NodeContext, axis, bad};
 /// Concat; its axis has no default.
 pub(in crate::onnx) fn concat(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let operands = ctx.variadic(0)?;
-    let along = ctx
-        .attributes
-        .optional_int("axis")?
-        .ok_or_else(|| bad("attribute `axis` is missing"))?;
+    let along =
+        ctx.attributes.optional_int("axis")?.ok_or_else(|| bad("attribute `axis` is missing"))?;
     let axis = axis(along, ctx.ty(ctx.required(0)?).rank())?;
     let y = match operands.as_slice() {
         [one] => *one,

@@ -9,16 +9,8 @@ use crate::onnx::context::{NodeContext, bad, unsupported};
 pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (a, b) = (ctx.required(0)?, ctx.required(1)?);
     let (left, right) = (ctx.shape(a), ctx.shape(b));
-    let a = if let [n] = left[..] {
-        ctx.reshape(a, &[1, n])?
-    } else {
-        a
-    };
-    let b = if let [n] = right[..] {
-        ctx.reshape(b, &[n, 1])?
-    } else {
-        b
-    };
+    let a = if let [n] = left[..] { ctx.reshape(a, &[1, n])? } else { a };
+    let b = if let [n] = right[..] { ctx.reshape(b, &[n, 1])? } else { b };
     let mut y = ctx.emit(product(false, false), &[a, b])?;
     let mut shape = ctx.shape(y);
     if right.len() == 1 {
@@ -34,22 +26,14 @@ pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 }
 
 fn product(transpose_a: bool, transpose_b: bool) -> Op {
-    Op::MatMul {
-        transpose_a,
-        transpose_b,
-        epilogue: Epilogue::none(),
-    }
+    Op::MatMul { transpose_a, transpose_b, epilogue: Epilogue::none() }
 }
 
 /// Gemm: `alpha * a · b + beta * c`.
 pub(in crate::onnx) fn gemm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (a, b, c) = (ctx.required(0)?, ctx.required(1)?, ctx.optional(2)?);
     if ctx.ty(a).rank() != 2 || ctx.ty(b).rank() != 2 {
-        return Err(bad(format!(
-            "{} times {}: not two matrices",
-            ctx.ty(a),
-            ctx.ty(b)
-        )));
+        return Err(bad(format!("{} times {}: not two matrices", ctx.ty(a), ctx.ty(b))));
     }
     let alpha = ctx.attributes.float("alpha", 1.0)?;
     let beta = ctx.attributes.float("beta", 1.0)?;

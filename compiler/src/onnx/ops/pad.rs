@@ -37,11 +37,7 @@ fn amounts(ctx: &mut NodeContext<'_, '_>, rank: usize) -> Result<Vec<Amount>> {
         _ => ctx.constant_ints(1)?,
     };
     let pads = pads.ok_or_else(|| bad("its pads are missing"))?;
-    let axes: Vec<usize> = match if ctx.since >= 18 {
-        ctx.constant_ints(3)?
-    } else {
-        None
-    } {
+    let axes: Vec<usize> = match if ctx.since >= 18 { ctx.constant_ints(3)? } else { None } {
         Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
@@ -67,9 +63,7 @@ fn check(amounts: &[Amount], shape: &[usize]) -> Result<()> {
     for ([before, after], &extent) in amounts.iter().zip(shape) {
         let cut = (-before).max(0) + (-after).max(0);
         if usize::try_from(cut).is_ok_and(|cut| cut > extent) {
-            return Err(bad(format!(
-                "pads {before} and {after} cut more than {extent} elements"
-            )));
+            return Err(bad(format!("pads {before} and {after} cut more than {extent} elements")));
         }
     }
     Ok(())
@@ -99,24 +93,13 @@ fn pad_constant(
         for (axis, stride) in strides.iter_mut().enumerate() {
             let count = stride.count - cut_before[axis] - cut_after[axis];
             let start = if count == 0 { 0 } else { cut_before[axis] };
-            *stride = Stride {
-                start,
-                step: 1,
-                count,
-            };
+            *stride = Stride { start, step: 1, count };
         }
         y = take(ctx, x, &strides)?;
     }
     let (before, after) = (part(1, 0), part(1, 1));
     if before.iter().chain(&after).any(|n| *n > 0) {
-        y = ctx.emit(
-            Op::Pad {
-                before,
-                after,
-                value,
-            },
-            &[y],
-        )?;
+        y = ctx.emit(Op::Pad { before, after, value }, &[y])?;
     }
     Ok(y)
 }
@@ -137,9 +120,7 @@ fn pad_gathered(
         if extent == 0 || extent > MOST {
             return Err(bad(format!("padding {} from its own elements", ctx.ty(x))));
         }
-        let indices: Vec<i64> = (-before..extent + after)
-            .map(|i| source(i, extent))
-            .collect();
+        let indices: Vec<i64> = (-before..extent + after).map(|i| source(i, extent)).collect();
         let index = ctx.ints(&[indices.len()], indices);
         y = ctx.emit(Op::Gather { axis }, &[y, index])?;
     }

@@ -18,9 +18,7 @@ pub(in crate::onnx) fn reduce(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let axes = if ctx.since >= as_operand {
         ctx.constant_ints(1)?
     } else if ctx.inputs() > 1 {
-        return Err(bad(format!(
-            "axes as an operand, which operator set {as_operand} brought"
-        )));
+        return Err(bad(format!("axes as an operand, which operator set {as_operand} brought")));
     } else {
         ctx.attributes.ints("axes")?.map(<[i64]>::to_vec)
     };
@@ -48,14 +46,7 @@ pub(in crate::onnx) fn global_pool(ctx: &mut NodeContext<'_, '_>) -> Result<()> 
     if rank < 3 {
         return Err(bad(format!("{} has no axes after the channels", ctx.ty(x))));
     }
-    let y = ctx.emit(
-        Op::Reduce(Reduce {
-            kind,
-            axes: (2..rank).collect(),
-            keep: true,
-        }),
-        &[x],
-    )?;
+    let y = ctx.emit(Op::Reduce(Reduce { kind, axes: (2..rank).collect(), keep: true }), &[x])?;
     ctx.bind(0, y)
 }
 

@@ -20,8 +20,7 @@ enum Mode {
 /// Resize: nearest and linear. Version 10 has fixed coordinates; sizes came with 11, axes with 18.
 pub(in crate::onnx) fn resize(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     // Of cubic interpolation, cropping and antialiasing, which are refused.
-    ctx.attributes
-        .ignore(&["cubic_coeff_a", "extrapolation_value", "exclude_outside"]);
+    ctx.attributes.ignore(&["cubic_coeff_a", "extrapolation_value", "exclude_outside"]);
     if ctx.attributes.flag("antialias", false)? {
         return Err(unsupported("antialiasing").with_remedy("export with antialias=False"));
     }
@@ -30,16 +29,9 @@ pub(in crate::onnx) fn resize(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::Floor)?;
         (Transform::Asymmetric, mode)
     } else {
-        let transform = ctx
-            .attributes
-            .string("coordinate_transformation_mode", "half_pixel")?;
-        let rounding = ctx
-            .attributes
-            .string("nearest_mode", "round_prefer_floor")?;
-        let mode = mode(
-            ctx.attributes.string("mode", "nearest")?,
-            Rounding::named(rounding)?,
-        )?;
+        let transform = ctx.attributes.string("coordinate_transformation_mode", "half_pixel")?;
+        let rounding = ctx.attributes.string("nearest_mode", "round_prefer_floor")?;
+        let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::named(rounding)?)?;
         (Transform::named(transform)?, mode)
     };
     let axes = axes(ctx, x)?;
@@ -82,17 +74,11 @@ fn axes(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<Vec<Axis>> {
         Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
         None => (0..rank).collect(),
     };
-    let policy = ctx
-        .attributes
-        .string("keep_aspect_ratio_policy", "stretch")?;
+    let policy = ctx.attributes.string("keep_aspect_ratio_policy", "stretch")?;
     // An empty operand is an absent one.
     let index = if ctx.since == 10 { 1 } else { 2 };
     let scales = floats(ctx, index)?.filter(|scales| !scales.is_empty());
-    let sizes = if ctx.since == 10 {
-        None
-    } else {
-        ctx.constant_ints(3)?
-    };
+    let sizes = if ctx.since == 10 { None } else { ctx.constant_ints(3)? };
     match (scales, sizes.filter(|sizes| !sizes.is_empty())) {
         (Some(scales), None) => scaled_axes(&shape, &named, &scales),
         (None, Some(sizes)) => sized_axes(&shape, &named, &sizes, policy),
@@ -102,49 +88,27 @@ fn axes(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<Vec<Axis>> {
 
 /// Axes that stay as they are.
 fn kept(shape: &[usize]) -> Vec<Axis> {
-    shape
-        .iter()
-        .map(|&n| Axis {
-            from: n,
-            to: n,
-            scale: 1.0,
-        })
-        .collect()
+    shape.iter().map(|&n| Axis { from: n, to: n, scale: 1.0 }).collect()
 }
 
 fn scaled_axes(shape: &[usize], named: &[usize], scales: &[f32]) -> Result<Vec<Axis>> {
     if scales.len() != named.len() {
-        return Err(bad(format!(
-            "{} scales for {} axes",
-            scales.len(),
-            named.len()
-        )));
+        return Err(bad(format!("{} scales for {} axes", scales.len(), named.len())));
     }
     let mut axes = kept(shape);
     for (&axis, &scale) in named.iter().zip(scales) {
         let to = (shape[axis] as f32 * scale).floor();
         if !scale.is_finite() || scale <= 0.0 || to > MOST as f32 {
-            return Err(bad(format!(
-                "a scale of {scale} for {} elements",
-                shape[axis]
-            )));
+            return Err(bad(format!("a scale of {scale} for {} elements", shape[axis])));
         }
-        axes[axis] = Axis {
-            from: shape[axis],
-            to: to as usize,
-            scale,
-        };
+        axes[axis] = Axis { from: shape[axis], to: to as usize, scale };
     }
     Ok(axes)
 }
 
 fn sized_axes(shape: &[usize], named: &[usize], sizes: &[i64], policy: &str) -> Result<Vec<Axis>> {
     if sizes.len() != named.len() {
-        return Err(bad(format!(
-            "{} sizes for {} axes",
-            sizes.len(),
-            named.len()
-        )));
+        return Err(bad(format!("{} sizes for {} axes", sizes.len(), named.len())));
     }
     let sizes = sizes.iter().map(|&size| match usize::try_from(size) {
         Ok(n) if (1..=MOST).contains(&n) => Ok(n),
@@ -158,30 +122,20 @@ fn sized_axes(shape: &[usize], named: &[usize], sizes: &[i64], policy: &str) -> 
         "not_larger" => ratios.reduce(f32::min),
         "not_smaller" => ratios.reduce(f32::max),
         other => {
-            return Err(bad(format!(
-                "attribute `keep_aspect_ratio_policy` is `{other}`"
-            )));
+            return Err(bad(format!("attribute `keep_aspect_ratio_policy` is `{other}`")));
         }
     };
     let mut axes = kept(shape);
     for (&axis, &to) in named.iter().zip(&sizes) {
         let from = shape[axis];
         axes[axis] = match common {
-            None => Axis {
-                from,
-                to,
-                scale: to as f32 / from.max(1) as f32,
-            },
+            None => Axis { from, to, scale: to as f32 / from.max(1) as f32 },
             Some(scale) => {
                 let to = (scale * from as f32).round();
                 if to > MOST as f32 {
                     return Err(bad(format!("a size of {to}")));
                 }
-                Axis {
-                    from,
-                    to: to as usize,
-                    scale,
-                }
+                Axis { from, to: to as usize, scale }
             }
         };
     }
@@ -230,10 +184,7 @@ fn interpolate(
     transform: Transform,
 ) -> Result<ValueId> {
     if ctx.dtype(x) != DType::F32 {
-        return Err(unsupported(format!(
-            "linear interpolation of {}",
-            ctx.ty(x)
-        )));
+        return Err(unsupported(format!("linear interpolation of {}", ctx.ty(x))));
     }
     let (below, above, weight) = axis.linear(transform);
     let mut shape = vec![1; ctx.ty(x).rank()];

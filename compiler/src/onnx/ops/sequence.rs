@@ -49,10 +49,7 @@ fn chunks(extent: usize, size: i64) -> Result<Vec<i64>> {
     if extent.div_ceil(size) > MOST {
         return Err(bad(format!("more than {MOST} parts")));
     }
-    Ok((0..extent)
-        .step_by(size)
-        .map(|start| size.min(extent - start) as i64)
-        .collect())
+    Ok((0..extent).step_by(size).map(|start| size.min(extent - start) as i64).collect())
 }
 
 /// SequenceAt.

@@ -9,9 +9,7 @@ use crate::onnx::context::{NodeContext, axis, bad, sorted_axes};
 pub(in crate::onnx) fn reshape(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let x = ctx.required(0)?;
     let zero_is_zero = ctx.attributes.flag("allowzero", false)?;
-    let wanted = ctx
-        .constant_ints(1)?
-        .ok_or_else(|| bad("operand 1 is missing"))?;
+    let wanted = ctx.constant_ints(1)?.ok_or_else(|| bad("operand 1 is missing"))?;
     let shape = resolve(&wanted, &ctx.shape(x), zero_is_zero)?;
     give_reshaped(ctx, x, &shape)
 }
@@ -35,9 +33,7 @@ fn resolve(wanted: &[i64], from: &[usize], zero_is_zero: bool) -> Result<Vec<usi
     if let Some(position) = rest {
         let known = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let total: usize = from.iter().product();
-        let left = known
-            .filter(|n| *n > 0 && total.is_multiple_of(*n))
-            .ok_or_else(refuse)?;
+        let left = known.filter(|n| *n > 0 && total.is_multiple_of(*n)).ok_or_else(refuse)?;
         shape[position] = total / left;
     }
     Ok(shape)
@@ -66,10 +62,7 @@ pub(in crate::onnx) fn squeeze(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         None => (0..shape.len()).filter(|a| shape[*a] == 1).collect(),
     };
     if let Some(axis) = removed.iter().find(|a| shape[**a] != 1) {
-        return Err(bad(format!(
-            "axis {axis} has {} elements and cannot go",
-            shape[*axis]
-        )));
+        return Err(bad(format!("axis {axis} has {} elements and cannot go", shape[*axis])));
     }
     let kept = (0..shape.len()).filter(|a| !removed.contains(a));
     let kept: Vec<usize> = kept.map(|a| shape[a]).collect();
@@ -113,16 +106,11 @@ pub(in crate::onnx) fn transpose(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let rank = ctx.ty(x).rank();
     let perm: Vec<usize> = match ctx.attributes.ints("perm")? {
         Some(perm) => {
-            let perm = perm
-                .iter()
-                .map(|&a| usize::try_from(a).unwrap_or(rank))
-                .collect::<Vec<_>>();
+            let perm = perm.iter().map(|&a| usize::try_from(a).unwrap_or(rank)).collect::<Vec<_>>();
             let mut sorted = perm.clone();
             sorted.sort_unstable();
             if sorted.iter().copied().ne(0..rank) {
-                return Err(bad(format!(
-                    "attribute `perm` is no permutation of {rank} axes"
-                )));
+                return Err(bad(format!("attribute `perm` is no permutation of {rank} axes")));
             }
             perm
         }
@@ -135,9 +123,7 @@ pub(in crate::onnx) fn transpose(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 /// Expand: x and the wanted shape broadcast both ways.
 pub(in crate::onnx) fn expand(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let x = ctx.required(0)?;
-    let wanted = ctx
-        .constant_ints(1)?
-        .ok_or_else(|| bad("operand 1 is missing"))?;
+    let wanted = ctx.constant_ints(1)?.ok_or_else(|| bad("operand 1 is missing"))?;
     let wanted = wanted.iter().map(|&n| {
         usize::try_from(n).map_err(|_| bad(format!("the shape to expand to has the dimension {n}")))
     });
@@ -150,9 +136,7 @@ pub(in crate::onnx) fn expand(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 pub(in crate::onnx) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     let rank = a.len().max(b.len());
     let extent = |shape: &[usize], axis: usize| {
-        (axis + shape.len())
-            .checked_sub(rank)
-            .map_or(1, |own| shape[own])
+        (axis + shape.len()).checked_sub(rank).map_or(1, |own| shape[own])
     };
     let extents = (0..rank).map(|axis| match (extent(a, axis), extent(b, axis)) {
         (m, n) if m == n || n == 1 => Ok(m),

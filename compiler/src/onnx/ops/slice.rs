@@ -32,14 +32,7 @@ pub(in crate::onnx) fn take(
 
 /// Everything, for [`take`].
 pub(in crate::onnx) fn whole(shape: &[usize]) -> Vec<Stride> {
-    shape
-        .iter()
-        .map(|&count| Stride {
-            start: 0,
-            step: 1,
-            count,
-        })
-        .collect()
+    shape.iter().map(|&count| Stride { start: 0, step: 1, count }).collect()
 }
 
 /// Adds a slice of `count` elements from `start` along `axis`.
@@ -51,11 +44,7 @@ pub(in crate::onnx) fn part(
     count: usize,
 ) -> Result<ValueId> {
     let mut strides = whole(&ctx.shape(x));
-    strides[axis] = Stride {
-        start,
-        step: 1,
-        count,
-    };
+    strides[axis] = Stride { start, step: 1, count };
     take(ctx, x, &strides)
 }
 
@@ -90,11 +79,7 @@ type Bounds = ([Option<Vec<i64>>; 3], Option<Vec<i64>>);
 /// Starts, ends and axes, then steps.
 fn bounds(ctx: &mut NodeContext<'_, '_>) -> Result<Bounds> {
     if ctx.since >= 10 {
-        let bounds = [
-            ctx.constant_ints(1)?,
-            ctx.constant_ints(2)?,
-            ctx.constant_ints(3)?,
-        ];
+        let bounds = [ctx.constant_ints(1)?, ctx.constant_ints(2)?, ctx.constant_ints(3)?];
         return Ok((bounds, ctx.constant_ints(4)?));
     }
     if ctx.inputs() > 1 {
@@ -116,30 +101,15 @@ fn clamped(start: i64, end: i64, step: i64, extent: usize) -> Result<Stride> {
     let counted = |i: i64| i128::from(i) + if i < 0 { n } else { 0 };
     let (start, end) = match step > 0 {
         true => (counted(start).clamp(0, n), counted(end).clamp(0, n)),
-        false => (
-            counted(start).clamp(-1, n - 1),
-            counted(end).clamp(-1, n - 1),
-        ),
+        false => (counted(start).clamp(-1, n - 1), counted(end).clamp(-1, n - 1)),
     };
     let distance = if step > 0 { end - start } else { start - end };
     let size = i128::from(step).abs();
-    let count = if distance > 0 {
-        (distance + size - 1) / size
-    } else {
-        0
-    };
+    let count = if distance > 0 { (distance + size - 1) / size } else { 0 };
     // With one element the step says nothing, and it may be anything.
-    let step = if count > 1 {
-        isize::try_from(step).unwrap_or(1)
-    } else {
-        1
-    };
+    let step = if count > 1 { isize::try_from(step).unwrap_or(1) } else { 1 };
     let start = if count > 0 { start } else { 0 };
-    Ok(Stride {
-        start: start as usize,
-        step,
-        count: count as usize,
-    })
+    Ok(Stride { start: start as usize, step, count: count as usize })
 }
 
 /// Split: sizes are an attribute, an operand from version 13, or equal.
@@ -180,14 +150,10 @@ fn split_sizes(ctx: &mut NodeContext<'_, '_>) -> Result<Option<Vec<i64>>> {
 /// Equal parts; from version 18 the last may be smaller.
 fn equal_parts(ctx: &NodeContext<'_, '_>, extent: usize, outputs: usize) -> Result<Vec<i64>> {
     let wanted = ctx.attributes.int("num_outputs", outputs as i64)?;
-    let parts = usize::try_from(wanted)
-        .ok()
-        .filter(|n| *n == outputs && *n > 0);
+    let parts = usize::try_from(wanted).ok().filter(|n| *n == outputs && *n > 0);
     let parts = parts.ok_or_else(|| bad(format!("{outputs} outputs for {wanted} parts")))?;
     if ctx.since < 18 && !extent.is_multiple_of(parts) {
-        return Err(bad(format!(
-            "{extent} elements do not split into {parts} equal parts"
-        )));
+        return Err(bad(format!("{extent} elements do not split into {parts} equal parts")));
     }
     let size = extent.div_ceil(parts);
     let sizes = (0..parts).map(|i| size.min(extent.saturating_sub(i * size)) as i64);
@@ -200,9 +166,7 @@ pub(in crate::onnx) fn counts(sizes: &[i64], extent: usize) -> Result<Vec<usize>
     let counts = counts.ok_or_else(|| bad("a part of negative size"))?;
     let total = counts.iter().try_fold(0usize, |n, c| n.checked_add(*c));
     if total != Some(extent) {
-        return Err(bad(format!(
-            "parts of {counts:?} elements do not make up {extent}"
-        )));
+        return Err(bad(format!("parts of {counts:?} elements do not make up {extent}")));
     }
     Ok(counts)
 }
@@ -213,9 +177,7 @@ mod tests {
 
     fn taken(start: i64, end: i64, step: i64, extent: usize) -> Vec<usize> {
         let s = clamped(start, end, step, extent).unwrap();
-        (0..s.count)
-            .map(|i| (s.start as isize + i as isize * s.step) as usize)
-            .collect()
+        (0..s.count).map(|i| (s.start as isize + i as isize * s.step) as usize).collect()
     }
 
     #[test]

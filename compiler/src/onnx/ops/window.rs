@@ -16,18 +16,11 @@ pub(super) fn window(
 ) -> Result<Window> {
     let dims = input.len();
     if kernel.len() != dims {
-        return Err(bad(format!(
-            "a kernel of {} dimensions for {dims}",
-            kernel.len()
-        )));
+        return Err(bad(format!("a kernel of {} dimensions for {dims}", kernel.len())));
     }
     let stride = positive(ctx, "strides", dims)?;
     let dilation = positive(ctx, "dilations", dims)?;
-    let extents = kernel
-        .iter()
-        .zip(&dilation)
-        .map(|(k, d)| (k - 1) * d + 1)
-        .collect::<Vec<_>>();
+    let extents = kernel.iter().zip(&dilation).map(|(k, d)| (k - 1) * d + 1).collect::<Vec<_>>();
     let given = given_pads(ctx, dims)?;
     let pads = match ctx.attributes.string("auto_pad", "NOTSET")? {
         "NOTSET" | "" => given,
@@ -61,11 +54,7 @@ fn same(input: usize, extent: usize, stride: usize, mode: &str) -> [usize; 2] {
     let covered = (positions.max(1) - 1) * stride + extent;
     let total = covered.saturating_sub(input);
     let (less, more) = (total / 2, total - total / 2);
-    if mode == "SAME_UPPER" {
-        [less, more]
-    } else {
-        [more, less]
-    }
+    if mode == "SAME_UPPER" { [less, more] } else { [more, less] }
 }
 
 /// An attribute of one positive number per dimension; 1 where it is absent.
@@ -79,10 +68,7 @@ fn positive(ctx: &NodeContext<'_, '_>, name: &str, dims: usize) -> Result<Vec<us
 /// `values` as positive numbers, one per dimension.
 pub(super) fn extents(name: &str, values: &[i64], dims: usize) -> Result<Vec<usize>> {
     if values.len() != dims {
-        return Err(bad(format!(
-            "attribute `{name}` has {} values for {dims}",
-            values.len()
-        )));
+        return Err(bad(format!("attribute `{name}` has {} values for {dims}", values.len())));
     }
     let checked = values.iter().map(|&v| match usize::try_from(v) {
         Ok(n) if (1..=MOST).contains(&v) => Ok(n),
@@ -118,9 +104,7 @@ pub(super) fn spatial(shape: &[usize]) -> Result<&[usize]> {
             "{} dimensions beside batch and channels; one and two are",
             shape.len() - 2
         ))),
-        _ => Err(bad(format!(
-            "{shape:?} has no dimensions beside batch and channels"
-        ))),
+        _ => Err(bad(format!("{shape:?} has no dimensions beside batch and channels"))),
     }
 }
 
