@@ -1,6 +1,7 @@
 //! Compiles ONNX models of the ResNeSt family to native code. See `ARCHITECTURE.md`.
 
 pub mod codegen;
+mod compile;
 pub mod error;
 pub mod interp;
 pub mod ir;
@@ -8,3 +9,5 @@ pub mod onnx;
 pub mod options;
 pub mod passes;
 pub mod plan;
+
+pub use compile::{Compiled, compile, computing_nodes};

@@ -114,18 +114,16 @@ impl Emitter<'_, '_> {
         state: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
     ) -> (Value, Vec<Value>) {
-        let (header, inside, after) = (
-            self.builder.create_block(),
-            self.builder.create_block(),
-            self.builder.create_block(),
-        );
+        let (header, inside, after) =
+            (self.builder.create_block(), self.builder.create_block(), self.builder.create_block());
         let index = self.builder.append_block_param(header, I64);
         let mut carried = Vec::with_capacity(state.len());
         for value in state {
             let ty = self.builder.func.dfg.value_type(*value);
             carried.push(self.builder.append_block_param(header, ty));
         }
-        let enter: Vec<BlockArg> = [begin].iter().chain(state).map(|v| BlockArg::Value(*v)).collect();
+        let enter: Vec<BlockArg> =
+            [begin].iter().chain(state).map(|v| BlockArg::Value(*v)).collect();
         self.builder.ins().jump(header, &enter);
 
         self.builder.switch_to_block(header);
@@ -148,12 +146,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `for i in begin..end { body(i) }`
-    pub(super) fn each(
-        &mut self,
-        begin: Value,
-        end: Value,
-        body: impl FnOnce(&mut Self, Value),
-    ) {
+    pub(super) fn each(&mut self, begin: Value, end: Value, body: impl FnOnce(&mut Self, Value)) {
         self.fold(begin, end, 1, &[], |e, i, _| {
             body(e, i);
             Vec::new()
@@ -205,7 +198,11 @@ impl Emitter<'_, '_> {
     fn select_less(&mut self, a: Value, b: Value, yes: Value, no: Value) -> Value {
         let less = self.builder.ins().fcmp(FloatCC::LessThan, a, b);
         if self.ty(a) == F32X4 {
-            let mask = self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), less);
+            let mask = self.builder.ins().bitcast(
+                F32X4,
+                MemFlagsData::new().with_endianness(LITTLE),
+                less,
+            );
             return self.builder.ins().bitselect(mask, yes, no);
         }
         self.builder.ins().select(less, yes, no)
@@ -226,7 +223,8 @@ impl Emitter<'_, '_> {
         let best = if largest { self.float_max(a, b) } else { self.float_min(a, b) };
         if self.ty(a) == F32X4 {
             let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
-            let mask = self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), nan);
+            let mask =
+                self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), nan);
             return self.builder.ins().bitselect(mask, a, best);
         }
         let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
@@ -240,7 +238,12 @@ impl Emitter<'_, '_> {
     // ---- expressions ---------------------------------------------------------------------------
 
     /// The value of an expression whose operands are `operands` (index 0 is `$0`).
-    pub(super) fn expression(&mut self, expr: &Expr, operands: &[Element], context: DType) -> Element {
+    pub(super) fn expression(
+        &mut self,
+        expr: &Expr,
+        operands: &[Element],
+        context: DType,
+    ) -> Element {
         match expr {
             Expr::Operand(i) => operands[*i],
             Expr::Constant(value) => self.constant(*value, context, operands),

@@ -35,7 +35,13 @@ pub(super) fn calls(plan: &Plan, kernels: &[&Kernel], offsets: &[usize]) -> Resu
 /// Emits the calls. A step of one item calls its kernel, any other goes through the caller's
 /// parallel-for. Pointers are loaded from the frame at each use: nothing is kept across calls but
 /// the frame's address.
-pub(super) fn emit(e: &mut Emitter<'_, '_>, plan: &Plan, calls: &[Call], conv: CallConv, frame: Value) {
+pub(super) fn emit(
+    e: &mut Emitter<'_, '_>,
+    plan: &Plan,
+    calls: &[Call],
+    conv: CallConv,
+    frame: Value,
+) {
     let most = calls.iter().map(|c| c.args.len()).max().unwrap_or(0).max(1);
     let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, (most * 8) as u32, 3);
     let slot = e.builder.create_sized_stack_slot(slot);

@@ -42,7 +42,14 @@ fn polynomial(e: &mut Emitter<'_, '_>, x: Value, coefficients: &[f64]) -> Value 
     sum
 }
 
-fn choose(e: &mut Emitter<'_, '_>, cc: FloatCC, a: Value, b: Value, yes: Value, no: Value) -> Value {
+fn choose(
+    e: &mut Emitter<'_, '_>,
+    cc: FloatCC,
+    a: Value,
+    b: Value,
+    yes: Value,
+    no: Value,
+) -> Value {
     let condition = e.builder.ins().fcmp(cc, a, b);
     e.builder.ins().select(condition, yes, no)
 }

@@ -14,11 +14,11 @@ mod target;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, types::I64};
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, UserFuncName};
-use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, UserFuncName};
+use cranelift_codegen::ir::{Function, types::I64};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 pub use target::{CPUS, Target};
@@ -76,13 +76,20 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
     let mut offsets = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
         let optimize = !matches!(kernel, Kernel::Contract(_));
-        let function = linker.function(|e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]), 3, i)?;
+        let function = linker.function(
+            |e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]),
+            3,
+            i,
+        )?;
         offsets.push(linker.place(&format!("{}.{i}", kernel.name()), function, optimize)?);
     }
     let calls = entry::calls(plan, &kernels, &offsets)?;
     let call_conv = linker.fast.default_call_conv();
-    let function =
-        linker.function(|e, args| entry::emit(e, plan, &calls, call_conv, args[0]), 1, kernels.len())?;
+    let function = linker.function(
+        |e, args| entry::emit(e, plan, &calls, call_conv, args[0]),
+        1,
+        kernels.len(),
+    )?;
     let entry = linker.place("entry", function, true)?;
     Ok(Code { bytes: linker.bytes, entry, functions: linker.functions })
 }
@@ -152,7 +159,8 @@ impl Linker {
         let clif = self.listing.clif.then(|| function.display().to_string());
         let mut context = Context::for_function(function);
         let fail = |e: &dyn std::fmt::Debug| Error::internal(format!("{name}: {e:?}"));
-        let compiled = context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| fail(&e.inner))?;
+        let compiled =
+            context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| fail(&e.inner))?;
         if let Some(reloc) = compiled.buffer.relocs().first() {
             return Err(fail(&reloc.kind));
         }

@@ -43,9 +43,9 @@ impl Target {
     /// Rust's names for them. Features that generated code does not use are left out, so that an
     /// artifact asks for no more than it needs.
     pub fn new(triple: &str, features: &[String]) -> Result<Target> {
-        let triple: Triple = triple
-            .parse()
-            .map_err(|e| Error::from(Problem::Target(format!("`{triple}` is not a triple: {e}"))))?;
+        let triple: Triple = triple.parse().map_err(|e| {
+            Error::from(Problem::Target(format!("`{triple}` is not a triple: {e}")))
+        })?;
         match triple.architecture {
             Architecture::X86_64 | Architecture::Aarch64(_) => {}
             other => {

@@ -30,7 +30,11 @@ fn float_unary(f: Unary, x: f64) -> f64 {
     match f {
         Unary::Relu => max(x, 0.0),
         Unary::LeakyRelu { alpha } => {
-            if x < 0.0 { f64::from(alpha) * x } else { x }
+            if x < 0.0 {
+                f64::from(alpha) * x
+            } else {
+                x
+            }
         }
         Unary::Clip { low, high } => clip(x, f64::from(low), f64::from(high)),
         Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -156,8 +160,7 @@ pub(super) fn cast(x: &Tensor, to: DType) -> Result<Data> {
 
 pub(super) fn batch_norm(epsilon: f64, own: &Operands<'_>, ty: &TensorType) -> Result<Data> {
     let x = own.floats(0)?;
-    let [scale, bias, mean, var] =
-        [own.floats(1)?, own.floats(2)?, own.floats(3)?, own.floats(4)?];
+    let [scale, bias, mean, var] = [own.floats(1)?, own.floats(2)?, own.floats(3)?, own.floats(4)?];
     let shape = ty.shape();
     let inner: usize = shape[2..].iter().product();
     let normalize = |(i, x): (usize, &f64)| {

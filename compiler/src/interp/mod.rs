@@ -91,9 +91,9 @@ fn check_types(op: &Op, operands: &[(usize, &Tensor)], ty: &TensorType) -> Resul
         Op::Expand => types.first().is_some_and(|(_, t)| {
             crate::ir::broadcast_shapes(&[&t.shape(), &ty.shape()]) == Some(ty.shape())
         }),
-        Op::Slice { starts, steps } => types.first().is_some_and(|(_, t)| {
-            layout::slice_fits(&t.shape(), &ty.shape(), starts, steps)
-        }),
+        Op::Slice { starts, steps } => types
+            .first()
+            .is_some_and(|(_, t)| layout::slice_fits(&t.shape(), &ty.shape(), starts, steps)),
         _ => {
             let found = crate::ir::infer(op, &types)?;
             found.dtype == ty.dtype && found.shape() == ty.shape()

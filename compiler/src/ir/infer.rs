@@ -178,8 +178,7 @@ fn infer_conv(conv: &Conv, own: &Operands<'_>) -> Result<TensorType> {
         ));
     }
     check_vector(own.optional(2), m, "bias")?;
-    let [h, width] =
-        window_positions(&conv.window, [x.axes[2].size(), x.axes[3].size()], false)?;
+    let [h, width] = window_positions(&conv.window, [x.axes[2].size(), x.axes[3].size()], false)?;
     let axes = vec![x.axes[0].clone(), w.axes[0].clone(), Axis::plain(h), Axis::plain(width)];
     Ok(TensorType { dtype: x.dtype, axes })
 }
@@ -397,4 +396,3 @@ fn infer_argmax(axis: usize, keep: bool, own: &Operands<'_>) -> Result<TensorTyp
     }
     Ok(TensorType { dtype: DType::I64, axes: drop_axes(x, &[axis], keep) })
 }
-

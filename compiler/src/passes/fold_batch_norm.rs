@@ -90,8 +90,7 @@ fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -
         ty: Some(ty),
         operands: Vec::new(),
     };
-    let new_weight =
-        constant(graph.node(weight).name.clone(), &scaled, graph.ty(weight).clone());
+    let new_weight = constant(graph.node(weight).name.clone(), &scaled, graph.ty(weight).clone());
     let bias_ty = graph.ty(graph.operand(id, 2)?).clone();
     let bias_name = graph.operand(producer, 2).or(graph.operand(id, 2))?;
     let new_bias = constant(graph.node(bias_name).name.clone(), &new_bias, bias_ty);

@@ -31,7 +31,10 @@ pub fn check(plan: &Plan) -> Result<()> {
             if let Base::Buffer(b) = place.base {
                 let buffer = &plan.buffers[b];
                 if !(buffer.first..=buffer.last).contains(&at) {
-                    return Err(wrong(format!("`{}` is touched outside its live range", buffer.name)));
+                    return Err(wrong(format!(
+                        "`{}` is touched outside its live range",
+                        buffer.name
+                    )));
                 }
             }
         }
@@ -60,17 +63,24 @@ fn check_inside(plan: &Plan, place: Place) -> std::result::Result<(), String> {
     };
     match bytes {
         Some(bytes) if place.offset < bytes => Ok(()),
-        Some(bytes) => Err(format!("offset {} of {:?}, which has {bytes} bytes", place.offset, place.base)),
+        Some(bytes) => {
+            Err(format!("offset {} of {:?}, which has {bytes} bytes", place.offset, place.base))
+        }
         None => Err(format!("{:?} does not exist", place.base)),
     }
 }
 
-fn check_readable(written: &BTreeSet<(u8, usize)>, place: Place) -> std::result::Result<(), String> {
+fn check_readable(
+    written: &BTreeSet<(u8, usize)>,
+    place: Place,
+) -> std::result::Result<(), String> {
     match place.base {
         Base::Input(_) | Base::Constant(_) => Ok(()),
         Base::Buffer(b) if written.contains(&(0, b)) => Ok(()),
         Base::Output(o) if written.contains(&(1, o)) => Ok(()),
-        Base::Buffer(_) | Base::Output(_) => Err(format!("{:?} is read before it is written", place.base)),
+        Base::Buffer(_) | Base::Output(_) => {
+            Err(format!("{:?} is read before it is written", place.base))
+        }
     }
 }
 
@@ -78,9 +88,13 @@ fn check_readable(written: &BTreeSet<(u8, usize)>, place: Place) -> std::result:
 fn check_overlap(plan: &Plan) -> Result<()> {
     let mut starts: Vec<Vec<usize>> = vec![Vec::new(); plan.steps.len()];
     for (b, buffer) in plan.buffers.iter().enumerate() {
-        let fits = buffer.offset.checked_add(buffer.bytes).is_some_and(|end| end <= plan.arena_bytes);
+        let fits =
+            buffer.offset.checked_add(buffer.bytes).is_some_and(|end| end <= plan.arena_bytes);
         if !fits || buffer.first > buffer.last || buffer.last >= plan.steps.len() {
-            return Err(Error::internal(format!("buffer `{}` lies outside the arena or the plan", buffer.name)));
+            return Err(Error::internal(format!(
+                "buffer `{}` lies outside the arena or the plan",
+                buffer.name
+            )));
         }
         starts[buffer.first].push(b);
     }
@@ -94,7 +108,9 @@ fn check_overlap(plan: &Plan) -> Result<()> {
         for (&(low, a), &(high, b)) in pairs {
             if low + plan.buffers[a].bytes > high {
                 let (a, b) = (&plan.buffers[a].name, &plan.buffers[b].name);
-                return Err(Error::internal(format!("buffers `{a}` and `{b}` overlap at step {at}")));
+                return Err(Error::internal(format!(
+                    "buffers `{a}` and `{b}` overlap at step {at}"
+                )));
             }
         }
     }

@@ -459,7 +459,12 @@ impl<'g> Lowering<'g> {
     }
 
     /// The input with its zero border made explicit, so that kernels read without bounds checks.
-    fn padded(&mut self, x: NodeId, window: &Window, dims: [usize; 4]) -> Result<(Place, [usize; 2])> {
+    fn padded(
+        &mut self,
+        x: NodeId,
+        window: &Window,
+        dims: [usize; 4],
+    ) -> Result<(Place, [usize; 2])> {
         let place = self.place(x)?;
         let [n, c, h, w] = dims;
         let (top, left) = (window.pad_before[0], window.pad_before[1]);
@@ -550,10 +555,8 @@ impl<'g> Lowering<'g> {
                 base: place.base,
                 offset: place.offset + elements * 4,
             };
-            let (to, from) = (
-                at(out, first * natural[1] as usize),
-                at(from, first * along_n * CHANNEL_BLOCK),
-            );
+            let (to, from) =
+                (at(out, first * natural[1] as usize), at(from, first * along_n * CHANNEL_BLOCK));
             let dims = [matrices, count, depth, lanes];
             self.copy(Nest::collapsed(&dims, &[natural.clone(), strides]), DType::F32, to, from);
         }

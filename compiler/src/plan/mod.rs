@@ -13,7 +13,6 @@ pub mod kernel;
 mod lower;
 mod pack;
 
-
 pub use lower::lower;
 
 use crate::ir::{Origin, TensorType, Weight};

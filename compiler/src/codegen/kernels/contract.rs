@@ -182,8 +182,9 @@ fn multiply(
     let offsets = tap_offsets(taps);
     for (tap, offset) in offsets.iter().enumerate() {
         let at = (tap * CHANNEL_BLOCK) as i64 * ELEMENT;
-        let vectors: Vec<Value> =
-            (0..VECTORS).map(|v| e.load(F32X4, weights, at + (v * LANES) as i64 * ELEMENT)).collect();
+        let vectors: Vec<Value> = (0..VECTORS)
+            .map(|v| e.load(F32X4, weights, at + (v * LANES) as i64 * ELEMENT))
+            .collect();
         for pixel in 0..pixels {
             let at = (offset + pixel * spec.columns.input) as i64 * ELEMENT;
             let element = e.load(F32, input, at);
@@ -202,7 +203,8 @@ fn multiply(
 /// Input offsets of the taps, in the order of the packed weights.
 fn tap_offsets(taps: &[Span]) -> Vec<usize> {
     taps.iter().fold(vec![0], |offsets, axis| {
-        let each = offsets.iter().flat_map(|base| (0..axis.count).map(move |i| base + i * axis.stride));
+        let each =
+            offsets.iter().flat_map(|base| (0..axis.count).map(move |i| base + i * axis.stride));
         each.collect()
     })
 }
@@ -281,7 +283,8 @@ fn store(
         for pixel in 0..pixels {
             let vector = sums[pixel * VECTORS + channel / LANES];
             let mut value = e.builder.ins().extractlane(vector, (channel % LANES) as u8);
-            let at = (channel * spec.channels.stride + pixel * spec.columns.output) as i64 * ELEMENT;
+            let at =
+                (channel * spec.channels.stride + pixel * spec.columns.output) as i64 * ELEMENT;
             if !on_vectors(spec, pointers) {
                 let mut operands = vec![Element { value, dtype: DType::F32 }];
                 for other in &others {

@@ -24,7 +24,8 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &Reduction, args: Value, items
             let by = e.mul_imm(index, spec.kept.strides[1][axis] as i64 * size);
             from = e.add(from, by);
         }
-        let result = if sums_vectors(spec) { vector_sum(e, spec, from) } else { fold(e, spec, from) };
+        let result =
+            if sums_vectors(spec) { vector_sum(e, spec, from) } else { fold(e, spec, from) };
         let by = e.mul_imm(item, size);
         let to = e.add(out, by);
         e.store(result, to, 0);

@@ -1,0 +1,154 @@
+//! Compiled code against the reference interpreter, operator by operator.
+
+mod running;
+
+use running::check;
+
+/// Checks a graph given as its body.
+fn body(text: &str) {
+    check(&format!("graph @test {{\n{text}\n}}\n"));
+}
+
+#[test]
+fn unary_functions_agree() {
+    for f in [
+        "relu",
+        "sigmoid",
+        "hard_swish",
+        "tanh",
+        "gelu",
+        "gelu_tanh",
+        "erf",
+        "exp",
+        "neg",
+        "abs",
+        "reciprocal",
+    ] {
+        for shape in ["[2, 3, 5]", "[64]", "[]", "[1, 1]"] {
+            body(&format!("input %x f32{shape}\n%y f32{shape} = {f}(%x)\noutput %y"));
+        }
+    }
+}
+
+#[test]
+fn broadcasts_agree() {
+    for f in ["add", "sub", "mul", "div", "min", "max"] {
+        body(&format!(
+            "input %a f32[2, 3, 4, 5]\ninput %b f32[3, 1, 5]\n\
+             %y f32[2, 3, 4, 5] = {f}(%a, %b)\noutput %y"
+        ));
+        body(&format!(
+            "input %a f32[7, 1]\ninput %b f32[1, 9]\n%y f32[7, 9] = {f}(%a, %b)\noutput %y"
+        ));
+    }
+}
+
+#[test]
+fn convolutions_agree() {
+    for (groups, cin, cout, k, rest, hw, out) in [
+        (1, 3, 8, 3, "pad 1", "9, 7", "9, 7"),
+        (1, 5, 11, 1, "", "6, 6", "6, 6"),
+        (2, 8, 6, 3, "stride 2 pad 1", "9, 8", "5, 4"),
+        (4, 4, 4, 3, "dilation 2 pad 2", "10, 10", "10, 10"),
+        (1, 3, 16, 7, "stride 2 pad 3", "23, 21", "12, 11"),
+        (1, 2, 3, 3, "pad 0 1 2 0", "5, 6", "5, 5"),
+        (3, 6, 27, 1, "stride 2", "5, 5", "3, 3"),
+    ] {
+        let op = if groups == 1 { "conv" } else { "group_conv" };
+        let groups_line = if groups == 1 { String::new() } else { format!("groups {groups}\n") };
+        let per = cin / groups;
+        body(&format!(
+            "input %x f32[2, {cin}, {hw}]\ninput %r f32[2, {cout}, {out}]\n\
+             weight %w f32[{cout}, {per}, {k}, {k}] rand(1)\nweight %b f32[{cout}] rand(2)\n\
+             %y f32[2, {cout}, {out}] = {op}(%x, %w, %b)\n{groups_line}window {k}x{k} {rest}\n\
+             then add %r, relu\noutput %y"
+        ));
+        body(&format!(
+            "input %x f32[1, {cin}, {hw}]\n\
+             weight %w f32[{cout}, {per}, {k}, {k}] rand(1)\n\
+             %y f32[1, {cout}, {out}] = {op}(%x, %w)\n{groups_line}window {k}x{k} {rest}\n\
+             then sigmoid\noutput %y"
+        ));
+    }
+}
+
+#[test]
+fn products_agree() {
+    body(
+        "input %a f32[3, 10]\nweight %b f32[10, 13] rand(1)\nweight %c f32[13] rand(3)\n%y f32[3, 13] = matmul(%a, %b, %c)\noutput %y",
+    );
+    body(
+        "input %a f32[3, 10]\nweight %b f32[13, 10] rand(1)\n%y f32[3, 13] = matmul(%a, %b)\ntrans_b true\nthen relu\noutput %y",
+    );
+    body(
+        "input %a f32[2, 10, 3]\ninput %b f32[2, 10, 9]\n%y f32[2, 3, 9] = matmul(%a, %b)\ntrans_a true\noutput %y",
+    );
+    body(
+        "input %a f32[2, 4, 10]\ninput %b f32[1, 11, 10]\n%y f32[2, 4, 11] = matmul(%a, %b)\ntrans_b true\noutput %y",
+    );
+    body(
+        "input %a f32[4, 10]\nweight %b f32[3, 10, 8] rand(4)\n%y f32[3, 4, 8] = matmul(%a, %b)\noutput %y",
+    );
+}
+
+#[test]
+fn reductions_agree() {
+    for f in ["sum", "mean", "max", "min"] {
+        for (axes, out) in
+            [("[2, 3]", "2, 3"), ("[0]", "3, 9, 8"), ("[1, 3]", "2, 9"), ("[0, 1, 2, 3]", "")]
+        {
+            body(&format!(
+                "input %x f32[2, 3, 9, 8]\n%y f32[{out}] = reduce_{f}(%x)\naxes {axes}\noutput %y"
+            ));
+        }
+    }
+}
+
+#[test]
+fn layouts_agree() {
+    body("input %x f32[2, 3, 4]\n%y f32[4, 2, 3] = transpose(%x)\nperm [2, 0, 1]\noutput %y");
+    body("input %x f32[2, 3]\ninput %z f32[2, 5]\n%y f32[2, 10] = concat(%x, %z, %skip)\naxis 1\noutput %y".replace(", %skip", "").replace("10", "8").as_str());
+    body("input %x f32[6, 8]\n%y f32[2, 4] = slice(%x)\nstarts [5, 1]\nsteps [-3, 2]\noutput %y");
+    body(
+        "input %x f32[1, 8, 3]\n%a f32[1, 4, 3] = slice(%x)\nstarts [0, 4, 0]\nsteps [1, 1, 1]\n%y f32[12] = reshape(%a)\n%z f32[12] = relu(%y)\noutput %z\noutput %a",
+    );
+    body(
+        "input %x f32[2, 3]\n%y f32[5, 6] = pad(%x)\nbefore [1, 2]\nafter [2, 1]\nvalue 0.5\noutput %y",
+    );
+    body("input %x f32[1, 3]\n%y f32[4, 2, 3] = expand(%x)\noutput %y");
+    body(
+        "input %x f32[4, 3, 2]\nweight %i i64[2] = [2, 0]\n%y f32[4, 2, 2] = gather(%x, %i)\naxis 1\noutput %y",
+    );
+    body("input %x f32[4, 3]\n%y f32[12] = reshape(%x)\noutput %x\noutput %y");
+    body(
+        "input %x f32[4, 3]\n%y i64[4, 3] = cast(%x)\n%z bool[4, 3] = cast(%x)\n%e bool[4, 3] = equal(%y, %y)\n%w f32[4, 3] = where(%z, %x, %x)\noutput %y\noutput %z\noutput %w\noutput %e",
+    );
+}
+
+#[test]
+fn softmaxes_and_argmaxes_agree() {
+    for (f, axis) in [("softmax", 1), ("log_softmax", 2), ("softmax", 0)] {
+        body(&format!("input %x f32[2, 5, 3]\n%y f32[2, 5, 3] = {f}(%x)\naxis {axis}\noutput %y"));
+    }
+    body("input %x f32[2, 5, 3]\n%y i64[2, 3] = argmax(%x)\naxis 1\noutput %y");
+    body(
+        "input %x f32[2, 5, 3]\n%y i64[2, 5, 1] = argmax(%x)\naxis 2\nkeep true\nlast true\noutput %y",
+    );
+}
+
+#[test]
+fn pools_agree() {
+    for (op, window, more, out) in [
+        ("max_pool", "3x3 stride 2 pad 1", "", "5, 4"),
+        ("average_pool", "3x3 stride 2 pad 1", "", "5, 4"),
+        ("average_pool", "3x3 stride 2 pad 1", "padding counted\n", "5, 4"),
+        ("average_pool", "2x2 stride 2", "ceil true\n", "5, 4"),
+        ("average_pool", "2x2 stride 2", "ceil true\npadding counted\n", "5, 4"),
+        ("max_pool", "2x2 dilation 2", "", "7, 5"),
+        ("max_pool", "2x3 stride 1x2 pad 1 0 0 2", "", "9, 4"),
+    ] {
+        body(&format!(
+            "input %x f32[2, 3, 9, 7]\n%y f32[2, 3, {out}] = {op}(%x)\nwindow {window}\n{more}output %y"
+        ));
+    }
+}

@@ -1,0 +1,101 @@
+//! Runs one graph compiled and interpreted, and compares.
+
+#![allow(dead_code)]
+
+use std::num::NonZeroUsize;
+
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::interp;
+use cardinal_compiler::ir::{Graph, TensorType, Weight, text, verify};
+use cardinal_compiler::onnx::Model;
+use cardinal_runtime::{Program, Session, Tensor, cpu};
+
+/// Largest error that compiled code may make, relative to the largest magnitude of the output.
+pub(crate) const TOLERANCE: f64 = 2e-6;
+
+/// This machine.
+pub(crate) fn host() -> Target {
+    Target::new(&cpu::host_triple(), &cpu::host_features()).unwrap()
+}
+
+/// Reproducible values of a type, in [-1, 1).
+pub(crate) fn random(ty: &TensorType, seed: u64) -> Tensor {
+    let bytes = Weight::rand(seed).bytes(ty).unwrap();
+    Tensor::from_bytes(ty.dtype, &ty.shape(), &bytes).unwrap()
+}
+
+pub(crate) fn to_reference(tensor: &Tensor) -> interp::Tensor {
+    let ty = TensorType::new(tensor.dtype(), tensor.shape());
+    interp::Tensor::from_bytes(&ty, tensor.as_bytes()).unwrap()
+}
+
+pub(crate) fn compile_for(graph: &Graph, target: &Target) -> std::sync::Arc<Program> {
+    let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let compiled = cardinal_compiler::compile(&model, target).unwrap();
+    Program::load(compiled.parts.to_artifact().unwrap()).unwrap()
+}
+
+/// Runs the compiled graph.
+pub(crate) fn run(
+    graph: &Graph,
+    target: &Target,
+    threads: usize,
+    inputs: &[Tensor],
+) -> Vec<Tensor> {
+    let program = compile_for(graph, target);
+    let mut session = Session::new(program, NonZeroUsize::new(threads).unwrap()).unwrap();
+    session.run(inputs).unwrap()
+}
+
+/// Largest error relative to the largest magnitude of the reference; integers must be equal.
+pub(crate) fn error(found: &Tensor, expected: &interp::Tensor) -> f64 {
+    assert_eq!(found.shape(), expected.shape);
+    assert_eq!(found.dtype(), expected.dtype);
+    let found = to_reference(found);
+    match (&found.data, &expected.data) {
+        (interp::Data::Float(found), interp::Data::Float(expected)) => {
+            let scale = expected
+                .iter()
+                .fold(1e-30, |m: f64, x| if x.is_finite() { m.max(x.abs()) } else { m });
+            let each = found.iter().zip(expected).map(|(f, e)| {
+                if f == e || (f.is_nan() && e.is_nan()) { 0.0 } else { (f - e).abs() / scale }
+            });
+            each.fold(0.0, |m: f64, e| if e.is_nan() { f64::INFINITY } else { m.max(e) })
+        }
+        (found, expected) => {
+            if found == expected {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
+    }
+}
+
+/// Compiles and interprets a graph given as text, for the host and for plain x86-64, on one and
+/// two threads.
+pub(crate) fn check(source: &str) {
+    let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    verify(&graph).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    check_graph(&graph);
+}
+
+pub(crate) fn check_graph(graph: &Graph) {
+    let source = text::print(graph);
+    let inputs: Vec<Tensor> =
+        graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
+    let reference: Vec<_> = inputs.iter().map(to_reference).collect();
+    let expected = interp::run(graph, &reference).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    let mut targets = vec![host()];
+    if cfg!(target_arch = "x86_64") {
+        targets.push(Target::named(&cpu::host_triple(), "x86-64").unwrap());
+    }
+    for target in &targets {
+        let outputs = run(graph, target, 1, &inputs);
+        for (found, expected) in outputs.iter().zip(&expected) {
+            let error = error(found, expected);
+            assert!(error <= TOLERANCE, "error {error:e} on {:?}\n{source}", target.features());
+        }
+        assert!(outputs == run(graph, target, 2, &inputs), "two threads differ\n{source}");
+    }
+}
