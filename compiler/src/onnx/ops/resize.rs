@@ -26,7 +26,7 @@ pub(in crate::onnx) fn resize(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     }
     let x = ctx.required(0)?;
     let (transform, mode) = if ctx.since == 10 {
-        let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::Floor)?;
+        let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::ByScale)?;
         (Transform::Asymmetric, mode)
     } else {
         let transform = ctx.attributes.string("coordinate_transformation_mode", "half_pixel")?;

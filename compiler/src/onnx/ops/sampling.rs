@@ -24,6 +24,8 @@ pub(super) enum Rounding {
     PreferCeil,
     Floor,
     Ceil,
+    /// What Resize-10 does without saying so: up where elements become fewer, down elsewhere.
+    ByScale,
 }
 
 impl Transform {
@@ -57,11 +59,13 @@ impl Rounding {
         })
     }
 
-    fn apply(self, x: f32) -> f32 {
+    fn apply(self, x: f32, scale: f32) -> f32 {
         match self {
             Rounding::PreferFloor => (x - 0.5).ceil(),
             Rounding::PreferCeil => (x + 0.5).floor(),
             Rounding::Floor => x.floor(),
+            Rounding::ByScale if scale < 1.0 => x.ceil(),
+            Rounding::ByScale => x.floor(),
             Rounding::Ceil => x.ceil(),
         }
     }
@@ -105,7 +109,8 @@ impl Axis {
     /// For each element of the result the one it is a copy of.
     pub(super) fn nearest(&self, transform: Transform, rounding: Rounding) -> Vec<i64> {
         let last = self.from as i64 - 1;
-        let pick = |i| (rounding.apply(self.position(i, transform)) as i64).clamp(0, last);
+        let pick =
+            |i| (rounding.apply(self.position(i, transform), self.scale) as i64).clamp(0, last);
         (0..self.to).map(pick).collect()
     }
 
