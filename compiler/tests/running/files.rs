@@ -35,6 +35,13 @@ pub(crate) fn stem(path: &Path) -> String {
 
 /// Imports a model, reading external data from the files beside it.
 pub(crate) fn import(path: &Path, batch: Option<usize>) -> Model {
+    try_import(path, batch).unwrap_or_else(|e| panic!("{path:?}: {e}"))
+}
+
+pub(crate) fn try_import(
+    path: &Path,
+    batch: Option<usize>,
+) -> cardinal_compiler::error::Result<Model> {
     struct Beside(PathBuf);
     impl ExternalData for Beside {
         fn read(&self, location: &str, offset: u64, length: Option<u64>) -> Result<Bytes, String> {
@@ -46,7 +53,7 @@ pub(crate) fn import(path: &Path, batch: Option<usize>) -> Model {
     let bytes = Bytes::from(std::fs::read(path).unwrap());
     let beside = Beside(path.parent().unwrap().to_owned());
     let options = ImportOptions { batch, ..ImportOptions::default() };
-    onnx::import(bytes, &beside, &options).unwrap_or_else(|e| panic!("{path:?}: {e}"))
+    onnx::import(bytes, &beside, &options)
 }
 
 /// An f32 array.
