@@ -184,15 +184,15 @@ mod tests {
     fn bounds_are_clamped_as_in_python() {
         assert_eq!(taken(1, 4, 2, 5), [1, 3]);
         assert_eq!(taken(-2, i64::MAX, 1, 5), [3, 4]);
-        assert_eq!(taken(4, 2, 1, 5), []);
-        assert_eq!(taken(9, 12, 1, 5), []);
+        assert!(taken(4, 2, 1, 5).is_empty());
+        assert!(taken(9, 12, 1, 5).is_empty());
         assert_eq!(taken(-1, i64::MIN, -1, 4), [3, 2, 1, 0]);
         assert_eq!(taken(i64::MAX, -3, -1, 4), [3, 2]);
         assert_eq!(taken(i64::MAX, i64::MIN, i64::MIN, 4), [3]);
         assert_eq!(taken(0, i64::MAX, i64::MAX, 4), [0]);
-        assert_eq!(taken(0, i64::MAX, 1, 0), []);
-        assert_eq!(taken(0, i64::MIN, -1, 0), []);
-        assert_eq!(taken(-9, i64::MIN, -1, 4), []);
+        assert!(taken(0, i64::MAX, 1, 0).is_empty());
+        assert!(taken(0, i64::MIN, -1, 0).is_empty());
+        assert!(taken(-9, i64::MIN, -1, 4).is_empty());
         assert!(clamped(0, 1, 0, 4).is_err());
     }
 }
