@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::ImportOptions;
-use cardinal_compiler::{interp, ir, onnx};
+use cardinal_compiler::{codegen, interp, ir, onnx, passes, plan};
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
@@ -23,7 +24,6 @@ pub(crate) type ModelResult<T> = Result<T, Box<ModelError>>;
 
 /// What the compiler is asked for besides the model.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "nothing generates code yet")]
 pub(crate) struct Settings {
     /// How to read the model.
     pub(crate) import: ImportOptions,
@@ -31,10 +31,6 @@ pub(crate) struct Settings {
     pub(crate) target: Option<String>,
     /// CPU; this machine's when absent or `native`.
     pub(crate) cpu: Option<String>,
-    /// Whether Winograd convolutions may be used.
-    pub(crate) winograd: bool,
-    /// Threads of the compiler.
-    pub(crate) threads: NonZeroUsize,
 }
 
 /// How many threads this machine runs at once.
@@ -67,7 +63,9 @@ pub(crate) struct PassInfo {
 
 /// Every pass, in order.
 pub(crate) fn passes() -> Vec<PassInfo> {
-    Vec::new()
+    let info =
+        |pass: &passes::Pass| PassInfo { name: pass.name.into(), summary: pass.summary.into() };
+    passes::TABLE.iter().map(info).collect()
 }
 
 /// A place where a pass matched, but a check failed.
@@ -87,8 +85,13 @@ pub(crate) fn optimise(
     until: Option<&str>,
     observe: &mut dyn FnMut(&str, &Graph),
 ) -> ModelResult<Vec<NearMiss>> {
-    let _ = (graph, until, observe);
-    Err(ModelError::internal("the passes are not here yet").into())
+    let misses = passes::run(graph, until, &mut |pass, graph| observe(pass.name, graph))?;
+    let near_miss = |miss: passes::NearMiss| NearMiss {
+        pass: miss.pass.into(),
+        node: miss.from.first().map_or(miss.value, ToString::to_string),
+        because: miss.because,
+    };
+    Ok(misses.into_iter().map(near_miss).collect())
 }
 
 /// A compiled model, ready to be written or loaded.
@@ -107,8 +110,30 @@ pub(crate) struct Compiled {
 
 /// Compiles an imported model.
 pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
-    let _ = (model, settings);
-    Err(ModelError::internal("the code generator is not here yet").into())
+    let compiled = cardinal_compiler::compile(model, &target(settings)?)?;
+    let nodes = compiled.nodes;
+    let arena_bytes = compiled.parts.manifest.arena_bytes as usize;
+    let artifact = compiled.parts.to_artifact();
+    let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
+    let (code_bytes, weight_bytes) = (artifact.code().len(), artifact.weights().len());
+    Ok(Compiled { artifact, nodes, code_bytes, weight_bytes, arena_bytes })
+}
+
+/// The machine that the settings ask for: this one where they are silent. Another triple without
+/// a CPU means the least that its architecture guarantees.
+fn target(settings: &Settings) -> ModelResult<Target> {
+    let host = cardinal_runtime::cpu::host_triple();
+    let triple = settings.target.as_deref().unwrap_or(&host);
+    let native = Target::new(triple, &cardinal_runtime::cpu::host_features());
+    Ok(match settings.cpu.as_deref() {
+        None if cardinal_runtime::cpu::matches_host(triple) => native,
+        None => Target::named(triple, "generic"),
+        Some("native") if cardinal_runtime::cpu::matches_host(triple) => native,
+        Some("native") => Err(ModelError::from(Problem::Target(format!(
+            "`--cpu native` is this machine's CPU, and the target is {triple}"
+        )))),
+        Some(cpu) => Target::named(triple, cpu),
+    }?)
 }
 
 /// A graph in one of the formats that graphs have.
@@ -128,8 +153,19 @@ pub(crate) fn dump_lowered(
     stage: Stage,
     format: Format,
 ) -> ModelResult<Option<String>> {
-    let _ = (model, settings, stage, format);
-    Err(ModelError::internal("the later stages are not here yet").into())
+    let mut graph = model.graph.clone();
+    passes::run(&mut graph, None, &mut |_, _| {})?;
+    let plan = plan::lower(&graph)?;
+    let listing = match (stage, format) {
+        (Stage::Plan, Format::Text) => return Ok(Some(plan::text::print(&plan))),
+        (Stage::Plan, Format::Json) => return Ok(Some(plan::json::to_json(&plan).to_string())),
+        (Stage::Plan, Format::Dot) => return Ok(Some(plan::dot::to_dot(&plan))),
+        (Stage::Clif, Format::Text) => Listing { clif: true, assembly: false },
+        (Stage::Asm, Format::Text) => Listing { clif: false, assembly: true },
+        _ => return Ok(None),
+    };
+    let code = codegen::generate(&plan, &target(settings)?, listing)?;
+    Ok(Some(code.listing()))
 }
 
 /// Runs a graph in the reference interpreter.

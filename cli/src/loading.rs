@@ -26,7 +26,7 @@ pub(crate) struct Loaded {
 }
 
 /// The compiler's settings for a model on this machine.
-pub(crate) fn settings(options: &ModelOptions, threads: NonZeroUsize) -> Settings {
+pub(crate) fn settings(options: &ModelOptions) -> Settings {
     Settings {
         import: ImportOptions {
             batch: options.batch.map(NonZeroUsize::get),
@@ -34,8 +34,6 @@ pub(crate) fn settings(options: &ModelOptions, threads: NonZeroUsize) -> Setting
         },
         target: None,
         cpu: options.cpu.clone(),
-        winograd: !options.no_winograd,
-        threads,
     }
 }
 
@@ -47,7 +45,6 @@ pub(crate) fn settings(options: &ModelOptions, threads: NonZeroUsize) -> Setting
 pub(crate) fn load(
     file: &ModelFile,
     options: &ModelOptions,
-    threads: NonZeroUsize,
     batch: Option<usize>,
 ) -> Outcome<Loaded> {
     if file.is_artifact() {
@@ -55,7 +52,7 @@ pub(crate) fn load(
     }
     let progress = progress(format!("compiling {}", file.name()));
     let begin = Instant::now();
-    let settings = settings(options, threads);
+    let settings = settings(options);
     let model = import_for_batch(file, &settings.import, batch)?;
     let compiled = engine::compile(&model, &settings).map_err(|error| refused(file, error))?;
     let compile_ms = Some(milliseconds(begin));

@@ -1,5 +1,7 @@
 //! Compiled code against the reference interpreter, operator by operator.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
 mod running;
 
 use running::check;
@@ -150,5 +152,20 @@ fn pools_agree() {
         body(&format!(
             "input %x f32[2, 3, 9, 7]\n%y f32[2, 3, {out}] = {op}(%x)\nwindow {window}\n{more}output %y"
         ));
+    }
+}
+
+/// aarch64 code cannot run here, but it can be made: without relocations, for every kernel that the
+/// small models use.
+#[test]
+fn small_models_compile_for_aarch64() {
+    use cardinal_compiler::codegen::{Listing, Target, generate};
+    let target = Target::named("aarch64-unknown-linux-gnu", "generic").unwrap();
+    for path in running::files::models("tiny") {
+        let mut graph = running::files::import(&path, None).graph;
+        cardinal_compiler::passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
+        let plan = cardinal_compiler::plan::lower(&graph).unwrap();
+        let code = generate(&plan, &target, Listing { clif: false, assembly: true }).unwrap();
+        assert!(code.listing().contains("fmla"), "{path:?}: no vector multiply-add");
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct ModelOptions {
     pub(crate) cpu: Option<String>,
     /// Compute every convolution directly, without Winograd's transform
     ///
-    /// Slower, and a little more exact.
+    /// Every convolution is computed directly so far: the flag changes nothing yet.
     ///
     /// Example: --no-winograd
     #[arg(long)]

@@ -22,9 +22,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             .with_help("compile takes an .onnx model"));
     }
     let progress = loading::progress(format!("compiling {}", file.name()));
-    let threads = args.threads.unwrap_or_else(engine::available_threads);
-    let settings =
-        Settings { target: args.target.clone(), ..loading::settings(&args.options, threads) };
+    let settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     let model = loading::import(&file, &settings.import)?;
     let compiled =
         engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;

@@ -16,9 +16,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     if file.is_artifact() {
         return describe(&file, args);
     }
-    let threads = engine::available_threads();
-    let settings =
-        Settings { target: args.target.clone(), ..loading::settings(&args.options, threads) };
+    let settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     let model = loading::import(&file, &settings.import)?;
     if args.passes {
         return list_passes(&file, model, args.format);

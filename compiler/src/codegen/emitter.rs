@@ -339,7 +339,8 @@ impl Emitter<'_, '_> {
             Binary::Max => self.pick(more, x, b),
             Binary::Equal => self.builder.ins().icmp(IntCC::Equal, x, b),
             Binary::Pow => {
-                let wide = [self.to_f64(a), self.to_f64(Element { value: b, dtype: a.dtype })];
+                let wide =
+                    [self.wide_float(a), self.wide_float(Element { value: b, dtype: a.dtype })];
                 let power = math::pow(self, wide[0], wide[1]);
                 let element = Element { value: power, dtype: DType::F64 };
                 self.cast(element, a.dtype).value
@@ -371,7 +372,7 @@ impl Emitter<'_, '_> {
         self.builder.ins().select(by_zero, zero, quotient)
     }
 
-    fn to_f64(&mut self, a: Element) -> Value {
+    fn wide_float(&mut self, a: Element) -> Value {
         self.cast(a, DType::F64).value
     }
 

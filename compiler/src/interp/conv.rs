@@ -1,153 +1,129 @@
-//! Convolution, matrix products and pooling.
+//! Convolution.
 
-use super::elementwise::max;
-use super::layout::{broadcast_strides, walk};
-use super::{Data, Operands, Tensor};
+use std::ops::Range;
+
+use super::Data;
+use super::operands::{Operands, ensure, floats, gives};
 use crate::error::{Error, Result};
-use crate::ir::{Conv, Pool, PoolKind, TensorType, Window};
+use crate::ir::{Conv, TensorType, Window};
 
-/// Where tap `k` of position `o` falls on the input, if inside.
-fn coordinate(w: &Window, axis: usize, o: usize, k: usize, extent: usize) -> Option<usize> {
-    let at = (o * w.stride[axis] + k * w.dilation[axis]).checked_sub(w.pad_before[axis])?;
-    (at < extent).then_some(at)
+/// Extents of a checked convolution.
+struct Sizes {
+    /// Channels that a group reads and that it computes.
+    group: [usize; 2],
+    groups: usize,
+    input: [usize; 2],
+    output: [usize; 2],
 }
 
-pub(super) fn conv(spec: &Conv, own: &Operands<'_>, ty: &TensorType) -> Result<Data> {
-    let (x, weight) = (own.get(0)?, own.get(1)?);
-    let (xs, ws) = (x.floats()?, weight.floats()?);
-    let (n, m, oh, ow) = four(&ty.shape())?;
-    let (_, c, h, width) = four(&x.shape)?;
-    let (_, cg, kh, kw) = four(&weight.shape)?;
-    let mg = m / spec.groups;
-    let mut out = vec![0.0; n * m * oh * ow];
-    if let Some(bias) = own.optional(2) {
-        let bias = bias.floats()?;
-        for (i, plane) in out.chunks_exact_mut((oh * ow).max(1)).enumerate() {
-            plane.fill(bias[i % m]);
-        }
+/// `y[n, m, i, j] = bias[m] + Σ x[n, c, i·stride + u·dilation - pad, …] · w[m, c, u, v]`, over the
+/// channels `c` of the group of `m` and the kernel's taps `u`, `v` that fall inside x.
+pub(super) fn conv(conv: &Conv, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let sizes = sizes(conv, x, ty)?;
+    if ty.elements() == 0 {
+        return Ok(Data::Float(Vec::new()));
     }
-    for image in 0..n {
-        for channel in 0..m {
-            let plane = &mut out[(image * m + channel) * oh * ow..][..oh * ow];
-            for k in 0..cg {
-                let source = channel / mg * cg + k;
-                let input = &xs[(image * c + source) * h * width..][..h * width];
-                let taps = &ws[(channel * cg + k) * kh * kw..][..kh * kw];
-                add_plane(&spec.window, plane, input, taps, [h, width], [oh, ow]);
+    let Sizes { group: [read, made], groups, input, output } = sizes;
+    let (image, weights) = (floats(&x.need(0)?.data)?, floats(&x.need(1)?.data)?);
+    let bias = match x.get(2) {
+        Some(_) => x.floats(2, ty.dtype, &[groups * made])?,
+        None => &vec![0.0; groups * made],
+    };
+    let mut y = vec![0.0; ty.elements()];
+    let (plane, filter) = (area(input), area(conv.window.kernel));
+    for (i, out) in y.chunks_exact_mut(area(output)).enumerate() {
+        let (n, m) = (i / (groups * made), i % (groups * made));
+        out.fill(bias[m]);
+        for c in 0..read {
+            let from = n * groups * read + m / made * read + c;
+            let image = &image[from * plane..][..plane];
+            let weights = &weights[(m * read + c) * filter..][..filter];
+            for (tap, weight) in weights.iter().enumerate() {
+                let at = [tap / conv.window.kernel[1], tap % conv.window.kernel[1]];
+                add_tap(&conv.window, at, *weight, (image, input), (out, output));
             }
         }
     }
-    Ok(Data::Float(out))
+    Ok(Data::Float(y))
 }
 
-/// Adds the correlation of one input plane with one kernel to an output plane.
-fn add_plane(
-    w: &Window,
-    plane: &mut [f64],
-    input: &[f64],
-    taps: &[f64],
-    [h, width]: [usize; 2],
-    [oh, ow]: [usize; 2],
+fn area(size: [usize; 2]) -> usize {
+    size[0] * size[1]
+}
+
+fn sizes(conv: &Conv, x: &Operands<'_>, ty: &TensorType) -> Result<Sizes> {
+    let (image, weights) = (x.of(0, ty.dtype)?, x.of(1, ty.dtype)?);
+    let (&[n, c, h, w], &[m, read, kh, kw]) = (&*image.shape, &*weights.shape) else {
+        return Err(Error::internal(format!("{} by {}", image.ty(), weights.ty())));
+    };
+    let groups = conv.groups;
+    let window = conv.window;
+    let divides = groups > 0 && m.is_multiple_of(groups) && read.checked_mul(groups) == Some(c);
+    ensure(divides && window.kernel == [kh, kw], || {
+        let kernel = window.kernel;
+        format!("{} by {} in {groups} groups, kernel {kernel:?}", image.ty(), weights.ty())
+    })?;
+    let output = positions(&window, [h, w], false)?;
+    gives(image.dtype, &[n, m, output[0], output[1]], ty)?;
+    Ok(Sizes { group: [read, m / groups], groups, input: [h, w], output })
+}
+
+/// Number of window positions along height and width, for a window whose numbers make sense.
+pub(super) fn positions(window: &Window, input: [usize; 2], ceil: bool) -> Result<[usize; 2]> {
+    let Window { kernel, stride, dilation, pad_before, pad_after } = *window;
+    let bad = || Error::internal(format!("{window:?} over {input:?}"));
+    let positive = [kernel, stride, dilation].as_flattened().iter().all(|n| *n > 0);
+    // So that no sum or product below overflows.
+    let all = [kernel, stride, dilation, pad_before, pad_after, input];
+    let small = all.as_flattened().iter().all(|n| u32::try_from(*n).is_ok());
+    ensure(positive && small, || bad().to_string())?;
+    let along = |axis: usize| window.positions(axis, input[axis], ceil).ok_or_else(bad);
+    Ok([along(0)?, along(1)?])
+}
+
+/// Adds one tap of a kernel, times its weight, to every element of an output plane.
+fn add_tap(
+    window: &Window,
+    tap: [usize; 2],
+    weight: f64,
+    (image, input): (&[f64], [usize; 2]),
+    (out, output): (&mut [f64], [usize; 2]),
 ) {
-    for ky in 0..w.kernel[0] {
-        for kx in 0..w.kernel[1] {
-            let tap = taps[ky * w.kernel[1] + kx];
-            // Output columns whose tap lies inside the input are consecutive.
-            let inside = |ox: &usize| coordinate(w, 1, *ox, kx, width).is_some();
-            let Some(first) = (0..ow).find(inside) else { continue };
-            let count = (first..ow).take_while(inside).count();
-            for oy in 0..oh {
-                let Some(iy) = coordinate(w, 0, oy, ky, h) else { continue };
-                let Some(ix) = coordinate(w, 1, first, kx, width) else { continue };
-                let row = &input[iy * width + ix..(iy + 1) * width];
-                let to = &mut plane[oy * ow + first..][..count];
-                for (to, x) in to.iter_mut().zip(row.iter().step_by(w.stride[1])) {
-                    *to += tap * x;
-                }
+    let columns = inside(window, 1, tap, input, output);
+    if columns.is_empty() {
+        return;
+    }
+    let at = |axis: usize, i: usize| {
+        i * window.stride[axis] + tap[axis] * window.dilation[axis] - window.pad_before[axis]
+    };
+    let first = at(1, columns.start);
+    for i in inside(window, 0, tap, input, output) {
+        let to = &mut out[i * output[1]..][columns.clone()];
+        let from = &image[at(0, i) * input[1]..][first..];
+        if window.stride[1] == 1 {
+            for (y, x) in to.iter_mut().zip(from) {
+                *y += weight * x;
+            }
+        } else {
+            for (y, x) in to.iter_mut().zip(from.iter().step_by(window.stride[1])) {
+                *y += weight * x;
             }
         }
     }
 }
 
-pub(super) fn matmul(ta: bool, tb: bool, own: &Operands<'_>, ty: &TensorType) -> Result<Data> {
-    let (a, b) = (own.get(0)?, own.get(1)?);
-    let (av, bv) = (a.floats()?, b.floats()?);
-    let shape = ty.shape();
-    let (rows, columns) = (shape[shape.len() - 2], shape[shape.len() - 1]);
-    let depth = a.shape[a.shape.len() - if ta { 2 } else { 1 }];
-    let bias = own.optional(2).map(Tensor::floats).transpose()?;
-    let batch = &shape[..shape.len() - 2];
-    let lead = |t: &Tensor| t.shape[..t.shape.len() - 2].to_vec();
-    let at = [broadcast_strides(&lead(a), batch), broadcast_strides(&lead(b), batch)];
-    let mut out = Vec::with_capacity(ty.elements());
-    walk(batch, &at, |[i, j]| {
-        let (a, b) = (&av[i * rows * depth..], &bv[j * depth * columns..]);
-        for m in 0..rows {
-            for n in 0..columns {
-                let sum: f64 = (0..depth)
-                    .map(|k| {
-                        let x = if ta { a[k * rows + m] } else { a[m * depth + k] };
-                        let y = if tb { b[n * depth + k] } else { b[k * columns + n] };
-                        x * y
-                    })
-                    .sum();
-                out.push(sum + bias.map_or(0.0, |bias| bias[n]));
-            }
-        }
-    });
-    Ok(Data::Float(out))
-}
-
-pub(super) fn pool(spec: &Pool, x: &Tensor, ty: &TensorType) -> Result<Data> {
-    let v = x.floats()?;
-    let (n, c, oh, ow) = four(&ty.shape())?;
-    let (_, _, h, width) = four(&x.shape)?;
-    let mut out = Vec::with_capacity(ty.elements());
-    for plane in 0..n * c {
-        let input = &v[plane * h * width..][..h * width];
-        for oy in 0..oh {
-            for ox in 0..ow {
-                out.push(pooled(spec, input, [h, width], [oy, ox]));
-            }
-        }
-    }
-    Ok(Data::Float(out))
-}
-
-fn pooled(spec: &Pool, input: &[f64], size: [usize; 2], [oy, ox]: [usize; 2]) -> f64 {
-    let w = &spec.window;
-    let mut inside = Vec::new();
-    let mut padded = 0usize;
-    for ky in 0..w.kernel[0] {
-        for kx in 0..w.kernel[1] {
-            let y = coordinate(w, 0, oy, ky, size[0]);
-            let x = coordinate(w, 1, ox, kx, size[1]);
-            if let (Some(y), Some(x)) = (y, x) {
-                inside.push(input[y * size[1] + x]);
-            }
-            padded += usize::from(in_padding(w, [oy, ox], [ky, kx], size));
-        }
-    }
-    match spec.kind {
-        PoolKind::Max => inside.iter().fold(f64::NEG_INFINITY, |m, x| max(m, *x)),
-        PoolKind::Average { count_padding } => {
-            let count = if count_padding { padded } else { inside.len() };
-            inside.iter().sum::<f64>() / count as f64
-        }
-    }
-}
-
-/// Whether a tap lies inside the padded input (a ceil window may hang over its end).
-fn in_padding(w: &Window, o: [usize; 2], k: [usize; 2], size: [usize; 2]) -> bool {
-    (0..2).all(|axis| {
-        let at = o[axis] * w.stride[axis] + k[axis] * w.dilation[axis];
-        at < size[axis] + w.pad_before[axis] + w.pad_after[axis]
-    })
-}
-
-fn four(shape: &[usize]) -> Result<(usize, usize, usize, usize)> {
-    match *shape {
-        [a, b, c, d] => Ok((a, b, c, d)),
-        _ => Err(Error::internal("expected four axes")),
-    }
+/// The output positions `i` along an axis for which the tap is inside the input:
+/// `0 <= i·stride + tap·dilation - pad < input`.
+fn inside(
+    window: &Window,
+    axis: usize,
+    tap: [usize; 2],
+    input: [usize; 2],
+    output: [usize; 2],
+) -> Range<usize> {
+    let (stride, pad) = (window.stride[axis], window.pad_before[axis]);
+    let offset = tap[axis] * window.dilation[axis];
+    let first = pad.saturating_sub(offset).div_ceil(stride);
+    let end = (input[axis] + pad).saturating_sub(offset).div_ceil(stride);
+    first..end.min(output[axis])
 }

@@ -1,168 +1,143 @@
-//! Operators that move elements, and the walks over strided tensors.
+//! Operators that only move elements.
 
-use super::{Data, Operands, Tensor};
-use crate::error::{Error, Result};
+use super::Data;
+use super::elementwise::spread;
+use super::operands::{Operands, ensure, gives, has_axis, ints};
+use super::walk::{broadcast, elements, strides, walk};
+use crate::error::Result;
 use crate::ir::TensorType;
 
-/// A start and a stride per axis, in elements.
-pub(super) struct Strides {
-    start: isize,
-    each: Vec<isize>,
+pub(super) fn identity(x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let x = x.need(0)?;
+    gives(x.dtype, &x.shape, ty)?;
+    Ok(x.data.clone())
 }
 
-pub(super) fn dense(shape: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1; shape.len()];
-    for i in (1..shape.len()).rev() {
-        strides[i - 1] = strides[i] * shape[i] as isize;
-    }
-    strides
+pub(super) fn reshape(x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let x = x.of(0, ty.dtype)?;
+    ensure(x.data.len() == ty.elements(), || format!("{} does not reshape to {ty}", x.ty()))?;
+    Ok(x.data.clone())
 }
 
-/// Strides that repeat a dense tensor of shape `from` over `to`.
-pub(super) fn broadcast_strides(from: &[usize], to: &[usize]) -> Strides {
-    let natural = dense(from);
-    let ahead = to.len() - from.len();
-    let each = (0..to.len())
-        .map(|i| if i < ahead || from[i - ahead] == 1 { 0 } else { natural[i - ahead] })
-        .collect();
-    Strides { start: 0, each }
-}
-
-/// Calls `visit` with the positions in each operand, in row-major order of `shape`.
-pub(super) fn walk<const N: usize>(
-    shape: &[usize],
-    operands: &[Strides; N],
-    mut visit: impl FnMut([usize; N]),
-) {
-    let total: usize = shape.iter().product();
-    let mut index = vec![0usize; shape.len()];
-    for _ in 0..total {
-        visit(std::array::from_fn(|k| {
-            let s = &operands[k];
-            let at: isize = index.iter().zip(&s.each).map(|(i, s)| *i as isize * s).sum();
-            (s.start + at) as usize
-        }));
-        for axis in (0..shape.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-}
-
-fn picked(x: &Tensor, shape: &[usize], strides: Strides) -> Data {
-    let strides = [strides];
-    match &x.data {
-        Data::Float(v) => {
-            let mut out = Vec::new();
-            walk(shape, &strides, |[i]| out.push(v[i]));
-            Data::Float(out)
-        }
-        Data::Int(v) => {
-            let mut out = Vec::new();
-            walk(shape, &strides, |[i]| out.push(v[i]));
-            Data::Int(out)
-        }
-    }
-}
-
-pub(super) fn expand(x: &Tensor, ty: &TensorType) -> Result<Data> {
+/// NumPy broadcasting to the node's type.
+pub(super) fn expand(x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let x = x.of(0, ty.dtype)?;
     let shape = ty.shape();
-    Ok(picked(x, &shape, broadcast_strides(&x.shape, &shape)))
+    let fits = broadcast(&[&x.shape, &shape]).is_some_and(|all| all == shape);
+    ensure(fits, || format!("{} does not broadcast to {ty}", x.ty()))?;
+    Ok(spread(x, &shape).into_owned())
 }
 
-pub(super) fn transpose(perm: &[usize], x: &Tensor, ty: &TensorType) -> Result<Data> {
-    let natural = dense(&x.shape);
-    let each = perm.iter().map(|p| natural[*p]).collect();
-    Ok(picked(x, &ty.shape(), Strides { start: 0, each }))
+/// `y[i_0, i_1, …] = x[…]` where index `i_k` is along axis `perm[k]` of x.
+pub(super) fn transpose(perm: &[usize], x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let x = x.need(0)?;
+    let mut sorted = perm.to_vec();
+    sorted.sort_unstable();
+    ensure(sorted.into_iter().eq(0..x.shape.len()), || format!("{perm:?} permutes {}", x.ty()))?;
+    let shape: Vec<usize> = perm.iter().map(|axis| x.shape[*axis]).collect();
+    gives(x.dtype, &shape, ty)?;
+    let strides = strides(&x.shape);
+    Ok(x.data.pick(walk(&shape, 0, perm.iter().map(|axis| strides[*axis]).collect())))
 }
 
-/// Whether every element that the slice names exists.
-pub(super) fn slice_fits(from: &[usize], to: &[usize], starts: &[usize], steps: &[isize]) -> bool {
-    let rank = from.len();
-    to.len() == rank
-        && starts.len() == rank
-        && steps.len() == rank
-        && (0..rank).all(|i| {
-            let Some(trips) = to[i].checked_sub(1) else { return true };
-            let far = steps[i].checked_mul(trips as isize);
-            let last = far.and_then(|far| far.checked_add(starts[i] as isize));
-            starts[i] < from[i] && last.is_some_and(|l| l >= 0 && (l as usize) < from[i])
-        })
+pub(super) fn concat(axis: usize, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let parts = x.all()?;
+    let mut size = 0usize;
+    for (slot, part) in parts.iter().enumerate() {
+        x.of(slot, ty.dtype)?;
+        has_axis(part, axis)?;
+        size = size.saturating_add(part.shape[axis]);
+    }
+    for part in &parts {
+        let mut shape = part.shape.clone();
+        shape[axis] = size;
+        gives(ty.dtype, &shape, ty)?;
+    }
+    ensure(!parts.is_empty(), || "no operands".to_owned())?;
+    let mut y = Data::filled(ty.dtype, ty.elements(), 0.0);
+    if ty.elements() == 0 {
+        return Ok(y);
+    }
+    let strides = strides(&ty.shape());
+    let mut start = 0;
+    for part in parts {
+        let first = start * strides[axis] as usize;
+        y.place(&part.data, walk(&part.shape, first, strides.clone()))?;
+        start += part.shape[axis];
+    }
+    Ok(y)
 }
 
+/// `y[i, …] = x[starts[0] + i · steps[0], …]`
 pub(super) fn slice(
     starts: &[usize],
     steps: &[isize],
-    x: &Tensor,
+    x: &Operands<'_>,
     ty: &TensorType,
 ) -> Result<Data> {
-    let natural = dense(&x.shape);
-    let start = starts.iter().zip(&natural).map(|(s, n)| *s as isize * n).sum();
-    let each = steps.iter().zip(&natural).map(|(s, n)| s * n).collect();
-    Ok(picked(x, &ty.shape(), Strides { start, each }))
-}
-
-pub(super) fn concat(axis: usize, own: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let x = x.of(0, ty.dtype)?;
     let shape = ty.shape();
-    let outer: usize = shape[..axis].iter().product();
-    let block = |t: &Tensor| t.shape[axis..].iter().product::<usize>();
-    let mut floats = Vec::new();
-    let mut ints = Vec::new();
-    for o in 0..outer {
-        for (_, part) in own.all {
-            let range = o * block(part)..(o + 1) * block(part);
-            match &part.data {
-                Data::Float(v) => floats.extend_from_slice(&v[range]),
-                Data::Int(v) => ints.extend_from_slice(&v[range]),
-            }
-        }
+    let rank = x.shape.len();
+    let fits = [starts.len(), steps.len(), shape.len()] == [rank; 3]
+        && (0..rank).all(|axis| {
+            // Extents and steps are below 2^64, so that their product is below 2^127.
+            let (first, count) = (starts[axis] as i128, shape[axis] as i128);
+            let last = first + (count - 1) * steps[axis] as i128;
+            let inside = |at: i128| (0..x.shape[axis] as i128).contains(&at);
+            steps[axis] != 0 && (count == 0 || (inside(first) && inside(last)))
+        });
+    ensure(fits, || format!("{starts:?} by {steps:?} of {} as {ty}", x.ty()))?;
+    if ty.elements() == 0 {
+        return Ok(Data::filled(ty.dtype, 0, 0.0));
     }
-    Ok(if ty.dtype.is_float() { Data::Float(floats) } else { Data::Int(ints) })
+    let strides = strides(&x.shape);
+    let start = starts.iter().zip(&strides).map(|(start, stride)| start * *stride as usize).sum();
+    // The step of an axis of one element may be anything.
+    let strides = strides.iter().zip(steps).map(|(stride, step)| stride.wrapping_mul(*step));
+    Ok(x.data.pick(walk(&shape, start, strides.collect())))
 }
 
-pub(super) fn gather(axis: usize, x: &Tensor, index: &Tensor, ty: &TensorType) -> Result<Data> {
-    let Data::Int(index) = &index.data else { return Err(Error::internal("expected integers")) };
-    let outer: usize = x.shape[..axis].iter().product();
-    let inner: usize = x.shape[axis + 1..].iter().product();
-    let extent = x.shape[axis];
-    let mut order = Vec::with_capacity(ty.elements());
-    for o in 0..outer {
-        for i in index {
-            let picked = (*i).clamp(0, extent as i64 - 1) as usize;
-            let start = (o * extent + picked) * inner;
-            order.extend(start..start + inner);
-        }
+/// `y[…, i…, …] = x[…, index[i…], …]`
+pub(super) fn gather(axis: usize, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let (x, index) = (x.need(0)?, x.need(1)?);
+    has_axis(x, axis)?;
+    let (outer, inner) = (&x.shape[..axis], &x.shape[axis + 1..]);
+    gives(x.dtype, &[outer, &index.shape, inner].concat(), ty)?;
+    let index = ints(&index.data)?;
+    let size = x.shape[axis];
+    if ty.elements() == 0 {
+        return Ok(Data::filled(ty.dtype, 0, 0.0));
     }
-    Ok(match &x.data {
-        Data::Float(v) => Data::Float(order.iter().map(|i| v[*i]).collect()),
-        Data::Int(v) => Data::Int(order.iter().map(|i| v[*i]).collect()),
-    })
+    ensure(size > 0, || format!("nothing to gather along axis {axis} of {}", x.ty()))?;
+    let (outer, inner) = (elements(outer), elements(inner));
+    let clamp = |i: i64| usize::try_from(i).unwrap_or(0).min(size - 1);
+    let all = (0..outer).flat_map(|o| {
+        let rows = index.iter().map(move |i| (o * size + clamp(*i)) * inner);
+        rows.flat_map(move |row| row..row + inner)
+    });
+    Ok(x.data.pick(all))
 }
 
-pub(super) fn pad(before: &[usize], value: f64, x: &Tensor, ty: &TensorType) -> Result<Data> {
-    let natural = dense(&ty.shape());
-    let start = before.iter().zip(&natural).map(|(b, n)| *b as isize * n).sum();
-    let places = [Strides { start, each: natural }];
-    let mut next = 0;
-    Ok(match &x.data {
-        Data::Float(v) => {
-            let mut out = vec![value; ty.elements()];
-            walk(&x.shape, &places, |[i]| {
-                out[i] = v[next];
-                next += 1;
-            });
-            Data::Float(out)
-        }
-        Data::Int(v) => {
-            let mut out = vec![value as i64; ty.elements()];
-            walk(&x.shape, &places, |[i]| {
-                out[i] = v[next];
-                next += 1;
-            });
-            Data::Int(out)
-        }
-    })
+pub(super) fn pad(
+    before: &[usize],
+    after: &[usize],
+    value: f64,
+    x: &Operands<'_>,
+    ty: &TensorType,
+) -> Result<Data> {
+    let x = x.need(0)?;
+    let rank = x.shape.len();
+    ensure([before.len(), after.len()] == [rank; 2], || {
+        format!("{before:?} before and {after:?} after {}", x.ty())
+    })?;
+    let padded =
+        |axis: usize| x.shape[axis].saturating_add(before[axis]).saturating_add(after[axis]);
+    gives(x.dtype, &(0..rank).map(padded).collect::<Vec<_>>(), ty)?;
+    let mut y = Data::filled(ty.dtype, ty.elements(), value);
+    if x.data.len() > 0 {
+        let strides = strides(&ty.shape());
+        let start = before.iter().zip(&strides).map(|(n, stride)| n * *stride as usize).sum();
+        y.place(&x.data, walk(&x.shape, start, strides))?;
+    }
+    Ok(y)
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::scalar::truncate;
 use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType};
 
@@ -58,45 +59,53 @@ impl Tensor {
         }
     }
 
+    /// The tensor's type.
+    pub fn ty(&self) -> TensorType {
+        TensorType::new(self.dtype, &self.shape)
+    }
+
+    /// Whether the elements are as many and of the kind that the type says.
+    pub(super) fn is_whole(&self) -> bool {
+        self.dtype.is_float() == matches!(self.data, Data::Float(_))
+            && self.data.len() == self.ty().elements()
+    }
+}
+
+impl Data {
     /// Number of elements.
-    pub fn len(&self) -> usize {
-        match &self.data {
+    pub(super) fn len(&self) -> usize {
+        match self {
             Data::Float(v) => v.len(),
             Data::Int(v) => v.len(),
         }
     }
 
-    /// Whether there are no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The elements of a float tensor.
-    pub(crate) fn floats(&self) -> Result<&[f64]> {
-        match &self.data {
-            Data::Float(v) => Ok(v),
-            Data::Int(_) => Err(Error::internal("expected floats")),
+    /// `count` elements of one value, which for integers is truncated.
+    pub(super) fn filled(dtype: DType, count: usize, value: f64) -> Data {
+        match dtype.is_float() {
+            true => Data::Float(vec![value; count]),
+            false => Data::Int(vec![truncate(dtype, value); count]),
         }
     }
 
-    /// The same with integers wrapped to their type.
-    pub(crate) fn wrapped(mut self) -> Tensor {
-        let wrap: Option<fn(i64) -> i64> = match self.dtype {
-            DType::I32 => Some(|x| i64::from(x as i32)),
-            DType::U8 => Some(|x| i64::from(x as u8)),
-            DType::I8 => Some(|x| i64::from(x as i8)),
-            DType::Bool => Some(|x| i64::from(x != 0)),
-            DType::I64 | DType::F32 | DType::F64 => None,
-        };
-        if let (Some(wrap), Data::Int(v)) = (wrap, &mut self.data) {
-            v.iter_mut().for_each(|x| *x = wrap(*x));
+    /// The elements at these offsets.
+    pub(super) fn pick(&self, at: impl Iterator<Item = usize>) -> Data {
+        match self {
+            Data::Float(v) => Data::Float(at.map(|i| v[i]).collect()),
+            Data::Int(v) => Data::Int(at.map(|i| v[i]).collect()),
         }
-        self
     }
 
-    /// The tensor's type.
-    pub fn ty(&self) -> TensorType {
-        TensorType::new(self.dtype, &self.shape)
+    /// Puts the elements of `x`, in order, at these offsets.
+    pub(super) fn place(&mut self, x: &Data, at: impl Iterator<Item = usize>) -> Result<()> {
+        match (self, x) {
+            (Data::Float(y), Data::Float(x)) => at.zip(x).for_each(|(i, x)| y[i] = *x),
+            (Data::Int(y), Data::Int(x)) => at.zip(x).for_each(|(i, x)| y[i] = *x),
+            (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
+                return Err(Error::internal("elements of another kind"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::ir::{Binary, DType, Unary};
 /// An expression over the operands of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
-    /// `$i`: an operand's element, or `$0` in a contraction: the sum.
+    /// `x{i}`: an operand's element, or `x0` in a contraction: the sum.
     Operand(usize),
     /// A number, of the type that its context asks for.
     Constant(f64),

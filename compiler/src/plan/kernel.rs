@@ -43,15 +43,15 @@ pub struct Map {
     pub nest: Nest,
     /// Element type of each operand, destination first.
     pub dtypes: Vec<DType>,
-    /// What is stored; operand `$i` is the `i`-th operand, sources start at 1.
+    /// What is stored; operand `x{i}` is the `i`-th operand, sources start at 1.
     pub expr: Expr,
 }
 
 /// A tile contraction: `out[b, m, y, x] = expr(bias[m] + Σ_r w[b, m, r] · in[b, y, x, r])`.
 ///
 /// Arguments: out, in, weights packed `[w blocks][m/8][r…][8]` (zeros beyond m), bias padded to a
-/// multiple of 8 and laid out `[w blocks][m/8][8]` if `bias`, then one operand per `$i` of `then`,
-/// i ≥ 1, laid out as out; `$0` is the sum. Items are (b, m block, y).
+/// multiple of 8 and laid out `[w blocks][m/8][8]` if `bias`, then one operand per `x{i}` of `then`,
+/// i ≥ 1, laid out as out; `x0` is the sum. Items are (b, m block, y).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
     /// Outer loops that share nothing (images, groups, matrices of a batch), outermost first.

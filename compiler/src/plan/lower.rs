@@ -538,7 +538,7 @@ impl<'g> Lowering<'g> {
         let blocks = n.div_ceil(CHANNEL_BLOCK);
         let ty = TensorType::new(DType::F32, &[matrices, blocks, depth, CHANNEL_BLOCK]);
         let out = self.scratch(ty.bytes());
-        if n % CHANNEL_BLOCK != 0 {
+        if !n.is_multiple_of(CHANNEL_BLOCK) {
             self.fill(&ty, out, 0.0);
         }
         let (along_n, along_k) = if turned { (depth, 1) } else { (1, n) };

@@ -9,9 +9,13 @@ pub mod arena;
 pub mod check;
 pub mod expr;
 
+pub mod dot;
+mod fields;
+pub mod json;
 pub mod kernel;
 mod lower;
 mod pack;
+pub mod text;
 
 pub use lower::lower;
 

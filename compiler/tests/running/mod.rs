@@ -1,6 +1,9 @@
 //! Runs one graph compiled and interpreted, and compares.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+pub(crate) mod files;
 
 use std::num::NonZeroUsize;
 

@@ -101,7 +101,7 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
 }
 
 /// The parameters of a function, by name.
-pub(super) fn parameters(function: &mut Unary) -> Vec<(&'static str, &mut f32)> {
+pub(crate) fn parameters(function: &mut Unary) -> Vec<(&'static str, &mut f32)> {
     match function {
         Unary::LeakyRelu { alpha } => vec![("alpha", alpha)],
         Unary::Clip { low, high } => vec![("low", low), ("high", high)],
@@ -132,7 +132,7 @@ pub(super) fn blank(mnemonic: &str) -> Option<Op> {
 }
 
 /// The function with this mnemonic, its parameters still to be read.
-pub(super) fn blank_unary(mnemonic: &str) -> Option<Unary> {
+pub(crate) fn blank_unary(mnemonic: &str) -> Option<Unary> {
     UNARY.into_iter().find(|f| f.mnemonic() == mnemonic)
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Problem, Result};
 
 /// A piece of a dump.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token<'t> {
+pub(crate) enum Token<'t> {
     /// A keyword, mnemonic or number.
     Word(&'t str),
     /// `%name`, a value.
@@ -37,7 +37,7 @@ impl fmt::Display for Token<'_> {
 }
 
 /// `%name`, or `%"name"` when the name does not lex bare; the same for `@`.
-pub(super) fn sigiled(sigil: char, name: &str) -> String {
+pub(crate) fn sigiled(sigil: char, name: &str) -> String {
     if !name.is_empty() && name.chars().all(in_name) {
         format!("{sigil}{name}")
     } else {
@@ -46,7 +46,7 @@ pub(super) fn sigiled(sigil: char, name: &str) -> String {
 }
 
 /// The text in quotes, on one line: what is not printable is escaped as in Rust.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -69,14 +69,14 @@ fn in_word(c: char) -> bool {
 
 /// The tokens of a text, each with its 1-based line, and a position among them.
 #[derive(Debug)]
-pub(super) struct Cursor<'t> {
+pub(crate) struct Cursor<'t> {
     tokens: Vec<(Token<'t>, usize)>,
     at: usize,
 }
 
 impl<'t> Cursor<'t> {
     /// Splits the text.
-    pub(super) fn new(text: &'t str) -> Result<Cursor<'t>> {
+    pub(crate) fn new(text: &'t str) -> Result<Cursor<'t>> {
         let mut lexer = Lexer { rest: text, line: 1 };
         let mut tokens = Vec::new();
         loop {
@@ -92,36 +92,36 @@ impl<'t> Cursor<'t> {
     }
 
     /// The next token.
-    pub(super) fn peek(&self) -> &Token<'t> {
+    pub(crate) fn peek(&self) -> &Token<'t> {
         self.tokens.get(self.at).map_or(&Token::End, |(token, _)| token)
     }
 
     /// Takes the next token.
-    pub(super) fn take(&mut self) -> Token<'t> {
+    pub(crate) fn take(&mut self) -> Token<'t> {
         let token = self.peek().clone();
         self.at += 1;
         token
     }
 
     /// An error at the next token: `expected …, found …`.
-    pub(super) fn expected(&self, what: impl fmt::Display) -> Error {
+    pub(crate) fn expected(&self, what: impl fmt::Display) -> Error {
         self.error(format!("expected {what}, found {}", self.peek()))
     }
 
     /// An error at the next token.
-    pub(super) fn error(&self, what: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, what: impl Into<String>) -> Error {
         let last = self.tokens.last();
         let line = self.tokens.get(self.at).or(last).map_or(1, |(_, line)| *line);
         Problem::Text { line, what: what.into() }.into()
     }
 
     /// Takes the next token if it is this word.
-    pub(super) fn eat_word(&mut self, word: &str) -> bool {
+    pub(crate) fn eat_word(&mut self, word: &str) -> bool {
         self.eat(&Token::Word(word))
     }
 
     /// Takes the next token if it is this mark.
-    pub(super) fn eat_mark(&mut self, mark: char) -> bool {
+    pub(crate) fn eat_mark(&mut self, mark: char) -> bool {
         self.eat(&Token::Mark(mark))
     }
 
@@ -132,12 +132,12 @@ impl<'t> Cursor<'t> {
     }
 
     /// Takes this mark, or fails.
-    pub(super) fn mark(&mut self, mark: char) -> Result<()> {
+    pub(crate) fn mark(&mut self, mark: char) -> Result<()> {
         if self.eat_mark(mark) { Ok(()) } else { Err(self.expected(Token::Mark(mark))) }
     }
 
     /// Takes a word that `read` understands.
-    pub(super) fn word<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+    pub(crate) fn word<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
         let value = match self.peek() {
             Token::Word(word) => read(word),
             _ => None,
@@ -148,12 +148,12 @@ impl<'t> Cursor<'t> {
     }
 
     /// Takes a number.
-    pub(super) fn number<T: FromStr>(&mut self, what: &str) -> Result<T> {
+    pub(crate) fn number<T: FromStr>(&mut self, what: &str) -> Result<T> {
         self.word(what, |word| word.parse().ok())
     }
 
     /// Takes what `item` reads, separated by commas, up to the closing mark.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         close: char,
         mut item: impl FnMut(&mut Self) -> Result<T>,

@@ -39,12 +39,12 @@
 //! Weights of at most eight elements show their values; others show their hash, and parse to a
 //! weight of which only the hash is known.
 
-mod attributes;
-mod lexer;
+pub(crate) mod attributes;
+pub(crate) mod lexer;
 mod literal;
-mod parse;
+pub(crate) mod parse;
 mod print;
-mod values;
+pub(crate) mod values;
 
 pub use parse::parse;
 pub use print::{attributes, print, weight_data};

@@ -152,7 +152,7 @@ impl Parser<'_> {
     }
 }
 
-fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
+pub(crate) fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String> {
     let Token::Text(text) = cursor.peek().clone() else {
         return Err(cursor.expected(what));
     };
@@ -171,7 +171,7 @@ fn known(cursor: &mut Cursor<'_>, names: &HashMap<String, NodeId>) -> Result<Nod
     Ok(id)
 }
 
-fn tensor_type(cursor: &mut Cursor<'_>) -> Result<TensorType> {
+pub(crate) fn tensor_type(cursor: &mut Cursor<'_>) -> Result<TensorType> {
     let dtype = DType::read(cursor)?;
     cursor.mark('[')?;
     let axes = cursor.list(']', axis)?;

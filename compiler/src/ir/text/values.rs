@@ -6,7 +6,7 @@ use crate::ir::op::Window;
 use crate::ir::types::DType;
 
 /// A value with a text.
-pub(super) trait Value: Sized {
+pub(crate) trait Value: Sized {
     /// The text.
     fn write(&self) -> String;
     /// Reads what [`write`](Self::write) wrote.

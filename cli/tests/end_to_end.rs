@@ -1,0 +1,166 @@
+//! From ONNX to results. The models are `models/make_models.py`'s, the references numpy's.
+#![allow(clippy::unwrap_used, reason = "a test may stop here")]
+
+mod common;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use common::Folder;
+
+fn model(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name);
+    std::fs::read(path).unwrap()
+}
+
+/// A folder with some of the models.
+fn folder(names: &[&str]) -> Folder {
+    names.iter().fold(Folder::new(), |folder, name| folder.file(name, model(name)))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn results_are_numpys() {
+    let folder = folder(&["classifier.onnx", "x.npy", "y.npy"]);
+    for options in ["", "--no-winograd", "--cpu x86-64", "--threads 1", "--batch 2"] {
+        let verify = "verify classifier.onnx --input x.npy --expected y.npy --rtol 1e-5 --atol 0";
+        let out = folder.run(&format!("{verify} {options}")).succeeds();
+        assert!(out.starts_with("same") && out.contains("argmax agrees in 2 of 2"), "{out}");
+    }
+}
+
+#[test]
+fn results_are_the_reference_interpreters() {
+    let folder = folder(&["classifier.onnx", "x.npy"]);
+    for rest in ["", "--input x.npy", "--batch 3 --seed 7"] {
+        folder.run(&format!("verify classifier.onnx --rtol 1e-5 --atol 0 {rest}")).succeeds();
+    }
+}
+
+#[test]
+fn a_wrong_expectation_gives_4() {
+    let mut wrong = model("y.npy");
+    *wrong.last_mut().unwrap() ^= 0x80;
+    let folder = folder(&["classifier.onnx", "x.npy"]).file("wrong.npy", wrong);
+    let ran = folder.run("verify classifier.onnx --input x.npy --expected wrong.npy");
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stdout.starts_with("DIFFERENT") && ran.stdout.contains("element 7"), "{ran:?}");
+}
+
+#[test]
+fn a_compiled_file_gives_the_same_bits_as_compiling_in_memory() {
+    let folder = folder(&["fixed.onnx", "x1.npy"]);
+    folder.run("compile fixed.onnx").succeeds();
+    folder.run("compile fixed.onnx -o again.cardinal --threads 1").succeeds();
+    let piped = folder.run_with("compile - -o -", &model("fixed.onnx"));
+    let compiled = std::fs::read(folder.path("fixed.cardinal")).unwrap();
+    assert_eq!(compiled, std::fs::read(folder.path("again.cardinal")).unwrap());
+    assert!(piped.bytes.starts_with(b"CARDINAL"), "{:?}", piped.stderr);
+    folder.run("run fixed.onnx --input x1.npy --output a.npy").succeeds();
+    folder.run("run fixed.cardinal --input x1.npy --output b.npy").succeeds();
+    let bytes = |name| std::fs::read(folder.path(name)).unwrap();
+    assert_eq!(bytes("a.npy"), bytes("b.npy"));
+}
+
+#[test]
+fn the_batch_is_the_inputs_where_it_is_open() {
+    let folder = folder(&["classifier.onnx", "fixed.onnx", "x.npy"]);
+    let out = json(&folder.run("run classifier.onnx --input x.npy --json").succeeds());
+    assert_eq!(out["outputs"][0]["shape"], json("[2, 4]"));
+    let said = folder.run("run classifier.onnx --batch 3 --input x.npy").fails_with(2);
+    assert!(said.contains("takes f32[3, 3, 8, 8], and f32[2, 3, 8, 8] is given"), "{said}");
+    let said = folder.run("run fixed.onnx --input x.npy").fails_with(2);
+    assert!(said.contains("takes f32[1, 3, 8, 8], and f32[2, 3, 8, 8] is given"), "{said}");
+    folder.run("bench fixed.onnx --batch 2").fails_with(2);
+}
+
+#[test]
+fn open_dimensions_are_given_by_a_shape() {
+    let folder = folder(&["open.onnx"]);
+    let said = folder.run("compile open.onnx").fails_with(2);
+    assert!(said.contains("--shape"), "{said}");
+    folder.run("verify open.onnx --shape x=1x3x10x12").succeeds();
+}
+
+#[test]
+fn an_image_is_classified_as_the_metadata_says() {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(8, 8).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let folder = folder(&["classifier.onnx"]).file("black.png", png.into_inner());
+    let ran = folder.run("run classifier.onnx black.png black.png --batch 2 --top 1");
+    assert!(ran.stderr.contains("mean [0.5, 0.5, 0.5] (the model's metadata)"), "{ran:?}");
+    let out = ran.succeeds();
+    assert_eq!(out.lines().count(), 4, "{out}");
+    assert!(["ant", "bee", "cat", "dog"].iter().any(|label| out.contains(label)), "{out}");
+}
+
+#[test]
+fn an_unsupported_operator_is_named_and_nothing_is_written() {
+    let folder = folder(&["unsupported.onnx"]);
+    let said = folder.run("compile unsupported.onnx").fails_with(3);
+    assert!(said.contains("/act") && said.contains("Mish"), "{said}");
+    assert_eq!(folder.names(), ["unsupported.onnx"]);
+}
+
+#[test]
+fn external_data_is_found_beside_the_model_only() {
+    let weights = model("external.weights");
+    let good = folder(&["external.onnx"]).file("weights", &weights);
+    good.run("verify external.onnx").succeeds();
+    let said = folder(&["external.onnx"]).run("compile external.onnx").fails_with(3);
+    assert!(said.contains("`w1`") && said.contains("No such file"), "{said}");
+    let short = folder(&["external.onnx"]).file("weights", &weights[1..]);
+    short.run("compile external.onnx").fails_with(3);
+    let outside = Folder::new().file("secret", &weights);
+    let escaping = folder(&["external.onnx"]);
+    std::os::unix::fs::symlink(outside.path("secret"), escaping.path("weights")).unwrap();
+    let said = escaping.run("compile external.onnx").fails_with(3);
+    assert!(said.contains("outside of the model's folder"), "{said}");
+    let said = good.run_with("compile - -o -", &model("external.onnx")).fails_with(3);
+    assert!(said.contains("without a folder"), "{said}");
+}
+
+#[test]
+fn every_stage_can_be_seen() {
+    let folder = folder(&["fixed.onnx"]);
+    let inspect = |rest: &str| folder.run(&format!("inspect fixed.onnx {rest}")).succeeds();
+    for stage in ["import", "fused", "plan", "clif", "asm"] {
+        assert!(!inspect(&format!("--stage {stage}")).is_empty());
+    }
+    for stage in ["import", "fused", "plan"] {
+        json(&inspect(&format!("--stage {stage} --format json")));
+        assert!(inspect(&format!("--stage {stage} --format dot")).starts_with("digraph"));
+    }
+    assert_eq!(inspect(""), inspect("--stage fused"));
+    assert!(inspect("--stage import").starts_with("graph @classifier"));
+    assert!(inspect("--why").contains("; near misses: "));
+    assert!(json(&inspect("--why --format json"))["near_misses"].is_array());
+}
+
+#[test]
+fn every_pass_can_be_the_last() {
+    let folder = folder(&["fixed.onnx"]);
+    let list = json(&folder.run("inspect fixed.onnx --passes --format json").succeeds());
+    let passes = list["passes"].as_array().unwrap();
+    assert!(!passes.is_empty());
+    for pass in passes {
+        let name = pass["name"].as_str().unwrap();
+        let dump = folder.run(&format!("inspect fixed.onnx --after {name}")).succeeds();
+        assert!(dump.starts_with("graph @classifier"), "{dump}");
+    }
+    let text = folder.run("inspect fixed.onnx --passes").succeeds();
+    assert_eq!(text.lines().count(), passes.len());
+}
+
+#[test]
+fn compiling_is_timed_apart_from_running() {
+    let folder = folder(&["classifier.onnx"]);
+    let out = folder.run("bench classifier.onnx --iterations 3 --batch 4 --json").succeeds();
+    let out = json(&out);
+    assert_eq!(out["batch"], 4);
+    assert!(out["compile_ms"].as_f64().unwrap() > 0.);
+}
