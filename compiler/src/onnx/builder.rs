@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use super::flatten::Name;
+use super::names::{Name, Names};
 use super::tensor::{Constant, counted_type};
 use crate::error::{Error, Problem, Result};
 use crate::interp::{self, Tensor};
@@ -284,7 +284,11 @@ impl Builder {
             if !needed.contains(&id) {
                 continue;
             }
-            let name = if entry.named { entry.name.to_string() } else { names.unique(&entry.name) };
+            let name = if entry.named {
+                entry.name.to_string()
+            } else {
+                names.unique(&entry.name).to_string()
+            };
             let (op, operands) = match entry.content {
                 Content::Constant(c) => (Op::Weight(Weight::from_bytes(c.bytes)), Vec::new()),
                 Content::Node(op, operands) => (op, operands),
@@ -316,26 +320,5 @@ impl Builder {
             }
         }
         needed
-    }
-}
-
-/// Makes derived names unique.
-struct Names {
-    taken: HashSet<Name>,
-}
-
-impl Names {
-    fn new(taken: HashSet<Name>) -> Names {
-        Names { taken }
-    }
-
-    fn unique(&mut self, wanted: &str) -> String {
-        let mut name = wanted.to_owned();
-        let mut n = 0;
-        while !self.taken.insert(name.as_str().into()) {
-            n += 1;
-            name = format!("{wanted}.{n}");
-        }
-        name
     }
 }

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use super::attributes::Attributes;
 use super::builder::{Builder, Value, ValueId};
-use super::flatten::{FlatNode, Name};
+use super::flatten::FlatNode;
 use super::import::Environment;
+use super::names::Name;
 use super::tensor::{Constant, TensorReader, counted_type};
 use crate::error::{Error, Problem, Result};
 use crate::interp::{Data, Tensor};

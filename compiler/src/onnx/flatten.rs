@@ -3,12 +3,12 @@
 //! A value inside a function is named `call/value`, after the node that calls the function; the
 //! function's results have the names that the call gives them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{AttributeProto, FunctionProto, ModelProto, NodeProto};
 
+use super::names::{Name, Names};
 use super::versions::{Opsets, canonical, opsets};
 use crate::error::{Error, Problem, Result};
 use crate::ir::Origin;
@@ -17,9 +17,8 @@ use crate::ir::Origin;
 const MAX_CALLS: usize = 32;
 /// How many nodes, calls and operands a model may have once its functions are inlined.
 const MAX_SIZE: usize = 2_000_000;
-
-/// The name of a value, unique in the model.
-pub(super) type Name = Arc<str>;
+/// So many bytes of a name count as one operand.
+const NAME_BYTES: usize = 64;
 
 /// An ONNX node after inlining.
 #[derive(Debug)]
@@ -48,14 +47,16 @@ impl FlatNode<'_> {
 
 /// The nodes of the model's graph, in file order, with calls replaced by what they call.
 pub(super) fn flatten(model: &ModelProto) -> Result<Vec<FlatNode<'_>>> {
+    let graph = &model.graph;
+    let outputs = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
+    let given = graph.input.iter().map(|v| v.name.as_str());
+    let given = given.chain(graph.initializer.iter().map(|t| t.name.as_str()));
     let mut flattener = Flattener {
         functions: functions(model)?,
-        names: model.graph.node.iter().flat_map(|n| &n.output).map(|n| n.as_str().into()).collect(),
+        names: Names::new(outputs.chain(given).map(Name::from)),
         size: 0,
         nodes: Vec::new(),
     };
-    flattener.names.extend(model.graph.input.iter().map(|v| Name::from(v.name.as_str())));
-    flattener.names.extend(model.graph.initializer.iter().map(|t| Name::from(t.name.as_str())));
     let mut scope = Scope { opsets: opsets(&model.opset_import)?, ..Scope::default() };
     flattener.body(&model.graph.node, &mut scope)?;
     Ok(flattener.nodes)
@@ -92,7 +93,7 @@ struct Scope<'m> {
 
 struct Flattener<'m> {
     functions: HashMap<Key<'m>, &'m FunctionProto>,
-    names: BTreeSet<Name>,
+    names: Names,
     size: usize,
     nodes: Vec<FlatNode<'m>>,
 }
@@ -110,6 +111,7 @@ impl<'m> Flattener<'m> {
 
     fn node(&mut self, node: &'m NodeProto, origin: &Origin, scope: &mut Scope<'m>) -> Result<()> {
         self.size += 1 + node.input.len() + node.output.len() + node.attribute.len();
+        self.size += origin.len() / NAME_BYTES;
         if self.size > MAX_SIZE {
             return Err(unsupported(format!("more than {MAX_SIZE} nodes and operands")));
         }
@@ -138,20 +140,15 @@ impl<'m> Flattener<'m> {
         }
         let unique: Name = match scope.calls.is_empty() {
             true => name.into(),
-            false => self.unique(format!("{}{name}", scope.prefix)),
+            false => self.unique(&format!("{}{name}", scope.prefix)),
         };
         scope.values.insert(name, Some(unique.clone()));
         Some(unique)
     }
 
-    fn unique(&mut self, wanted: String) -> Name {
-        let mut name: Name = wanted.as_str().into();
-        let mut n = 0;
-        while !self.names.insert(name.clone()) {
-            n += 1;
-            name = format!("{wanted}.{n}").into();
-        }
-        name
+    fn unique(&mut self, wanted: &str) -> Name {
+        self.size += wanted.len() / NAME_BYTES;
+        self.names.unique(wanted)
     }
 
     fn call(

@@ -6,8 +6,9 @@ use onnx_protobuf::{GraphProto, ModelProto};
 
 use super::builder::{Builder, Value, ValueId};
 use super::context::NodeContext;
-use super::flatten::{FlatNode, Name, flatten};
+use super::flatten::{FlatNode, flatten};
 use super::inputs::inputs;
+use super::names::Name;
 use super::order::sort;
 use super::registry::find;
 use super::tensor::TensorReader;

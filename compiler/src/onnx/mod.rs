@@ -5,7 +5,7 @@
 //! - [`wire`] bounds the untrusted bytes and lifts the weights out; [`schema`] tells it which
 //!   fields nest;
 //! - [`versions`] checks the format and the operator sets;
-//! - [`flatten`] inlines local functions, [`order`] checks names and sorts the nodes;
+//! - [`flatten`] inlines local functions, [`order`] checks [`names`] and sorts the nodes;
 //! - [`inputs`] fixes every dimension of the inputs;
 //! - [`tensor`] reads constants, from other files through [`external`];
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
@@ -20,6 +20,7 @@ mod external;
 mod flatten;
 mod import;
 mod inputs;
+mod names;
 mod ops;
 mod order;
 mod registry;

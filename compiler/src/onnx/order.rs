@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::flatten::{FlatNode, Name};
+use super::flatten::FlatNode;
+use super::names::Name;
 use crate::error::{Error, Problem, Result};
 
 /// Who makes a value.
