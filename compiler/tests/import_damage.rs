@@ -1,6 +1,6 @@
 //! Damaged files: an error that says what is wrong, or a valid graph; never a panic.
 
-#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod proto;
 
@@ -27,7 +27,7 @@ fn malformed(bytes: impl Into<Bytes>) -> String {
 
 fn real_model() -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    std::fs::read(folder.join("k2r2.radix.ts17_dynbatch.onnx")).unwrap()
+    std::fs::read(folder.join("branches/k2r2.radix.ts17_dynbatch.onnx")).unwrap()
 }
 
 #[test]
