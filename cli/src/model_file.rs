@@ -74,7 +74,8 @@ pub(crate) fn read_stdin() -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// External data in one folder. A file outside of it is refused, however it is reached.
+/// External data in one folder. A file outside of it is refused, however it is reached. Errors do
+/// not repeat the location: the importer names it.
 struct Folder {
     /// Canonical.
     root: PathBuf,
@@ -96,7 +97,7 @@ impl ExternalData for Folder {
                 Ok(bytes.slice(offset as usize..end as usize))
             }
             _ => Err(format!(
-                "`{location}` has {size} bytes, and {} from byte {offset} are asked for",
+                "it has {size} bytes, and {} from byte {offset} are asked for",
                 length.map_or("those".into(), |n| n.to_string()),
             )),
         }
@@ -106,17 +107,17 @@ impl ExternalData for Folder {
 impl Folder {
     fn file(&self, location: &str) -> Result<Bytes, String> {
         let path = self.root.join(location);
-        let path = path.canonicalize().map_err(|error| format!("`{location}`: {error}"))?;
+        let path = path.canonicalize().map_err(|error| error.to_string())?;
         if !path.starts_with(&self.root) {
-            return Err(format!("`{location}` is outside of the model's folder"));
+            return Err("it is outside of the model's folder".into());
         }
         if let Some(bytes) = self.open.borrow().get(&path) {
             return Ok(bytes.clone());
         }
         if !path.is_file() {
-            return Err(format!("`{location}` is not a regular file"));
+            return Err("it is not a regular file".into());
         }
-        let bytes = mapped::open(&path).map_err(|error| format!("`{location}`: {error}"))?;
+        let bytes = mapped::open(&path).map_err(|error| error.to_string())?;
         self.open.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
     }
