@@ -1,0 +1,147 @@
+//! Operators that compute each element of the result from one element of each operand.
+
+use super::{Operands, bad};
+use crate::error::{Problem, Result};
+use crate::ir::op::{Binary, Unary};
+use crate::ir::types::{Axis, DType, TensorType};
+
+/// The shape that all `shapes` broadcast to as in NumPy: aligned at the last axis, an axis of 1
+/// stretches. `None` when two extents differ and neither is 1.
+pub fn broadcast_shapes(shapes: &[&[usize]]) -> Option<Vec<usize>> {
+    let rank = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
+    let mut result = vec![1; rank];
+    for shape in shapes {
+        for (extent, &n) in result.iter_mut().rev().zip(shape.iter().rev()) {
+            match (*extent, n) {
+                (_, 1) => {}
+                (1, _) => *extent = n,
+                (a, b) if a == b => {}
+                _ => return None,
+            }
+        }
+    }
+    Some(result)
+}
+
+/// Broadcasts types; of the operands that have an axis of the result, one with factors gives it.
+pub(super) fn broadcast(types: &[&TensorType]) -> Result<Vec<Axis>> {
+    let all: Vec<Vec<usize>> = types.iter().map(|ty| ty.shape()).collect();
+    let shapes: Vec<&[usize]> = all.iter().map(Vec::as_slice).collect();
+    let Some(shape) = broadcast_shapes(&shapes) else {
+        let listed: Vec<String> = all.iter().map(|shape| format!("{shape:?}")).collect();
+        return bad(format!("shapes {} do not broadcast", listed.join(" and ")));
+    };
+    let axis = |(i, &size): (usize, &usize)| {
+        let distance = shape.len() - i;
+        let same = types
+            .iter()
+            .filter_map(|ty| ty.axes.get(ty.rank().checked_sub(distance)?))
+            .filter(|axis| axis.size() == size);
+        let factored = same.clone().find(|axis| !axis.factors().is_empty());
+        factored.cloned().unwrap_or_else(|| Axis::plain(size))
+    };
+    Ok(shape.iter().enumerate().map(axis).collect())
+}
+
+/// Element types that `function` is defined for.
+pub(super) fn check_unary(function: Unary, dtype: DType) -> Result<()> {
+    let defined = match function {
+        Unary::Relu | Unary::Clip { .. } | Unary::Neg | Unary::Abs => dtype != DType::Bool,
+        Unary::LeakyRelu { .. }
+        | Unary::Sigmoid
+        | Unary::HardSigmoid { .. }
+        | Unary::HardSwish
+        | Unary::Tanh
+        | Unary::Gelu
+        | Unary::GeluTanh
+        | Unary::Erf
+        | Unary::Exp
+        | Unary::Log
+        | Unary::Sqrt
+        | Unary::Reciprocal => dtype.is_float(),
+    };
+    check_dtype(defined, function.mnemonic(), dtype)
+}
+
+/// Element types that `function` is defined for.
+pub(super) fn check_binary(function: Binary, dtype: DType) -> Result<()> {
+    let defined = match function {
+        Binary::Equal => true,
+        Binary::Add
+        | Binary::Sub
+        | Binary::Mul
+        | Binary::Div
+        | Binary::Pow
+        | Binary::Min
+        | Binary::Max => dtype != DType::Bool,
+    };
+    check_dtype(defined, function.mnemonic(), dtype)
+}
+
+/// Refuses an element type that the operator is not defined for.
+pub(super) fn check_dtype(defined: bool, operator: &str, dtype: DType) -> Result<()> {
+    if defined { Ok(()) } else { bad(format!("{operator} is not defined for {dtype}")) }
+}
+
+/// Refuses two operands of different element types.
+pub(super) fn check_same_dtype(a: (&str, &TensorType), b: (&str, &TensorType)) -> Result<()> {
+    if a.1.dtype == b.1.dtype {
+        return Ok(());
+    }
+    bad(format!("{} is {}, but {} is {}", a.0, a.1.dtype, b.0, b.1.dtype))
+}
+
+pub(super) fn unary(function: Unary, given: &Operands<'_>) -> Result<TensorType> {
+    let x = given.required(0, "x")?;
+    check_unary(function, x.dtype)?;
+    Ok(x.clone())
+}
+
+pub(super) fn binary(function: Binary, given: &Operands<'_>) -> Result<TensorType> {
+    let (a, b) = (given.required(0, "a")?, given.required(1, "b")?);
+    check_same_dtype(("a", a), ("b", b))?;
+    check_binary(function, a.dtype)?;
+    let dtype = if function == Binary::Equal { DType::Bool } else { a.dtype };
+    Ok(TensorType { dtype, axes: broadcast(&[a, b])? })
+}
+
+pub(super) fn select(given: &Operands<'_>) -> Result<TensorType> {
+    let condition = given.required(0, "condition")?;
+    let (a, b) = (given.required(1, "a")?, given.required(2, "b")?);
+    if condition.dtype != DType::Bool {
+        return bad(format!("the condition is {}, not bool", condition.dtype));
+    }
+    check_same_dtype(("a", a), ("b", b))?;
+    Ok(TensorType { dtype: a.dtype, axes: broadcast(&[condition, a, b])? })
+}
+
+pub(super) fn cast(to: DType, given: &Operands<'_>) -> Result<TensorType> {
+    let x = given.required(0, "x")?;
+    Ok(TensorType { dtype: to, axes: x.axes.clone() })
+}
+
+pub(super) fn batch_norm(given: &Operands<'_>) -> Result<TensorType> {
+    let x = given.required(0, "x")?;
+    check_dtype(x.dtype.is_float(), "batch_norm", x.dtype)?;
+    let no_channels = || Problem::BadNode(format!("x is {x}, which has no channel axis"));
+    let channels = x.axes.get(1).ok_or_else(no_channels)?.size();
+    for (slot, name) in [(1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")] {
+        check_per_channel(name, given.required(slot, name)?, channels, x)?;
+    }
+    Ok(x.clone())
+}
+
+/// Refuses an operand that is not one value of `like`'s element type for each of `channels`.
+pub(super) fn check_per_channel(
+    name: &str,
+    operand: &TensorType,
+    channels: usize,
+    like: &TensorType,
+) -> Result<()> {
+    check_same_dtype(("x", like), (name, operand))?;
+    if operand.shape() != [channels] {
+        let shape = operand.shape();
+        return bad(format!("{name} has shape {shape:?}, but there are {channels} channels"));
+    }
+    Ok(())
+}

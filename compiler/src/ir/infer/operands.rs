@@ -1,0 +1,78 @@
+//! The operands of a node, by slot.
+
+use std::ops::Range;
+
+use super::bad;
+use crate::error::{Problem, Result};
+use crate::ir::op::{Op, Step};
+use crate::ir::types::TensorType;
+
+/// The types of a node's operands; every slot is one that the operator has, and given once.
+pub(super) struct Operands<'a> {
+    all: &'a [(usize, &'a TensorType)],
+}
+
+impl<'a> Operands<'a> {
+    /// Checks the slots.
+    pub(super) fn new(op: &Op, all: &'a [(usize, &'a TensorType)]) -> Result<Operands<'a>> {
+        let own = own_slots(op);
+        for (i, &(slot, _)) in all.iter().enumerate() {
+            if all.iter().take(i).any(|&(earlier, _)| earlier == slot) {
+                return bad(format!("operand {slot} is given twice"));
+            }
+            if !own.contains(&slot) && !in_epilogue(op, slot) {
+                return bad(format!("{} has no operand {slot}", op.mnemonic()));
+            }
+        }
+        Ok(Operands { all })
+    }
+
+    /// Every operand, by slot.
+    pub(super) fn all(&self) -> &'a [(usize, &'a TensorType)] {
+        self.all
+    }
+
+    /// The operand in `slot`, if it is there.
+    pub(super) fn optional(&self, slot: usize) -> Option<&'a TensorType> {
+        self.all.iter().find(|(s, _)| *s == slot).map(|(_, ty)| *ty)
+    }
+
+    /// The operand in `slot`, called `name` by ONNX.
+    pub(super) fn required(&self, slot: usize, name: &str) -> Result<&'a TensorType> {
+        let missing = || Problem::BadNode(format!("operand {slot} ({name}) is missing")).into();
+        self.optional(slot).ok_or_else(missing)
+    }
+}
+
+/// The slots an operator has apart from its epilogue's, optional ones included.
+fn own_slots(op: &Op) -> Range<usize> {
+    let count = match op {
+        Op::Input | Op::Weight(_) => 0,
+        Op::Conv(_) | Op::MatMul { .. } | Op::Where => 3,
+        Op::BatchNorm { .. } => 5,
+        Op::Binary(..) | Op::Gather { .. } => 2,
+        Op::Concat { .. } => usize::MAX,
+        Op::Unary(..)
+        | Op::Cast { .. }
+        | Op::Softmax { .. }
+        | Op::Pool(_)
+        | Op::Reduce(_)
+        | Op::Reshape
+        | Op::Expand
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::Pad { .. }
+        | Op::ArgMax { .. }
+        | Op::Identity => 1,
+    };
+    0..count
+}
+
+fn in_epilogue(op: &Op, slot: usize) -> bool {
+    op.epilogue().is_some_and(|epilogue| {
+        epilogue.steps.iter().any(|step| match step {
+            Step::Unary(_) => false,
+            Step::Binary(_, read) => *read == slot,
+        })
+    })
+}
