@@ -1,6 +1,6 @@
 //! Well-formed files that break ONNX's rules or Cardinal's limits: each is refused by name.
 
-#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod proto;
 

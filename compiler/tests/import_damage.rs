@@ -1,6 +1,6 @@
 //! Damaged files: an error that says what is wrong, or a valid graph; never a panic.
 
-#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod proto;
 

@@ -1,6 +1,6 @@
 //! Local functions of a model are inlined.
 
-#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod proto;
 

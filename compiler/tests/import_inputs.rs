@@ -1,6 +1,6 @@
 //! Inputs whose dimensions the model leaves open, and the options that fix them.
 
-#![allow(clippy::unwrap_used, reason = "a failing test is a panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod proto;
 
