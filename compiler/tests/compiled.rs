@@ -169,3 +169,14 @@ fn small_models_compile_for_aarch64() {
         assert!(code.listing().contains("fmla"), "{path:?}: no vector multiply-add");
     }
 }
+
+#[test]
+fn absurd_sizes_are_refused() {
+    let source = "graph @huge {\n  input %x f32[1, 1, 4, 4]\n  weight %w f32[1, 1, 1, 1] = [1]\n  \
+                  %y f32[1, 1, 3, 3] = conv(%x, %w)\n    \
+                  window 1x1 stride 1000000000000 pad 1000000000000\n  output %y\n}\n";
+    let graph = cardinal_compiler::ir::text::parse(source).unwrap();
+    cardinal_compiler::ir::verify(&graph).unwrap();
+    let error = cardinal_compiler::plan::lower(&graph).unwrap_err().to_string();
+    assert!(error.contains("unsupported: a tensor"), "{error}");
+}

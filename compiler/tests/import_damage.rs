@@ -27,7 +27,7 @@ fn malformed(bytes: impl Into<Bytes>) -> String {
 
 fn real_model() -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    std::fs::read(folder.join("k2r2.radix.ts17_dynbatch.onnx")).unwrap()
+    std::fs::read(folder.join("branches/k2r2.radix.ts17_dynbatch.onnx")).unwrap()
 }
 
 #[test]

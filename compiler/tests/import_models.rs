@@ -39,32 +39,57 @@ fn check(name: &str, input: &str, output: &str, tolerance: f64) {
 
 #[test]
 fn a_radix_major_block_traced_with_a_dynamic_batch() {
-    check("k2r2.radix.ts17_dynbatch.onnx", "k2r2.in.npy", "k2r2.conv.out.npy", 1e-4);
+    check(
+        "branches/k2r2.radix.ts17_dynbatch.onnx",
+        "branches/k2r2.in.npy",
+        "branches/k2r2.conv.out.npy",
+        1e-4,
+    );
 }
 
 #[test]
 fn a_radix_major_block_with_batch_normalization() {
-    check("k2r2.radix.ts17_unfused.onnx", "k2r2.in.npy", "k2r2.conv.out.npy", 1e-4);
+    check(
+        "branches/k2r2.radix.ts17_unfused.onnx",
+        "branches/k2r2.in.npy",
+        "branches/k2r2.conv.out.npy",
+        1e-4,
+    );
 }
 
 #[test]
 fn a_radix_major_block_as_dynamo_leaves_it() {
-    check("k2r2.radix.dyn_noopt.onnx", "k2r2.in.npy", "k2r2.conv.out.npy", 1e-4);
+    check(
+        "branches/k2r2.radix.dyn_noopt.onnx",
+        "branches/k2r2.in.npy",
+        "branches/k2r2.conv.out.npy",
+        1e-4,
+    );
 }
 
 #[test]
 fn explicit_branches_with_convolutions() {
-    check("k2r2.cardinal_conv.dyn_noopt.onnx", "k2r2.in.npy", "k2r2.conv.out.npy", 1e-4);
+    check(
+        "branches/k2r2.cardinal_conv.dyn_noopt.onnx",
+        "branches/k2r2.in.npy",
+        "branches/k2r2.conv.out.npy",
+        1e-4,
+    );
 }
 
 #[test]
 fn explicit_branches_with_dense_layers() {
-    check("k2r2.cardinal_linear.ts17.onnx", "k2r2.in.npy", "k2r2.linear.out.npy", 1e-4);
+    check(
+        "branches/k2r2.cardinal_linear.ts17.onnx",
+        "branches/k2r2.in.npy",
+        "branches/k2r2.linear.out.npy",
+        1e-4,
+    );
 }
 
 #[test]
 fn a_small_network() {
-    let name = "official_r2k1_avdlast";
+    let name = "tiny/official_r2k1_avdlast";
     let (input, output) = (format!("{name}.in.npy"), format!("{name}.out.npy"));
     check(&format!("{name}.ts17_dynbatch.onnx"), &input, &output, 1e-3);
 }
@@ -77,14 +102,16 @@ fn integer_nodes(graph: &Graph) -> usize {
 
 #[test]
 fn shape_arithmetic_leaves_no_nodes() {
-    for name in ["k2r2.radix.ts17_dynbatch.onnx", "official_r2k1_avdlast.ts17_dynbatch.onnx"] {
+    for name in
+        ["branches/k2r2.radix.ts17_dynbatch.onnx", "tiny/official_r2k1_avdlast.ts17_dynbatch.onnx"]
+    {
         assert_eq!(integer_nodes(&load(name, None).graph), 0, "{name}");
     }
 }
 
 #[test]
 fn sequences_are_slices() {
-    let graph = load("k2r2.radix.dyn_noopt.onnx", None).graph;
+    let graph = load("branches/k2r2.radix.dyn_noopt.onnx", None).graph;
     let slices = graph.nodes().filter(|id| matches!(graph.node(*id).op, Op::Slice { .. }));
     assert!(slices.count() >= 2);
     assert_eq!(integer_nodes(&graph), 0);
@@ -92,7 +119,7 @@ fn sequences_are_slices() {
 
 #[test]
 fn the_batch_is_one_unless_asked_for() {
-    let name = "official_r2k1_avdlast.ts17_dynbatch.onnx";
+    let name = "tiny/official_r2k1_avdlast.ts17_dynbatch.onnx";
     for (batch, shape) in [(None, [1, 10]), (Some(3), [3, 10])] {
         let graph = load(name, batch).graph;
         assert_eq!(graph.ty(graph.outputs()[0].node).shape(), shape);
@@ -101,7 +128,7 @@ fn the_batch_is_one_unless_asked_for() {
 
 #[test]
 fn values_are_named_and_nodes_remembered_as_in_the_file() {
-    let graph = load("k2r2.radix.ts17_unfused.onnx", None).graph;
+    let graph = load("branches/k2r2.radix.ts17_unfused.onnx", None).graph;
     assert_eq!(graph.node(graph.inputs()[0]).name, "input");
     assert_eq!(graph.outputs()[0].name, "output");
     let conv = graph.nodes().find(|id| matches!(graph.node(*id).op, Op::Conv(_))).unwrap();
@@ -113,9 +140,11 @@ fn values_are_named_and_nodes_remembered_as_in_the_file() {
 
 #[test]
 fn the_digest_and_the_graph_are_functions_of_the_file() {
-    let (a, b) =
-        (load("k2r2.radix.ts17_dynbatch.onnx", None), load("k2r2.radix.ts17_dynbatch.onnx", None));
+    let (a, b) = (
+        load("branches/k2r2.radix.ts17_dynbatch.onnx", None),
+        load("branches/k2r2.radix.ts17_dynbatch.onnx", None),
+    );
     assert_eq!(a.digest, b.digest);
     assert!(a.graph == b.graph);
-    assert_ne!(a.digest, load("k2r2.radix.ts17_unfused.onnx", None).digest);
+    assert_ne!(a.digest, load("branches/k2r2.radix.ts17_unfused.onnx", None).digest);
 }

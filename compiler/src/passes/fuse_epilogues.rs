@@ -61,13 +61,7 @@ fn fuse(
 ) -> Answer {
     let mut fused = Fused::new(graph, producer);
     fused.push(&step, other);
-    for step in &then.steps {
-        let operand = match step {
-            Step::Unary(_) => None,
-            Step::Binary(_, slot) => graph.operand(id, *slot),
-        };
-        fused.push(step, operand);
-    }
+    fused.extend(graph, id, then);
     Answer::Edit(fused.edit(graph, id, producer, Vec::new()))
 }
 
@@ -99,6 +93,17 @@ impl Fused {
         };
         if let Some(epilogue) = self.op.epilogue_mut() {
             epilogue.steps.push(step);
+        }
+    }
+
+    /// Appends the epilogue of another node.
+    fn extend(&mut self, graph: &Graph, id: NodeId, then: &Epilogue) {
+        for step in &then.steps {
+            let operand = match step {
+                Step::Unary(_) => None,
+                Step::Binary(_, slot) => graph.operand(id, *slot),
+            };
+            self.push(step, operand);
         }
     }
 
@@ -140,13 +145,7 @@ fn fuse_bias(
     };
     let mut fused = Fused::new(graph, producer);
     fused.operands.push((2, Operand::New(0)));
-    for step in &then.steps {
-        let operand = match step {
-            Step::Unary(_) => None,
-            Step::Binary(_, slot) => graph.operand(id, *slot),
-        };
-        fused.push(step, operand);
-    }
+    fused.extend(graph, id, then);
     Some(fused.edit(graph, id, producer, vec![bias]))
 }
 

@@ -1,0 +1,310 @@
+//! Graph to plan: one arm per operator, and where each value lies.
+//!
+//! Reshapes, identities and slices whose result is contiguous are views: they cost nothing. A
+//! value that is a model output is made in the output itself.
+
+mod contractions;
+mod elementwise;
+mod reductions;
+mod weights;
+
+use std::collections::BTreeMap;
+
+use super::arena;
+use super::expr::Expr;
+use super::kernel::{Kernel, Nest};
+use super::{Base, Buffer, Constant, Place, Plan, Port, Step, check};
+use crate::error::{Error, Problem, Result};
+use crate::ir::{DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
+use weights::{Packing, pack_weight};
+
+/// Lowers a verified graph.
+///
+/// # Errors
+/// [`Problem::Unsupported`] for element types that generated code does not compute in, and
+/// [`Problem::Internal`] when the result fails its own check.
+pub fn lower(graph: &Graph) -> Result<Plan> {
+    let mut lowering = Lowering::new(graph);
+    for id in graph.topological() {
+        lowering.node(id).map_err(|e| located(graph, id, e))?;
+    }
+    lowering.outputs()?;
+    let plan = lowering.finish();
+    check::check(&plan)?;
+    Ok(plan)
+}
+
+fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
+    let node = graph.node(id);
+    let name = node.from.first().map_or(node.name.as_str(), |o| o);
+    error.at(name, node.op.mnemonic())
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    plan: Plan,
+    places: BTreeMap<NodeId, Place>,
+    /// Constants already stored, by the weight and how it is packed.
+    stored: BTreeMap<(NodeId, Packing), Place>,
+    name: String,
+    from: Vec<Origin>,
+}
+
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph) -> Lowering<'g> {
+        let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
+        let plan = Plan {
+            name: graph.name.clone(),
+            inputs: graph.inputs().iter().map(|i| port(*i, &graph.node(*i).name)).collect(),
+            outputs: graph.outputs().iter().map(|o| port(o.node, &o.name)).collect(),
+            constants: Vec::new(),
+            buffers: Vec::new(),
+            steps: Vec::new(),
+            arena_bytes: 0,
+            weight_bytes: 0,
+        };
+        Lowering {
+            graph,
+            plan,
+            places: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            name: String::new(),
+            from: Vec::new(),
+        }
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<()> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        self.name.clone_from(&node.name);
+        self.from.clone_from(&node.from);
+        computable(&node.ty)?;
+        match &node.op {
+            Op::Input => {
+                let at = graph.inputs().iter().position(|i| *i == id).unwrap_or_default();
+                self.places.insert(id, Place { base: Base::Input(at), offset: 0 });
+                Ok(())
+            }
+            Op::Weight(_) => Ok(()),
+            Op::Identity | Op::Reshape => self.view(id, 0),
+            Op::Slice { starts, steps } => self.slice(id, starts, steps),
+            Op::Conv(conv) => self.conv(id, conv),
+            Op::MatMul { transpose_a, transpose_b, epilogue } => {
+                self.matmul(id, *transpose_a, *transpose_b, epilogue)
+            }
+            Op::BatchNorm { epsilon } => self.batch_norm(id, *epsilon),
+            Op::Unary(f, epilogue) => {
+                let head = Expr::Operand(1).unary(*f);
+                self.elementwise(id, 1, head, epilogue)
+            }
+            Op::Binary(f, epilogue) => {
+                let head = self.binary_head(id, *f);
+                self.elementwise(id, 2, head, epilogue)
+            }
+            Op::Where => {
+                let arms = [1, 2, 3].map(|i| Box::new(Expr::Operand(i)));
+                let [c, a, b] = arms;
+                self.elementwise(id, 3, Expr::Select(c, a, b), &Epilogue::none())
+            }
+            Op::Cast { to } => {
+                let head = Expr::Cast(*to, Box::new(Expr::Operand(1)));
+                self.elementwise(id, 1, head, &Epilogue::none())
+            }
+            Op::Expand => self.elementwise(id, 1, Expr::Operand(1), &Epilogue::none()),
+            Op::Transpose { perm } => self.transpose(id, perm),
+            Op::Concat { axis } => self.concat(id, *axis),
+            Op::Pad { before, value, .. } => self.pad(id, before, *value),
+            Op::Softmax { axis, log } => self.softmax(id, *axis, *log),
+            Op::Pool(pool) => self.pool(id, pool),
+            Op::Reduce(reduce) => self.reduce(id, reduce),
+            Op::Gather { axis } => self.gather(id, *axis),
+            Op::ArgMax { axis, last, .. } => self.argmax(id, *axis, *last),
+        }
+    }
+
+    // ---- places ------------------------------------------------------------------------------
+
+    fn operand(&self, id: NodeId, slot: usize) -> Result<NodeId> {
+        self.graph
+            .operand(id, slot)
+            .ok_or_else(|| Error::internal(format!("operand {slot} is missing")))
+    }
+
+    /// Where the value is; a weight is stored as it is in the model on first use.
+    fn place(&mut self, id: NodeId) -> Result<Place> {
+        if let Op::Weight(_) = self.graph.node(id).op {
+            return self.packed(id, Packing::Plain);
+        }
+        self.places.get(&id).copied().ok_or_else(|| Error::internal("a value has no place yet"))
+    }
+
+    fn packed(&mut self, id: NodeId, packing: Packing) -> Result<Place> {
+        if let Some(place) = self.stored.get(&(id, packing)) {
+            return Ok(*place);
+        }
+        let node = self.graph.node(id);
+        let Op::Weight(weight) = &node.op else {
+            return Err(Error::internal("only weights are packed"));
+        };
+        computable(&node.ty)?;
+        let (ty, data) = pack_weight(&node.ty, weight, packing)?;
+        let offset = arena::round_up(self.plan.weight_bytes);
+        self.plan.weight_bytes = offset + ty.bytes();
+        let place = Place { base: Base::Constant(self.plan.constants.len()), offset: 0 };
+        self.plan.constants.push(Constant { name: node.name.clone(), ty, data, offset });
+        self.stored.insert((id, packing), place);
+        Ok(place)
+    }
+
+    /// A place for a new value: the model output it is, or a fresh buffer.
+    fn make(&mut self, id: NodeId) -> Place {
+        let output = self.graph.outputs().iter().position(|o| o.node == id);
+        let place = match output {
+            Some(at) => Place { base: Base::Output(at), offset: 0 },
+            None => self.scratch(self.graph.ty(id).bytes()),
+        };
+        self.places.insert(id, place);
+        place
+    }
+
+    fn scratch(&mut self, bytes: usize) -> Place {
+        let base = Base::Buffer(self.plan.buffers.len());
+        let name = self.name.clone();
+        self.plan.buffers.push(Buffer { name, bytes, offset: 0, first: usize::MAX, last: 0 });
+        Place { base, offset: 0 }
+    }
+
+    fn step(&mut self, kernel: Kernel, args: Vec<Place>) {
+        if kernel.items() == 0 {
+            return;
+        }
+        let (name, from) = (self.name.clone(), self.from.clone());
+        self.plan.steps.push(Step { name, kernel, args, from });
+    }
+
+    // ---- views -------------------------------------------------------------------------------
+
+    fn view(&mut self, id: NodeId, offset: usize) -> Result<()> {
+        let mut place = self.place(self.operand(id, 0)?)?;
+        place.offset += offset;
+        self.places.insert(id, place);
+        Ok(())
+    }
+
+    fn slice(&mut self, id: NodeId, starts: &[usize], steps: &[isize]) -> Result<()> {
+        let source = self.operand(id, 0)?;
+        let (from, to) = (self.graph.ty(source).shape(), self.graph.ty(id).shape());
+        let size = self.graph.ty(id).dtype.size();
+        let natural = dense(&from);
+        let first: isize = starts.iter().zip(&natural).map(|(s, n)| *s as isize * n).sum();
+        let strides: Vec<isize> = steps.iter().zip(&natural).map(|(s, n)| s * n).collect();
+        let nest = Nest::collapsed(&to, &[dense(&to), strides]);
+        let contiguous = nest.dims.is_empty() || nest.strides[1] == [1];
+        if contiguous && self.graph.ty(id).elements() > 0 {
+            return self.view(id, first as usize * size);
+        }
+        let mut place = self.place(source)?;
+        place.offset += first as usize * size;
+        let out = self.make(id);
+        self.copy(nest, self.graph.ty(id).dtype, out, place);
+        Ok(())
+    }
+
+    // ---- the end -----------------------------------------------------------------------------
+
+    /// Copies outputs that were not made in place: views, inputs, weights, second names.
+    fn outputs(&mut self) -> Result<()> {
+        let graph = self.graph;
+        for (at, output) in graph.outputs().iter().enumerate() {
+            let here = Place { base: Base::Output(at), offset: 0 };
+            let from = self.place(output.node)?;
+            if from == here {
+                continue;
+            }
+            self.name.clone_from(&output.name);
+            self.from.clear();
+            let ty = graph.ty(output.node);
+            let nest = Nest::collapsed(&[ty.elements()], &[vec![1], vec![1]]);
+            self.copy(nest, ty.dtype, here, from);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Plan {
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            for place in &step.args {
+                if let Base::Buffer(b) = place.base {
+                    let buffer = &mut self.plan.buffers[b];
+                    buffer.first = buffer.first.min(at);
+                    buffer.last = buffer.last.max(at);
+                }
+            }
+        }
+        self.drop_unused_buffers();
+        self.plan.arena_bytes = arena::assign(&mut self.plan.buffers);
+        self.plan
+    }
+
+    /// Buffers that no step touches (of values without elements) go, and the rest is renumbered.
+    fn drop_unused_buffers(&mut self) {
+        let mut number = Vec::new();
+        let mut kept = 0;
+        for buffer in &self.plan.buffers {
+            number.push(kept);
+            kept += usize::from(buffer.first != usize::MAX);
+        }
+        self.plan.buffers.retain(|b| b.first != usize::MAX);
+        for place in self.plan.steps.iter_mut().flat_map(|s| &mut s.args) {
+            if let Base::Buffer(b) = &mut place.base {
+                *b = number[*b];
+            }
+        }
+    }
+}
+
+/// Largest tensor that is planned, in bytes: sums of so many do not overflow, and no machine that
+/// runs these models has as much memory.
+const MOST_BYTES: usize = 1 << 40;
+
+/// Refuses types that generated code does not compute in, and absurd sizes.
+fn computable(ty: &TensorType) -> Result<()> {
+    if ty.bytes() > MOST_BYTES {
+        let problem =
+            Problem::Unsupported(format!("a tensor {ty}, which takes {} bytes", ty.bytes()));
+        return Err(
+            Error::from(problem).with_remedy("is a shape or a padding meant to be this large?")
+        );
+    }
+    if ty.dtype != DType::F64 {
+        return Ok(());
+    }
+    let problem = Problem::Unsupported("float64 tensors at run time".into());
+    Err(Error::from(problem).with_remedy("export the model in float32"))
+}
+
+/// Strides of a dense row-major tensor.
+fn dense(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1isize; shape.len()];
+    for i in (1..shape.len()).rev() {
+        strides[i - 1] = strides[i] * shape[i] as isize;
+    }
+    strides
+}
+
+/// Strides that repeat a dense tensor of shape `from` over `to`, as NumPy broadcasts.
+fn broadcast(from: &[usize], to: &[usize]) -> Vec<isize> {
+    let natural = dense(from);
+    let ahead = to.len() - from.len();
+    let strides = from.iter().zip(&natural).zip(&to[ahead..]);
+    let strides = strides.map(|((f, n), t)| if f == t { *n } else { 0 });
+    std::iter::repeat_n(0, ahead).chain(strides).collect()
+}
+
+/// Elements outside, along and inside an axis.
+fn around(shape: &[usize], axis: usize) -> [usize; 3] {
+    [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
+}
+
+fn four(ty: &TensorType) -> Result<[usize; 4]> {
+    <[usize; 4]>::try_from(ty.shape()).map_err(|_| Error::internal("expected four axes"))
+}
