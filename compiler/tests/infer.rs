@@ -284,6 +284,11 @@ fn reductions() {
         "input %x f32[0] %y i64[] = argmax(%x) axis 0",
         "argmax over the empty axis 0 of f32[0]",
     );
+    refused(
+        "input %x f32[2, 0] %y f32[2, 0] = softmax(%x) axis 1",
+        "softmax over the empty axis 1 of f32[2, 0]",
+    );
+    gives("input %x f32[2, 0] %y f32[2, 0] = softmax(%x) axis 0");
     refused("input %x f32[2] %y f32[2] = softmax(%x) axis 1", "x is f32[2], which has no axis 1");
     refused("input %x i64[2] %y i64[2] = softmax(%x) axis 0", "softmax is not defined for i64");
     refused(
@@ -378,6 +383,35 @@ fn windows() -> Vec<Window> {
         }
     }
     all
+}
+
+#[test]
+fn windows_that_make_no_sense_have_no_extent_and_no_positions() {
+    for window in windows() {
+        for axis in [0, 1] {
+            for input in [0, 3, usize::MAX] {
+                for ceil in [false, true] {
+                    let _ = (window.extent(axis), window.positions(axis, input, ceil));
+                }
+            }
+        }
+    }
+    let point = Window::POINT;
+    assert_eq!(Window { kernel: [3, 1], dilation: [2, 1], ..point }.extent(0), Some(5));
+    assert_eq!(Window { kernel: [0, 1], ..point }.extent(0), None);
+    assert_eq!(Window { dilation: [0, 1], ..point }.extent(0), None);
+    assert_eq!(Window { kernel: [2, 1], dilation: [usize::MAX, 1], ..point }.extent(0), None);
+    assert_eq!(Window { stride: [0, 1], ..point }.positions(0, 3, false), None);
+    assert_eq!(Window { pad_after: [usize::MAX, 0], ..point }.positions(0, 3, false), None);
+    assert_eq!(Window { kernel: [4, 1], ..point }.positions(0, 3, true), None);
+    let stride = Window { kernel: [3, 1], stride: [2, 1], ..point };
+    assert_eq!(stride.positions(0, 6, false), Some(2));
+    assert_eq!(stride.positions(0, 6, true), Some(3));
+    // The third window would start in the padding after the input.
+    let late = Window { kernel: [2, 1], stride: [3, 1], pad_after: [1, 0], ..point };
+    assert_eq!(late.positions(0, 6, true), Some(2));
+    let only_padding = Window { pad_after: [1, 0], ..point };
+    assert_eq!(only_padding.positions(0, 0, true), None);
 }
 
 #[test]

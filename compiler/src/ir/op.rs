@@ -145,24 +145,28 @@ impl Window {
         pad_after: [0, 0],
     };
 
-    /// Extent of the dilated kernel along `axis` (0 height, 1 width).
-    pub fn extent(&self, axis: usize) -> usize {
-        (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    /// Extent of the dilated kernel along `axis` (0 height, 1 width); `None` when the kernel or
+    /// the dilation is 0, or the extent overflows.
+    pub fn extent(&self, axis: usize) -> Option<usize> {
+        let dilation = Some(self.dilation[axis]).filter(|n| *n > 0)?;
+        self.kernel[axis].checked_sub(1)?.checked_mul(dilation)?.checked_add(1)
     }
 
     /// Number of window positions along `axis` over `input` elements; `None` when the padded input
-    /// is smaller than the kernel. With `ceil` the last window may hang over the end, unless it
-    /// would start in the padding after the input (ONNX AveragePool-19, MaxPool-12).
+    /// is smaller than the kernel, and for a window that makes no sense (a 0, an overflow). With
+    /// `ceil` the last window may hang over the end, unless it would start in the padding after the
+    /// input (ONNX AveragePool-19, MaxPool-12).
     pub fn positions(&self, axis: usize, input: usize, ceil: bool) -> Option<usize> {
-        let padded = input + self.pad_before[axis] + self.pad_after[axis];
-        let room = padded.checked_sub(self.extent(axis))?;
-        let stride = self.stride[axis];
+        let end = input.checked_add(self.pad_before[axis])?;
+        let padded = end.checked_add(self.pad_after[axis])?;
+        let room = padded.checked_sub(self.extent(axis)?)?;
+        let stride = Some(self.stride[axis]).filter(|n| *n > 0)?;
         if !ceil {
-            return Some(room / stride + 1);
+            return (room / stride).checked_add(1);
         }
-        let n = room.div_ceil(stride) + 1;
-        let late = (n - 1) * stride >= input + self.pad_before[axis];
-        Some(if late { n - 1 } else { n })
+        let last = room.div_ceil(stride);
+        let late = last.checked_mul(stride).is_none_or(|start| start >= end);
+        if late { Some(last).filter(|n| *n > 0) } else { last.checked_add(1) }
     }
 }
 

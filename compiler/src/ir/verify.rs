@@ -40,8 +40,6 @@ use super::types::TensorType;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 
-/// The type rule of an operator.
-type Infer = fn(&Op, &[(usize, &TensorType)]) -> Result<TensorType>;
 /// Whether a rule holds, or how it is broken.
 type Verdict = Result<(), String>;
 
@@ -51,10 +49,6 @@ type Verdict = Result<(), String>;
 /// [`Problem::Internal`](crate::error::Problem::Internal) naming the first value found to break
 /// one, its operator and origins, and the rule.
 pub fn verify(graph: &Graph) -> Result<()> {
-    verify_with(graph, infer)
-}
-
-fn verify_with(graph: &Graph, infer: Infer) -> Result<()> {
     names(graph)?;
     inputs(graph)?;
     outputs(graph)?;
@@ -71,7 +65,7 @@ fn verify_with(graph: &Graph, infer: Infer) -> Result<()> {
     }
     // After the order, so that what is wrong first is named first.
     for id in graph.topological() {
-        types(graph, id, infer).map_err(|rule| violation(graph.node(id), rule))?;
+        types(graph, id).map_err(|rule| violation(graph.node(id), rule))?;
     }
     Ok(())
 }
@@ -246,7 +240,7 @@ fn same(a: &TensorType, b: &TensorType) -> bool {
     a.dtype == b.dtype && a.shape() == b.shape()
 }
 
-fn types(graph: &Graph, id: NodeId, infer: Infer) -> Verdict {
+fn types(graph: &Graph, id: NodeId) -> Verdict {
     let node = graph.node(id);
     let operand = || graph.operand(id, 0).map(|x| graph.ty(x)).ok_or("slot 0 holds no operand");
     match &node.op {

@@ -1,5 +1,6 @@
 //! The operands of a node, by slot.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::bad;
@@ -16,8 +17,9 @@ impl<'a> Operands<'a> {
     /// Checks the slots.
     pub(super) fn new(op: &Op, all: &'a [(usize, &'a TensorType)]) -> Result<Operands<'a>> {
         let own = own_slots(op);
-        for (i, &(slot, _)) in all.iter().enumerate() {
-            if all.iter().take(i).any(|&(earlier, _)| earlier == slot) {
+        let mut seen = BTreeSet::new();
+        for &(slot, _) in all {
+            if !seen.insert(slot) {
                 return bad(format!("operand {slot} is given twice"));
             }
             if !own.contains(&slot) && !in_epilogue(op, slot) {

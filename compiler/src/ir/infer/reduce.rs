@@ -15,7 +15,9 @@ pub(super) fn axis(x: &TensorType, axis: usize) -> Result<&Axis> {
 pub(super) fn softmax(over: usize, given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     check_dtype(x.dtype.is_float(), "softmax", x.dtype)?;
-    axis(x, over)?;
+    if axis(x, over)?.size() == 0 {
+        return bad(format!("softmax over the empty axis {over} of {x}"));
+    }
     Ok(x.clone())
 }
 

@@ -52,10 +52,9 @@ pub(super) fn positions(window: &Window, input: [usize; 2], ceil: bool) -> Resul
     })
 }
 
-/// [`Window::extent`], unless it overflows.
+/// [`Window::extent`], unless it is more than `isize` holds.
 fn extent(window: &Window, axis: usize) -> Option<usize> {
-    let span = (window.kernel[axis] - 1).checked_mul(window.dilation[axis])?.checked_add(1)?;
-    isize::try_from(span).ok().map(|_| span)
+    window.extent(axis).filter(|span| isize::try_from(*span).is_ok())
 }
 
 fn padded(window: &Window, axis: usize, input: [usize; 2]) -> Option<usize> {
@@ -70,7 +69,7 @@ fn check_windows_see_input(window: &Window, input: [usize; 2], output: [usize; 2
     for axis in [0, 1] {
         let (before, after) = (window.pad_before[axis], window.pad_after[axis]);
         let last = (output[axis] - 1) * window.stride[axis];
-        let first_misses = before >= window.extent(axis);
+        let first_misses = window.extent(axis).is_none_or(|extent| before >= extent);
         let last_misses = last >= input[axis] + before;
         // Taps closer than the input is wide cannot step over it.
         let steps_over = before + after > 0 && window.dilation[axis] > input[axis];

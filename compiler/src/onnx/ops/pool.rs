@@ -31,7 +31,8 @@ fn pool(ctx: &mut NodeContext<'_, '_>, kind: PoolKind) -> Result<()> {
     let ceil = ctx.attributes.flag("ceil_mode", false)?;
     let window = window(ctx, &kernel, spatial)?;
     for axis in 0..2 {
-        if window.pad_before[axis].max(window.pad_after[axis]) >= window.extent(axis) {
+        let pad = window.pad_before[axis].max(window.pad_after[axis]);
+        if window.extent(axis).is_none_or(|extent| pad >= extent) {
             return Err(bad(
                 "its padding is as large as its kernel, so that a window may be empty",
             ));
