@@ -89,30 +89,39 @@ fn field(tag: u32, content: &[u8]) -> Vec<u8> {
     out
 }
 
-#[test]
-fn deep_nesting_is_an_error_and_no_stack_overflow() {
-    // Written from the inside out: lengths first, then the message from its end.
+/// Fields in fields, `levels` deep; `tag` gives the number of the one at a level, 0 the innermost.
+/// Written from its end: lengths stand before what they count.
+fn nest(levels: usize, tag: impl Fn(usize) -> u32) -> Vec<u8> {
     let mut backwards: Vec<u8> = Vec::new();
-    for level in 0..100_000 {
-        let tag = [6u32, 5, 1][level % 3]; // graph in attribute in node in graph
+    for level in 0..levels {
         let mut head = Vec::new();
-        encode_key(tag, WireType::LengthDelimited, &mut head);
+        encode_key(tag(level), WireType::LengthDelimited, &mut head);
         encode_varint(backwards.len() as u64, &mut head);
         backwards.extend(head.iter().rev());
     }
-    let mut inner = backwards;
-    inner.reverse();
-    for tag in [5, 1, 7] {
-        inner = field(tag, &inner);
-    }
-    assert!(malformed(inner).contains("deep"));
+    backwards.reverse();
+    backwards
+}
 
-    let mut types = Vec::new();
-    for _ in 0..2000 {
-        types = field(1, &field(4, &types)); // sequence of sequence of …
+#[test]
+fn deep_nesting_is_an_error_and_no_stack_overflow() {
+    const DEEP: usize = 100_000;
+    // Graph in attribute in node in graph.
+    let mut graphs = nest(DEEP, |level| [6, 5, 1][level % 3]);
+    for tag in [5, 1, 7] {
+        graphs = field(tag, &graphs);
     }
-    let model = field(7, &field(11, &field(2, &field(4, &types))));
-    assert!(malformed(model).contains("deep"));
+    assert!(malformed(graphs).contains("deep"));
+    // Sequence of sequence, map of map, optional of optional: the type of a value or an attribute.
+    for (kind, element) in [(4, 1), (5, 2), (9, 1)] {
+        let types = nest(DEEP, |level| if level % 2 == 0 { element } else { kind });
+        let value = field(7, &field(11, &field(2, &types)));
+        assert!(malformed(value).contains("deep"), "{kind}");
+        let attribute = field(7, &field(1, &field(5, &field(14, &types))));
+        assert!(malformed(attribute).contains("deep"), "{kind}");
+        let inside_function = field(25, &field(7, &field(5, &field(15, &types))));
+        assert!(malformed(inside_function).contains("deep"), "{kind}");
+    }
 }
 
 #[test]

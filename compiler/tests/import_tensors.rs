@@ -162,6 +162,35 @@ fn external_data_is_read_where_the_model_says() {
     try_external(&[("location", "sub/w.bin"), ("checksum", "?"), ("length", "16")]).unwrap();
 }
 
+/// A model that leaves the external `w` unused.
+fn unused(entries: &[(&str, &str)]) -> ModelProto {
+    let mut model = external(entries);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(node("Relu", &["x"], &["y"], vec![]));
+    graph.output[0].name = "y".into();
+    model
+}
+
+#[test]
+fn external_data_that_nothing_uses_is_not_read() {
+    let model = unused(&[("location", "gone.bin"), ("length", "16")]);
+    let none = folder(1);
+    let imported = import(bytes(&model), &none, &ImportOptions::default()).unwrap();
+    assert!(none.asked.borrow().is_empty());
+    assert_eq!(imported.digest, *blake3::hash(&bytes(&model)).as_bytes());
+    // What the model itself says is checked all the same.
+    for entries in [[("location", "../x"), ("length", "16")], [("location", "x"), ("length", "1")]]
+    {
+        let error = refused(&unused(&entries));
+        assert!(matches!(error.problem, Problem::ExternalData { .. }), "{error}");
+    }
+    let mut short = floats("w", &[3]);
+    short.dims = vec![-4];
+    let mut model = unused(&[]);
+    model.graph.as_mut().unwrap().initializer = vec![short];
+    assert!(refused(&model).to_string().contains("dimension -4"));
+}
+
 #[test]
 fn external_data_stays_in_its_folder() {
     let cases = [

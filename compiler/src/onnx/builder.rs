@@ -21,6 +21,9 @@ const MAX_COST: usize = 1 << 22;
 /// Elements that all evaluations of an import may take.
 const MAX_TOTAL_COST: usize = 1 << 26;
 
+/// Values and axes of values that a graph may have: one ONNX node may make thousands.
+const MAX_SIZE: usize = 4_000_000;
+
 /// Names an entry of the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ValueId(usize);
@@ -62,6 +65,8 @@ pub(super) struct Builder {
     reserved: HashSet<Name>,
     known: HashMap<ValueId, Rc<Tensor>>,
     spent: usize,
+    /// Values and their axes.
+    size: usize,
 }
 
 impl Builder {
@@ -73,6 +78,7 @@ impl Builder {
             reserved,
             known: HashMap::new(),
             spent: 0,
+            size: 0,
         }
     }
 
@@ -117,6 +123,10 @@ impl Builder {
             }
         };
         counted_type(ty.dtype, &ty.shape()).map_err(Problem::BadNode)?;
+        if self.size > MAX_SIZE {
+            let what = format!("a graph of more than {MAX_SIZE} values and axes");
+            return Err(Problem::Unsupported(what).into());
+        }
         let constant = !operands.is_empty() && operands.iter().all(|(_, id)| self.is_constant(*id));
         let small = !ty.dtype.is_float() && ty.elements() <= SMALL;
         let content = Content::Node(op, operands);
@@ -129,6 +139,7 @@ impl Builder {
     }
 
     fn push(&mut self, entry: Entry) -> ValueId {
+        self.size += 1 + entry.ty.rank();
         self.entries.push(entry);
         ValueId(self.entries.len() - 1)
     }

@@ -12,6 +12,9 @@ use crate::error::{Error, Problem, Result};
 use crate::interp::{Data, Tensor};
 use crate::ir::{Binary, DType, Epilogue, Op, TensorType, Unary};
 
+/// Bytes of an ONNX name that go into a derived one.
+const MAX_STEM: usize = 512;
+
 /// One ONNX node during its import.
 pub(super) struct NodeContext<'a, 'm> {
     /// The since-version of the operator that the model's operator set gives.
@@ -279,10 +282,12 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         self.builder.constant(name, constant)
     }
 
-    /// `value:part`, after the node's first output.
+    /// `value:part`, after the node's first output, whose name may be as long as the file and is
+    /// shortened.
     fn derived(&self, part: &str) -> Name {
         let output = self.node.outputs.iter().flatten().next();
         let stem = output.map_or(&*self.node.origin, |name| &**name);
+        let stem = &stem[..stem.floor_char_boundary(MAX_STEM)];
         format!("{stem}:{part}").into()
     }
 

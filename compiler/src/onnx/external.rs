@@ -17,18 +17,9 @@ pub(super) fn read(
     name: &str,
     external: &dyn ExternalData,
 ) -> Result<Bytes> {
-    let wrong =
-        |what: String| -> Error { Problem::ExternalData { tensor: name.to_owned(), what }.into() };
-    let place = Place::of(tensor).map_err(wrong)?;
+    let place = place(tensor, ty, name)?;
+    let wrong = |what| wrong(name, what);
     let wanted = ty.bytes() as u64;
-    if place.length.is_some_and(|n| n != wanted) || place.offset.checked_add(wanted).is_none() {
-        let length = place.length.unwrap_or(wanted);
-        let what = format!(
-            "{length} bytes at {} of `{}` for {ty}, which takes {wanted}",
-            place.offset, place.location
-        );
-        return Err(wrong(what));
-    }
     if wanted == 0 {
         return Ok(Bytes::new());
     }
@@ -45,6 +36,29 @@ pub(super) fn read(
         return Err(wrong(what).with_remedy(REMEDY));
     }
     Ok(bytes)
+}
+
+/// Checks where the tensor says its bytes are, and how many.
+pub(super) fn check(tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<()> {
+    place(tensor, ty, name).map(|_| ())
+}
+
+fn place<'a>(tensor: &'a TensorProto, ty: &TensorType, name: &str) -> Result<Place<'a>> {
+    let place = Place::of(tensor).map_err(|what| wrong(name, what))?;
+    let wanted = ty.bytes() as u64;
+    if place.length.is_some_and(|n| n != wanted) || place.offset.checked_add(wanted).is_none() {
+        let length = place.length.unwrap_or(wanted);
+        let what = format!(
+            "{length} bytes at {} of `{}` for {ty}, which takes {wanted}",
+            place.offset, place.location
+        );
+        return Err(wrong(name, what));
+    }
+    Ok(place)
+}
+
+fn wrong(name: &str, what: String) -> Error {
+    Problem::ExternalData { tensor: name.to_owned(), what }.into()
 }
 
 struct Place<'a> {

@@ -3,7 +3,7 @@
 //! A value inside a function is named `call/value`, after the node that calls the function; the
 //! function's results have the names that the call gives them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{AttributeProto, FunctionProto, ModelProto, NodeProto};
@@ -15,7 +15,7 @@ use crate::ir::Origin;
 
 /// How deep functions may call functions.
 const MAX_CALLS: usize = 32;
-/// How many nodes, calls and operands a model may have once its functions are inlined.
+/// How many nodes, calls, operands and attributes a model may have once its functions are inlined.
 const MAX_SIZE: usize = 2_000_000;
 /// So many bytes of a name count as one operand.
 const NAME_BYTES: usize = 64;
@@ -110,11 +110,8 @@ impl<'m> Flattener<'m> {
     }
 
     fn node(&mut self, node: &'m NodeProto, origin: &Origin, scope: &mut Scope<'m>) -> Result<()> {
-        self.size += 1 + node.input.len() + node.output.len() + node.attribute.len();
-        self.size += origin.len() / NAME_BYTES;
-        if self.size > MAX_SIZE {
-            return Err(unsupported(format!("more than {MAX_SIZE} nodes and operands")));
-        }
+        let own = 1 + node.input.len() + node.output.len() + node.attribute.len();
+        self.grow(own + origin.len() / NAME_BYTES)?;
         let domain = canonical(&node.domain);
         let key = (domain, node.op_type.as_str(), node.overload.as_str());
         let attributes = bound_attributes(node, scope)?;
@@ -127,6 +124,15 @@ impl<'m> Flattener<'m> {
         let operator = node.op_type.as_str();
         let origin = origin.clone();
         self.nodes.push(FlatNode { origin, operator, domain, opset, inputs, outputs, attributes });
+        Ok(())
+    }
+
+    /// Counts what is about to be inlined.
+    fn grow(&mut self, by: usize) -> Result<()> {
+        self.size = self.size.saturating_add(by);
+        if self.size > MAX_SIZE {
+            return Err(unsupported(format!("more than {MAX_SIZE} nodes and operands")));
+        }
         Ok(())
     }
 
@@ -160,6 +166,9 @@ impl<'m> Flattener<'m> {
         caller: &Scope<'m>,
     ) -> Result<()> {
         check_call(function, key, (&inputs, &outputs), caller)?;
+        // A call costs what the function declares, however little the call itself writes.
+        self.grow(function.input.len() + function.output.len() + function.opset_import.len())?;
+        self.grow(function.attribute.len() + function.attribute_proto.len())?;
         let mut scope = Scope {
             prefix: format!("{origin}/"),
             opsets: opsets(&function.opset_import)?,
@@ -169,7 +178,10 @@ impl<'m> Flattener<'m> {
         };
         let absent = std::iter::repeat(None);
         for (formal, actual) in function.input.iter().zip(inputs.into_iter().chain(absent)) {
-            scope.values.insert(formal, actual);
+            if scope.values.insert(formal, actual).is_some() {
+                let what = format!("two inputs of the function are called `{formal}`");
+                return Err(Problem::InvalidGraph(what).into());
+            }
         }
         for (formal, actual) in function.output.iter().zip(outputs) {
             let Some(actual) = actual else { continue };
@@ -223,9 +235,9 @@ fn parameters<'m>(
 ) -> Result<HashMap<&'m str, &'m AttributeProto>> {
     let defaults = function.attribute_proto.iter().map(|a| (a.name.as_str(), a));
     let mut parameters: HashMap<_, _> = defaults.collect();
+    let required: HashSet<&str> = function.attribute.iter().map(String::as_str).collect();
     for (name, attribute) in given {
-        let declared = function.attribute.iter().any(|a| a == name);
-        if !declared && !parameters.contains_key(name) {
+        if !required.contains(name) && !parameters.contains_key(name) {
             let what = format!("the function has no attribute `{name}`");
             return Err(Problem::BadNode(what).into());
         }
@@ -237,9 +249,10 @@ fn parameters<'m>(
 /// A node's attributes, those that refer to the function's replaced by what they refer to.
 fn bound_attributes<'m>(node: &'m NodeProto, scope: &Scope<'m>) -> Result<Attributes<'m>> {
     let mut bound: Attributes<'m> = Vec::with_capacity(node.attribute.len());
+    let mut seen = HashSet::with_capacity(node.attribute.len());
     for attribute in &node.attribute {
         let name = attribute.name.as_str();
-        if bound.iter().any(|(known, _)| *known == name) {
+        if !seen.insert(name) {
             return Err(Problem::BadNode(format!("attribute `{name}` is given twice")).into());
         }
         if attribute.ref_attr_name.is_empty() {

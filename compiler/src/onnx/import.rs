@@ -34,7 +34,8 @@ pub(super) fn import_model<'m>(
     let mut builder = Builder::new(given.iter().cloned().chain(made).collect());
     let mut environment = Environment::new();
     add_inputs(&model.graph, options, &mut builder, &mut environment)?;
-    add_initializers(&model.graph, reader, &mut builder, &mut environment)?;
+    let used = used(&model.graph, &nodes);
+    add_initializers(&model.graph, &used, reader, &mut builder, &mut environment)?;
     for node in &nodes {
         import_node(node, &mut builder, &mut environment, reader)
             .map_err(|error| node.locate(error))?;
@@ -94,13 +95,24 @@ fn add_inputs(
     Ok(())
 }
 
+/// The values that a node or an output of the model reads.
+fn used<'a>(graph: &'a GraphProto, nodes: &'a [FlatNode<'_>]) -> HashSet<&'a str> {
+    let read = nodes.iter().flat_map(|n| n.inputs.iter().flatten().map(|name| &**name));
+    read.chain(graph.output.iter().map(|output| output.name.as_str())).collect()
+}
+
 fn add_initializers<'m>(
     graph: &'m GraphProto,
+    used: &HashSet<&str>,
     reader: &mut TensorReader<'m>,
     builder: &mut Builder,
     environment: &mut Environment,
 ) -> Result<()> {
     for tensor in &graph.initializer {
+        if !used.contains(tensor.name.as_str()) {
+            reader.check(tensor, &tensor.name)?;
+            continue;
+        }
         let constant = reader.read(tensor, &tensor.name)?;
         let name = Name::from(tensor.name.as_str());
         let id = builder.initializer(name.clone(), constant);
@@ -125,13 +137,14 @@ fn import_node<'m>(
 }
 
 fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, ValueId)>> {
-    let mut outputs: Vec<(Name, ValueId)> = Vec::new();
+    let mut outputs: Vec<(Name, ValueId)> = Vec::with_capacity(graph.output.len());
+    let mut seen = HashSet::new();
     for output in &graph.output {
         let name = output.name.as_str();
         let wrong = |what: &str| -> Error {
             Problem::InvalidGraph(format!("the output `{name}` {what}")).into()
         };
-        if outputs.iter().any(|(known, _)| &**known == name) {
+        if !seen.insert(name) {
             return Err(wrong("is listed twice"));
         }
         match environment.get(name) {

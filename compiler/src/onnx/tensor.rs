@@ -11,6 +11,9 @@ use super::external;
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, TensorType};
 
+/// How many axes a tensor may have: every value of a graph keeps its own.
+const MAX_RANK: usize = 64;
+
 /// A constant: its type and its dense row-major little-endian elements.
 #[derive(Debug, Clone)]
 pub(super) struct Constant {
@@ -39,6 +42,15 @@ impl<'m> TensorReader<'m> {
         *self.digest.finalize().as_bytes()
     }
 
+    /// Checks a tensor that nothing uses: as [`read`](Self::read), but nothing outside the model
+    /// is read.
+    pub(super) fn check(&mut self, tensor: &'m TensorProto, name: &str) -> Result<()> {
+        if is_external(tensor) {
+            return external::check(tensor, &tensor_type(tensor, name)?, name);
+        }
+        self.read(tensor, name).map(|_| ())
+    }
+
     /// The tensor's value. `name` is what errors call it.
     pub(super) fn read(&mut self, tensor: &'m TensorProto, name: &str) -> Result<Constant> {
         if let Some(constant) = self.read.get(&std::ptr::from_ref(tensor)) {
@@ -60,7 +72,7 @@ impl<'m> TensorReader<'m> {
         if tensor.segment.is_some() {
             return Err(bad(name, "split into segments, which no exporter does"));
         }
-        if tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
+        if is_external(tensor) {
             let bytes = external::read(tensor, ty, name, self.external)?;
             self.digest.update(&bytes);
             return Ok(bytes);
@@ -76,8 +88,15 @@ impl<'m> TensorReader<'m> {
     }
 }
 
-/// The type of `dims` elements of `dtype`, if its bytes can be counted.
+fn is_external(tensor: &TensorProto) -> bool {
+    tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL)
+}
+
+/// The type of `dims` elements of `dtype`, if its axes are few and its bytes can be counted.
 pub(super) fn counted_type(dtype: DType, dims: &[usize]) -> Result<TensorType, String> {
+    if dims.len() > MAX_RANK {
+        return Err(format!("{} axes, more than {MAX_RANK}", dims.len()));
+    }
     let extent = |n: &usize| (*n).max(1);
     let bytes = dims.iter().map(extent).try_fold(dtype.size(), |n, d| n.checked_mul(d));
     match bytes {

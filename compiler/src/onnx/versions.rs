@@ -10,7 +10,8 @@ use crate::error::{Error, Problem, Result};
 pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
 /// Versions of the file format: the older ones lack attribute types and operator sets.
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
-const REMEDY: &str = "export the model with opset_version=20";
+const TOO_NEW: &str = "export the model with opset_version=20";
+const TOO_OLD: &str = "export the model again, with opset_version=17";
 
 /// Versions of operator sets by domain; `""` is ONNX's own.
 pub(super) type Opsets = BTreeMap<String, i64>;
@@ -31,7 +32,8 @@ pub(super) fn check_ir_version(model: &ModelProto) -> Result<()> {
     }
     let (first, last) = IR_VERSIONS.into_inner();
     let what = format!("ONNX format (ir_version) {version}; {first} to {last} are known");
-    Err(Error::from(Problem::Unsupported(what)).with_remedy(REMEDY))
+    let remedy = if version < first { TOO_OLD } else { TOO_NEW };
+    Err(Error::from(Problem::Unsupported(what)).with_remedy(remedy))
 }
 
 /// The operator sets that a model or a function declares.
@@ -57,5 +59,6 @@ fn check_opset(version: i64) -> Result<()> {
     }
     let (first, last) = OPSETS.into_inner();
     let what = format!("ONNX operator set {version}; {first} to {last} are known");
-    Err(Error::from(Problem::Unsupported(what)).with_remedy(REMEDY))
+    let remedy = if version < first { TOO_OLD } else { TOO_NEW };
+    Err(Error::from(Problem::Unsupported(what)).with_remedy(remedy))
 }

@@ -12,9 +12,20 @@ use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, TensorType, Weight, text, verify};
 use cardinal_compiler::onnx::Model;
 use cardinal_runtime::{Program, Session, Tensor, cpu};
+use proptest::test_runner::{Config, RngSeed};
 
-/// Largest error that compiled code may make, relative to the largest magnitude of the output.
+/// Largest error that compiled code may make, relative to what [`RelativeTo`] says.
 pub(crate) const TOLERANCE: f64 = 2e-6;
+
+/// `cases` random cases, always the same ones unless `PROPTEST_RNG_SEED` says otherwise.
+pub(crate) fn cases(cases: u32) -> Config {
+    let Config { rng_seed, .. } = Config::default();
+    let rng_seed = match rng_seed {
+        RngSeed::Random => RngSeed::Fixed(20),
+        RngSeed::Fixed(_) => rng_seed,
+    };
+    Config { cases, rng_seed, failure_persistence: None, ..Config::default() }
+}
 
 /// This machine.
 pub(crate) fn host() -> Target {
@@ -50,16 +61,33 @@ pub(crate) fn run(
     session.run(inputs).unwrap()
 }
 
-/// Largest error relative to the largest magnitude of the reference; integers must be equal.
-pub(crate) fn error(found: &Tensor, expected: &interp::Tensor) -> f64 {
+/// What errors are relative to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelativeTo {
+    /// The largest magnitude of the output.
+    Output,
+    /// The largest magnitude of any value of the graph: for graphs whose outputs may be small
+    /// differences of large values.
+    AnyValue,
+}
+
+/// The largest finite magnitude.
+fn magnitude(tensor: &interp::Tensor) -> f64 {
+    match &tensor.data {
+        interp::Data::Float(values) => {
+            values.iter().filter(|x| x.is_finite()).fold(0.0, |m, x| x.abs().max(m))
+        }
+        interp::Data::Int(_) => 0.0,
+    }
+}
+
+/// Largest error relative to `scale`; integers must be equal.
+fn error(found: &Tensor, expected: &interp::Tensor, scale: f64) -> f64 {
     assert_eq!(found.shape(), expected.shape);
     assert_eq!(found.dtype(), expected.dtype);
     let found = to_reference(found);
     match (&found.data, &expected.data) {
         (interp::Data::Float(found), interp::Data::Float(expected)) => {
-            let scale = expected
-                .iter()
-                .fold(1e-30, |m: f64, x| if x.is_finite() { m.max(x.abs()) } else { m });
             let each = found.iter().zip(expected).map(|(f, e)| {
                 if f == e || (f.is_nan() && e.is_nan()) { 0.0 } else { (f - e).abs() / scale }
             });
@@ -80,15 +108,18 @@ pub(crate) fn error(found: &Tensor, expected: &interp::Tensor) -> f64 {
 pub(crate) fn check(source: &str) {
     let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
     verify(&graph).unwrap_or_else(|e| panic!("{e}\n{source}"));
-    check_graph(&graph);
+    check_graph(&graph, RelativeTo::Output);
 }
 
-pub(crate) fn check_graph(graph: &Graph) {
+pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
     let source = text::print(graph);
     let inputs: Vec<Tensor> =
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
     let reference: Vec<_> = inputs.iter().map(to_reference).collect();
-    let expected = interp::run(graph, &reference).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    let mut largest: f64 = 1e-30;
+    let see = &mut |_, value: &interp::Tensor| largest = largest.max(magnitude(value));
+    let expected = interp::run_with(graph, &reference, see);
+    let expected = expected.unwrap_or_else(|e| panic!("{e}\n{source}"));
     let mut targets = vec![host()];
     if cfg!(target_arch = "x86_64") {
         targets.push(Target::named(&cpu::host_triple(), "x86-64").unwrap());
@@ -96,7 +127,11 @@ pub(crate) fn check_graph(graph: &Graph) {
     for target in &targets {
         let outputs = run(graph, target, 1, &inputs);
         for (found, expected) in outputs.iter().zip(&expected) {
-            let error = error(found, expected);
+            let scale = match relative_to {
+                RelativeTo::Output => magnitude(expected).max(1e-30),
+                RelativeTo::AnyValue => largest,
+            };
+            let error = error(found, expected, scale);
             assert!(error <= TOLERANCE, "error {error:e} on {:?}\n{source}", target.features());
         }
         assert!(outputs == run(graph, target, 2, &inputs), "two threads differ\n{source}");
