@@ -57,27 +57,9 @@ impl<'a> Operands<'a> {
 }
 
 fn has_slot(op: &Op, slot: usize) -> bool {
-    let own = match op {
-        Op::Input | Op::Weight(_) => 0,
-        Op::Unary(..)
-        | Op::Cast { .. }
-        | Op::Softmax { .. }
-        | Op::Pool(_)
-        | Op::Reduce(_)
-        | Op::Reshape
-        | Op::Expand
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::ArgMax { .. }
-        | Op::Identity => 1,
-        Op::Binary(..) | Op::Gather { .. } => 2,
-        Op::Conv(_) | Op::MatMul { .. } | Op::Where => 3,
-        Op::BatchNorm { .. } => 5,
-        Op::Concat { .. } => usize::MAX,
-    };
+    let (_, own) = op.own_slots();
     let reads = |step: &Step| matches!(step, Step::Binary(_, s) if *s == slot);
-    slot < own || op.epilogue().is_some_and(|epilogue| epilogue.steps.iter().any(reads))
+    own.is_none_or(|own| slot < own) || op.epilogue().is_some_and(|e| e.steps.iter().any(reads))
 }
 
 /// An error saying what is wrong, unless `holds`.

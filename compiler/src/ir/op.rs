@@ -386,6 +386,31 @@ impl Op {
         }
     }
 
+    /// How many slots the operator has apart from its epilogue's: the first ones, which must be
+    /// filled, and all; `None` for any number.
+    pub fn own_slots(&self) -> (usize, Option<usize>) {
+        match self {
+            Op::Input | Op::Weight(_) => (0, Some(0)),
+            Op::Conv(_) | Op::MatMul { .. } => (2, Some(3)),
+            Op::BatchNorm { .. } => (5, Some(5)),
+            Op::Binary(..) | Op::Gather { .. } => (2, Some(2)),
+            Op::Where => (3, Some(3)),
+            Op::Concat { .. } => (1, None),
+            Op::Unary(..)
+            | Op::Cast { .. }
+            | Op::Softmax { .. }
+            | Op::Pool(_)
+            | Op::Reduce(_)
+            | Op::Reshape
+            | Op::Expand
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::ArgMax { .. }
+            | Op::Identity => (1, Some(1)),
+        }
+    }
+
     /// First slot that epilogue operands may use: the number of the operator's own operands,
     /// optional ones included. `None` for operators without an epilogue.
     pub fn epilogue_slot(&self) -> Option<usize> {

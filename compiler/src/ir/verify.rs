@@ -157,30 +157,6 @@ fn bounded(ty: &TensorType) -> Verdict {
     Ok(())
 }
 
-/// How many slots of its own an operator has: the required ones, and all; `None` for any number.
-fn own_slots(op: &Op) -> (usize, Option<usize>) {
-    match op {
-        Op::Input | Op::Weight(_) => (0, Some(0)),
-        Op::Conv(_) | Op::MatMul { .. } => (2, Some(3)),
-        Op::BatchNorm { .. } => (5, Some(5)),
-        Op::Binary(..) | Op::Gather { .. } => (2, Some(2)),
-        Op::Where => (3, Some(3)),
-        Op::Concat { .. } => (1, None),
-        Op::Unary(..)
-        | Op::Cast { .. }
-        | Op::Softmax { .. }
-        | Op::Pool(_)
-        | Op::Reduce(_)
-        | Op::Reshape
-        | Op::Expand
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::ArgMax { .. }
-        | Op::Identity => (1, Some(1)),
-    }
-}
-
 fn slots(graph: &Graph, id: NodeId) -> Verdict {
     let op = &graph.node(id).op;
     let operands = graph.operands(id);
@@ -188,7 +164,7 @@ fn slots(graph: &Graph, id: NodeId) -> Verdict {
         let [(a, _), (b, _)] = pair else { continue };
         ensure(a != b, || format!("slot {a} holds two operands"))?;
     }
-    let (required, own) = own_slots(op);
+    let (required, own) = op.own_slots();
     let required = if own.is_none() { required.max(operands.len()) } else { required };
     for slot in 0..required {
         let filled = operands.iter().any(|(s, _)| *s == slot);

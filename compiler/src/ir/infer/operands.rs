@@ -1,7 +1,6 @@
 //! The operands of a node, by slot.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use super::bad;
 use crate::error::{Problem, Result};
@@ -16,13 +15,13 @@ pub(super) struct Operands<'a> {
 impl<'a> Operands<'a> {
     /// Checks the slots.
     pub(super) fn new(op: &Op, all: &'a [(usize, &'a TensorType)]) -> Result<Operands<'a>> {
-        let own = own_slots(op);
+        let (_, own) = op.own_slots();
         let mut seen = BTreeSet::new();
         for &(slot, _) in all {
             if !seen.insert(slot) {
                 return bad(format!("operand {slot} is given twice"));
             }
-            if !own.contains(&slot) && !in_epilogue(op, slot) {
+            if own.is_some_and(|own| slot >= own) && !in_epilogue(op, slot) {
                 return bad(format!("{} has no operand {slot}", op.mnemonic()));
             }
         }
@@ -44,30 +43,6 @@ impl<'a> Operands<'a> {
         let missing = || Problem::BadNode(format!("operand {slot} ({name}) is missing")).into();
         self.optional(slot).ok_or_else(missing)
     }
-}
-
-/// The slots an operator has apart from its epilogue's, optional ones included.
-fn own_slots(op: &Op) -> Range<usize> {
-    let count = match op {
-        Op::Input | Op::Weight(_) => 0,
-        Op::Conv(_) | Op::MatMul { .. } | Op::Where => 3,
-        Op::BatchNorm { .. } => 5,
-        Op::Binary(..) | Op::Gather { .. } => 2,
-        Op::Concat { .. } => usize::MAX,
-        Op::Unary(..)
-        | Op::Cast { .. }
-        | Op::Softmax { .. }
-        | Op::Pool(_)
-        | Op::Reduce(_)
-        | Op::Reshape
-        | Op::Expand
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Pad { .. }
-        | Op::ArgMax { .. }
-        | Op::Identity => 1,
-    };
-    0..count
 }
 
 fn in_epilogue(op: &Op, slot: usize) -> bool {
