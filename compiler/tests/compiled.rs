@@ -4,7 +4,9 @@
 
 mod running;
 
-use running::check;
+use cardinal_compiler::interp;
+use cardinal_compiler::ir::text;
+use running::{check, random, to_reference};
 
 /// Checks a graph given as its body.
 fn body(text: &str) {
@@ -179,4 +181,118 @@ fn absurd_sizes_are_refused() {
     cardinal_compiler::ir::verify(&graph).unwrap();
     let error = cardinal_compiler::plan::lower(&graph).unwrap_err().to_string();
     assert!(error.contains("unsupported: a tensor"), "{error}");
+}
+
+/// A graph with one Split-Attention over `[n, k·r·c, h, w]`, with or without biases.
+fn split_attention(
+    [n, k, r, c, i]: [usize; 5],
+    [h, w]: [usize; 2],
+    [excite, weigh, then]: [&str; 3],
+    bias: bool,
+) -> String {
+    let direct = excite == "direct";
+    let (u, y, a) = (k * r * c, k * c, if direct { c } else { i });
+    let mut text = format!("graph @g {{\n  input %u f32[{n}, {u}, {h}, {w}]\n");
+    text += &format!("  input %res f32[{n}, {y}, {h}, {w}]\n");
+    let mut operands = String::from("%u, _, _");
+    if !direct {
+        text += &format!("  weight %w1 f32[{}, {c}] rand(1)\n", k * i);
+        operands = "%u, %w1, _".to_owned();
+        if bias {
+            text += &format!("  weight %b1 f32[{}] rand(2)\n", k * i);
+            operands = "%u, %w1, %b1".to_owned();
+        }
+    }
+    text += &format!("  weight %w2 f32[{u}, {a}] rand(3)\n");
+    operands += ", %w2";
+    if bias {
+        text += &format!("  weight %b2 f32[{u}] rand(4)\n");
+        operands += ", %b2";
+    }
+    text += &format!("  %y f32[{n}, {y}, {h}, {w}] = split_attention({operands})\n");
+    for (key, value) in [("cardinality", k), ("radix", r)] {
+        if value > 1 {
+            text += &format!("    {key} {value}\n");
+        }
+    }
+    let sum = if r > 1 { ", sum r" } else { "" };
+    text += &format!("    squeeze mean h w{sum}\n    excite {excite}\n    weigh {weigh}\n");
+    if !then.is_empty() {
+        text += &format!("    then {then}\n");
+    }
+    text + "    from \"/node\"\n  output %y\n  output %res\n}\n"
+}
+
+#[test]
+fn split_attention_of_every_shape() {
+    let relu = "i5 then relu";
+    for bias in [false, true] {
+        for (k, r) in [(1, 2), (2, 2), (2, 4), (3, 3), (1, 9), (2, 17)] {
+            let shape = [2, k, r, 3, 5];
+            check(&split_attention(shape, [3, 5], [relu, "softmax r", "add %res, relu"], bias));
+            check(&split_attention(shape, [1, 1], ["direct", "softmax r", ""], bias));
+        }
+        for k in [1, 2, 3] {
+            for gate in ["sigmoid", "hard_sigmoid 0.2 0.5"] {
+                check(&split_attention([2, k, 1, 9, 5], [4, 4], [relu, gate, "relu"], bias));
+                check(&split_attention([1, k, 1, 6, 5], [5, 3], ["direct", gate, ""], bias));
+            }
+        }
+    }
+    check(&split_attention([1, 1, 2, 8, 5], [2, 2], ["i5", "softmax r", ""], true));
+    check(&split_attention([1, 1, 2, 8, 5], [2, 2], ["i5 then tanh, abs", "softmax r", ""], true));
+}
+
+/// The operator against the loose nodes that exporters write for it.
+#[test]
+fn split_attention_is_what_its_nodes_compute() {
+    let (k, r, c, i) = (2, 3, 4, 5);
+    let op = split_attention([2, k, r, c, i], [3, 3], ["i5 then relu", "softmax r", ""], true);
+    let loose = "graph @g {
+  input %u f32[2, 24, 3, 3]
+  weight %w1 f32[10, 4, 1, 1] rand(1)
+  weight %b1 f32[10] rand(2)
+  weight %w2 f32[24, 5, 1, 1] rand(3)
+  weight %b2 f32[24] rand(4)
+  %splits f32[2, 2, 3, 4, 3, 3] = reshape(%u)
+  %sum f32[2, 2, 4, 3, 3] = reduce_sum(%splits)
+    axes [2]
+  %flat f32[2, 8, 3, 3] = reshape(%sum)
+  %z f32[2, 8, 1, 1] = reduce_mean(%flat)
+    axes [2, 3]
+    keep true
+  %inner f32[2, 10, 1, 1] = group_conv(%z, %w1, %b1)
+    groups 2
+    window 1x1
+    then relu
+  %logits f32[2, 24, 1, 1] = group_conv(%inner, %w2, %b2)
+    groups 2
+    window 1x1
+  %lines f32[2, 2, 3, 4, 1, 1] = reshape(%logits)
+  %a f32[2, 2, 3, 4, 1, 1] = softmax(%lines)
+    axis 2
+  %weighted f32[2, 2, 3, 4, 3, 3] = mul(%a, %splits)
+  %y f32[2, 2, 4, 3, 3] = reduce_sum(%weighted)
+    axes [2]
+  output %y
+}
+";
+    let run = |source: &str| {
+        let graph = text::parse(source).unwrap();
+        let inputs: Vec<_> = graph
+            .inputs()
+            .iter()
+            .zip(1..)
+            .map(|(id, seed)| to_reference(&random(graph.ty(*id), seed)))
+            .collect();
+        interp::run(&graph, &inputs).unwrap().remove(0)
+    };
+    let (interp::Data::Float(op), interp::Data::Float(loose)) = (run(&op).data, run(loose).data)
+    else {
+        panic!("integers")
+    };
+    assert_eq!(op.len(), loose.len());
+    for (a, b) in op.iter().zip(&loose) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
 }

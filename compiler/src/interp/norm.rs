@@ -37,15 +37,21 @@ pub(super) fn softmax(
     let x = floats(&x.data)?;
     let mut y = vec![0.0; x.len()];
     for line in 0..lines.count {
-        // Less the largest, so that no exponential overflows.
-        let largest = lines.of(line).map(|i| x[i]).fold(f64::NEG_INFINITY, larger);
-        let sum: f64 = lines.of(line).map(|i| (x[i] - largest).exp()).sum();
-        for i in lines.of(line) {
-            let shifted = x[i] - largest;
-            y[i] = if log { shifted - sum.ln() } else { shifted.exp() / sum };
+        let values: Vec<f64> = lines.of(line).map(|i| x[i]).collect();
+        let largest = values.iter().copied().fold(f64::NEG_INFINITY, larger);
+        let exponentials = exponentials(&values);
+        let sum: f64 = exponentials.iter().sum();
+        for ((i, x), e) in lines.of(line).zip(values).zip(exponentials) {
+            y[i] = if log { x - largest - sum.ln() } else { e / sum };
         }
     }
     Ok(Data::Float(y))
+}
+
+/// `exp(x)` of each, all divided by that of the largest, so that none overflows.
+pub(super) fn exponentials(x: &[f64]) -> Vec<f64> {
+    let largest = x.iter().copied().fold(f64::NEG_INFINITY, larger);
+    x.iter().map(|x| (x - largest).exp()).collect()
 }
 
 /// The lines of a tensor along an axis, in row-major order of the other axes.

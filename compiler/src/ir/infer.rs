@@ -4,6 +4,7 @@
 //! as it is. Attributes are not trusted: an axis out of range, a stride of 0 or a size that
 //! overflows is an error like any other.
 
+mod attention;
 mod elementwise;
 mod epilogue;
 mod layout;
@@ -42,6 +43,7 @@ pub fn infer(op: &Op, operands: &[(usize, &TensorType)]) -> Result<TensorType> {
         Op::Where => elementwise::select(&given),
         Op::Cast { to } => elementwise::cast(*to, &given),
         Op::Softmax { axis, .. } => reduce::softmax(*axis, &given),
+        Op::SplitAttention(op) => attention::split_attention(op, &given),
         Op::Reduce(reduce) => reduce::reduce(reduce, &given),
         Op::ArgMax { axis, keep, .. } => reduce::argmax(*axis, *keep, &given),
         Op::Pool(pool) => window::pool(pool, &given),

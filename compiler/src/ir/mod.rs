@@ -1,5 +1,6 @@
 //! The graph IR: what a model computes, one operator a node, one value an operator.
 
+mod attention;
 pub mod dot;
 mod graph;
 mod infer;
@@ -11,10 +12,11 @@ mod types;
 mod verify;
 mod weight;
 
+pub use attention::{Excite, SplitAttention, Weigh};
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
 pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
-pub use rewriter::{Answer, Edit, NewNode, Operand, Rewriter};
+pub use rewriter::{Answer, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;
 pub use weight::Weight;

@@ -6,6 +6,7 @@
 //! [`Op::Gather`] per axis. Attributes are static: whatever ONNX computes from shapes has been
 //! evaluated by the time a node exists.
 
+use super::attention::SplitAttention;
 use super::types::DType;
 use super::weight::Weight;
 
@@ -59,6 +60,8 @@ pub enum Op {
     Pool(Pool),
     /// Reduction over axes.
     Reduce(Reduce),
+    /// Split-Attention; operands as [`SplitAttention`] gives them.
+    SplitAttention(SplitAttention),
     /// The same elements in the same order under another shape, which is the node's type.
     Reshape,
     /// NumPy broadcasting to the node's type.
@@ -336,6 +339,7 @@ impl Op {
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => "max_pool",
             Op::Pool(Pool { kind: PoolKind::Average { .. }, .. }) => "average_pool",
             Op::Reduce(r) => r.kind.mnemonic(),
+            Op::SplitAttention(_) => "split_attention",
             Op::Reshape => "reshape",
             Op::Expand => "expand",
             Op::Transpose { .. } => "transpose",
@@ -352,6 +356,7 @@ impl Op {
     pub fn epilogue(&self) -> Option<&Epilogue> {
         match self {
             Op::Conv(c) => Some(&c.epilogue),
+            Op::SplitAttention(a) => Some(&a.epilogue),
             Op::MatMul { epilogue, .. } | Op::Unary(_, epilogue) | Op::Binary(_, epilogue) => {
                 Some(epilogue)
             }
@@ -379,6 +384,7 @@ impl Op {
     pub fn epilogue_mut(&mut self) -> Option<&mut Epilogue> {
         match self {
             Op::Conv(c) => Some(&mut c.epilogue),
+            Op::SplitAttention(a) => Some(&mut a.epilogue),
             Op::MatMul { epilogue, .. } | Op::Unary(_, epilogue) | Op::Binary(_, epilogue) => {
                 Some(epilogue)
             }
@@ -393,6 +399,8 @@ impl Op {
             Op::Input | Op::Weight(_) => (0, Some(0)),
             Op::Conv(_) | Op::MatMul { .. } => (2, Some(3)),
             Op::BatchNorm { .. } => (5, Some(5)),
+            // Which of w1 and the biases there are depends on the excite; `infer` checks that.
+            Op::SplitAttention(_) => (1, Some(5)),
             Op::Binary(..) | Op::Gather { .. } => (2, Some(2)),
             Op::Where => (3, Some(3)),
             Op::Concat { .. } => (1, None),
@@ -416,6 +424,7 @@ impl Op {
     pub fn epilogue_slot(&self) -> Option<usize> {
         match self {
             Op::Conv(_) | Op::MatMul { .. } => Some(3),
+            Op::SplitAttention(_) => Some(5),
             Op::Unary(..) => Some(1),
             Op::Binary(..) => Some(2),
             _ => None,

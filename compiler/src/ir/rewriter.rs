@@ -8,6 +8,7 @@ use super::graph::{Graph, Node, NodeId, Origin};
 use super::infer::infer;
 use super::op::Op;
 use super::types::TensorType;
+use super::weight::Weight;
 use crate::error::{Error, Result};
 
 /// What a rewrite says about one node.
@@ -17,10 +18,27 @@ pub enum Answer {
     NoMatch,
     /// The pattern is here and there is nothing to gain.
     NoEffect,
-    /// The pattern nearly fits; the first condition that does not hold.
-    Failed(String),
+    /// The pattern nearly fits.
+    Failed(Failure),
     /// Replace it.
     Edit(Edit),
+}
+
+impl Answer {
+    /// The pattern nearly fits at this node, but for one condition.
+    pub fn failed(because: impl Into<String>) -> Answer {
+        Answer::Failed(Failure { because: because.into(), nodes: Vec::new() })
+    }
+}
+
+/// Why a pattern that nearly fits does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The first condition that does not hold.
+    pub because: String,
+    /// The nodes that the pattern took in before it failed; none where that is one node, the one
+    /// asked about.
+    pub nodes: Vec<NodeId>,
 }
 
 /// One replacement: `nodes` are added, uses of `replaced` become uses of `by`, and every node of
@@ -33,6 +51,46 @@ pub struct Edit {
     pub nodes: Vec<NewNode>,
     /// The value whose uses change, and what they become. `None` only removes `region`.
     pub replace: Option<(NodeId, Operand)>,
+}
+
+impl Edit {
+    /// An edit that stands for these nodes; what replaces them is still to be added.
+    pub fn of(region: impl IntoIterator<Item = NodeId>) -> Edit {
+        Edit { region: region.into_iter().collect(), nodes: Vec::new(), replace: None }
+    }
+
+    /// Adds a node whose type is inferred.
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        operands: Vec<(usize, Operand)>,
+    ) -> Operand {
+        self.add_typed(name, op, None, operands)
+    }
+
+    /// Adds a node.
+    pub fn add_typed(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        ty: Option<TensorType>,
+        operands: Vec<(usize, Operand)>,
+    ) -> Operand {
+        self.nodes.push(NewNode { name: name.into(), op, ty, operands });
+        Operand::New(self.nodes.len() - 1)
+    }
+
+    /// Adds a constant.
+    pub fn constant(&mut self, name: impl Into<String>, ty: TensorType, weight: Weight) -> Operand {
+        self.add_typed(name, Op::Weight(weight), Some(ty), Vec::new())
+    }
+
+    /// Lets uses of `id` become uses of `by`.
+    pub fn replace(mut self, id: NodeId, by: Operand) -> Answer {
+        self.replace = Some((id, by));
+        Answer::Edit(self)
+    }
 }
 
 /// A node to be added.

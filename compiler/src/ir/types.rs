@@ -36,6 +36,18 @@ impl Axis {
         Some(Axis { size, factors })
     }
 
+    /// The channels of K cardinal groups of R splits, `(k2 r2 c20)`: factors of 1 are left out,
+    /// and the axis is plain when only one is left.
+    pub fn cardinality_major([k, r, c]: [usize; 3]) -> Axis {
+        let factors: Vec<Factor> = [('k', k), ('r', r), ('c', c)]
+            .into_iter()
+            .filter(|(_, size)| *size != 1)
+            .map(|(name, size)| Factor { name, size })
+            .collect();
+        let product = if factors.len() > 1 { Axis::product(factors) } else { None };
+        product.unwrap_or_else(|| Axis::plain(k.saturating_mul(r).saturating_mul(c)))
+    }
+
     /// Number of elements along the axis.
     pub fn size(&self) -> usize {
         self.size

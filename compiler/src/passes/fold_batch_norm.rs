@@ -10,17 +10,17 @@ pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
     let Some(producer) = graph.operand(id, 0) else { return Answer::NoMatch };
     let op = &graph.node(producer).op;
     let Some(rows) = channel_rows(graph, producer) else {
-        return Answer::Failed(format!("`{}` before it has no constant weights", op.mnemonic()));
+        return Answer::failed(format!("`{}` before it has no constant weights", op.mnemonic()));
     };
     if op.epilogue().is_none_or(|e| !e.is_empty()) {
-        return Answer::Failed("something is applied between the two".into());
+        return Answer::failed("something is applied between the two");
     }
     if graph.sole_use(producer).is_none() {
-        return Answer::Failed("the value before it is used elsewhere too".into());
+        return Answer::failed("the value before it is used elsewhere too");
     }
     match fold(graph, id, producer, f64::from(epsilon), rows) {
         Some(edit) => Answer::Edit(edit),
-        None => Answer::Failed("its statistics or the bias before it are not constant".into()),
+        None => Answer::failed("its statistics or the bias before it are not constant"),
     }
 }
 

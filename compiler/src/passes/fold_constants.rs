@@ -5,7 +5,7 @@
 use crate::interp::{Tensor, evaluate};
 use crate::ir::{
     Answer, Binary, DType, Edit, Graph, NewNode, NodeId, Op, Operand, PoolKind, TensorType, Weight,
-    Window,
+    Window, broadcast_shapes,
 };
 
 /// Most elements that are computed: larger results cost more to store than to make.
@@ -23,20 +23,21 @@ pub(super) fn fold_constants(graph: &Graph, id: NodeId) -> Answer {
     }
     match unchanged_operand(graph, id) {
         Some(operand) => replace_by(id, operand),
-        None => reshape_of_reshape(graph, id),
+        None if node.op == Op::Reshape => reshape_of_reshape(graph, id),
+        None => needless_expand(graph, id),
     }
 }
 
 fn compute(graph: &Graph, id: NodeId) -> Answer {
     let node = graph.node(id);
     if node.ty.elements() > MOST_ELEMENTS {
-        return Answer::Failed(format!("the constant has {} elements", node.ty.elements()));
+        return Answer::failed(format!("the constant has {} elements", node.ty.elements()));
     }
     let mut values = Vec::new();
     for (slot, operand) in graph.operands(id) {
         match tensor(graph, operand) {
             Some(value) => values.push((slot, value)),
-            None => return Answer::Failed("a constant's contents are not known".into()),
+            None => return Answer::failed("a constant's contents are not known"),
         }
     }
     let borrowed: Vec<(usize, &Tensor)> = values.iter().map(|(s, v)| (*s, v)).collect();
@@ -51,7 +52,7 @@ fn compute(graph: &Graph, id: NodeId) -> Answer {
             let replace = Some((id, Operand::New(0)));
             Answer::Edit(Edit { region: vec![id], nodes: vec![weight], replace })
         }
-        Err(error) => Answer::Failed(error.to_string()),
+        Err(error) => Answer::failed(error.to_string()),
     }
 }
 
@@ -127,6 +128,32 @@ fn is_filled_with(graph: &Graph, id: NodeId, value: f64) -> bool {
         _ => None,
     };
     first.is_some_and(|v| v.iter().all(|x| f64::from(*x) == value))
+}
+
+/// An operand that is broadcast anyway need not be expanded first.
+fn needless_expand(graph: &Graph, id: NodeId) -> Answer {
+    let node = graph.node(id);
+    let Op::Binary(_, then) = &node.op else { return Answer::NoMatch };
+    let (Some(a), Some(b)) = (graph.operand(id, 0), graph.operand(id, 1)) else {
+        return Answer::NoMatch;
+    };
+    for (expand, other) in [(a, b), (b, a)] {
+        let Some(x) = graph.operand(expand, 0).filter(|_| graph.node(expand).op == Op::Expand)
+        else {
+            continue;
+        };
+        let (x_shape, other) = (graph.ty(x).shape(), graph.ty(other).shape());
+        let broadcast = broadcast_shapes(&[&x_shape, &other]);
+        if !then.is_empty() || broadcast != Some(node.ty.shape()) {
+            continue;
+        }
+        let mut edit = Edit::of([expand, id]);
+        let source = |operand: NodeId| Operand::Old(if operand == expand { x } else { operand });
+        let operands = vec![(0, source(a)), (1, source(b))];
+        let new = edit.add(&node.name, node.op.clone(), operands);
+        return edit.replace(id, new);
+    }
+    Answer::NoMatch
 }
 
 fn reshape_of_reshape(graph: &Graph, id: NodeId) -> Answer {

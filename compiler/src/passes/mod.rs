@@ -4,13 +4,16 @@
 //! because …, or an edit. It never changes the graph itself; the [`Rewriter`] does, and remembers
 //! where each new node came from. A pass is repeated until it finds nothing more to do.
 
+mod cardinality_major;
 mod fold_batch_norm;
 mod fold_constants;
 mod fuse_epilogues;
+mod merge_branches;
 mod remove_dead_nodes;
+mod split_attention;
 
 use crate::error::{Error, Problem, Result};
-use crate::ir::{Answer, Graph, NodeId, Origin, Rewriter};
+use crate::ir::{Answer, Failure, Graph, NodeId, Origin, Rewriter};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,21 @@ pub const TABLE: &[Pass] = &[
         name: "fold_batch_norm",
         summary: "fold BatchNormalization into the convolution or product before it",
         rewrite: fold_batch_norm::fold_batch_norm,
+    },
+    Pass {
+        name: "split_attention",
+        summary: "make each Split-Attention block one operator, whatever spells it",
+        rewrite: split_attention::recognise,
+    },
+    Pass {
+        name: "merge_branches",
+        summary: "collapse parallel branches that look alike into grouped operators",
+        rewrite: merge_branches::merge_branches,
+    },
+    Pass {
+        name: "cardinality_major",
+        summary: "move the order of splits into the weights of the convolutions above",
+        rewrite: cardinality_major::cardinality_major,
     },
     Pass {
         name: "fuse_epilogues",
@@ -106,8 +124,8 @@ impl Pass {
                 }
                 match (self.rewrite)(rewriter.graph(), id) {
                     Answer::NoMatch | Answer::NoEffect => {}
-                    Answer::Failed(because) => {
-                        misses.push(self.near_miss(rewriter.graph(), id, because));
+                    Answer::Failed(failure) => {
+                        misses.push(self.near_miss(rewriter.graph(), id, failure));
                     }
                     Answer::Edit(edit) => {
                         rewriter.apply(edit)?;
@@ -121,8 +139,17 @@ impl Pass {
         }
     }
 
-    fn near_miss(&self, graph: &Graph, id: NodeId, because: String) -> NearMiss {
-        let node = graph.node(id);
-        NearMiss { pass: self.name, value: node.name.clone(), from: node.from.clone(), because }
+    fn near_miss(&self, graph: &Graph, id: NodeId, failure: Failure) -> NearMiss {
+        let Failure { because, mut nodes } = failure;
+        if nodes.is_empty() {
+            nodes.push(id);
+        }
+        let mut from: Vec<Origin> = Vec::new();
+        for origin in nodes.iter().flat_map(|id| &graph.node(*id).from) {
+            if !from.contains(origin) {
+                from.push(origin.clone());
+            }
+        }
+        NearMiss { pass: self.name, value: graph.node(id).name.clone(), from, because }
     }
 }

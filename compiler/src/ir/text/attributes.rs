@@ -4,6 +4,7 @@
 //! them. So a new operator needs an arm in [`visit`] and a line in [`blanks`], both here.
 
 use super::values::Value;
+use crate::ir::attention::{Excite, SplitAttention, Weigh};
 use crate::ir::op::{
     Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Unary, Window,
 };
@@ -32,6 +33,9 @@ pub(super) trait Visitor {
         word: &'static str,
         value: &mut bool,
     ) -> Result<(), Self::Error>;
+
+    /// A line that follows from the attributes before it.
+    fn implied(&mut self, key: &'static str, value: &'static str) -> Result<(), Self::Error>;
 
     /// The epilogue, whose operands may use slots from `first`.
     fn then(&mut self, first: usize, epilogue: &mut Epilogue) -> Result<(), Self::Error>;
@@ -81,6 +85,14 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
         Op::Reduce(reduce) => {
             v.required("axes", &mut reduce.axes)?;
             v.flag("keep", "true", &mut reduce.keep)
+        }
+        Op::SplitAttention(attention) => {
+            v.optional("cardinality", &mut attention.cardinality, 1)?;
+            v.optional("radix", &mut attention.radix, 1)?;
+            v.implied("squeeze", attention.squeeze())?;
+            v.required("excite", &mut attention.excite)?;
+            v.required("weigh", &mut attention.weigh)?;
+            v.then(first, &mut attention.epilogue)
         }
         Op::Transpose { perm } => v.required("perm", perm),
         Op::Slice { starts, steps } => {
@@ -156,7 +168,7 @@ const UNARY: [Unary; 16] = [
 ];
 
 /// One operator for each mnemonic that is not a function or a reduction.
-fn blanks() -> [Op; 19] {
+fn blanks() -> [Op; 20] {
     let window = Window::POINT;
     let epilogue = Epilogue::none();
     let conv = |groups| Op::Conv(Conv { groups, window, epilogue: Epilogue::none() });
@@ -172,6 +184,13 @@ fn blanks() -> [Op; 19] {
         Op::Softmax { axis: 0, log: true },
         pool(PoolKind::Max),
         pool(PoolKind::Average { count_padding: false }),
+        Op::SplitAttention(SplitAttention {
+            cardinality: 1,
+            radix: 1,
+            excite: Excite::Direct,
+            weigh: Weigh::Softmax,
+            epilogue: Epilogue::none(),
+        }),
         Op::Reshape,
         Op::Expand,
         Op::Transpose { perm: Vec::new() },

@@ -261,6 +261,21 @@ impl Visitor for Reader<'_, '_> {
         Ok(())
     }
 
+    fn implied(&mut self, key: &'static str, value: &'static str) -> Result<()> {
+        let line = format!("`{key} {value}`");
+        let words = value.split_inclusive(',').flat_map(str::split_whitespace);
+        for word in std::iter::once(key).chain(words) {
+            let (word, comma) = match word.strip_suffix(',') {
+                Some(word) => (word, true),
+                None => (word, false),
+            };
+            if !self.cursor.eat_word(word) || (comma && !self.cursor.eat_mark(',')) {
+                return Err(self.cursor.expected(line));
+            }
+        }
+        Ok(())
+    }
+
     fn then(&mut self, first: usize, epilogue: &mut Epilogue) -> Result<()> {
         if !self.cursor.eat_word("then") {
             return Ok(());

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use super::attributes::{Visitor, parameters, visit};
+use super::attributes::{Visitor, visit};
 use super::lexer::{quoted, sigiled};
 use super::literal;
 use super::values::Value;
@@ -226,6 +226,11 @@ impl Visitor for Writer<'_> {
         Ok(())
     }
 
+    fn implied(&mut self, key: &'static str, value: &'static str) -> Result<(), Infallible> {
+        self.lines.push((key, value.to_owned()));
+        Ok(())
+    }
+
     fn then(&mut self, first: usize, epilogue: &mut Epilogue) -> Result<(), Infallible> {
         let mut next = first;
         let steps: Vec<_> = epilogue.steps.iter().map(|s| self.step(s, &mut next)).collect();
@@ -243,13 +248,7 @@ impl Visitor for Writer<'_> {
 impl Writer<'_> {
     fn step(&self, step: &Step, next: &mut usize) -> String {
         match *step {
-            Step::Unary(mut function) => {
-                let mut out = function.mnemonic().to_owned();
-                for (_, value) in parameters(&mut function) {
-                    out += &format!(" {}", value.write());
-                }
-                out
-            }
+            Step::Unary(function) => function.write(),
             Step::Binary(function, slot) => {
                 let operand = match self.graph.operand(self.id, slot) {
                     Some(operand) => operand_at(self.graph, operand, slot, next),

@@ -1,8 +1,10 @@
 //! How one attribute value is written and read.
 
+use super::attributes::{blank_unary, parameters};
 use super::lexer::{Cursor, Token};
 use crate::error::Result;
-use crate::ir::op::Window;
+use crate::ir::attention::{Excite, Weigh};
+use crate::ir::op::{Unary, Window};
 use crate::ir::types::DType;
 
 /// A value with a text.
@@ -139,4 +141,67 @@ fn padding(cursor: &mut Cursor<'_>) -> Result<[usize; 4]> {
         return Ok([top; 4]);
     }
     Ok([top, usize::read(cursor)?, usize::read(cursor)?, usize::read(cursor)?])
+}
+
+/// A function with its parameters: `relu`, `hard_sigmoid 0.2 0.5`.
+impl Value for Unary {
+    fn write(&self) -> String {
+        let mut function = *self;
+        let mut out = function.mnemonic().to_owned();
+        for (_, value) in parameters(&mut function) {
+            out += &format!(" {}", value.write());
+        }
+        out
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Unary> {
+        let mut function = cursor.word("a function such as `relu`", blank_unary)?;
+        for (_, value) in parameters(&mut function) {
+            *value = f32::read(cursor)?;
+        }
+        Ok(function)
+    }
+}
+
+/// `i20 then relu`: an inner layer 20 wide, and what is applied to it; or `direct`.
+impl Value for Excite {
+    fn write(&self) -> String {
+        let Excite::Inner { width, activation } = self else { return "direct".to_owned() };
+        let functions: Vec<_> = activation.iter().map(Value::write).collect();
+        let then = if functions.is_empty() { "" } else { " then " };
+        format!("i{width}{then}{}", functions.join(", "))
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Excite> {
+        if cursor.eat_word("direct") {
+            return Ok(Excite::Direct);
+        }
+        let width = |word: &str| word.strip_prefix('i')?.parse().ok();
+        let width = cursor.word("`direct` or a width such as `i20`", width)?;
+        let mut activation = Vec::new();
+        if cursor.eat_word("then") {
+            activation.push(Unary::read(cursor)?);
+            while cursor.eat_mark(',') {
+                activation.push(Unary::read(cursor)?);
+            }
+        }
+        Ok(Excite::Inner { width, activation })
+    }
+}
+
+/// `softmax r`, or the function that is the gate.
+impl Value for Weigh {
+    fn write(&self) -> String {
+        match self {
+            Weigh::Softmax => "softmax r".to_owned(),
+            Weigh::Gate(function) => function.write(),
+        }
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Weigh> {
+        if !cursor.eat_word("softmax") {
+            return Ok(Weigh::Gate(Unary::read(cursor)?));
+        }
+        if cursor.eat_word("r") { Ok(Weigh::Softmax) } else { Err(cursor.expected("`r`")) }
+    }
 }

@@ -3,6 +3,7 @@
 //! Reshapes, identities and slices whose result is contiguous are views: they cost nothing. A
 //! value that is a model output is made in the output itself.
 
+mod attention;
 mod contractions;
 mod elementwise;
 mod reductions;
@@ -117,6 +118,7 @@ impl<'g> Lowering<'g> {
             Op::Softmax { axis, log } => self.softmax(id, *axis, *log),
             Op::Pool(pool) => self.pool(id, pool),
             Op::Reduce(reduce) => self.reduce(id, reduce),
+            Op::SplitAttention(op) => self.split_attention(id, op),
             Op::Gather { axis } => self.gather(id, *axis),
             Op::ArgMax { axis, last, .. } => self.argmax(id, *axis, *last),
         }

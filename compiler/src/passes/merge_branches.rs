@@ -1,0 +1,396 @@
+//! Collapses parallel branches that look alike into grouped operators.
+//!
+//! Figure 3 of the ResNeSt paper draws K·R branches, each a 1×1 and a 3×3 convolution; some
+//! exporters write them so. Branches joined by a `concat` are walked up in lockstep, for as long
+//! as they apply the same operator: convolutions of one input become one convolution with their
+//! rows stacked, those of different inputs a grouped one, K split-attentions one of cardinality K.
+//! The walk must end at one input, or at slices of one; otherwise nothing is changed. Branches
+//! joined by additions end in convolutions whose sum is one over all their inputs (Figure 3 of
+//! ResNeXt, a to b).
+
+use crate::ir::{
+    Answer, Binary, Conv, DType, Edit, Epilogue, Excite, Failure, Graph, NodeId, Op, Operand,
+    SplitAttention, TensorType, Weight,
+};
+
+pub(super) fn merge_branches(graph: &Graph, id: NodeId) -> Answer {
+    let mut merger = Merger { graph, edit: Edit::of([id]), level: 0 };
+    let merged = match &graph.node(id).op {
+        Op::Concat { axis: 1 } if graph.ty(id).rank() == 4 => {
+            let branches: Vec<NodeId> = graph.operands(id).into_iter().map(|(_, b)| b).collect();
+            merger.joined(&branches)
+        }
+        Op::Binary(Binary::Add, then) if then.is_empty() => merger.summed(id),
+        _ => return Answer::NoMatch,
+    };
+    match merged {
+        Ok(operand) => {
+            // The join's own name, for the last node of the merged branch.
+            if let (Operand::New(last), Some(_)) = (operand, merger.edit.nodes.last()) {
+                merger.edit.nodes[last].name.clone_from(&graph.node(id).name);
+            }
+            merger.edit.replace(id, operand)
+        }
+        Err(Stop::NoMatch) => Answer::NoMatch,
+        Err(Stop::Differ(because)) => {
+            Answer::Failed(Failure { because, nodes: merger.edit.region })
+        }
+    }
+}
+
+/// Why branches are not merged.
+enum Stop {
+    /// They have nothing in common.
+    NoMatch,
+    /// They look alike, but for this.
+    Differ(String),
+}
+
+struct Merger<'g> {
+    graph: &'g Graph,
+    edit: Edit,
+    /// Operators that the branches have had in common.
+    level: usize,
+}
+
+impl Merger<'_> {
+    /// The channels of these values, one after the other, computed by one branch.
+    fn joined(&mut self, values: &[NodeId]) -> Result<Operand, Stop> {
+        let graph = self.graph;
+        let values = self.flattened(values);
+        let (&first, others) = values.split_first().ok_or(Stop::NoMatch)?;
+        if let Some(whole) = whole_of_slices(graph, &values).filter(|_| self.level > 0) {
+            return Ok(Operand::Old(whole));
+        }
+        if others.is_empty() {
+            return Err(Stop::NoMatch);
+        }
+        for &other in others {
+            self.same_operator(first, other)?;
+        }
+        let op = graph.node(first).op.clone();
+        if !matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_)) {
+            return Err(Stop::NoMatch);
+        }
+        for &value in &values {
+            if graph.sole_use(value).is_none() {
+                let name = &graph.node(value).name;
+                return self.stop(format!("branch value `{name}` is used elsewhere too"));
+            }
+        }
+        self.edit.region.extend(&values);
+        self.level += 1;
+        match op {
+            Op::Conv(conv) => self.convolutions(&values, &conv),
+            Op::SplitAttention(attention) => self.attentions(&values, &attention),
+            op => {
+                let inputs = self.inputs(&values)?;
+                let x = self.joined(&inputs)?;
+                Ok(self.edit.add(&graph.node(first).name, op, vec![(0, x)]))
+            }
+        }
+    }
+
+    /// The operands of those values that are themselves joined.
+    fn flattened(&mut self, values: &[NodeId]) -> Vec<NodeId> {
+        let graph = self.graph;
+        let mut all = Vec::new();
+        for &value in values {
+            let joins = matches!(graph.node(value).op, Op::Concat { axis: 1 });
+            if joins && graph.sole_use(value).is_some() && self.level > 0 {
+                self.edit.region.push(value);
+                all.extend(graph.operands(value).into_iter().map(|(_, part)| part));
+            } else {
+                all.push(value);
+            }
+        }
+        all
+    }
+
+    fn stop<T>(&self, because: String) -> Result<T, Stop> {
+        Err(if self.level > 0 { Stop::Differ(because) } else { Stop::NoMatch })
+    }
+
+    /// Checks that two values are computed alike, but for their weights.
+    fn same_operator(&self, a: NodeId, b: NodeId) -> Result<(), Stop> {
+        let graph = self.graph;
+        let (x, y) = (graph.node(a), graph.node(b));
+        let window = |op: &Op| match op {
+            Op::Conv(conv) => Some(conv.window),
+            Op::Pool(pool) => Some(pool.window),
+            _ => None,
+        };
+        let because = match (&x.op, &y.op) {
+            (p, q) if p == q && x.ty.shape() == y.ty.shape() => return Ok(()),
+            (p, q) if p == q => {
+                format!("branches differ: `{}` is {}, and `{}` is {}", x.name, x.ty, y.name, y.ty)
+            }
+            (p, q) if p.mnemonic() == q.mnemonic() && window(p) != window(q) => {
+                use crate::ir::text::attributes;
+                let shown = |id: NodeId| {
+                    let all = attributes(graph, id);
+                    all.into_iter().find(|(k, _)| *k == "window").map_or(String::new(), |(_, w)| w)
+                };
+                // Two windows over one input are what SK-Net's paths are; worth a word even when
+                // nothing else was in common.
+                return Err(Stop::Differ(format!(
+                    "branches differ: the window of `{}` is {}, that of `{}` is {}",
+                    x.name,
+                    shown(a),
+                    y.name,
+                    shown(b)
+                )));
+            }
+            (p, q) => format!(
+                "branches differ: `{}` is {}, and `{}` is {}",
+                x.name,
+                p.mnemonic(),
+                y.name,
+                q.mnemonic()
+            ),
+        };
+        self.stop(because)
+    }
+
+    fn inputs(&self, values: &[NodeId]) -> Result<Vec<NodeId>, Stop> {
+        values.iter().map(|v| self.graph.operand(*v, 0).ok_or(Stop::NoMatch)).collect()
+    }
+
+    /// Convolutions of one input, or of as many inputs as there are groups to be.
+    fn convolutions(&mut self, values: &[NodeId], conv: &Conv) -> Result<Operand, Stop> {
+        let graph = self.graph;
+        let inputs = self.inputs(values)?;
+        let mut runs = inputs.clone();
+        runs.dedup();
+        let length = inputs.len() / runs.len();
+        let even = inputs.chunks(length).all(|run| run.iter().all(|x| *x == run[0]));
+        if !even || runs.len() * length != inputs.len() {
+            return self.stop("branches share their inputs unevenly".into());
+        }
+        if length > 1 && conv.groups > 1 {
+            return self.stop("grouped convolutions of one input".into());
+        }
+        let channels = |id: &NodeId| graph.ty(*id).shape()[1];
+        if runs.iter().any(|x| channels(x) != channels(&runs[0])) {
+            return self.stop("branches read different numbers of channels".into());
+        }
+        if !conv.epilogue.is_empty() {
+            return self.stop("something is applied after a branch's convolution".into());
+        }
+        let (weight, bias) = (self.stacked(values, 1)?, self.stacked_bias(values, 2)?);
+        let x = match runs.as_slice() {
+            [shared] => Operand::Old(*shared),
+            runs => self.joined(runs)?,
+        };
+        let groups = conv.groups * runs.len();
+        let op = Conv { groups, window: conv.window, epilogue: Epilogue::none() };
+        let weight = self.edit.constant(self.name_of(values, 1), weight.0, weight.1);
+        let mut operands = vec![(0, x), (1, weight)];
+        if let Some((ty, bias)) = bias {
+            operands.push((2, self.edit.constant(self.name_of(values, 2), ty, bias)));
+        }
+        Ok(self.edit.add(&graph.node(values[0]).name, Op::Conv(op), operands))
+    }
+
+    /// K split-attentions, one after the other, are one of cardinality K.
+    fn attentions(
+        &mut self,
+        values: &[NodeId],
+        attention: &SplitAttention,
+    ) -> Result<Operand, Stop> {
+        if !attention.epilogue.is_empty() {
+            return self.stop("something is applied after a branch's attention".into());
+        }
+        let mut constants = Vec::new();
+        if attention.excite != Excite::Direct {
+            constants.push((SplitAttention::W1, Some(self.stacked(values, SplitAttention::W1)?)));
+            let bias = self.stacked_bias(values, SplitAttention::B1)?;
+            constants.push((SplitAttention::B1, bias));
+        }
+        constants.push((SplitAttention::W2, Some(self.stacked(values, SplitAttention::W2)?)));
+        constants.push((SplitAttention::B2, self.stacked_bias(values, SplitAttention::B2)?));
+        let inputs = self.inputs(values)?;
+        let mut operands = vec![(SplitAttention::U, self.joined(&inputs)?)];
+        for (slot, constant) in constants {
+            if let Some((ty, weight)) = constant {
+                let name = self.name_of(values, slot);
+                operands.push((slot, self.edit.constant(name, ty, weight)));
+            }
+        }
+        let cardinality = attention.cardinality * values.len();
+        let op = SplitAttention { cardinality, ..attention.clone() };
+        let name = &self.graph.node(values[0]).name;
+        Ok(self.edit.add(name, Op::SplitAttention(op), operands))
+    }
+
+    /// A sum of convolutions of different inputs is a convolution of all of them.
+    fn summed(&mut self, id: NodeId) -> Result<Operand, Stop> {
+        let graph = self.graph;
+        let is_sum = |op: &Op| matches!(op, Op::Binary(Binary::Add, then) if then.is_empty());
+        let above = graph.sole_use(id).is_some_and(|(user, _)| is_sum(&graph.node(user).op));
+        if above || graph.ty(id).rank() != 4 {
+            return Err(Stop::NoMatch);
+        }
+        let (mut convs, mut rest, mut sums, mut work) =
+            (Vec::new(), Vec::new(), Vec::new(), vec![id]);
+        while let Some(sum) = work.pop() {
+            sums.push(sum);
+            for (_, addend) in graph.operands(sum).into_iter().rev() {
+                let (op, alone) = (&graph.node(addend).op, graph.sole_use(addend).is_some());
+                let whole = graph.ty(addend).shape() == graph.ty(id).shape();
+                match op {
+                    op if is_sum(op) && alone && whole => work.push(addend),
+                    Op::Conv(_) if alone => convs.push(addend),
+                    _ => rest.push(addend),
+                }
+            }
+        }
+        let Some((&first, [_, ..])) = convs.split_first() else { return Err(Stop::NoMatch) };
+        let Op::Conv(conv) = &graph.node(first).op else { return Err(Stop::NoMatch) };
+        for &other in &convs[1..] {
+            if graph.node(other).op != graph.node(first).op {
+                return Err(Stop::NoMatch);
+            }
+        }
+        let inputs = self.inputs(&convs)?;
+        if conv.groups > 1 || !conv.epilogue.is_empty() {
+            return Err(Stop::NoMatch);
+        }
+        let weight = self.side_by_side(&convs)?;
+        let bias = self.summed_bias(&convs)?;
+        self.edit.region.extend(sums);
+        self.edit.region.extend(&convs);
+        let x = self.joined(&inputs)?;
+        let weight = self.edit.constant(self.name_of(&convs, 1), weight.0, weight.1);
+        let mut operands = vec![(0, x), (1, weight)];
+        if let Some((ty, bias)) = bias {
+            operands.push((2, self.edit.constant(self.name_of(&convs, 2), ty, bias)));
+        }
+        let name = &graph.node(first).name;
+        let mut sum = self.edit.add(name, Op::Conv(conv.clone()), operands);
+        for addend in rest {
+            let add = Op::Binary(Binary::Add, Epilogue::none());
+            sum = self.edit.add(name, add, vec![(0, sum), (1, Operand::Old(addend))]);
+        }
+        Ok(sum)
+    }
+
+    // ---- weights -----------------------------------------------------------------------------
+
+    /// The name of the first branch's weight in this slot.
+    fn name_of(&self, values: &[NodeId], slot: usize) -> String {
+        let weight = values.iter().find_map(|v| self.graph.operand(*v, slot));
+        weight.map_or_else(|| "bias".to_owned(), |w| self.graph.node(w).name.clone())
+    }
+
+    fn constant(&self, value: NodeId, slot: usize) -> Result<(TensorType, Vec<f32>), Stop> {
+        let graph = self.graph;
+        let id = graph.operand(value, slot).ok_or(Stop::NoMatch)?;
+        let values = match &graph.node(id).op {
+            Op::Weight(weight) => weight.to_f32(graph.ty(id)),
+            _ => None,
+        };
+        match values {
+            Some(values) => Ok((graph.ty(id).clone(), values)),
+            None => {
+                self.stop(format!("the weights of `{}` are not constant", graph.node(value).name))
+            }
+        }
+    }
+
+    /// The weights in this slot, one after the other along their first axis.
+    fn stacked(&self, values: &[NodeId], slot: usize) -> Result<(TensorType, Weight), Stop> {
+        let (mut ty, mut all) = self.constant(values[0], slot)?;
+        let mut shape = ty.shape();
+        for &value in &values[1..] {
+            let (next, elements) = self.constant(value, slot)?;
+            if next.shape()[1..] != shape[1..] {
+                return self.stop(format!("weights differ in shape: {ty} and {next}"));
+            }
+            shape[0] += next.shape()[0];
+            all.extend(elements);
+        }
+        ty = TensorType::new(DType::F32, &shape);
+        Ok((ty, Weight::from_f32(&all)))
+    }
+
+    /// As [`stacked`](Self::stacked) for biases: where only some branches have one, zeros stand
+    /// for the others'.
+    fn stacked_bias(
+        &self,
+        values: &[NodeId],
+        slot: usize,
+    ) -> Result<Option<(TensorType, Weight)>, Stop> {
+        let graph = self.graph;
+        if values.iter().all(|v| graph.operand(*v, slot).is_none()) {
+            return Ok(None);
+        }
+        let mut all = Vec::new();
+        for &value in values {
+            match graph.operand(value, slot) {
+                Some(_) => all.extend(self.constant(value, slot)?.1),
+                None => {
+                    let rows = graph.operand(value, slot - 1).map(|w| graph.ty(w).shape()[0]);
+                    all.extend(std::iter::repeat_n(0.0, rows.unwrap_or(0)));
+                }
+            }
+        }
+        Ok(Some((TensorType::new(DType::F32, &[all.len()]), Weight::from_f32(&all))))
+    }
+
+    /// Convolution weights `[m, c, kh, kw]`, one after the other along `c`.
+    fn side_by_side(&self, values: &[NodeId]) -> Result<(TensorType, Weight), Stop> {
+        let mut parts = Vec::new();
+        for &value in values {
+            parts.push(self.constant(value, 1)?);
+        }
+        let mut shape = parts[0].0.shape();
+        shape[1] = parts.iter().map(|(ty, _)| ty.shape()[1]).sum();
+        let mut all = Vec::with_capacity(shape.iter().product());
+        for row in 0..shape[0] {
+            for (_, elements) in &parts {
+                let length = elements.len() / shape[0].max(1);
+                all.extend(&elements[row * length..][..length]);
+            }
+        }
+        Ok((TensorType::new(DType::F32, &shape), Weight::from_f32(&all)))
+    }
+
+    fn summed_bias(&self, values: &[NodeId]) -> Result<Option<(TensorType, Weight)>, Stop> {
+        let mut sum: Option<(TensorType, Vec<f64>)> = None;
+        for &value in values {
+            if self.graph.operand(value, 2).is_none() {
+                continue;
+            }
+            let (ty, elements) = self.constant(value, 2)?;
+            let (_, sum) = sum.get_or_insert_with(|| (ty, vec![0.0; elements.len()]));
+            for (sum, x) in sum.iter_mut().zip(elements) {
+                *sum += f64::from(x);
+            }
+        }
+        Ok(sum.map(|(ty, sum)| {
+            let sum: Vec<f32> = sum.into_iter().map(|x| x as f32).collect();
+            (ty, Weight::from_f32(&sum))
+        }))
+    }
+}
+
+/// The value of which these are slices along the channels that, one after the other, cover it.
+fn whole_of_slices(graph: &Graph, values: &[NodeId]) -> Option<NodeId> {
+    let whole = graph.operand(*values.first()?, 0)?;
+    let shape = graph.ty(whole).shape();
+    let mut next = 0;
+    for &value in values {
+        let Op::Slice { starts, steps } = &graph.node(value).op else { return None };
+        let mut expected = vec![0; shape.len()];
+        *expected.get_mut(1)? = next;
+        let part = graph.ty(value).shape();
+        let others = part.iter().zip(&shape).enumerate().all(|(i, (a, b))| i == 1 || a == b);
+        let along = *starts == expected && steps.iter().all(|s| *s == 1);
+        if graph.operand(value, 0) != Some(whole) || !along || !others {
+            return None;
+        }
+        next += part[1];
+    }
+    (next == shape[1]).then_some(whole)
+}

@@ -1,0 +1,105 @@
+//! Back from a dense layer's input to the planes it is the mean of.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::trace::{Block, Tracer, image_dims, only_moves, suffix};
+use super::weigh::{Weighed, addends};
+use super::{Found, describe, failed};
+use crate::ir::{Binary, NodeId, Op, Reduce, ReduceKind};
+
+/// Which channel of the weighted sum a mean belongs to.
+pub(super) struct Squeezed {
+    /// Channels, by the planes that they sum.
+    by_planes: HashMap<Vec<Block>, usize>,
+    /// Values with weighed planes: nothing is followed beyond.
+    sources: BTreeSet<NodeId>,
+    /// Elements of a plane.
+    plane: usize,
+    known: HashMap<Block, usize>,
+}
+
+/// Most addends of one mean.
+const LARGEST: usize = 1 << 16;
+
+impl Squeezed {
+    pub(super) fn new(weighed: &Weighed) -> Squeezed {
+        let mut by_planes = HashMap::new();
+        let mut sources = BTreeSet::new();
+        for (channel, terms) in weighed.channels.iter().enumerate() {
+            let mut planes: Vec<Block> = terms.iter().map(|t| t.plane).collect();
+            planes.sort_unstable();
+            sources.extend(planes.iter().map(|p| p.node));
+            by_planes.insert(planes, channel);
+        }
+        Squeezed { by_planes, sources, plane: weighed.plane, known: HashMap::new() }
+    }
+
+    /// The channel of which this element is the mean over the plane and the sum over the splits.
+    pub(super) fn channel(&mut self, tracer: &mut Tracer<'_>, element: Block) -> Found<usize> {
+        if let Some(channel) = self.known.get(&element) {
+            return Ok(*channel);
+        }
+        let mut planes = Vec::new();
+        let mut work = vec![element];
+        while let Some(block) = work.pop() {
+            if self.sources.contains(&block.node) && block.tail == self.plane {
+                planes.push(block);
+                continue;
+            }
+            match mean(tracer, block) {
+                Some(block) => work.push(block),
+                None => work.extend(self.before(tracer, block)?),
+            }
+            if planes.len() + work.len() > LARGEST {
+                return failed("the squeeze is a sum of too many planes");
+            }
+        }
+        planes.sort_unstable();
+        let Some(&channel) = self.by_planes.get(&planes) else {
+            let means = describe(tracer.graph, element.node);
+            return failed(format!(
+                "element {} of {means} is the mean of other planes than those that are weighed \
+                 together",
+                element.index
+            ));
+        };
+        self.known.insert(element, channel);
+        Ok(channel)
+    }
+
+    fn before(&self, tracer: &mut Tracer<'_>, block: Block) -> Found<Vec<Block>> {
+        let graph = tracer.graph;
+        let op = &graph.node(block.node).op;
+        let sums = matches!(op, Op::Binary(Binary::Add, _))
+            || matches!(op, Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum);
+        if !sums && !only_moves(op) {
+            let what = if self.sources.contains(&block.node) {
+                format!("the squeeze of {} is no mean over its planes", describe(graph, block.node))
+            } else {
+                format!("the squeeze reads {}, which is not weighed", describe(graph, block.node))
+            };
+            return failed(what);
+        }
+        addends(tracer, block).or_else(failed)
+    }
+}
+
+/// The block that this one is the mean of.
+fn mean(tracer: &mut Tracer<'_>, block: Block) -> Option<Block> {
+    let graph = tracer.graph;
+    let Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, .. }) = &graph.node(block.node).op else {
+        return None;
+    };
+    let x = graph.operand(block.node, 0)?;
+    let dims = image_dims(graph.ty(x))?;
+    let first = axes.first()?.checked_sub(1)?;
+    let last_axes = axes.iter().copied().eq(first + 1..=dims.len());
+    let tail: usize = dims.get(first..)?.iter().product();
+    // The block itself must be what the reduced axes leave of whole ones.
+    let before = suffix(&dims[..first], block.tail)?;
+    if !last_axes || tail == 0 || before > first {
+        return None;
+    }
+    tracer.passed.insert(block.node);
+    Some(Block { node: x, index: block.index, tail: block.tail * tail })
+}

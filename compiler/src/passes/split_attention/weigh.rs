@@ -1,0 +1,311 @@
+//! Forward from the softmax or the gate: what is weighed, and what the sums are.
+
+use super::trace::{Block, Tracer, image_dims, only_moves, ravel, suffix, unravel};
+use super::{Found, Miss, describe, failed};
+use crate::ir::{Binary, Graph, NodeId, Op, Reduce, ReduceKind};
+
+/// One product of a sum: a weight, as an element of the anchor, and the plane it weighs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    /// Element of the anchor's first image.
+    pub(super) weight: usize,
+    /// A plane.
+    pub(super) plane: Block,
+}
+
+/// What is weighed.
+pub(super) struct Weighed {
+    /// The value that is the weighted sum.
+    pub(super) top: NodeId,
+    /// For each channel of the sum its terms, in the order of the softmax.
+    pub(super) channels: Vec<Vec<Term>>,
+    /// Elements of a plane.
+    pub(super) plane: usize,
+    /// The softmax or the gate.
+    pub(super) anchor: NodeId,
+}
+
+/// Most steps that one sum is followed through, and most channels times splits.
+const LARGEST: usize = 1 << 20;
+
+/// The smallest weighted sum with every weight of the anchor in it.
+pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed> {
+    let graph = tracer.graph;
+    let products = products(tracer, anchor);
+    let Some(&(first, slot)) = products.first() else { return Err(Miss::NoMatch) };
+    let plane = plane(graph, first, slot).ok_or(Miss::NoMatch)?;
+    let lines = Lines::new(graph, anchor)?;
+    let mut top = first;
+    let mut because = None;
+    loop {
+        let block = Block { node: top, index: 0, tail: plane };
+        match sums(tracer, anchor, &products, block) {
+            Ok(sums) => match lines.complete(sums) {
+                Ok(channels) => {
+                    tracer.passed.insert(top);
+                    return Ok(Weighed { top, channels, plane, anchor });
+                }
+                Err(incomplete) => because = Some(incomplete),
+            },
+            // Past the block: what was wrong before is what matters.
+            Err(foreign) => return failed(because.unwrap_or(foreign)),
+        }
+        let next = graph.sole_use(top).map(|(user, _)| user);
+        match next.filter(|user| continues(&graph.node(*user).op)) {
+            Some(user) => top = user,
+            None => return failed(because.unwrap_or_default()),
+        }
+    }
+}
+
+/// Multiplications by what the anchor computes, as (node, slot of the weights).
+fn products(tracer: &mut Tracer<'_>, anchor: NodeId) -> Vec<(NodeId, usize)> {
+    let graph = tracer.graph;
+    let mut products = Vec::new();
+    let mut work = vec![anchor];
+    while let Some(id) = work.pop() {
+        for (user, slot) in graph.uses(id) {
+            match &graph.node(user).op {
+                Op::Binary(Binary::Mul, then) if then.is_empty() => products.push((user, slot)),
+                op if only_moves(op) && tracer.passed.insert(user) => work.push(user),
+                _ => {}
+            }
+        }
+    }
+    products.sort_unstable();
+    products.dedup_by_key(|(id, _)| *id);
+    products
+}
+
+/// How many elements share a weight: those along the last axes, where the weights have extent 1.
+fn plane(graph: &Graph, product: NodeId, slot: usize) -> Option<usize> {
+    let (dims, weights) = (graph.ty(product).shape(), graph.ty(graph.operand(product, slot)?));
+    let ones = weights.axes.iter().rev().take_while(|axis| axis.size() == 1).count();
+    let plane: usize = dims.iter().skip(1).rev().take(ones).product();
+    (plane > 0).then_some(plane)
+}
+
+fn continues(op: &Op) -> bool {
+    match op {
+        Op::Binary(Binary::Add, then) => then.is_empty(),
+        Op::Reduce(reduce) => reduce.kind == ReduceKind::Sum,
+        op => only_moves(op) && !matches!(op, Op::Concat { .. }),
+    }
+}
+
+type Sums = Vec<Vec<Term>>;
+
+/// For each plane of a value the products that it is a sum of.
+fn sums(
+    tracer: &mut Tracer<'_>,
+    anchor: NodeId,
+    products: &[(NodeId, usize)],
+    top: Block,
+) -> Result<Sums, String> {
+    let count = image_dims(tracer.graph.ty(top.node)).unwrap_or_default().iter().product::<usize>();
+    let planes = count / top.tail.max(1);
+    if count == 0 || planes > LARGEST {
+        return Err(format!("{} has no planes to weigh", describe(tracer.graph, top.node)));
+    }
+    let mut sums = Vec::with_capacity(planes);
+    let mut steps = 0;
+    for index in 0..planes {
+        let mut terms = Vec::new();
+        let mut work = vec![Block { index, ..top }];
+        while let Some(block) = work.pop() {
+            steps += 1;
+            if steps > 16 * LARGEST {
+                return Err("the sum is too large to follow".into());
+            }
+            match products.iter().find(|(id, _)| *id == block.node) {
+                Some((_, slot)) => terms.push(term(tracer, anchor, block, *slot)?),
+                None => work.extend(addends(tracer, block)?),
+            }
+        }
+        sums.push(terms);
+    }
+    Ok(sums)
+}
+
+/// The blocks that a block is a sum of.
+pub(super) fn addends(tracer: &mut Tracer<'_>, block: Block) -> Result<Vec<Block>, String> {
+    let graph = tracer.graph;
+    let node = graph.node(block.node);
+    let found = match &node.op {
+        Op::Binary(Binary::Add, then) if then.is_empty() => added(graph, block),
+        Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum => reduced(graph, block, reduce),
+        op if only_moves(op) => {
+            return tracer
+                .back(block)
+                .map(|b| vec![b])
+                .ok_or_else(|| format!("{} mixes planes or images", describe(graph, block.node)));
+        }
+        _ => None,
+    };
+    let found = found.ok_or_else(|| {
+        format!("the sum has an addend that is not weighed, {}", describe(graph, block.node))
+    })?;
+    tracer.passed.insert(block.node);
+    Ok(found)
+}
+
+fn added(graph: &Graph, block: Block) -> Option<Vec<Block>> {
+    let shape = graph.ty(block.node).shape();
+    let operands = [0, 1].map(|slot| graph.operand(block.node, slot));
+    operands
+        .into_iter()
+        .map(|operand| {
+            let node = operand.filter(|o| graph.ty(*o).shape() == shape)?;
+            Some(Block { node, ..block })
+        })
+        .collect()
+}
+
+fn reduced(graph: &Graph, block: Block, reduce: &Reduce) -> Option<Vec<Block>> {
+    let x = graph.operand(block.node, 0)?;
+    let dims = image_dims(graph.ty(x))?;
+    let split = suffix(&dims, block.tail)?;
+    let axes: Vec<usize> = reduce.axes.iter().map(|a| a.checked_sub(1)).collect::<Option<_>>()?;
+    if axes.iter().any(|axis| *axis >= split) {
+        return None;
+    }
+    let kept: Vec<usize> = (0..dims.len()).filter(|axis| !axes.contains(axis)).collect();
+    let extents = |axes: &[usize]| axes.iter().map(|a| dims[*a]).collect::<Vec<_>>();
+    let (kept_dims, over_dims) = (extents(&kept), extents(&axes));
+    let mut index = vec![0; dims.len()];
+    for (axis, i) in kept.iter().zip(unravel(block.index * block.tail, &kept_dims)) {
+        index[*axis] = i;
+    }
+    let each = (0..over_dims.iter().product()).map(|at| {
+        for (axis, i) in axes.iter().zip(unravel(at, &over_dims)) {
+            index[*axis] = i;
+        }
+        Block { node: x, index: ravel(&index, &dims) / block.tail, tail: block.tail }
+    });
+    Some(each.collect())
+}
+
+fn term(
+    tracer: &mut Tracer<'_>,
+    anchor: NodeId,
+    block: Block,
+    slot: usize,
+) -> Result<Term, String> {
+    let graph = tracer.graph;
+    let product = describe(graph, block.node);
+    tracer.passed.insert(block.node);
+    let weight = broadcast(graph, block, slot).filter(|b| b.tail == 1);
+    let weight = weight.ok_or_else(|| format!("the weights of {product} are not one a plane"))?;
+    let weight = tracer.origin(weight, |id| id == anchor);
+    if weight.node != anchor {
+        let other = describe(graph, weight.node);
+        return Err(format!("{product} also takes weights from {other}"));
+    }
+    let plane = broadcast(graph, block, 1 - slot).filter(|b| b.tail == block.tail);
+    let plane = plane.ok_or_else(|| format!("{product} weighs one plane with several weights"))?;
+    Ok(Term { weight: weight.index, plane: tracer.origin(plane, |_| false) })
+}
+
+/// The block of an operand that goes into this block of a product.
+fn broadcast(graph: &Graph, block: Block, slot: usize) -> Option<Block> {
+    let node = graph.operand(block.node, slot)?;
+    let (to, from) = (graph.ty(block.node), graph.ty(node));
+    if to.rank() != from.rank() || to.shape().first()? != from.shape().first()? {
+        return None;
+    }
+    let (dims, from) = (image_dims(to)?, image_dims(from)?);
+    let split = suffix(&dims, block.tail)?;
+    let tail = if from[split..] == dims[split..] { block.tail } else { 1 };
+    if tail == 1 && from[split..].iter().any(|n| *n != 1) {
+        return None;
+    }
+    let at = unravel(block.index * block.tail, &dims);
+    let at: Vec<usize> = at.iter().zip(&from).map(|(i, n)| if *n == 1 { 0 } else { *i }).collect();
+    Some(Block { node, index: ravel(&at, &from) / tail, tail })
+}
+
+/// The lines that the anchor normalizes: of one element each for a gate.
+struct Lines {
+    shape: Vec<usize>,
+    dims: Vec<usize>,
+    /// Within an image; unused for a gate.
+    axis: usize,
+    gate: bool,
+}
+
+impl Lines {
+    fn new(graph: &Graph, anchor: NodeId) -> Found<Lines> {
+        let node = graph.node(anchor);
+        let dims = image_dims(&node.ty).ok_or(Miss::NoMatch)?;
+        let shape = node.ty.shape();
+        match node.op {
+            Op::Softmax { axis: 0, .. } => {
+                failed(format!("softmax over axis 0 of {shape:?}, which is the batch"))
+            }
+            Op::Softmax { axis, .. } if shape[axis] < 2 => {
+                failed(format!("softmax over axis {axis} of {shape:?}, where there is one element"))
+            }
+            Op::Softmax { axis, .. } => Ok(Lines { shape, dims, axis: axis - 1, gate: false }),
+            _ => Ok(Lines { shape, dims, axis: 0, gate: true }),
+        }
+    }
+
+    fn radix(&self) -> usize {
+        if self.gate { 1 } else { self.dims[self.axis] }
+    }
+
+    /// The sums in the order of their lines, if each is over one whole line and every line is
+    /// used.
+    fn complete(&self, mut sums: Sums) -> Result<Sums, String> {
+        let mut used = vec![false; self.dims.iter().product()];
+        let mut planes = std::collections::BTreeSet::new();
+        for (channel, terms) in sums.iter_mut().enumerate() {
+            if let Some(because) = self.not_a_line(channel, terms) {
+                return Err(because);
+            }
+            terms.sort_by_key(|term| term.weight);
+            for term in terms.iter() {
+                if std::mem::replace(&mut used[term.weight], true) {
+                    return Err(format!("a weight of channel {channel} weighs another too"));
+                }
+                if !planes.insert(term.plane) {
+                    return Err(format!("a plane of channel {channel} is weighed twice"));
+                }
+            }
+        }
+        match used.iter().filter(|used| !**used).count() {
+            0 => Ok(sums),
+            unused => Err(format!("{unused} of {} weights weigh nothing", used.len())),
+        }
+    }
+
+    /// Why the weights of a channel are not one whole line.
+    fn not_a_line(&self, channel: usize, terms: &[Term]) -> Option<String> {
+        let at: Vec<_> = terms.iter().map(|t| unravel(t.weight, &self.dims)).collect();
+        let first = at.first()?;
+        if !self.gate {
+            let varies = |axis: usize| at.iter().any(|i| i[axis] != first[axis]);
+            let others: Vec<usize> =
+                (0..self.dims.len()).filter(|a| *a != self.axis && varies(*a)).collect();
+            let (over, shape) = (self.axis + 1, &self.shape);
+            match others.as_slice() {
+                [] => {}
+                [radix] if !varies(self.axis) => {
+                    return Some(format!(
+                        "softmax over axis {over} of {shape:?}, expected the radix axis {}",
+                        radix + 1
+                    ));
+                }
+                _ => {
+                    return Some(format!(
+                        "the weights of channel {channel} are of several lines of the softmax over \
+                         axis {over} of {shape:?}"
+                    ));
+                }
+            }
+        }
+        let radix = self.radix();
+        (terms.len() != radix)
+            .then(|| format!("channel {channel} sums {} of {radix} splits", terms.len()))
+    }
+}
