@@ -77,13 +77,22 @@ impl Edit {
         ty: Option<TensorType>,
         operands: Vec<(usize, Operand)>,
     ) -> Operand {
-        self.nodes.push(NewNode { name: name.into(), op, ty, operands });
+        self.nodes.push(NewNode { name: name.into(), op, ty, operands, stands_for: Vec::new() });
         Operand::New(self.nodes.len() - 1)
     }
 
     /// Adds a constant.
     pub fn constant(&mut self, name: impl Into<String>, ty: TensorType, weight: Weight) -> Operand {
         self.add_typed(name, Op::Weight(weight), Some(ty), Vec::new())
+    }
+
+    /// Says which nodes of the region a new node stands for, where it is not all of them.
+    pub fn stands_for(&mut self, new: Operand, nodes: &[NodeId]) {
+        if let Operand::New(n) = new
+            && let Some(node) = self.nodes.get_mut(n)
+        {
+            node.stands_for = nodes.to_vec();
+        }
     }
 
     /// Lets uses of `id` become uses of `by`.
@@ -106,6 +115,8 @@ pub struct NewNode {
     pub ty: Option<TensorType>,
     /// Operands by slot.
     pub operands: Vec<(usize, Operand)>,
+    /// The nodes of the region whose origins it inherits; all of them when empty.
+    pub stands_for: Vec<NodeId>,
 }
 
 /// A value that exists, or the `n`-th new node of the same edit.
@@ -138,35 +149,42 @@ impl<'g> Rewriter<'g> {
 
     /// Applies an edit that was computed from the graph as it is now.
     pub fn apply(&mut self, edit: Edit) -> Result<()> {
-        let from = self.origins(&edit.region);
         if let Some((replaced, _)) = edit.replace {
             self.free_name(replaced, &edit.nodes);
         }
         let mut added = Vec::with_capacity(edit.nodes.len());
+        let mut wanted = Vec::with_capacity(edit.nodes.len());
         for new in edit.nodes {
-            let id = self.add(new, &added, &from)?;
-            added.push(id);
+            wanted.push(new.name.clone());
+            let stands_for = if new.stands_for.is_empty() { &edit.region } else { &new.stands_for };
+            let from = self.origins(stands_for);
+            added.push(self.add(new, &added, from)?);
         }
         if let Some((replaced, by)) = edit.replace {
             let by = resolve(by, &added)?;
             self.redirect(replaced, by)?;
         }
         self.remove_unused(edit.region);
+        for (id, name) in added.into_iter().zip(wanted) {
+            self.take_over(id, name);
+        }
         Ok(())
+    }
+
+    /// Gives a new node the name it wanted, if what had it is gone now.
+    fn take_over(&mut self, id: NodeId, name: String) {
+        if self.graph.contains(id) && self.names.insert(name.clone()) {
+            let interim = std::mem::replace(&mut self.graph.dag[id].name, name);
+            self.names.remove(&interim);
+        }
     }
 
     fn origins(&self, region: &[NodeId]) -> Vec<Origin> {
         let mut ids = region.to_vec();
         ids.sort_unstable();
-        let mut from: Vec<Origin> = Vec::new();
-        for id in ids {
-            for origin in &self.graph.node(id).from {
-                if !from.contains(origin) {
-                    from.push(origin.clone());
-                }
-            }
-        }
-        from
+        let mut seen = BTreeSet::new();
+        let origins = ids.into_iter().flat_map(|id| &self.graph.node(id).from);
+        origins.filter(|origin| seen.insert(Origin::clone(origin))).cloned().collect()
     }
 
     /// Lets a new node take over the name of the value it replaces.
@@ -189,7 +207,7 @@ impl<'g> Rewriter<'g> {
         name
     }
 
-    fn add(&mut self, new: NewNode, added: &[NodeId], from: &[Origin]) -> Result<NodeId> {
+    fn add(&mut self, new: NewNode, added: &[NodeId], from: Vec<Origin>) -> Result<NodeId> {
         let mut operands = Vec::with_capacity(new.operands.len());
         for (slot, operand) in new.operands {
             operands.push((slot, resolve(operand, added)?));
@@ -204,7 +222,7 @@ impl<'g> Rewriter<'g> {
         };
         let from = match new.op {
             Op::Weight(_) => Vec::new(),
-            _ => from.to_vec(),
+            _ => from,
         };
         let name = self.unique(&new.name);
         Ok(self.graph.add(Node { name, op: new.op, ty, from }, &operands))

@@ -34,6 +34,7 @@ pub(super) fn cardinality_major(graph: &Graph, id: NodeId) -> Answer {
             let mut edit = mover.edit;
             let ty = Some(node.ty.clone());
             let replacement = edit.add_typed(&node.name, node.op.clone(), ty, operands);
+            edit.stands_for(replacement, &[id]);
             edit.replace(id, replacement)
         }
         Err(because) => Answer::Failed(Failure { because, nodes: mover.edit.region }),
@@ -143,7 +144,9 @@ impl Mover<'_> {
         self.edit.region.push(id);
         let x = self.graph.operand(id, 0).ok_or("an operator of nothing")?;
         let x = self.moved(x, order, splits)?;
-        Ok(self.edit.add(&node.name, node.op.clone(), vec![(0, x)]))
+        let new = self.edit.add(&node.name, node.op.clone(), vec![(0, x)]);
+        self.edit.stands_for(new, &[id]);
+        Ok(new)
     }
 
     fn conv(
@@ -178,7 +181,9 @@ impl Mover<'_> {
             }
         };
         operands.insert(0, (0, x));
-        Ok(self.edit.add(&node.name, node.op.clone(), operands))
+        let new = self.edit.add(&node.name, node.op.clone(), operands);
+        self.edit.stands_for(new, &[id]);
+        Ok(new)
     }
 
     /// A weight with its rows in this order.

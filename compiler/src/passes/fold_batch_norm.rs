@@ -3,7 +3,7 @@
 //! With `s = scale / sqrt(var + epsilon)` per channel, `w' = w · s` and
 //! `b' = (b − mean) · s + bias`, where an absent `b` is 0. Computed in f64 and rounded once.
 
-use crate::ir::{Answer, Edit, Graph, NewNode, NodeId, Op, Operand, Weight};
+use crate::ir::{Answer, Edit, Graph, NodeId, Op, Operand, Weight};
 
 pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
     let Op::BatchNorm { epsilon } = graph.node(id).op else { return Answer::NoMatch };
@@ -19,7 +19,7 @@ pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
         return Answer::failed("the value before it is used elsewhere too");
     }
     match fold(graph, id, producer, f64::from(epsilon), rows) {
-        Some(edit) => Answer::Edit(edit),
+        Some(answer) => answer,
         None => Answer::failed("its statistics or the bias before it are not constant"),
     }
 }
@@ -58,7 +58,7 @@ fn values(graph: &Graph, id: NodeId) -> Option<Vec<f32>> {
     graph_weight(graph, id)?.to_f32(graph.ty(id))
 }
 
-fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -> Option<Edit> {
+fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -> Option<Answer> {
     let [scale, bias, mean, var] = {
         let get = |slot| values(graph, graph.operand(id, slot)?);
         [get(1)?, get(2)?, get(3)?, get(4)?]
@@ -83,27 +83,15 @@ fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -
         *w = (f64::from(*w) * factor.get(channel)?) as f32;
     }
 
-    let node = graph.node(producer);
-    let constant = |name: String, values: &[f32], ty| NewNode {
-        name,
-        op: Op::Weight(Weight::from_f32(values)),
-        ty: Some(ty),
-        operands: Vec::new(),
-    };
-    let new_weight = constant(graph.node(weight).name.clone(), &scaled, graph.ty(weight).clone());
     let bias_ty = graph.ty(graph.operand(id, 2)?).clone();
     let bias_name = graph.operand(producer, 2).or(graph.operand(id, 2))?;
-    let new_bias = constant(graph.node(bias_name).name.clone(), &new_bias, bias_ty);
-    let folded = NewNode {
-        name: graph.node(id).name.clone(),
-        op: node.op.clone(),
-        ty: None,
-        operands: vec![
-            (0, Operand::Old(graph.operand(producer, 0)?)),
-            (1, Operand::New(0)),
-            (2, Operand::New(1)),
-        ],
-    };
-    let nodes = vec![new_weight, new_bias, folded];
-    Some(Edit { region: vec![producer, id], nodes, replace: Some((id, Operand::New(2))) })
+    let name = |id: NodeId| graph.node(id).name.as_str();
+    let mut edit = Edit::of([producer, id]);
+    let weight_ty = graph.ty(weight).clone();
+    let weight = edit.constant(name(weight), weight_ty, Weight::from_f32(&scaled));
+    let bias = edit.constant(name(bias_name), bias_ty, Weight::from_f32(&new_bias));
+    let x = Operand::Old(graph.operand(producer, 0)?);
+    let op = graph.node(producer).op.clone();
+    let folded = edit.add(name(id), op, vec![(0, x), (1, weight), (2, bias)]);
+    Some(edit.replace(id, folded))
 }

@@ -4,8 +4,8 @@
 
 use crate::interp::{Tensor, evaluate};
 use crate::ir::{
-    Answer, Binary, DType, Edit, Graph, NewNode, NodeId, Op, Operand, PoolKind, TensorType, Weight,
-    Window, broadcast_shapes,
+    Answer, Binary, DType, Edit, Graph, NodeId, Op, Operand, PoolKind, TensorType, Weight, Window,
+    broadcast_shapes,
 };
 
 /// Most elements that are computed: larger results cost more to store than to make.
@@ -43,14 +43,10 @@ fn compute(graph: &Graph, id: NodeId) -> Answer {
     let borrowed: Vec<(usize, &Tensor)> = values.iter().map(|(s, v)| (*s, v)).collect();
     match evaluate(&node.op, &borrowed, &node.ty) {
         Ok(result) => {
-            let weight = NewNode {
-                name: node.name.clone(),
-                op: Op::Weight(Weight::from_bytes(result.to_bytes())),
-                ty: Some(node.ty.clone()),
-                operands: Vec::new(),
-            };
-            let replace = Some((id, Operand::New(0)));
-            Answer::Edit(Edit { region: vec![id], nodes: vec![weight], replace })
+            let mut edit = Edit::of([id]);
+            let weight = Weight::from_bytes(result.to_bytes());
+            let constant = edit.constant(&node.name, node.ty.clone(), weight);
+            edit.replace(id, constant)
         }
         Err(error) => Answer::failed(error.to_string()),
     }
@@ -65,8 +61,7 @@ fn tensor(graph: &Graph, id: NodeId) -> Option<Tensor> {
 }
 
 fn replace_by(id: NodeId, operand: NodeId) -> Answer {
-    let replace = Some((id, Operand::Old(operand)));
-    Answer::Edit(Edit { region: vec![id], nodes: Vec::new(), replace })
+    Edit::of([id]).replace(id, Operand::Old(operand))
 }
 
 /// The operand that the node gives back as it is.
@@ -162,14 +157,10 @@ fn reshape_of_reshape(graph: &Graph, id: NodeId) -> Answer {
     match (&node.op, inner) {
         (Op::Reshape, Some(inner)) if graph.node(inner).op == Op::Reshape => {
             let Some(source) = graph.operand(inner, 0) else { return Answer::NoMatch };
-            let new = NewNode {
-                name: node.name.clone(),
-                op: Op::Reshape,
-                ty: Some(node.ty.clone()),
-                operands: vec![(0, Operand::Old(source))],
-            };
-            let region = vec![inner, id];
-            Answer::Edit(Edit { region, nodes: vec![new], replace: Some((id, Operand::New(0))) })
+            let mut edit = Edit::of([inner, id]);
+            let operands = vec![(0, Operand::Old(source))];
+            let new = edit.add_typed(&node.name, Op::Reshape, Some(node.ty.clone()), operands);
+            edit.replace(id, new)
         }
         _ => Answer::NoMatch,
     }

@@ -2,8 +2,7 @@
 //! activations, residual additions. The result is then stored once.
 
 use crate::ir::{
-    Answer, Binary, DType, Edit, Epilogue, Graph, NewNode, NodeId, Op, Operand, Step, TensorType,
-    Weight,
+    Answer, Binary, DType, Edit, Epilogue, Graph, NodeId, Op, Operand, Step, TensorType, Weight,
 };
 
 pub(super) fn fuse_epilogues(graph: &Graph, id: NodeId) -> Answer {
@@ -38,9 +37,9 @@ fn fuse_binary(graph: &Graph, id: NodeId, function: Binary, then: &Epilogue) -> 
             continue;
         };
         if function == Binary::Add
-            && let Some(edit) = fuse_bias(graph, id, producer, other, then)
+            && let Some(answer) = fuse_bias(graph, id, producer, other, then)
         {
-            return Answer::Edit(edit);
+            return answer;
         }
         if graph.ty(other).shape() == graph.ty(id).shape() {
             return fuse(graph, id, producer, Step::Binary(function, 0), Some(other), then);
@@ -62,7 +61,7 @@ fn fuse(
     let mut fused = Fused::new(graph, producer);
     fused.push(&step, other);
     fused.extend(graph, id, then);
-    Answer::Edit(fused.edit(graph, id, producer, Vec::new()))
+    fused.answer(graph, id, Edit::of([producer, id]))
 }
 
 /// A producer with its epilogue under construction.
@@ -107,11 +106,9 @@ impl Fused {
         }
     }
 
-    fn edit(self, graph: &Graph, id: NodeId, producer: NodeId, mut nodes: Vec<NewNode>) -> Edit {
-        let name = graph.node(id).name.clone();
-        nodes.push(NewNode { name, op: self.op, ty: None, operands: self.operands });
-        let replace = Some((id, Operand::New(nodes.len() - 1)));
-        Edit { region: vec![producer, id], nodes, replace }
+    fn answer(self, graph: &Graph, id: NodeId, mut edit: Edit) -> Answer {
+        let fused = edit.add(&graph.node(id).name, self.op, self.operands);
+        edit.replace(id, fused)
     }
 }
 
@@ -123,7 +120,7 @@ fn fuse_bias(
     producer: NodeId,
     other: NodeId,
     then: &Epilogue,
-) -> Option<Edit> {
+) -> Option<Answer> {
     let op = &graph.node(producer).op;
     let shape = graph.ty(producer).shape();
     let axis = match op {
@@ -137,16 +134,13 @@ fn fuse_bias(
         return None;
     }
     let bytes = weight.bytes(graph.ty(other))?;
-    let bias = NewNode {
-        name: graph.node(other).name.clone(),
-        op: Op::Weight(Weight::from_bytes(bytes)),
-        ty: Some(TensorType::new(DType::F32, &[shape[axis]])),
-        operands: Vec::new(),
-    };
+    let mut edit = Edit::of([producer, id]);
+    let ty = TensorType::new(DType::F32, &[shape[axis]]);
+    let bias = edit.constant(&graph.node(other).name, ty, Weight::from_bytes(bytes));
     let mut fused = Fused::new(graph, producer);
-    fused.operands.push((2, Operand::New(0)));
+    fused.operands.push((2, bias));
     fused.extend(graph, id, then);
-    Some(fused.edit(graph, id, producer, vec![bias]))
+    Some(fused.answer(graph, id, edit))
 }
 
 /// Whether `small`, aligned with the last axes of `shape`, has `shape`'s extent along `axis` and 1

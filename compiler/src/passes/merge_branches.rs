@@ -25,9 +25,12 @@ pub(super) fn merge_branches(graph: &Graph, id: NodeId) -> Answer {
     };
     match merged {
         Ok(operand) => {
-            // The join's own name, for the last node of the merged branch.
-            if let (Operand::New(last), Some(_)) = (operand, merger.edit.nodes.last()) {
-                merger.edit.nodes[last].name.clone_from(&graph.node(id).name);
+            // The last node of the merged branch is the join too.
+            if let Operand::New(last) = operand
+                && let Some(node) = merger.edit.nodes.get_mut(last)
+            {
+                node.name.clone_from(&graph.node(id).name);
+                node.stands_for.push(id);
             }
             merger.edit.replace(id, operand)
         }
@@ -86,7 +89,7 @@ impl Merger<'_> {
             op => {
                 let inputs = self.inputs(&values)?;
                 let x = self.joined(&inputs)?;
-                Ok(self.edit.add(&graph.node(first).name, op, vec![(0, x)]))
+                Ok(self.add(&values, op, vec![(0, x)]))
             }
         }
     }
@@ -189,7 +192,7 @@ impl Merger<'_> {
         if let Some((ty, bias)) = bias {
             operands.push((2, self.edit.constant(self.name_of(values, 2), ty, bias)));
         }
-        Ok(self.edit.add(&graph.node(values[0]).name, Op::Conv(op), operands))
+        Ok(self.add(values, Op::Conv(op), operands))
     }
 
     /// K split-attentions, one after the other, are one of cardinality K.
@@ -219,8 +222,7 @@ impl Merger<'_> {
         }
         let cardinality = attention.cardinality * values.len();
         let op = SplitAttention { cardinality, ..attention.clone() };
-        let name = &self.graph.node(values[0]).name;
-        Ok(self.edit.add(name, Op::SplitAttention(op), operands))
+        Ok(self.add(values, Op::SplitAttention(op), operands))
     }
 
     /// A sum of convolutions of different inputs is a convolution of all of them.
@@ -267,12 +269,19 @@ impl Merger<'_> {
             operands.push((2, self.edit.constant(self.name_of(&convs, 2), ty, bias)));
         }
         let name = &graph.node(first).name;
-        let mut sum = self.edit.add(name, Op::Conv(conv.clone()), operands);
+        let mut sum = self.add(&convs, Op::Conv(conv.clone()), operands);
         for addend in rest {
             let add = Op::Binary(Binary::Add, Epilogue::none());
             sum = self.edit.add(name, add, vec![(0, sum), (1, Operand::Old(addend))]);
         }
         Ok(sum)
+    }
+
+    /// A node that stands for these values.
+    fn add(&mut self, values: &[NodeId], op: Op, operands: Vec<(usize, Operand)>) -> Operand {
+        let new = self.edit.add(&self.graph.node(values[0]).name, op, operands);
+        self.edit.stands_for(new, values);
+        new
     }
 
     // ---- weights -----------------------------------------------------------------------------
