@@ -60,7 +60,7 @@ fn compute(op: &Op, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
         Op::Cast { to } => elementwise::cast(*to, x, ty),
         Op::Softmax { axis, log } => norm::softmax(*axis, *log, x, ty),
         Op::Pool(pool) => pool::pool(pool, x, ty),
-        Op::SplitAttention(op) => attention::split_attention(op, &x, ty),
+        Op::SplitAttention(op) => attention::split_attention(op, x, ty),
         Op::Reduce(reduce) => reduce::reduce(reduce, x, ty),
         Op::Reshape => layout::reshape(x, ty),
         Op::Expand => layout::expand(x, ty),
