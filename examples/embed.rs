@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::onnx::{NoExternalData, import};
-use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use cardinal_runtime::{Program, Session, Tensor, cpu};
 
 /// The trained digits model, as any other source of bytes would give it.
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = ImportOptions { batch: Some(2), ..ImportOptions::default() };
     let model = import(MODEL.into(), &NoExternalData, &options)?;
     let target = Target::new(&cpu::host_triple(), &cpu::host_features())?;
-    let compiled = cardinal_compiler::compile(&model, &target)?;
+    let compiled = cardinal_compiler::compile(&model, &target, &CompileOptions::default())?;
 
     let program = Program::load(compiled.parts.to_artifact()?)?;
     let mut session = Session::new(program, NonZeroUsize::MIN)?;

@@ -52,6 +52,7 @@ Examples:
   cardinal inspect resnest50.onnx                         # the graph after all passes
   cardinal inspect resnest50.onnx --passes                # what each pass did
   cardinal inspect resnest50.onnx --after fold_batch_norm
+  cardinal inspect resnest50.onnx --diff split_attention  # before and after
   cardinal inspect resnest50.onnx --why                   # what nearly matched, and why not
   cardinal inspect resnest50.onnx --stage import --format dot | dot -Tsvg > graph.svg
   cardinal inspect resnest50.cardinal                     # what the artifact says of itself")]
@@ -105,6 +106,13 @@ pub(crate) struct CompileArgs {
     /// Example: --threads 2
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Prove every rewrite on random values before it is made, and stop at a wrong one
+    ///
+    /// Both sides are run in the reference interpreter, which takes minutes for a large network.
+    ///
+    /// Example: --check-rewrites
+    #[arg(long)]
+    pub(crate) check_rewrites: bool,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -192,12 +200,18 @@ pub(crate) struct InspectArgs {
     /// Example: --after fold_batch_norm
     #[arg(long, value_name = "PASS")]
     pub(crate) after: Option<String>,
+    /// Show what this pass changed, as a unified diff of the graph's text
+    ///
+    /// Example: --diff split_attention
+    #[arg(long, value_name = "PASS", conflicts_with_all = ["stage", "after", "passes"])]
+    pub(crate) diff: Option<String>,
     /// Add what nearly matched a pass, and why it did not
     ///
     /// Example: --why
     #[arg(long)]
     pub(crate) why: bool,
-    /// List the passes, with the number of nodes before and after each
+    /// List the passes with the number of nodes before and after each, and the operators that the
+    /// graph has at both ends
     ///
     /// Example: --passes
     #[arg(long, conflicts_with_all = ["after", "why"])]

@@ -1,18 +1,20 @@
 //! The one module that calls the compiler and the runtime.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::error::{Error as ModelError, Problem};
-use cardinal_compiler::ir::{Graph, TensorType};
+use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
-use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use cardinal_compiler::{codegen, interp, ir, onnx, passes, plan};
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
+pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::onnx::Model;
 
 use crate::args::{Format, Stage};
@@ -31,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) target: Option<String>,
     /// CPU; this machine's when absent or `native`.
     pub(crate) cpu: Option<String>,
+    /// How to compile it.
+    pub(crate) compile: CompileOptions,
 }
 
 /// How many threads this machine runs at once.
@@ -73,8 +77,10 @@ pub(crate) fn passes() -> Vec<PassInfo> {
 pub(crate) struct NearMiss {
     /// The pass.
     pub(crate) pass: String,
-    /// The ONNX node.
+    /// The ONNX node at which the pattern is anchored.
     pub(crate) node: String,
+    /// Every ONNX node that the pattern took in.
+    pub(crate) from: Vec<String>,
     /// The check.
     pub(crate) because: String,
 }
@@ -88,10 +94,23 @@ pub(crate) fn optimise(
     let misses = passes::run(graph, until, &mut |pass, graph| observe(pass.name, graph))?;
     let near_miss = |miss: passes::NearMiss| NearMiss {
         pass: miss.pass.into(),
-        node: miss.from.first().map_or(miss.value, ToString::to_string),
+        node: miss.node.map_or(miss.value, |node| node.to_string()),
+        from: miss.from.iter().map(ToString::to_string).collect(),
         because: miss.because,
     };
     Ok(misses.into_iter().map(near_miss).collect())
+}
+
+/// How many nodes of each operator a graph has, inputs and weights not counted.
+pub(crate) fn operators(graph: &Graph) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for id in graph.nodes() {
+        let op = &graph.node(id).op;
+        if !matches!(op, ir::Op::Input | ir::Op::Weight(_)) {
+            *counts.entry(op.mnemonic()).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 /// A compiled model, ready to be written or loaded.
@@ -110,7 +129,7 @@ pub(crate) struct Compiled {
 
 /// Compiles an imported model.
 pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
-    let compiled = cardinal_compiler::compile(model, &target(settings)?)?;
+    let compiled = cardinal_compiler::compile(model, &target(settings)?, &settings.compile)?;
     let nodes = compiled.nodes;
     let arena_bytes = compiled.parts.manifest.arena_bytes as usize;
     let artifact = compiled.parts.to_artifact();

@@ -154,6 +154,7 @@ fn status_of(problem: &Problem) -> Status {
             Status::Usage
         }
         Problem::Internal(_) => Status::Failed,
+        Problem::WrongRewrite(_) => Status::Mismatch,
         _ => Status::Model,
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use cardinal_compiler::error::Error as ModelError;
-use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::ModelOptions;
@@ -34,6 +34,7 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         },
         target: None,
         cpu: options.cpu.clone(),
+        compile: CompileOptions::default(),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::codegen::{self, Listing, Target};
 use crate::error::Result;
 use crate::ir::{Graph, verify};
 use crate::onnx::Model;
-use crate::passes;
+use crate::options::CompileOptions;
+use crate::passes::{self, Run};
 use crate::plan::{self, Plan, Port};
 
 /// A compiled model.
@@ -21,13 +22,14 @@ pub struct Compiled {
 
 /// Compiles a model for a target.
 ///
-/// The result depends on the model, the target and the version of the compiler alone.
+/// The result depends on the model, the target, the options and the version of the compiler alone.
 ///
 /// # Errors
 /// What the model asks for and generated code cannot do, as [`crate::error::Problem`] describes.
-pub fn compile(model: &Model, target: &Target) -> Result<Compiled> {
+pub fn compile(model: &Model, target: &Target, options: &CompileOptions) -> Result<Compiled> {
     let mut graph = model.graph.clone();
-    passes::run(&mut graph, None, &mut |_, _| {})?;
+    let run = Run { until: None, check_rewrites: options.check_rewrites };
+    passes::run_with(&mut graph, run, &mut |_, _| {})?;
     verify(&graph)?;
     let plan = plan::lower(&graph)?;
     let code = codegen::generate(&plan, target, Listing::default())?;

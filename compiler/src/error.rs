@@ -80,6 +80,9 @@ pub enum Problem {
         /// What was expected.
         what: String,
     },
+    /// A rewrite changed the meaning of the graph, as `--check-rewrites` finds: a bug of Cardinal's.
+    #[error("wrong rewrite, please report it: {0}")]
+    WrongRewrite(String),
     /// A rule of the IR does not hold, or generated code could not be made: a bug of Cardinal's.
     #[error("internal error, please report it: {0}")]
     Internal(String),

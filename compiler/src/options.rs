@@ -11,3 +11,10 @@ pub struct ImportOptions {
     /// Whole shapes of inputs, by input name.
     pub shapes: BTreeMap<String, Vec<usize>>,
 }
+
+/// How to compile a model.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// Run both sides of every rewrite in the interpreter and stop when they differ.
+    pub check_rewrites: bool,
+}

@@ -22,7 +22,8 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             .with_help("compile takes an .onnx model"));
     }
     let progress = loading::progress(format!("compiling {}", file.name()));
-    let settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
+    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
+    settings.compile.check_rewrites = args.check_rewrites;
     let model = loading::import(&file, &settings.import)?;
     let compiled =
         engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;

@@ -1,9 +1,11 @@
 //! `cardinal inspect`: what a model is turned into, stage by stage.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs, Stage};
-use crate::engine::{self, Model, NearMiss, Settings};
+use crate::engine::{self, Graph, Model, NearMiss, PassInfo, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -11,7 +13,7 @@ use crate::output;
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
-    check_pass(args.after.as_deref())?;
+    check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
         return describe(&file, args);
@@ -37,6 +39,9 @@ fn check_format(args: &InspectArgs) -> Outcome {
             Err(Failure::usage("code is shown as text only"))
         }
         (Format::Dot, _) if args.passes => Err(Failure::usage("passes are listed as text or json")),
+        (Format::Json | Format::Dot, _) if args.diff.is_some() => {
+            Err(Failure::usage("a diff is shown as text only"))
+        }
         (Format::Text | Format::Json | Format::Dot, _) => Ok(()),
     }
 }
@@ -54,7 +59,8 @@ fn check_pass(name: Option<&str>) -> Outcome {
 }
 
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
-    if args.stage.is_some() || args.after.is_some() || args.passes || args.why {
+    let asks = args.stage.is_some() || args.after.is_some() || args.diff.is_some();
+    if asks || args.passes || args.why {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("stages and passes are those of an .onnx model"));
     }
@@ -76,39 +82,91 @@ fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
     }
 }
 
-/// One row of `--passes`: name, summary, nodes before, nodes after.
-type Row = (String, String, usize, usize);
-
-fn list_passes(file: &ModelFile, mut model: Model, format: Format) -> Outcome {
-    let mut after = Vec::new();
-    let mut before = model.graph.len();
-    engine::optimise(&mut model.graph, None, &mut |pass, graph| {
-        after.push((pass.to_owned(), graph.len()));
-    })
-    .map_err(|error| loading::refused(file, error))?;
-    let summaries = engine::passes();
-    let rows: Vec<Row> = after
-        .into_iter()
-        .map(|(name, nodes)| {
-            let summary = summaries.iter().find(|p| p.name == name).map(|p| p.summary.clone());
-            (name, summary.unwrap_or_default(), std::mem::replace(&mut before, nodes), nodes)
-        })
-        .collect();
-    print_passes(&rows, format)
+/// The graph after a pass, or as imported.
+struct Point {
+    /// The pass; none for the import.
+    pass: Option<PassInfo>,
+    /// How many nodes of each operator there are.
+    operators: BTreeMap<&'static str, usize>,
 }
 
-fn print_passes(rows: &[Row], format: Format) -> Outcome {
-    if format == Format::Json {
-        let row = |(name, summary, before, after): &Row| json!({"name": name, "summary": summary, "nodes_before": before, "nodes_after": after});
-        let rows: Vec<Value> = rows.iter().map(row).collect();
-        return output::print_json(&json!({"schema": "cardinal.passes/v1", "passes": rows}));
+impl Point {
+    fn nodes(&self) -> usize {
+        self.operators.values().sum()
     }
-    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
-    output::print(|out| {
-        rows.iter().try_for_each(|(name, summary, before, after)| {
-            writeln!(out, "{name:<width$}  {before:>5} -> {after:<5}  {summary}")
-        })
+}
+
+fn list_passes(file: &ModelFile, mut model: Model, format: Format) -> Outcome {
+    let passes = engine::passes();
+    let mut points = vec![Point { pass: None, operators: engine::operators(&model.graph) }];
+    engine::optimise(&mut model.graph, None, &mut |name, graph| {
+        let pass = passes.iter().find(|pass| pass.name == name).cloned();
+        points.push(Point { pass, operators: engine::operators(graph) });
     })
+    .map_err(|error| loading::refused(file, error))?;
+    match format {
+        Format::Json => output::print_json(&passes_json(&points)),
+        _ => output::print(|out| write!(out, "{}", passes_text(&points))),
+    }
+}
+
+fn passes_json(points: &[Point]) -> Value {
+    let row = |pair: &[Point]| {
+        let [before, after] = pair else { return Value::Null };
+        let pass = after.pass.as_ref();
+        json!({
+            "name": pass.map(|p| &p.name),
+            "summary": pass.map(|p| &p.summary),
+            "nodes_before": before.nodes(),
+            "nodes_after": after.nodes(),
+            "operators_after": after.operators,
+        })
+    };
+    let rows: Vec<Value> = points.windows(2).map(row).collect();
+    json!({
+        "schema": "cardinal.passes/v1",
+        "operators_imported": points.first().map(|p| &p.operators),
+        "passes": rows,
+    })
+}
+
+fn passes_text(points: &[Point]) -> String {
+    let name = |point: &Point| point.pass.as_ref().map_or(String::new(), |p| p.name.clone());
+    let width = points.iter().map(|point| name(point).len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for pair in points.windows(2) {
+        let [before, after] = pair else { continue };
+        let summary = after.pass.as_ref().map_or("", |p| &p.summary);
+        let (from, to) = (before.nodes(), after.nodes());
+        text += &format!("{:<width$}  {from:>5} -> {to:<5}  {summary}\n", name(after));
+    }
+    if let [first, .., last] = points {
+        text += &format!("\n{:<width$} {:>6} -> fused\n", "operator", "import");
+        let all: BTreeSet<_> = first.operators.keys().chain(last.operators.keys()).collect();
+        for operator in all {
+            let count = |point: &Point| point.operators.get(operator).copied().unwrap_or(0);
+            text += &format!("{operator:<width$} {:>6} -> {}\n", count(first), count(last));
+        }
+    }
+    text
+}
+
+/// What a pass changed.
+fn diff(file: &ModelFile, mut model: Model, pass: &str) -> Outcome<(String, Vec<NearMiss>)> {
+    let text = |graph: &Graph| engine::dump_graph(graph, Format::Text).unwrap_or_default();
+    let mut before = (String::from("import"), text(&model.graph));
+    let mut after = before.clone();
+    let near_misses = engine::optimise(&mut model.graph, Some(pass), &mut |name, graph| {
+        let next = (name.to_owned(), text(graph));
+        before = std::mem::replace(&mut after, next);
+    })
+    .map_err(|error| loading::refused(file, error))?;
+    let diff = similar::TextDiff::from_lines(&before.1, &after.1);
+    let header = [&before.0, &after.0].map(|name| format!("after {name}"));
+    let mut unified = diff.unified_diff();
+    let text = unified.context_radius(3).header(&header[0], &header[1]).to_string();
+    let text = if text.is_empty() { format!("; {pass} changed nothing\n") } else { text };
+    Ok((text, near_misses))
 }
 
 fn dump(
@@ -117,6 +175,9 @@ fn dump(
     settings: &Settings,
     args: &InspectArgs,
 ) -> Outcome<(String, Vec<NearMiss>)> {
+    if let Some(pass) = &args.diff {
+        return diff(file, model, pass);
+    }
     let refused = |error| loading::refused(file, error);
     let stage = args.stage.unwrap_or(Stage::Fused);
     let missing = || Failure::usage("this stage does not have that format");
@@ -144,7 +205,7 @@ fn dump(
 /// The dump with the near misses after it, as comments in its own language.
 fn with_reasons(dump: &str, near_misses: &[NearMiss], format: Format) -> String {
     if format == Format::Json {
-        let reason = |m: &NearMiss| json!({"pass": m.pass, "node": m.node, "because": m.because});
+        let reason = |m: &NearMiss| json!({"pass": m.pass, "node": m.node, "because": m.because, "from": m.from});
         let why: Vec<Value> = near_misses.iter().map(reason).collect();
         let stage = serde_json::from_str::<Value>(dump).unwrap_or(Value::Null);
         return json!({"schema": "cardinal.why/v1", "stage": stage, "near_misses": why})
@@ -154,6 +215,10 @@ fn with_reasons(dump: &str, near_misses: &[NearMiss], format: Format) -> String 
     let mut text = format!("{}\n\n{comment} near misses: {}\n", dump.trim_end(), near_misses.len());
     for miss in near_misses {
         text += &format!("{comment} {} at \"{}\": {}\n", miss.pass, miss.node, miss.because);
+        if miss.from.len() > 1 {
+            let nodes: Vec<String> = miss.from.iter().map(|node| format!("\"{node}\"")).collect();
+            text += &format!("{comment}   of {}\n", nodes.join(" "));
+        }
     }
     text
 }

@@ -63,6 +63,7 @@ impl Merger<'_> {
         let values = self.flattened(values);
         let (&first, others) = values.split_first().ok_or(Stop::NoMatch)?;
         if let Some(whole) = whole_of_slices(graph, &values).filter(|_| self.level > 0) {
+            self.edit.region.extend(&values);
             return Ok(Operand::Old(whole));
         }
         if others.is_empty() {

@@ -5,6 +5,7 @@
 //! where each new node came from. A pass is repeated until it finds nothing more to do.
 
 mod cardinality_major;
+mod check;
 mod fold_batch_norm;
 mod fold_constants;
 mod fuse_epilogues;
@@ -73,7 +74,9 @@ pub struct NearMiss {
     pub pass: &'static str,
     /// The value at which the pattern is anchored.
     pub value: String,
-    /// The ONNX nodes it came from.
+    /// The ONNX node that value came from, the last where it came from several.
+    pub node: Option<Origin>,
+    /// Every ONNX node that the pattern took in.
     pub from: Vec<Origin>,
     /// The first condition that does not hold.
     pub because: String,
@@ -90,13 +93,34 @@ pub fn run(
     until: Option<&str>,
     observe: &mut dyn FnMut(&Pass, &Graph),
 ) -> Result<Vec<NearMiss>> {
-    let end = match until {
+    run_with(graph, Run { until, check_rewrites: false }, observe)
+}
+
+/// What to run, and how carefully.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run<'a> {
+    /// The last pass to run; all of them when absent.
+    pub until: Option<&'a str>,
+    /// Run both sides of every rewrite in the interpreter, on made-up values, and compare.
+    pub check_rewrites: bool,
+}
+
+/// As [`run`], with all its options.
+///
+/// # Errors
+/// Those of [`run`], and [`Problem::WrongRewrite`] when a checked rewrite is not right.
+pub fn run_with(
+    graph: &mut Graph,
+    run: Run<'_>,
+    observe: &mut dyn FnMut(&Pass, &Graph),
+) -> Result<Vec<NearMiss>> {
+    let end = match run.until {
         None => TABLE.len(),
         Some(name) => 1 + TABLE.iter().position(|p| p.name == name).ok_or_else(|| unknown(name))?,
     };
     let mut misses = Vec::new();
     for pass in &TABLE[..end] {
-        misses.extend(pass.run(graph)?);
+        misses.extend(pass.run(graph, run.check_rewrites)?);
         if cfg!(debug_assertions) {
             crate::ir::verify(graph)?;
         }
@@ -113,7 +137,7 @@ fn unknown(name: &str) -> Error {
 
 impl Pass {
     /// Repeats the pass until nothing changes.
-    fn run(&self, graph: &mut Graph) -> Result<Vec<NearMiss>> {
+    fn run(&self, graph: &mut Graph, check_rewrites: bool) -> Result<Vec<NearMiss>> {
         let mut rewriter = Rewriter::new(graph);
         loop {
             let mut misses = Vec::new();
@@ -128,6 +152,9 @@ impl Pass {
                         misses.push(self.near_miss(rewriter.graph(), id, failure));
                     }
                     Answer::Edit(edit) => {
+                        if check_rewrites {
+                            check::check(self.name, rewriter.graph(), &edit)?;
+                        }
                         rewriter.apply(edit)?;
                         changed = true;
                     }
@@ -150,6 +177,7 @@ impl Pass {
                 from.push(origin.clone());
             }
         }
-        NearMiss { pass: self.name, value: graph.node(id).name.clone(), from, because }
+        let (value, node) = (graph.node(id).name.clone(), graph.node(id).from.last().cloned());
+        NearMiss { pass: self.name, value, node, from, because }
     }
 }

@@ -11,6 +11,7 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, TensorType, Weight, text, verify};
 use cardinal_compiler::onnx::Model;
+use cardinal_compiler::options::CompileOptions;
 use cardinal_runtime::{Program, Session, Tensor, cpu};
 use proptest::test_runner::{Config, RngSeed};
 
@@ -45,7 +46,7 @@ pub(crate) fn to_reference(tensor: &Tensor) -> interp::Tensor {
 
 pub(crate) fn compile_for(graph: &Graph, target: &Target) -> std::sync::Arc<Program> {
     let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
-    let compiled = cardinal_compiler::compile(&model, target).unwrap();
+    let compiled = cardinal_compiler::compile(&model, target, &CompileOptions::default()).unwrap();
     Program::load(compiled.parts.to_artifact().unwrap()).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! Writes a recognised block down as one operator.
 
 use super::excite::{Excited, Layer};
-use super::trace::{Block, Tracer};
+use super::trace::{Block, Tracer, only_moves};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
 use crate::ir::{
@@ -22,7 +22,18 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
     let planes = (0..k * r).flat_map(|split| (0..c).map(move |i| (split / r * c + i, split % r)));
     let planes: Vec<Block> =
         planes.map(|(channel, r)| weighed.channels[channel][r].plane).collect();
+    let before = edit.nodes.len();
     let u = splits(graph, &mut edit, &top.name, &planes, [k, r, c])?;
+    // Bringing the planes in order stands for what moved planes.
+    let planar = |id: &&NodeId| graph.ty(**id).elements() >= top.ty.elements();
+    let moved = tracer.passed.iter().filter(planar).filter(|id| only_moves(&graph.node(**id).op));
+    let mut moved: Vec<NodeId> = moved.copied().collect();
+    if moved.is_empty() {
+        moved.push(weighed.top);
+    }
+    for new in before..edit.nodes.len() {
+        edit.stands_for(Operand::New(new), &moved);
+    }
     let mut operands = vec![(SplitAttention::U, u)];
     let excite = match &excited.inner {
         None => Excite::Direct,

@@ -37,7 +37,7 @@ pub(super) struct Layer {
     pub(super) columns: usize,
     /// Row-major.
     pub(super) weights: Vec<f32>,
-    /// One number a row, if any row has a bias.
+    /// One number a row, unless all are 0.
     pub(super) bias: Option<Vec<f32>>,
 }
 
@@ -343,8 +343,9 @@ impl Layers {
             }
             let start = row.row * dense.strides.0;
             weights.extend(order.iter().map(|c| dense.weights[start + c * dense.strides.1]));
-            biased |= dense.bias.is_some();
-            bias.push(dense.bias.as_ref().map_or(0.0, |b| b[row.row]) as f32);
+            let b = dense.bias.as_ref().map_or(0.0, |b| b[row.row]) as f32;
+            biased |= b != 0.0;
+            bias.push(b);
             for (name, found) in names.iter_mut().zip(dense.names) {
                 *name = name.or(found);
             }
