@@ -153,7 +153,64 @@ fn every_pass_can_be_the_last() {
         assert!(dump.starts_with("graph @classifier"), "{dump}");
     }
     let text = folder.run("inspect fixed.onnx --passes").succeeds();
-    assert_eq!(text.lines().count(), passes.len());
+    let (table, operators) = text.split_once("\n\n").unwrap();
+    assert_eq!(table.lines().count(), passes.len());
+    let after = &passes.last().unwrap()["operators_after"];
+    assert!(after["conv"].as_u64() > Some(0), "{after}");
+    let conv = operators.lines().find(|line| line.starts_with("conv ")).unwrap();
+    assert!(conv.ends_with(&format!("-> {}", after["conv"])), "{conv}");
+}
+
+/// A block of ResNeSt with two radix-major splits, as an exporter wrote it.
+fn block() -> Folder {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compiler/tests/fixtures");
+    let block = std::fs::read(fixtures.join("branches/k2r2.radix.ts17.onnx")).unwrap();
+    let paths = std::fs::read(fixtures.join("branches/sk_timm_5x5.ts13.onnx")).unwrap();
+    Folder::new().file("block.onnx", block).file("paths.onnx", paths)
+}
+
+#[test]
+fn a_diff_shows_what_a_pass_did() {
+    let folder = block();
+    let diff = folder.run("inspect block.onnx --diff split_attention").succeeds();
+    assert!(diff.starts_with("--- after fold_batch_norm\n+++ after split_attention\n"), "{diff}");
+    let (mut removed, mut added) = (0, 0);
+    for line in diff.lines() {
+        removed += usize::from(line.starts_with("-  %") && line.contains(" = "));
+        added += usize::from(line.starts_with("+  %") && line.contains(" = "));
+    }
+    assert_eq!((removed, added), (16, 2), "{diff}");
+    assert!(diff.contains("= split_attention(") && diff.contains("+    radix    2"), "{diff}");
+    let first = folder.run("inspect block.onnx --diff fold_constants").succeeds();
+    assert!(first.starts_with("--- after import\n"), "{first}");
+    let nothing = folder.run("inspect block.onnx --diff fold_batch_norm").succeeds();
+    assert_eq!(nothing, "; fold_batch_norm changed nothing\n");
+    let said = folder.run("inspect block.onnx --diff soup").fails_with(2);
+    assert!(said.contains("the passes are fold_constants, "), "{said}");
+    folder.run("inspect block.onnx --diff split_attention --format json").fails_with(2);
+}
+
+#[test]
+fn near_misses_name_their_nodes() {
+    let folder = block();
+    let text = folder.run("inspect paths.onnx --why").succeeds();
+    let (_, misses) = text.split_once("; near misses: 1\n").unwrap();
+    assert!(misses.starts_with("; merge_branches at \"/"), "{misses}");
+    assert!(misses.contains("3x3 pad 1") && misses.contains("5x5 pad 2"), "{misses}");
+    let why = json(&folder.run("inspect paths.onnx --why --format json").succeeds());
+    let from = why["near_misses"][0]["from"].as_array().unwrap();
+    assert!(from.iter().any(|node| node == "/Concat"), "{from:?}");
+    let none = folder.run("inspect block.onnx --why").succeeds();
+    assert!(none.ends_with("; near misses: 0\n"), "{none}");
+}
+
+#[test]
+fn checked_rewrites_compile_to_the_same_bytes() {
+    let folder = block();
+    folder.run("compile block.onnx -o checked.cardinal --check-rewrites").succeeds();
+    folder.run("compile block.onnx -o plain.cardinal").succeeds();
+    let bytes = |name| std::fs::read(folder.path(name)).unwrap();
+    assert_eq!(bytes("checked.cardinal"), bytes("plain.cardinal"));
 }
 
 #[test]

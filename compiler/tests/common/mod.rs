@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use cardinal_compiler::ir::{
-    Axis, Binary, Conv, DType, Epilogue, Factor, Graph, Node, NodeId, Op, Pool, PoolKind, Reduce,
-    ReduceKind, Step, TensorType, Unary, Weight, Window,
+    Axis, Binary, Conv, DType, Epilogue, Excite, Factor, Graph, Node, NodeId, Op, Pool, PoolKind,
+    Reduce, ReduceKind, SplitAttention, Step, TensorType, Unary, Weigh, Weight, Window,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -76,10 +76,21 @@ pub fn every_operator() -> Vec<(Op, usize)> {
         ],
     };
     let pool = |kind| Op::Pool(Pool { kind, window, ceil: true });
+    let attention = |radix, excite| {
+        let weigh = match radix {
+            1 => Weigh::Gate(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+            _ => Weigh::Softmax,
+        };
+        let (cardinality, epilogue) = (2, then(5));
+        Op::SplitAttention(SplitAttention { cardinality, radix, excite, weigh, epilogue })
+    };
     let mut all = vec![
         (Op::Conv(Conv { groups: 1, window, epilogue: then(3) }), 5),
         (Op::Conv(Conv { groups: 4, window: Window::POINT, epilogue: Epilogue::none() }), 2),
         (Op::BatchNorm { epsilon: 1e-5 }, 5),
+        (attention(2, Excite::Inner { width: 8, activation: vec![Unary::Relu] }), 7),
+        (attention(3, Excite::Inner { width: 4, activation: Vec::new() }), 7),
+        (attention(1, Excite::Direct), 7),
         (Op::MatMul { transpose_a: true, transpose_b: true, epilogue: then(3) }, 5),
         (Op::Where, 3),
         (Op::Cast { to: DType::I64 }, 1),
