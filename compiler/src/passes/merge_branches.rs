@@ -247,6 +247,10 @@ impl Merger<'_> {
                 }
             }
         }
+        // A sum has no order; the slices that the branches may end in have.
+        if convs.len() > 1 {
+            convs.sort_by_key(|conv| slice_start(graph, *conv));
+        }
         let Some((&first, [_, ..])) = convs.split_first() else { return Err(Stop::NoMatch) };
         let Op::Conv(conv) = &graph.node(first).op else { return Err(Stop::NoMatch) };
         for &other in &convs[1..] {
@@ -381,6 +385,22 @@ impl Merger<'_> {
             let sum: Vec<f32> = sum.into_iter().map(|x| x as f32).collect();
             (ty, Weight::from_f32(&sum))
         }))
+    }
+}
+
+/// The first channel of the slice that a branch ends in; 0 if it ends in something else.
+fn slice_start(graph: &Graph, mut id: NodeId) -> usize {
+    loop {
+        match &graph.node(id).op {
+            Op::Slice { starts, .. } => return starts.get(1).copied().unwrap_or(0),
+            Op::Conv(_) | Op::SplitAttention(_) | Op::Pool(_) => {}
+            Op::Unary(..) | Op::Concat { axis: 1 } => {}
+            _ => return 0,
+        }
+        match graph.operand(id, 0) {
+            Some(x) => id = x,
+            None => return 0,
+        }
     }
 }
 
