@@ -119,7 +119,8 @@ impl Writer<'_> {
         let stem = &block.stem;
         let groups = if stem.grouped { k * r } else { 1 };
         let [first, last] = stem.branches[0].1;
-        let mut x = self.source.input(&[n, stem.inputs, h, w]);
+        let channels = if stem.first.is_some() { 1 } else { groups } * stem.inputs;
+        let mut x = self.source.input(&[n, channels, h, w]);
         let input = x.clone();
         if let Some(width) = stem.first {
             x = self.layer(&x, [k * r * width, 1], Window::of(1), first, stem.relu[0]);
