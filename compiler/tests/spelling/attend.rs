@@ -126,7 +126,7 @@ impl Attend<'_> {
             return Splits::Whole(self.image(&gate), Order::CardinalMajor);
         }
         match spelled.softmax {
-            Softmax::Heads | Softmax::JoinedHeads => {
+            Softmax::Heads | Softmax::JoinedHeads | Softmax::HeadsLast => {
                 let heads = (0..r).map(|_| self.dense(&hidden, k * c, outer)).collect();
                 self.softmax_of_heads(heads, spelled.softmax)
             }
@@ -154,17 +154,27 @@ impl Attend<'_> {
 
     fn softmax_of_heads(&mut self, heads: Vec<Value>, softmax: Softmax) -> Splits {
         let Dims { n, k, r, c, .. } = self.dims;
-        let lines = if softmax == Softmax::Heads {
-            self.stack(&heads)
-        } else {
-            let joined = self.source.concat(&heads, 1);
-            self.source.reshape(&joined, vec![n, r, k * c])
+        let weights = match softmax {
+            Softmax::Heads => {
+                let lines = self.stack(&heads);
+                self.source.softmax(&lines, 1)
+            }
+            Softmax::HeadsLast => {
+                let columns: Vec<Value> =
+                    heads.iter().map(|a| self.source.reshape(a, vec![n, k * c, 1])).collect();
+                let lines = self.source.concat(&columns, 2);
+                let weights = self.source.softmax(&lines, 2);
+                self.source.transpose(&weights, &[0, 2, 1])
+            }
+            _ => {
+                let joined = self.source.concat(&heads, 1);
+                let lines = self.source.reshape(&joined, vec![n, r, k * c]);
+                self.source.softmax(&lines, 1)
+            }
         };
-        let weights = self.source.softmax(&lines, 1);
         let shape = vec![n, r, k * c, 1, 1];
-        let stacked =
-            if weights.shape == shape { weights } else { self.source.reshape(&weights, shape) };
-        Splits::Stacked(stacked)
+        let planes = weights.shape == shape;
+        Splits::Stacked(if planes { weights } else { self.source.reshape(&weights, shape) })
     }
 
     /// A dense layer, of as many groups as there are cardinal groups: `[n, rows]` or

@@ -214,6 +214,8 @@ pub(crate) enum Softmax {
     Heads,
     /// R layers, joined and reshaped to `[n, r, (k c)]`, axis 1.
     JoinedHeads,
+    /// R layers, stacked as `[n, (k c), r]`, axis 2.
+    HeadsLast,
 }
 
 #[derive(Debug, Clone)]
@@ -327,14 +329,14 @@ fn layer() -> impl Strategy<Value = Layer> {
 }
 
 fn attention() -> impl Strategy<Value = Attention> {
-    use Softmax::{Grouped, Heads, JoinedHeads, Stacked, Transposed};
-    let softmax = select(vec![Grouped, Transposed, Stacked, Heads, JoinedHeads]);
+    use Softmax::{Grouped, Heads, HeadsLast, JoinedHeads, Stacked, Transposed};
+    let softmax = select(vec![Grouped, Transposed, Stacked, Heads, JoinedHeads, HeadsLast]);
     (squeeze(), dense(), any::<bool>(), dense(), softmax, weigh()).prop_map(
         |(squeeze, inner, identity, outer, softmax, weigh)| Attention {
             squeeze,
             inner,
             identity,
-            outer: Dense { norm: false, ..outer },
+            outer,
             softmax,
             weigh,
         },
