@@ -1,7 +1,8 @@
 //! Writes the attention over splits, however these are held.
 
 use super::choices::{
-    Attention, Bias, Dense, Dims, Form, Mean, Order, Part, Softmax, Squeeze, Sum, Take, Weigh,
+    Attention, Between, Bias, Dense, Dims, Form, Mean, Order, Part, Softmax, Squeeze, Sum, Take,
+    Weigh,
 };
 use super::source::{Source, Value, Window};
 
@@ -115,9 +116,16 @@ impl Attend<'_> {
             hidden = self.dense(&hidden, k * i, &spelled.inner);
             hidden = self.source.unary(&hidden, activation);
         }
-        if spelled.identity {
-            hidden = self.source.unary(&hidden, "identity");
-        }
+        hidden = match spelled.between {
+            Between::Nothing => hidden,
+            Between::Identity => self.source.unary(&hidden, "identity"),
+            Between::Reversed => {
+                let width = hidden.shape[1] / k;
+                let reversed: Vec<usize> =
+                    (0..k).flat_map(|k| (0..width).rev().map(move |i| k * width + i)).collect();
+                self.source.gather(&hidden, 1, &reversed)
+            }
+        };
         let outer = &spelled.outer;
         if r == 1 {
             let logits = self.dense(&hidden, k * c, outer);

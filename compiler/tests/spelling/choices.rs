@@ -48,6 +48,8 @@ pub(crate) struct Stem {
     pub(crate) first: Option<usize>,
     /// After the 1×1 convolution; padding counted or not.
     pub(crate) pool: Option<bool>,
+    /// The channels between the convolutions of a trunk are reversed, where the order moves.
+    pub(crate) reversed: bool,
     /// Activations after the convolutions.
     pub(crate) relu: [bool; 2],
     pub(crate) stride: usize,
@@ -105,8 +107,8 @@ pub(crate) struct Layer {
 pub(crate) struct Attention {
     pub(crate) squeeze: Squeeze,
     pub(crate) inner: Dense,
-    /// An `identity` between the dense layers.
-    pub(crate) identity: bool,
+    /// Before the last dense layer.
+    pub(crate) between: Between,
     pub(crate) outer: Dense,
     pub(crate) softmax: Softmax,
     pub(crate) weigh: Weigh,
@@ -119,6 +121,15 @@ pub(crate) struct Squeeze {
     pub(crate) means: Option<Take>,
     pub(crate) mean: Mean,
     pub(crate) sum: Sum,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    Nothing,
+    /// What is left of a dropout.
+    Identity,
+    /// The channels of each group in reverse.
+    Reversed,
 }
 
 /// How splits are taken from what holds them.
@@ -300,13 +311,13 @@ fn stem() -> impl Strategy<Value = Stem> {
         (places, layers).prop_map(|(places, layers)| places.into_iter().zip(layers).collect());
     (
         (kind, order, 1usize..=4, first, any::<Option<bool>>()),
-        (any::<[bool; 2]>(), 1usize..=2, any::<bool>(), slices, any::<bool>()),
+        (any::<[bool; 2]>(), 1usize..=2, any::<bool>(), any::<bool>(), slices, any::<bool>()),
         branches,
     )
         .prop_map(
             |(
                 (kind, order, inputs, first, pool),
-                (relu, stride, grouped, slices, kernels),
+                (relu, stride, reversed, grouped, slices, kernels),
                 branches,
             )| Stem {
                 kind,
@@ -314,6 +325,7 @@ fn stem() -> impl Strategy<Value = Stem> {
                 inputs,
                 first,
                 pool,
+                reversed,
                 relu,
                 stride,
                 grouped,
@@ -331,11 +343,12 @@ fn layer() -> impl Strategy<Value = Layer> {
 fn attention() -> impl Strategy<Value = Attention> {
     use Softmax::{Grouped, Heads, HeadsLast, JoinedHeads, Stacked, Transposed};
     let softmax = select(vec![Grouped, Transposed, Stacked, Heads, JoinedHeads, HeadsLast]);
-    (squeeze(), dense(), any::<bool>(), dense(), softmax, weigh()).prop_map(
-        |(squeeze, inner, identity, outer, softmax, weigh)| Attention {
+    let between = select(vec![Between::Nothing, Between::Identity, Between::Reversed]);
+    (squeeze(), dense(), between, dense(), softmax, weigh()).prop_map(
+        |(squeeze, inner, between, outer, softmax, weigh)| Attention {
             squeeze,
             inner,
-            identity,
+            between,
             outer,
             softmax,
             weigh,

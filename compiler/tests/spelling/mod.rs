@@ -128,6 +128,11 @@ impl Writer<'_> {
                 x = self.source.average_pool(&x, counted);
             }
             self.leaves("average_pool", stem.pool.is_some().into());
+            // The order of the groups must move on through that of the channels they read.
+            if stem.reversed && stem.grouped && block.is_out_of_order() {
+                let reversed: Vec<usize> = (0..x.shape[1]).rev().collect();
+                x = self.source.gather(&x, 1, &reversed);
+            }
         } else if stem.grouped {
             // The groups come in the order of the channels of an input, which has no weights.
             self.leaves("gather", block.is_out_of_order().into());
