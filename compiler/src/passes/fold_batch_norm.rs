@@ -3,11 +3,16 @@
 //! With `s = scale / sqrt(var + epsilon)` per channel, `w' = w · s` and
 //! `b' = (b − mean) · s + bias`, where an absent `b` is 0. Computed in f64 and rounded once.
 
+use super::fuse_epilogues::join_bias;
 use crate::ir::{Answer, Edit, Graph, NodeId, Op, Operand, Weight};
 
 pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
     let Op::BatchNorm { epsilon } = graph.node(id).op else { return Answer::NoMatch };
     let Some(producer) = graph.operand(id, 0) else { return Answer::NoMatch };
+    // The layer may have its bias added to it.
+    if let Some(answer) = join_bias(graph, producer) {
+        return answer;
+    }
     let op = &graph.node(producer).op;
     let Some(rows) = channel_rows(graph, producer) else {
         return Answer::failed(format!("`{}` before it has no constant weights", op.mnemonic()));

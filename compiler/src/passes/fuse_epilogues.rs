@@ -17,6 +17,14 @@ pub(super) fn fuse_epilogues(graph: &Graph, id: NodeId) -> Answer {
     }
 }
 
+/// The addition of a bias, joined with the layer before it.
+pub(super) fn join_bias(graph: &Graph, id: NodeId) -> Option<Answer> {
+    let Op::Binary(Binary::Add, then) = &graph.node(id).op else { return None };
+    [(0, 1), (1, 0)].into_iter().find_map(|(slot, other)| {
+        fuse_bias(graph, id, producer(graph, id, slot)?, graph.operand(id, other)?, then)
+    })
+}
+
 /// The operand in `slot`, when it has an epilogue, is f32 of the node's shape, and goes nowhere
 /// else.
 fn producer(graph: &Graph, id: NodeId, slot: usize) -> Option<NodeId> {

@@ -248,13 +248,13 @@ impl Merger<'_> {
                 }
             }
         }
+        // Another convolution, such as a shortcut's, stays an addend.
+        let (mut convs, others) = self.most_alike(convs);
+        rest.extend(others);
         let Some((&first, [_, ..])) = convs.split_first() else { return Err(Stop::NoMatch) };
+        // A sum has no order; the slices that the branches may end in have.
+        convs.sort_by_key(|conv| slice_start(graph, *conv));
         let Op::Conv(conv) = &graph.node(first).op else { return Err(Stop::NoMatch) };
-        for &other in &convs[1..] {
-            if graph.node(other).op != graph.node(first).op {
-                return Err(Stop::NoMatch);
-            }
-        }
         let inputs = self.inputs(&convs)?;
         if conv.groups > 1 || !conv.epilogue.is_empty() {
             return Err(Stop::NoMatch);
@@ -276,6 +276,19 @@ impl Merger<'_> {
             sum = self.edit.add(name, add, vec![(0, sum), (1, Operand::Old(addend))]);
         }
         Ok(sum)
+    }
+
+    /// Those of the convolutions that most others are like, and the rest.
+    fn most_alike(&self, convs: Vec<NodeId>) -> (Vec<NodeId>, Vec<NodeId>) {
+        let graph = self.graph;
+        let reads = |id| graph.operand(id, 0).map(|x| graph.node(x).op.mnemonic());
+        let alike =
+            |a: NodeId, b: NodeId| graph.node(a).op == graph.node(b).op && reads(a) == reads(b);
+        let count = |a: &&NodeId| convs.iter().filter(|b| alike(**a, **b)).count();
+        match convs.iter().max_by_key(count).copied() {
+            Some(model) => convs.into_iter().partition(|conv| alike(model, *conv)),
+            None => (convs, Vec::new()),
+        }
     }
 
     /// A node that stands for these values.
@@ -382,6 +395,22 @@ impl Merger<'_> {
             let sum: Vec<f32> = sum.into_iter().map(|x| x as f32).collect();
             (ty, Weight::from_f32(&sum))
         }))
+    }
+}
+
+/// The first channel of the slice that a branch ends in; 0 if it ends in something else.
+fn slice_start(graph: &Graph, mut id: NodeId) -> usize {
+    loop {
+        match &graph.node(id).op {
+            Op::Slice { starts, .. } => return starts.get(1).copied().unwrap_or(0),
+            Op::Conv(_) | Op::SplitAttention(_) | Op::Pool(_) => {}
+            Op::Unary(..) | Op::Concat { axis: 1 } => {}
+            _ => return 0,
+        }
+        match graph.operand(id, 0) {
+            Some(x) => id = x,
+            None => return 0,
+        }
     }
 }
 

@@ -18,9 +18,11 @@ use proptest::test_runner::{Config, RngSeed};
 /// Largest error that compiled code may make, relative to what [`RelativeTo`] says.
 pub(crate) const TOLERANCE: f64 = 2e-6;
 
-/// `cases` random cases, always the same ones unless `PROPTEST_RNG_SEED` says otherwise.
+/// `cases` random cases, always the same ones unless `PROPTEST_RNG_SEED` says otherwise, or
+/// `PROPTEST_CASES` of them.
 pub(crate) fn cases(cases: u32) -> Config {
-    let Config { rng_seed, .. } = Config::default();
+    let Config { rng_seed, cases: wanted, .. } = Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { wanted } else { cases };
     let rng_seed = match rng_seed {
         RngSeed::Random => RngSeed::Fixed(20),
         RngSeed::Fixed(_) => rng_seed,

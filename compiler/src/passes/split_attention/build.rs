@@ -52,11 +52,25 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
     let op = SplitAttention { cardinality: k, radix: r, excite, weigh, epilogue: Epilogue::none() };
     let image = planes.first().map(|p| graph.ty(p.node).shape()).unwrap_or_default();
     let shape = [image[0], channels, image[2], image[3]];
+    let replaced = as_image(graph, weighed.top, &shape);
+    edit.region.push(replaced);
+    let top = graph.node(replaced);
     let mut y = edit.add(&top.name, Op::SplitAttention(op), operands);
     if top.ty.shape() != shape {
         y = edit.add_typed(&top.name, Op::Reshape, Some(top.ty.clone()), vec![(0, y)]);
     }
-    Ok(edit.replace(weighed.top, y))
+    Ok(edit.replace(replaced, y))
+}
+
+/// The reshape of a sum to this shape, when that is all that is done with it; or the sum.
+fn as_image(graph: &Graph, top: NodeId, shape: &[usize]) -> NodeId {
+    match graph.sole_use(top) {
+        Some((user, _)) if graph.node(user).op == Op::Reshape => {
+            let reshapes = graph.ty(top).shape() != shape && graph.ty(user).shape() == shape;
+            if reshapes { user } else { top }
+        }
+        _ => top,
+    }
 }
 
 /// The function of a gate; `None` for a softmax.

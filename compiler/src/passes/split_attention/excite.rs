@@ -309,8 +309,7 @@ struct Dense {
 impl Layers {
     /// The row of a dense layer that computes an element.
     fn row(&mut self, tracer: &mut Tracer<'_>, element: Block) -> Option<Row> {
-        let graph = tracer.graph;
-        let dense = self.0.entry(element.node).or_insert_with(|| Dense::at(graph, element.node));
+        let dense = self.0.entry(element.node).or_insert_with(|| Dense::at(tracer, element.node));
         let dense = dense.as_ref().filter(|_| element.tail == 1)?;
         tracer.passed.extend(&dense.nodes);
         let per_group = dense.rows / dense.groups;
@@ -355,7 +354,8 @@ impl Layers {
 }
 
 impl Dense {
-    fn at(graph: &Graph, id: NodeId) -> Option<Dense> {
+    fn at(tracer: &mut Tracer<'_>, id: NodeId) -> Option<Dense> {
+        let graph = tracer.graph;
         let mut dense = match &graph.node(id).op {
             Op::Conv(_) => Dense::conv(graph, id),
             Op::MatMul { .. } => Dense::product(graph, id),
@@ -369,7 +369,9 @@ impl Dense {
             .map(|g| {
                 let first = g * dense.columns;
                 let block = |c| Block { node: dense.input, index: first + c, tail: 1 };
-                Rc::new((0..dense.columns).map(block).collect())
+                // Layers may read one value through reshapes of their own.
+                let origin = |c| tracer.origin(block(c), |_| false);
+                Rc::new((0..dense.columns).map(origin).collect())
             })
             .collect();
         Some(dense)

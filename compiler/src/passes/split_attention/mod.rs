@@ -77,7 +77,8 @@ fn follows_a_mean(graph: &Graph, anchor: NodeId) -> bool {
         let node = graph.node(id);
         let simple = only_moves(&node.op)
             || matches!(node.op, Op::Conv(_) | Op::MatMul { .. } | Op::Unary(..) | Op::Binary(..))
-            || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. });
+            || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. })
+            || matches!(node.op, Op::Reduce(Reduce { kind: ReduceKind::Sum, .. }));
         if is_mean(&node.op) {
             return true;
         }

@@ -93,13 +93,17 @@ fn mean(tracer: &mut Tracer<'_>, block: Block) -> Option<Block> {
     let x = graph.operand(block.node, 0)?;
     let dims = image_dims(graph.ty(x))?;
     let first = axes.first()?.checked_sub(1)?;
-    let last_axes = axes.iter().copied().eq(first + 1..=dims.len());
-    let tail: usize = dims.get(first..)?.iter().product();
-    // The block itself must be what the reduced axes leave of whole ones.
-    let before = suffix(&dims[..first], block.tail)?;
-    if !last_axes || tail == 0 || before > first {
+    let adjacent = axes.iter().copied().eq(first + 1..=first + axes.len());
+    let (kept, reduced) = dims.split_at_checked(first)?;
+    let (reduced, after) = reduced.split_at_checked(axes.len())?;
+    let [count, after]: [usize; 2] = [reduced, after].map(|dims| dims.iter().product());
+    // The block must have all of the axes after the reduced ones: then it is a mean of whole
+    // blocks, one after the other.
+    let whole = after > 0 && block.tail.is_multiple_of(after);
+    if !adjacent || count == 0 || !whole {
         return None;
     }
+    suffix(kept, block.tail / after)?;
     tracer.passed.insert(block.node);
-    Some(Block { node: x, index: block.index, tail: block.tail * tail })
+    Some(Block { node: x, index: block.index, tail: block.tail * count })
 }

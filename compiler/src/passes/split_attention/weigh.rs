@@ -50,9 +50,9 @@ pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed>
             // Past the block: what was wrong before is what matters.
             Err(foreign) => return failed(because.unwrap_or(foreign)),
         }
-        let next = graph.sole_use(top).map(|(user, _)| user);
-        match next.filter(|user| continues(&graph.node(*user).op)) {
-            Some(user) => top = user,
+        // Of several users, such as slices to be summed, the sum is reached through any.
+        match graph.uses(top).into_iter().find(|(user, _)| continues(&graph.node(*user).op)) {
+            Some((user, _)) => top = user,
             None => return failed(because.unwrap_or_default()),
         }
     }
