@@ -74,7 +74,8 @@ impl Merger<'_> {
         }
         let op = graph.node(first).op.clone();
         if !matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_)) {
-            return Err(Stop::NoMatch);
+            let [a, b] = [first, others[0]].map(|id| &graph.node(id).name);
+            return self.stop(format!("branches begin at different values, `{a}` and `{b}`"));
         }
         for &value in &values {
             if graph.sole_use(value).is_none() {

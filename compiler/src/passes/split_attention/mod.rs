@@ -78,7 +78,7 @@ fn follows_a_mean(graph: &Graph, anchor: NodeId) -> bool {
         let simple = only_moves(&node.op)
             || matches!(node.op, Op::Conv(_) | Op::MatMul { .. } | Op::Unary(..) | Op::Binary(..))
             || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. })
-            || matches!(node.op, Op::Reduce(Reduce { kind: ReduceKind::Sum, .. }));
+            || matches!(node.op, Op::Reduce(_));
         if is_mean(&node.op) {
             return true;
         }

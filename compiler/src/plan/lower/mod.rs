@@ -146,7 +146,9 @@ impl<'g> Lowering<'g> {
         }
         let node = self.graph.node(id);
         let Op::Weight(weight) = &node.op else {
-            return Err(Error::internal("only weights are packed"));
+            let what = format!("weights that are computed at run time (`{}`)", node.name);
+            return Err(Error::from(Problem::Unsupported(what))
+                .with_remedy("export the model with its weights as initializers"));
         };
         computable(&node.ty)?;
         let (ty, data) = pack_weight(&node.ty, weight, packing)?;
