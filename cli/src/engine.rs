@@ -174,7 +174,7 @@ pub(crate) fn dump_lowered(
 ) -> ModelResult<Option<String>> {
     let mut graph = model.graph.clone();
     passes::run(&mut graph, None, &mut |_, _| {})?;
-    let plan = plan::lower(&graph)?;
+    let plan = plan::lower(&graph, &target(settings)?.machine(settings.compile.winograd))?;
     let listing = match (stage, format) {
         (Stage::Plan, Format::Text) => return Ok(Some(plan::text::print(&plan))),
         (Stage::Plan, Format::Json) => return Ok(Some(plan::json::to_json(&plan).to_string())),

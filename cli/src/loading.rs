@@ -34,7 +34,7 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         },
         target: None,
         cpu: options.cpu.clone(),
-        compile: CompileOptions::default(),
+        compile: CompileOptions { winograd: !options.no_winograd, ..CompileOptions::default() },
     }
 }
 

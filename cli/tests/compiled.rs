@@ -37,6 +37,7 @@ fn identity(from: &[u64], to: &[u64], metadata: &[(&str, &str)]) -> Vec<u8> {
         outputs: vec![tensor("y", to)],
         arena_bytes: 64,
         metadata: metadata.iter().map(property).collect(),
+        worker_bytes: 0,
         ..Manifest::default()
     };
     let parts = ArtifactParts { manifest, code, weights: vec![1; 64] };

@@ -31,7 +31,7 @@ pub fn compile(model: &Model, target: &Target, options: &CompileOptions) -> Resu
     let run = Run { until: None, check_rewrites: options.check_rewrites };
     passes::run_with(&mut graph, run, &mut |_, _| {})?;
     verify(&graph)?;
-    let plan = plan::lower(&graph)?;
+    let plan = plan::lower(&graph, &target.machine(options.winograd))?;
     let code = codegen::generate(&plan, target, Listing::default())?;
     let manifest = Manifest {
         model_name: model.graph.name.clone(),
@@ -46,6 +46,7 @@ pub fn compile(model: &Model, target: &Target, options: &CompileOptions) -> Resu
         code: None,
         weights: None,
         metadata: model.metadata.iter().map(property).collect(),
+        worker_bytes: plan.worker_bytes as u64,
     };
     let parts = ArtifactParts { manifest, code: code.bytes, weights: weights(&plan) };
     Ok(Compiled { parts, nodes: computing_nodes(&graph) })

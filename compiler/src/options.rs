@@ -13,8 +13,16 @@ pub struct ImportOptions {
 }
 
 /// How to compile a model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CompileOptions {
+    /// Use Winograd's transforms where they are faster than direct convolution.
+    pub winograd: bool,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
+}
+
+impl Default for CompileOptions {
+    fn default() -> CompileOptions {
+        CompileOptions { winograd: true, check_rewrites: false }
+    }
 }

@@ -166,7 +166,7 @@ fn small_models_compile_for_aarch64() {
     for path in running::files::models("tiny") {
         let mut graph = running::files::import(&path, None).graph;
         cardinal_compiler::passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
-        let plan = cardinal_compiler::plan::lower(&graph).unwrap();
+        let plan = cardinal_compiler::plan::lower(&graph, &target.machine(true)).unwrap();
         let code = generate(&plan, &target, Listing { clif: false, assembly: true }).unwrap();
         assert!(code.listing().contains("fmla"), "{path:?}: no vector multiply-add");
     }
@@ -179,7 +179,7 @@ fn absurd_sizes_are_refused() {
                   window 1x1 stride 1000000000000 pad 1000000000000\n  output %y\n}\n";
     let graph = cardinal_compiler::ir::text::parse(source).unwrap();
     cardinal_compiler::ir::verify(&graph).unwrap();
-    let error = cardinal_compiler::plan::lower(&graph).unwrap_err().to_string();
+    let error = cardinal_compiler::plan::lower(&graph, &running::avx2()).unwrap_err().to_string();
     assert!(error.contains("unsupported: a tensor"), "{error}");
 }
 

@@ -15,7 +15,7 @@ use cardinal_runtime::Tensor;
 use running::files::{
     fill, import, import_filled, made_input, models, read_npy, rows, stem, try_import,
 };
-use running::{host, run, to_reference};
+use running::{avx2, host, run, to_reference};
 
 /// Largest absolute difference.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -180,7 +180,7 @@ fn every_stage_of_every_small_model_survives_its_text() {
             check(graph, pass.name)
         })
         .unwrap();
-        let plan = plan::lower(&graph).unwrap();
+        let plan = plan::lower(&graph, &avx2()).unwrap();
         let printed = plan::text::print(&plan);
         let parsed = plan::text::parse(&printed).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         assert!(parsed == plan, "{path:?} at plan");
@@ -208,7 +208,7 @@ fn dumps_are_as_reviewed() {
         cardinal_compiler::passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
         snapshot(&name, "fused", &text::print(&graph));
         if whole {
-            let plan = plan::lower(&graph).unwrap();
+            let plan = plan::lower(&graph, &avx2()).unwrap();
             snapshot(&name, "plan", &plan::text::print(&plan));
         }
     }

@@ -206,7 +206,7 @@ fn fused(graph: &Graph) -> (Graph, Vec<NearMiss>) {
         }
     }
     // Weights that are inputs can be interpreted only.
-    let compiles = cardinal_compiler::plan::lower(&after);
+    let compiles = cardinal_compiler::plan::lower(&after, &running::avx2());
     match compiles.map_err(|e| e.to_string()) {
         Ok(_) => check_graph(&after, RelativeTo::AnyValue),
         Err(e) => assert!(e.contains("weights that are computed at run time"), "{e}"),

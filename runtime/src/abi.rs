@@ -9,11 +9,15 @@ use std::ffi::c_void;
 /// A kernel: does items `begin..end` of its work on the buffers that `args` points to.
 ///
 /// `args` is an array of pointers whose meaning the generated entry point and the kernel agree on.
-pub type Kernel = unsafe extern "C" fn(args: *const c_void, begin: usize, end: usize);
+/// `worker` numbers the threads that run at once, from 0: it says which part of the scratch memory
+/// behind the arena is this call's own.
+pub type Kernel =
+    unsafe extern "C" fn(args: *const c_void, begin: usize, end: usize, worker: usize);
 
-/// Runs `kernel(args, begin, end)` over disjoint ranges that cover `0..items`, and returns when
-/// all are done. Any partition, order and number of threads gives the same bits. Calling it from
-/// inside a kernel is allowed and runs the items on the calling thread.
+/// Runs `kernel(args, begin, end, worker)` over disjoint ranges that cover `0..items`, and returns
+/// when all are done. Any partition, order and number of threads gives the same bits. Ranges that
+/// run at the same time have different workers, each below the number of threads for which there is
+/// scratch memory.
 pub type ParallelFor =
     unsafe extern "C" fn(context: *mut c_void, kernel: Kernel, args: *const c_void, items: usize);
 
@@ -33,7 +37,8 @@ pub struct Frame {
     pub outputs: *const *mut u8,
     /// The weights section, aligned to [`ALIGNMENT`].
     pub weights: *const u8,
-    /// Scratch memory of the manifest's `arena_bytes`, aligned to [`ALIGNMENT`]; needs no clearing.
+    /// Scratch memory, aligned to [`ALIGNMENT`]; needs no clearing. The manifest's `arena_bytes`,
+    /// then `worker_bytes` for each thread of the parallel-for.
     pub arena: *mut u8,
     /// The code section: kernels are addressed relative to it.
     pub code: *const u8,

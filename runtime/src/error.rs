@@ -217,6 +217,10 @@ pub enum ManifestError {
     /// The arena is larger than [`MAX_BYTES`](crate::MAX_BYTES).
     #[error("an arena of {0} bytes is absurd")]
     Arena(u64),
+    /// A thread's scratch memory is larger than
+    /// [`MAX_WORKER_BYTES`](crate::MAX_BYTES), or not aligned.
+    #[error("{0} bytes of scratch memory for each thread are absurd")]
+    Worker(u64),
     /// The CPU features are not sorted or not unique.
     #[error("its CPU features are not sorted or not unique")]
     Features,

@@ -41,6 +41,10 @@ pub struct Manifest {
     /// The model's own `metadata_props`, in file order (preprocessing, labels, …).
     #[prost(message, repeated, tag = "12")]
     pub metadata: Vec<Property>,
+    /// Scratch memory that each thread needs besides, in bytes, a multiple of
+    /// [`ALIGNMENT`](crate::abi::ALIGNMENT).
+    #[prost(uint64, tag = "13")]
+    pub worker_bytes: u64,
 }
 
 /// Name, element type and shape of a model input or output.

@@ -104,7 +104,7 @@ impl Job {
         let args = self.args.load(Ordering::Relaxed);
         let range = part_of(self.items.load(Ordering::Relaxed), part, parts);
         // SAFETY: the caller's promise.
-        unsafe { kernel(args, range.start, range.end) }
+        unsafe { kernel(args, range.start, range.end, part) }
     }
 }
 
@@ -158,7 +158,7 @@ impl Pool {
             self.busy.store(false, Ordering::Release);
         } else if items > 0 {
             // SAFETY: the caller's promise.
-            unsafe { kernel(args, 0, items) }
+            unsafe { kernel(args, 0, items, 0) }
         }
     }
 
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    unsafe extern "C" fn count(args: *const c_void, begin: usize, end: usize) {
+    unsafe extern "C" fn count(args: *const c_void, begin: usize, end: usize, _: usize) {
         // SAFETY: `Tally::fork` passes a tally.
         let tally = unsafe { &*args.cast::<Tally>() };
         tally.ranges.fetch_add(1, Ordering::Relaxed);
@@ -408,12 +408,12 @@ mod tests {
 
     #[test]
     fn slow_workers_are_waited_for() {
-        unsafe extern "C" fn slow(args: *const c_void, begin: usize, end: usize) {
+        unsafe extern "C" fn slow(args: *const c_void, begin: usize, end: usize, _: usize) {
             if begin == 0 {
                 thread::sleep(SPIN * 20);
             }
             // SAFETY: the caller passes what `count` takes.
-            unsafe { count(args, begin, end) }
+            unsafe { count(args, begin, end, 0) }
         }
         let pool = pool(2);
         let tally = Tally::new(2);
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn nested_forks_run_inline() {
         struct Nested<'a>(&'a Pool, &'a Tally);
-        unsafe extern "C" fn nested(args: *const c_void, begin: usize, end: usize) {
+        unsafe extern "C" fn nested(args: *const c_void, begin: usize, end: usize, _: usize) {
             // SAFETY: the caller below passes this type.
             let Nested(pool, tally) = unsafe { &*args.cast::<Nested<'_>>() };
             for _ in begin..end {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use memmap2::MmapMut;
 
-use crate::abi::{Entry, Frame, Kernel};
+use crate::abi::{ALIGNMENT, Entry, Frame, Kernel};
 use crate::error::{Role, RunError};
 use crate::float_mode::FloatMode;
 use crate::memory;
@@ -43,7 +43,10 @@ impl Session {
         if threads.get() > MAX_THREADS {
             return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
         }
-        let bytes = program.manifest().arena_bytes;
+        // Workers' memory begins at an aligned address behind the arena.
+        let manifest = program.manifest();
+        let arena = manifest.arena_bytes.next_multiple_of(ALIGNMENT as u64);
+        let bytes = arena + manifest.worker_bytes * threads.get() as u64;
         let arena = memory::anonymous(bytes as usize)
             .map_err(|source| RunError::Arena { bytes, source })?;
         let pool = Pool::new(threads).map_err(RunError::Thread)?;

@@ -50,6 +50,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// No arena and no input or output is larger than this (64 GiB).
 pub const MAX_BYTES: u64 = 1 << 36;
 
+/// No thread has more scratch memory of its own than this (1 GiB).
+pub(crate) const MAX_WORKER_BYTES: u64 = 1 << 30;
+
 /// Bytes before the manifest.
 pub(crate) const HEADER_BYTES: u64 = 48;
 
@@ -144,6 +147,11 @@ pub(crate) fn check_manifest(
     let code = check_placement(Part::Code, &manifest.code, manifest_end)?;
     let weights = check_placement(Part::Weights, &manifest.weights, code.end as u64)?;
     check_entry(manifest.entry_offset, code.len() as u64)?;
+    if manifest.worker_bytes > MAX_WORKER_BYTES
+        || !manifest.worker_bytes.is_multiple_of(crate::abi::ALIGNMENT as u64)
+    {
+        return Err(ManifestError::Worker(manifest.worker_bytes));
+    }
     if manifest.arena_bytes > MAX_BYTES {
         return Err(ManifestError::Arena(manifest.arena_bytes));
     }

@@ -251,6 +251,7 @@ fn absurd_sizes_and_entries_are_refused() {
     });
     for bytes in [MAX_BYTES + 1, u64::MAX] {
         assert_forged(ManifestError::Arena(bytes), |m| m.arena_bytes = bytes);
+        assert_forged(ManifestError::Worker(bytes), |m| m.worker_bytes = bytes);
     }
 }
 

@@ -2,7 +2,11 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I64};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_codegen::ir::{
+    AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature,
+    Type, UserExternalName, Value,
+};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
 use super::math;
@@ -100,6 +104,21 @@ impl Emitter<'_, '_> {
             Ok(offset) => (address, offset),
             Err(_) => (self.add_imm(address, offset), 0),
         }
+    }
+
+    // ---- functions -----------------------------------------------------------------------------
+
+    /// The function at this offset of the code section, of so many pointer-sized parameters.
+    pub(super) fn import(&mut self, conv: CallConv, parameters: usize, offset: usize) -> FuncRef {
+        let mut signature = Signature::new(conv);
+        signature.params = vec![AbiParam::new(I64); parameters];
+        let signature = self.builder.import_signature(signature);
+        // The linker knows functions by their offsets.
+        let name = UserExternalName::new(0, offset as u32);
+        let name = self.builder.func.declare_imported_user_function(name);
+        let name = ExternalName::user(name);
+        let data = ExtFuncData { name, signature, colocated: true, patchable: false };
+        self.builder.import_function(data)
     }
 
     // ---- loops ---------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ pub(super) fn emit(
         signature.params = vec![AbiParam::new(I64); n];
         signature
     };
-    let kernel_signature = e.builder.import_signature(signature(3));
+    let kernel_signature = e.builder.import_signature(signature(4));
     let fork_signature = e.builder.import_signature(signature(4));
     for call in calls {
         for (i, place) in call.args.iter().enumerate() {
@@ -63,7 +63,7 @@ pub(super) fn emit(
         let items = e.int(call.items as i64);
         if call.items == 1 {
             let zero = e.int(0);
-            e.builder.ins().call_indirect(kernel_signature, kernel, &[args, zero, items]);
+            e.builder.ins().call_indirect(kernel_signature, kernel, &[args, zero, items, zero]);
         } else {
             let fork = field(e, frame, offset::PARALLEL_FOR);
             let context = field(e, frame, offset::CONTEXT);

@@ -8,17 +8,19 @@
 mod emitter;
 mod entry;
 mod kernels;
+mod link;
 mod math;
 mod target;
+mod x86;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, UserFuncName};
+use cranelift_codegen::ir::{AbiParam, ExternalName, InstBuilder, Signature, UserFuncName};
 use cranelift_codegen::ir::{Function, types::I64};
-use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 pub use target::{CPUS, Target};
@@ -26,10 +28,17 @@ pub use target::{CPUS, Target};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
+use crate::plan::tile::{MicroKernel, Tile, Vectors};
 use emitter::Emitter;
 
 /// Alignment of each function in the code section.
 const FUNCTION_ALIGNMENT: usize = 64;
+
+/// Input, weights, output, bias, tiles and other operand of a micro-kernel.
+const MICRO_PARAMETERS: usize = 6;
+
+/// Arguments, begin, end and worker of a kernel.
+const KERNEL_PARAMETERS: usize = 4;
 
 /// Generated code.
 #[derive(Debug, Clone)]
@@ -75,21 +84,21 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
     let mut linker = Linker::new(target, listing)?;
     let mut offsets = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
+        let name = format!("{}.{i}", kernel.name());
+        let function = match kernel {
+            Kernel::Tile(tile) => linker.tile(tile)?,
+            _ => linker.function(
+                |e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]),
+                KERNEL_PARAMETERS,
+            )?,
+        };
         let optimize = !matches!(kernel, Kernel::Contract(_));
-        let function = linker.function(
-            |e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]),
-            3,
-            i,
-        )?;
-        offsets.push(linker.place(&format!("{}.{i}", kernel.name()), function, optimize)?);
+        offsets.push(linker.place(&name, function, optimize)?);
     }
     let calls = entry::calls(plan, &kernels, &offsets)?;
     let call_conv = linker.fast.default_call_conv();
-    let function = linker.function(
-        |e, args| entry::emit(e, plan, &calls, call_conv, args[0]),
-        1,
-        kernels.len(),
-    )?;
+    let function =
+        linker.function(|e, args| entry::emit(e, plan, &calls, call_conv, args[0]), 1)?;
     let entry = linker.place("entry", function, true)?;
     Ok(Code { bytes: linker.bytes, entry, functions: linker.functions })
 }
@@ -112,9 +121,12 @@ struct Linker {
     /// Without.
     plain: Arc<dyn TargetIsa>,
     fma: bool,
+    vectors: Vectors,
     listing: Listing,
     bytes: Vec<u8>,
     functions: Vec<FunctionInfo>,
+    /// Micro-kernels that are placed already, and where.
+    micro_kernels: Vec<(MicroKernel, usize)>,
 }
 
 impl Linker {
@@ -123,9 +135,11 @@ impl Linker {
             fast: target.isa(true)?,
             plain: target.isa(false)?,
             fma: target.has_fma(),
+            vectors: target.vectors(),
             listing,
             bytes: Vec::new(),
             functions: Vec::new(),
+            micro_kernels: Vec::new(),
         })
     }
 
@@ -134,11 +148,10 @@ impl Linker {
         &self,
         body: impl FnOnce(&mut Emitter<'_, '_>, &[cranelift_codegen::ir::Value]),
         parameters: usize,
-        index: usize,
     ) -> Result<Function> {
         let mut signature = Signature::new(self.fast.default_call_conv());
         signature.params = vec![AbiParam::new(I64); parameters];
-        let name = UserFuncName::user(0, index as u32);
+        let name = UserFuncName::user(0, 0);
         let mut function = Function::with_name_signature(name, signature);
         let mut context = FunctionBuilderContext::new();
         let mut builder = FunctionBuilder::new(&mut function, &mut context);
@@ -153,16 +166,98 @@ impl Linker {
         Ok(function)
     }
 
+    /// The function of a tile contraction, with calls of its micro-kernels, which are placed.
+    fn tile(&mut self, tile: &Tile) -> Result<Function> {
+        let mut offsets = [[None; 2]; 2];
+        for (row, specs) in offsets.iter_mut().zip(tile.variants()) {
+            for (offset, spec) in row.iter_mut().zip(specs) {
+                *offset = match spec {
+                    Some(spec) => Some(self.micro_kernel(spec)?),
+                    None => None,
+                };
+            }
+        }
+        let conv = self.micro_conv();
+        self.function(
+            |e, args| {
+                let mut import = |offset| e.import(conv, MICRO_PARAMETERS, offset);
+                let functions = offsets.map(|row| row.map(|o: Option<usize>| o.map(&mut import)));
+                kernels::tile::emit(e, tile, &functions, args[0], [args[1], args[2]]);
+            },
+            KERNEL_PARAMETERS,
+        )
+    }
+
+    /// Places a micro-kernel, once; returns its offset.
+    fn micro_kernel(&mut self, spec: MicroKernel) -> Result<usize> {
+        if let Some((_, offset)) = self.micro_kernels.iter().find(|(known, _)| *known == spec) {
+            return Ok(*offset);
+        }
+        let name = format!("micro.{}x{}.{}", spec.pixels, spec.blocks, self.micro_kernels.len());
+        let offset = match x86::isa(self.vectors) {
+            Some(isa) => {
+                let code = x86::micro_kernel(isa, &spec)?;
+                let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
+                self.append(&name, &code, None, assembly)
+            }
+            None => {
+                let body = |e: &mut Emitter<'_, '_>, args: &[cranelift_codegen::ir::Value]| {
+                    kernels::tile::micro_kernel(e, &spec, args);
+                };
+                let function = self.function(body, MICRO_PARAMETERS)?;
+                self.place(&name, function, false)?
+            }
+        };
+        self.micro_kernels.push((spec, offset));
+        Ok(offset)
+    }
+
+    /// Assembled functions are System V's everywhere.
+    fn micro_conv(&self) -> CallConv {
+        match x86::isa(self.vectors) {
+            Some(_) => CallConv::SystemV,
+            None => self.fast.default_call_conv(),
+        }
+    }
+
+    /// Appends code; returns its offset.
+    fn append(
+        &mut self,
+        name: &str,
+        code: &[u8],
+        clif: Option<String>,
+        assembly: Option<String>,
+    ) -> usize {
+        let offset = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
+        self.bytes.resize(offset, 0);
+        self.bytes.extend_from_slice(code);
+        let (name, length) = (name.to_owned(), code.len());
+        self.functions.push(FunctionInfo { name, offset, length, clif, assembly });
+        offset
+    }
+
     /// Compiles the function and appends it; returns its offset.
     fn place(&mut self, name: &str, function: Function, optimize: bool) -> Result<usize> {
         let isa = if optimize { &self.fast } else { &self.plain };
         let clif = self.listing.clif.then(|| function.display().to_string());
         let mut context = Context::for_function(function);
         let fail = |e: &dyn std::fmt::Debug| Error::internal(format!("{name}: {e:?}"));
+        let names = context.func.params.user_named_funcs().clone();
         let compiled =
             context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| fail(&e.inner))?;
-        if let Some(reloc) = compiled.buffer.relocs().first() {
-            return Err(fail(&reloc.kind));
+        let at = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
+        let mut code = compiled.code_buffer().to_vec();
+        for reloc in compiled.buffer.relocs() {
+            let callee = match &reloc.target {
+                FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                    names.get(*name).map(|name| name.index as usize)
+                }
+                _ => None,
+            };
+            let place = (reloc.kind, reloc.offset as usize, reloc.addend);
+            callee
+                .and_then(|callee| link::resolve(&mut code, at, place, callee))
+                .ok_or_else(|| fail(&reloc.kind))?;
         }
         let assembly = if self.listing.assembly {
             let capstone = isa.to_capstone().map_err(|e| fail(&e))?;
@@ -170,12 +265,7 @@ impl Linker {
         } else {
             None
         };
-        let offset = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
-        self.bytes.resize(offset, 0);
-        self.bytes.extend_from_slice(compiled.code_buffer());
-        let length = compiled.code_buffer().len();
-        self.functions.push(FunctionInfo { name: name.into(), offset, length, clif, assembly });
-        Ok(offset)
+        Ok(self.append(name, &code, clif, assembly))
     }
 }
 

@@ -6,6 +6,9 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 
+use crate::plan::Machine;
+use crate::plan::tile::Vectors;
+
 use crate::error::{Error, Problem, Result};
 
 /// A triple and the CPU features that code may use. The caller decides; nothing probes the host.
@@ -23,19 +26,25 @@ const X86_64_V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx
 /// The names by which [`Target::named`] knows CPUs.
 pub const CPUS: &[&str] = &["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic"];
 
-/// Features that change generated code, and Cranelift's names for them.
-const USED: &[(&str, &str)] = &[
-    ("avx", "has_avx"),
-    ("avx2", "has_avx2"),
-    ("bmi1", "has_bmi1"),
-    ("bmi2", "has_bmi2"),
-    ("fma", "has_fma"),
-    ("lzcnt", "has_lzcnt"),
-    ("popcnt", "has_popcnt"),
-    ("sse3", "has_sse3"),
-    ("sse4.1", "has_sse41"),
-    ("sse4.2", "has_sse42"),
-    ("ssse3", "has_ssse3"),
+/// Features that change generated code, and Cranelift's names for those that it is told of: the
+/// others are for code that it does not make.
+const USED: &[(&str, Option<&str>)] = &[
+    ("avx", Some("has_avx")),
+    ("avx2", Some("has_avx2")),
+    ("avx512bw", None),
+    ("avx512cd", None),
+    ("avx512dq", None),
+    ("avx512f", None),
+    ("avx512vl", None),
+    ("bmi1", Some("has_bmi1")),
+    ("bmi2", Some("has_bmi2")),
+    ("fma", Some("has_fma")),
+    ("lzcnt", Some("has_lzcnt")),
+    ("popcnt", Some("has_popcnt")),
+    ("sse3", Some("has_sse3")),
+    ("sse4.1", Some("has_sse41")),
+    ("sse4.2", Some("has_sse42")),
+    ("ssse3", Some("has_ssse3")),
 ];
 
 impl Target {
@@ -95,6 +104,23 @@ impl Target {
         self.features.iter().any(|f| f == feature)
     }
 
+    /// What plans depend on.
+    pub fn machine(&self, winograd: bool) -> Machine {
+        Machine { vectors: self.vectors(), winograd }
+    }
+
+    /// The vector instructions that convolutions use.
+    pub fn vectors(&self) -> Vectors {
+        match self.triple.architecture {
+            Architecture::X86_64 if X86_64_V4.iter().all(|f| self.has(f)) && self.has("avx2") => {
+                Vectors::Avx512
+            }
+            Architecture::X86_64 if self.has("avx2") && self.has("fma") => Vectors::Avx2,
+            Architecture::X86_64 => Vectors::Sse,
+            _ => Vectors::Neon,
+        }
+    }
+
     /// Whether a fused multiply-add is one instruction: always on aarch64.
     pub(super) fn has_fma(&self) -> bool {
         self.triple.architecture != Architecture::X86_64 || (self.has("fma") && self.has("avx"))
@@ -121,6 +147,7 @@ impl Target {
         let mut builder = isa::lookup(self.triple.clone()).map_err(|e| e.to_string())?;
         if self.triple.architecture == Architecture::X86_64 {
             for (name, setting) in USED {
+                let Some(setting) = setting else { continue };
                 let value = if self.has(name) { "true" } else { "false" };
                 builder.set(setting, value).map_err(|e| e.to_string())?;
             }

@@ -2,8 +2,10 @@
 
 use super::expr::Expr;
 use super::kernel::{
-    ArgMax, Contract, Gather, Kernel, Map, Nest, Outer, Pixels, Pooling, Reduction, Softmax, Span,
+    ArgMax, BlockMean, BlockPool, Contract, Gather, Kernel, Map, Nest, Outer, Pixels, Pooling,
+    Reduction, Softmax, Span,
 };
+use super::tile::{Around, MicroKernel, Tile, TileStep};
 use crate::error::Result;
 use crate::ir::text::attributes::{blank_unary, parameters};
 use crate::ir::text::lexer::Cursor;
@@ -33,6 +35,48 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("tile", &mut c.tile)?;
             v.field("bias", &mut c.bias)?;
             v.field("store", &mut c.then)
+        }
+        Kernel::Tile(t) => {
+            v.field("images", &mut t.images)?;
+            v.field("groups", &mut t.groups)?;
+            v.field("blocks", &mut t.blocks)?;
+            v.field("rows", &mut t.rows)?;
+            v.field("columns", &mut t.columns)?;
+            v.field("pixels_first", &mut t.pixels_first)?;
+            let m = &mut t.micro;
+            let mut tile = [m.pixels, m.blocks];
+            v.field("tile", &mut tile)?;
+            [m.pixels, m.blocks] = tile;
+            v.field("in_pixel", &mut m.input_pixel)?;
+            v.field("out_pixel", &mut m.output_pixel)?;
+            v.field("out_block", &mut m.output_block)?;
+            v.field("other_block", &mut m.other_block)?;
+            v.field("reduce", &mut m.reduce)?;
+            v.field("bias", &mut m.bias)?;
+            v.field("then", &mut m.steps)
+        }
+        Kernel::BlockMean(m) => {
+            v.field("kept", &mut m.kept.dims)?;
+            v.field("kept_strides", &mut m.kept.strides)?;
+            v.field("reduced", &mut m.reduced.dims)?;
+            v.field("reduced_strides", &mut m.reduced.strides)?;
+            v.field("scale", &mut m.scale)
+        }
+        Kernel::BlockPool(p) => {
+            v.field("kind", &mut p.kind)?;
+            v.field("window", &mut p.window)?;
+            v.field("input", &mut p.input)?;
+            v.field("output", &mut p.output)?;
+            for (key, values) in [("images", &mut p.images), ("blocks", &mut p.blocks)] {
+                let [count, input, output] = *values;
+                let mut pixels = Pixels { count, input, output };
+                v.field(key, &mut pixels)?;
+                *values = [pixels.count, pixels.input, pixels.output];
+            }
+            let mut rows = p.rows.to_vec();
+            v.field("rows", &mut rows)?;
+            p.rows = [rows.first().copied().unwrap_or(0), rows.get(1).copied().unwrap_or(0)];
+            Ok(())
         }
         Kernel::Reduce(r) => {
             v.field("kind", &mut r.kind)?;
@@ -83,6 +127,8 @@ fn axis(
     v.field("inner", inner)
 }
 
+const AROUND: Around = Around { count: 0, input: 0, output: 0, other: 0 };
+
 /// A kernel of this name whose attributes are still to be read.
 pub(super) fn blank(name: &str) -> Option<Kernel> {
     let nest = || Nest { dims: Vec::new(), strides: Vec::new() };
@@ -98,6 +144,35 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             tile: 0,
             bias: false,
             then: Expr::Operand(0),
+        }),
+        Kernel::Tile(Tile {
+            images: AROUND,
+            groups: AROUND,
+            blocks: 0,
+            rows: AROUND,
+            columns: 0,
+            pixels_first: false,
+            micro: MicroKernel {
+                pixels: 0,
+                blocks: 0,
+                input_pixel: 0,
+                output_pixel: 0,
+                output_block: 0,
+                other_block: 0,
+                reduce: Vec::new(),
+                bias: false,
+                steps: Vec::new(),
+            },
+        }),
+        Kernel::BlockMean(BlockMean { kept: nest(), reduced: nest(), scale: 0.0 }),
+        Kernel::BlockPool(BlockPool {
+            kind: PoolKind::Max,
+            window: Window::POINT,
+            input: [0; 2],
+            output: [0; 2],
+            images: [0; 3],
+            blocks: [0; 3],
+            rows: [0; 2],
         }),
         Kernel::Reduce(Reduction {
             kind: ReduceKind::Sum,
@@ -181,6 +256,35 @@ impl Value for Outer {
     fn read(cursor: &mut Cursor<'_>) -> Result<Outer> {
         let (count, [input, weights, output]) = counted(cursor)?;
         Ok(Outer { count, input, weights, output })
+    }
+}
+
+impl Value for Around {
+    fn write(&self) -> String {
+        format!("{} by {} {} {}", self.count, self.input, self.output, self.other)
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Around> {
+        let (count, [input, output, other]) = counted(cursor)?;
+        Ok(Around { count, input, output, other })
+    }
+}
+
+impl Value for TileStep {
+    fn write(&self) -> String {
+        match self {
+            TileStep::AddOther => "add_other",
+            TileStep::Relu => "relu",
+        }
+        .into()
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<TileStep> {
+        cursor.word("`add_other` or `relu`", |w| match w {
+            "add_other" => Some(TileStep::AddOther),
+            "relu" => Some(TileStep::Relu),
+            _ => None,
+        })
     }
 }
 

@@ -43,6 +43,7 @@ pub fn to_json(plan: &Plan) -> Value {
         "schema": SCHEMA,
         "name": plan.name,
         "arena_bytes": plan.arena_bytes,
+        "worker_bytes": plan.worker_bytes,
         "weight_bytes": plan.weight_bytes,
         "inputs": plan.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": plan.outputs.iter().map(port).collect::<Vec<_>>(),

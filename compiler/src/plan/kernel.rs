@@ -6,6 +6,7 @@
 //! one function.
 
 use super::expr::Expr;
+use super::tile::Tile;
 use crate::ir::{DType, PoolKind, ReduceKind, Window};
 
 /// What a step computes.
@@ -15,6 +16,12 @@ pub enum Kernel {
     Map(Map),
     /// Convolutions and matrix products.
     Contract(Contract),
+    /// Convolutions over blocked activations.
+    Tile(Tile),
+    /// Means of whole planes of blocks.
+    BlockMean(BlockMean),
+    /// Sliding-window pooling of blocks.
+    BlockPool(BlockPool),
     /// Sums, means, extremes over axes.
     Reduce(Reduction),
     /// Softmax over the middle one of three axes.
@@ -149,6 +156,37 @@ pub struct Pooling {
     pub window: Window,
 }
 
+/// `out[kept][16] = scale · Σ over the reduced of in[kept + reduced][16]`. Items are trips of the
+/// kept loops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockMean {
+    /// Loops over what is kept: out, in.
+    pub kept: Nest,
+    /// Loops over what is summed: in only.
+    pub reduced: Nest,
+    /// What the sum is multiplied by.
+    pub scale: f64,
+}
+
+/// Sliding-window pooling over values in blocks. Items are (image, block, output row).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockPool {
+    /// What is taken of each window.
+    pub kind: PoolKind,
+    /// The window.
+    pub window: Window,
+    /// Height and width of the input, its border not counted: padding is never read.
+    pub input: [usize; 2],
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Count, and strides in the input and the output.
+    pub images: [usize; 3],
+    /// Count, and strides in the input and the output.
+    pub blocks: [usize; 3],
+    /// Strides between rows of the input and of the output.
+    pub rows: [usize; 2],
+}
+
 /// `out[o, j, i] = in[o, clamp(index[j]), i]`. Arguments: out, in, index. Items are (o, j) pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gather {
@@ -244,6 +282,9 @@ impl Kernel {
                 let outer: usize = c.outer.iter().map(|o| o.count).product();
                 outer * c.blocks() * c.rows.count
             }
+            Kernel::Tile(t) => t.items(),
+            Kernel::BlockMean(m) => m.kept.trips(),
+            Kernel::BlockPool(p) => p.images[0] * p.blocks[0] * p.output[0],
             Kernel::Reduce(r) => r.kept.trips(),
             Kernel::Softmax(s) => s.outer * s.inner,
             Kernel::Pool(p) => p.planes,
@@ -257,6 +298,9 @@ impl Kernel {
         match self {
             Kernel::Map(_) => "map",
             Kernel::Contract(_) => "contract",
+            Kernel::Tile(_) => "tile",
+            Kernel::BlockMean(_) => "block_mean",
+            Kernel::BlockPool(_) => "block_pool",
             Kernel::Reduce(_) => "reduce",
             Kernel::Softmax(_) => "softmax",
             Kernel::Pool(_) => "pool",

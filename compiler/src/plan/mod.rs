@@ -13,11 +13,13 @@ pub mod dot;
 mod fields;
 pub mod json;
 pub mod kernel;
+mod layout;
 mod lower;
 mod pack;
 pub mod text;
+pub mod tile;
 
-pub use lower::lower;
+pub use lower::{Machine, lower};
 
 use crate::ir::{Origin, TensorType, Weight};
 use kernel::Kernel;
@@ -39,6 +41,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Bytes of scratch memory.
     pub arena_bytes: usize,
+    /// Bytes of scratch memory for each thread besides.
+    pub worker_bytes: usize,
     /// Bytes of the weights section.
     pub weight_bytes: usize,
 }

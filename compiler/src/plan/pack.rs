@@ -1,6 +1,7 @@
 //! Repacks weights into the order in which kernels read them.
 
 use super::kernel::CHANNEL_BLOCK;
+use super::tile::BLOCK;
 
 /// `[matrices][m][depth]` to `[matrices][m/8][depth][8]`, zeros beyond `m`.
 ///
@@ -36,4 +37,76 @@ pub(super) fn columns(weights: &[f32], matrices: usize, m: usize, depth: usize) 
         }
     }
     rows(&turned, matrices, m, depth)
+}
+
+/// How weights lie for a tile contraction.
+pub(super) struct TileOrder {
+    /// Groups of channels.
+    pub(super) groups: usize,
+    /// Segments of a group's output channels, each filled up to whole blocks.
+    pub(super) out_segments: usize,
+    /// The same of its input channels; `None` where these lie row-major.
+    pub(super) in_segments: Option<usize>,
+    /// Blocks of output channels of a tile.
+    pub(super) tile: usize,
+}
+
+/// `[m, c, kh, kw]` to `[group][tile of blocks][c blocks][kh][kw][16][blocks][16]`, or for row-major
+/// inputs `[group][tile of blocks][c][kh][kw][blocks][16]`; zeros where channels are made up.
+pub(super) fn tiles(weights: &[f32], shape: [usize; 4], order: &TileOrder) -> Vec<f32> {
+    let [m, c, kh, kw] = shape;
+    let taps = kh * kw;
+    let made = m / order.groups;
+    let outputs = channels_of_blocks(made, order.out_segments);
+    // Input channels in the order they are read, in steps: a tap comes between steps.
+    let (inputs, step) = match order.in_segments {
+        Some(segments) => (channels_of_blocks(c, segments), BLOCK),
+        None => ((0..c).map(Some).collect(), 1),
+    };
+    let mut packed = Vec::with_capacity(order.groups * outputs.len() * inputs.len() * taps);
+    for group in 0..order.groups {
+        for tile in outputs.chunks(order.tile * BLOCK) {
+            for read in inputs.chunks(step) {
+                for tap in 0..taps {
+                    for input in read {
+                        packed.extend(tile.iter().map(|output| match (input, output) {
+                            (Some(i), Some(o)) => {
+                                weights[((group * made + o) * c + i) * taps + tap]
+                            }
+                            _ => 0.0,
+                        }));
+                    }
+                }
+            }
+        }
+    }
+    packed
+}
+
+/// The channel in each place of a run of segments that are filled up to whole blocks.
+fn channels_of_blocks(channels: usize, segments: usize) -> Vec<Option<usize>> {
+    let length = channels / segments.max(1);
+    let places = length.next_multiple_of(BLOCK);
+    (0..segments * places)
+        .map(|at| (at % places < length).then_some(at / places * length + at % places))
+        .collect()
+}
+
+/// A vector of equal segments, each filled up with zeros to whole blocks.
+pub(super) fn filled(values: &[f32], segments: usize) -> Vec<f32> {
+    let order = channels_of_blocks(values.len(), segments);
+    order.into_iter().map(|at| at.map_or(0.0, |at| values[at])).collect()
+}
+
+/// A matrix with rows so wide, in equal segments of rows, each filled up with rows of zeros.
+pub(super) fn filled_rows(values: &[f32], segments: usize, width: usize) -> Vec<f32> {
+    let order = channels_of_blocks(values.len() / width.max(1), segments);
+    let mut all = Vec::with_capacity(order.len() * width);
+    for row in order {
+        match row {
+            Some(row) => all.extend(&values[row * width..][..width]),
+            None => all.extend(std::iter::repeat_n(0.0, width)),
+        }
+    }
+    all
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! plan @resnest {
 //!   arena     401408
+//!   worker    0
 //!   weights   9408
 //!   input     %x f32[1, 3, 64, 64]
 //!   output    %y f32[1, 10]
@@ -34,7 +35,10 @@ use crate::ir::{Origin, Weight};
 /// The plan's text.
 pub fn print(plan: &Plan) -> String {
     let mut out = format!("plan {} {{\n", sigiled('@', &plan.name));
-    let _ = writeln!(out, "  arena     {}\n  weights   {}", plan.arena_bytes, plan.weight_bytes);
+    let sizes = [plan.arena_bytes, plan.worker_bytes, plan.weight_bytes];
+    for (word, size) in ["arena  ", "worker ", "weights"].iter().zip(sizes) {
+        let _ = writeln!(out, "  {word}   {size}");
+    }
     for (word, ports) in [("input ", &plan.inputs), ("output", &plan.outputs)] {
         for port in ports {
             let _ = writeln!(out, "  {word}    {} {}", sigiled('%', &port.name), port.ty);
@@ -115,6 +119,7 @@ pub fn parse(source: &str) -> Result<Plan> {
         buffers: Vec::new(),
         steps: Vec::new(),
         arena_bytes: labelled(&mut c, "arena")?,
+        worker_bytes: labelled(&mut c, "worker")?,
         weight_bytes: labelled(&mut c, "weights")?,
     };
     while !c.eat_mark('}') {

@@ -12,6 +12,7 @@ use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, TensorType, Weight, text, verify};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
+use cardinal_compiler::plan::Machine;
 use cardinal_runtime::{Program, Session, Tensor, cpu};
 use proptest::test_runner::{Config, RngSeed};
 
@@ -33,6 +34,11 @@ pub(crate) fn cases(cases: u32) -> Config {
 /// This machine.
 pub(crate) fn host() -> Target {
     Target::new(&cpu::host_triple(), &cpu::host_features()).unwrap()
+}
+
+/// What plans are shown for, whatever this machine is.
+pub(crate) fn avx2() -> Machine {
+    Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap().machine(true)
 }
 
 /// Reproducible values of a type, in [-1, 1).
@@ -126,6 +132,10 @@ pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
     let mut targets = vec![host()];
     if cfg!(target_arch = "x86_64") {
         targets.push(Target::named(&cpu::host_triple(), "x86-64").unwrap());
+        let avx2 = Target::named(&cpu::host_triple(), "x86-64-v3").unwrap();
+        if cpu::missing_features(avx2.features(), &cpu::host_features()).is_empty() {
+            targets.push(avx2);
+        }
     }
     for target in &targets {
         let outputs = run(graph, target, 1, &inputs);

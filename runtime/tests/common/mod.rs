@@ -23,6 +23,7 @@ pub(crate) fn manifest(shape: &[u64]) -> Manifest {
         outputs: vec![tensor("y", shape)],
         arena_bytes: 256,
         metadata: vec![Property { key: "labels".into(), value: "cat,dog".into() }],
+        worker_bytes: 0,
         ..Manifest::default()
     }
 }

@@ -1,12 +1,14 @@
 //! One file per kernel: `emit` writes its body for items `begin..end`.
 
 mod argmax;
+mod blocks;
 mod contract;
 mod gather;
 mod map;
 mod pool;
 mod reduce;
 mod softmax;
+pub(super) mod tile;
 
 use cranelift_codegen::ir::Value;
 
@@ -18,6 +20,10 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, kernel: &Kernel, args: Value, items:
     match kernel {
         Kernel::Map(map) => map::emit(e, map, args, items),
         Kernel::Contract(contract) => contract::emit(e, contract, args, items),
+        // Its micro-kernels are functions of their own: the linker emits it.
+        Kernel::Tile(_) => {}
+        Kernel::BlockMean(mean) => blocks::mean(e, mean, args, items),
+        Kernel::BlockPool(pool) => blocks::pool(e, pool, args, items),
         Kernel::Reduce(reduction) => reduce::emit(e, reduction, args, items),
         Kernel::Softmax(softmax) => softmax::emit(e, softmax, args, items),
         Kernel::Pool(pooling) => pool::emit(e, pooling, args, items),

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use crate::codegen::emitter::Emitter;
-use crate::ir::PoolKind;
+use crate::ir::{PoolKind, Window};
 use crate::plan::kernel::Pooling;
 
 pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &Pooling, args: Value, items: [Value; 2]) {
@@ -17,10 +17,10 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &Pooling, args: Value, items: 
         let to = e.add(out, by);
         let (zero, rows) = (e.int(0), e.int(spec.output[0] as i64));
         e.each(zero, rows, |e, y| {
-            let vertical = taps(e, spec, 0, y);
+            let vertical = taps(e, &spec.window, spec.input, 0, y);
             let (zero, columns) = (e.int(0), e.int(spec.output[1] as i64));
             e.each(zero, columns, |e, x| {
-                let horizontal = taps(e, spec, 1, x);
+                let horizontal = taps(e, &spec.window, spec.input, 1, x);
                 let value = window(e, spec, from, &vertical, &horizontal);
                 let row = e.mul_imm(y, spec.output[1] as i64);
                 let at = e.add(row, x);
@@ -33,17 +33,22 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &Pooling, args: Value, items: 
 }
 
 /// The taps of a window along one axis that lie inside the input.
-struct Taps {
+pub(super) struct Taps {
     /// Input coordinate of the first.
-    first: Value,
+    pub(super) first: Value,
     /// How many.
-    count: Value,
+    pub(super) count: Value,
     /// How many lie inside the padded input.
-    padded: Value,
+    pub(super) padded: Value,
 }
 
-fn taps(e: &mut Emitter<'_, '_>, spec: &Pooling, axis: usize, position: Value) -> Taps {
-    let w = &spec.window;
+pub(super) fn taps(
+    e: &mut Emitter<'_, '_>,
+    w: &Window,
+    input: [usize; 2],
+    axis: usize,
+    position: Value,
+) -> Taps {
     let (dilation, kernel) = (w.dilation[axis] as i64, w.kernel[axis] as i64);
     let moved = e.mul_imm(position, w.stride[axis] as i64);
     let start = e.add_imm(moved, -(w.pad_before[axis] as i64));
@@ -54,7 +59,7 @@ fn taps(e: &mut Emitter<'_, '_>, spec: &Pooling, axis: usize, position: Value) -
     let rounded = e.max(zero, rounded);
     let by = e.int(dilation);
     let skipped = e.builder.ins().udiv(rounded, by);
-    let extent = spec.input[axis] as i64;
+    let extent = input[axis] as i64;
     let inside = below(e, start, extent, dilation, kernel);
     let padded = below(e, start, extent + w.pad_after[axis] as i64, dilation, kernel);
     let count = e.builder.ins().isub(inside, skipped);

@@ -1,42 +1,60 @@
 //! Split-Attention: squeeze, two dense layers, softmax, and one pass over u that weighs and sums.
 
+use super::blocked::InBlocks;
 use super::weights::Packing;
 use super::{Lowering, dense, four};
 use crate::error::Result;
 use crate::ir::{
-    Binary, DType, Excite, NodeId, ReduceKind, SplitAttention, TensorType, Unary, Weigh,
+    Binary, DType, Excite, NodeId, ReduceKind, SplitAttention, Step, TensorType, Unary, Weigh,
 };
 use crate::plan::Place;
 use crate::plan::expr::Expr;
-use crate::plan::kernel::{Contract, Kernel, Map, Nest, Outer, Pixels, Reduction, Softmax, Span};
+use crate::plan::kernel::{
+    BlockMean, CHANNEL_BLOCK, Contract, Kernel, Map, Nest, Outer, Pixels, Reduction, Softmax, Span,
+};
+use crate::plan::layout::Blocked;
+use crate::plan::tile::BLOCK;
 
 /// Most splits that one pass over u sums: a pass holds two pointers for each.
 const SPLITS: usize = 8;
 
-/// Extents.
+/// Extents and strides. Splits lie `[n][k][r][c]` planes, in blocks of channels or row-major.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     n: usize,
     k: usize,
     r: usize,
+    /// Channels of a split in the model.
     c: usize,
+    /// Numbers of a split in memory: whole blocks where u lies in blocks.
+    places: usize,
     plane: usize,
+    blocked: bool,
 }
 
 impl Lowering<'_> {
     pub(super) fn split_attention(&mut self, id: NodeId, op: &SplitAttention) -> Result<()> {
-        let u = self.operand(id, SplitAttention::U)?;
-        let [n, channels, h, w] = four(self.graph.ty(u))?;
+        let x = self.operand(id, SplitAttention::U)?;
+        let [n, channels, h, w] = four(self.graph.ty(x))?;
         let (k, r) = (op.cardinality, op.radix);
-        let sizes = Sizes { n, k, r, c: channels / (k * r), plane: h * w };
-        let squeezed = self.squeeze(u, sizes)?;
-        let (inner, width) = match &op.excite {
-            Excite::Direct => (squeezed, sizes.c),
+        let c = channels / (k * r);
+        let blocked = self.layouts.contains_key(&id);
+        let places = if blocked { c.next_multiple_of(BLOCK) } else { c };
+        let sizes = Sizes { n, k, r, c, places, plane: h * w, blocked };
+        let (u, squeezed) = if blocked {
+            let u = self.in_blocks(x, k * r, [0; 4])?;
+            (Splits::Blocks(u), self.blocked_squeeze(u, sizes))
+        } else {
+            let u = self.place(x)?;
+            (Splits::Rows(u), self.squeeze(u, sizes))
+        };
+        let (inner, fill) = match &op.excite {
+            Excite::Direct => (squeezed, true),
             Excite::Inner { width, activation } => {
                 let slots = [SplitAttention::W1, SplitAttention::B1];
-                let inner =
-                    self.dense(id, slots, squeezed, sizes, [*width, sizes.c], activation)?;
-                (inner, *width)
+                let rows = Rows { each: *width, count: 1, fill: false };
+                let inner = self.dense(id, slots, squeezed, sizes, rows, true, activation)?;
+                (inner, false)
             }
         };
         let gate: &[Unary] = match &op.weigh {
@@ -44,14 +62,82 @@ impl Lowering<'_> {
             Weigh::Softmax => &[],
         };
         let slots = [SplitAttention::W2, SplitAttention::B2];
-        let mut attention = self.dense(id, slots, inner, sizes, [r * sizes.c, width], gate)?;
+        let rows = Rows { each: c, count: r, fill: true };
+        let mut attention = self.dense(id, slots, inner, sizes, rows, fill, gate)?;
         if op.weigh == Weigh::Softmax {
             let logits = attention;
-            attention = self.scratch_of(n * k * r * sizes.c);
-            let softmax = Softmax { outer: n * k, extent: r, inner: sizes.c, log: false };
+            attention = self.scratch_of(n * k * r * places);
+            let softmax = Softmax { outer: n * k, extent: r, inner: places, log: false };
             self.step(Kernel::Softmax(softmax), vec![attention, logits]);
         }
-        self.weigh(id, op, sizes, u, attention)
+        match u {
+            Splits::Rows(u) => self.weigh(id, op, sizes, u, attention),
+            Splits::Blocks(u) => self.blocked_weigh(id, op, sizes, u, attention),
+        }
+    }
+
+    /// `z[n][k][places]` of splits in blocks.
+    fn blocked_squeeze(&mut self, u: InBlocks, sizes: Sizes) -> Place {
+        let Sizes { n, k, r, places, plane, .. } = sizes;
+        let (l, blocks) = (u.layout, places / BLOCK);
+        let split = blocks * l.block();
+        let mean = BlockMean {
+            kept: Nest::collapsed(
+                &[n, k, blocks],
+                &[
+                    [k * places, places, BLOCK].map(|s| s as isize).to_vec(),
+                    [l.image, r * split, l.block()].map(|s| s as isize).to_vec(),
+                ],
+            ),
+            reduced: Nest {
+                dims: vec![r, l.size[0], l.size[1]],
+                strides: vec![[split, l.row(), BLOCK].map(|s| s as isize).to_vec()],
+            },
+            scale: 1.0 / plane as f64,
+        };
+        let z = self.scratch_of(n * k * places);
+        self.step(Kernel::BlockMean(mean), vec![z, u.at]);
+        z
+    }
+
+    /// `y = Σ over r of a · u` in blocks, then the epilogue.
+    fn blocked_weigh(
+        &mut self,
+        id: NodeId,
+        op: &SplitAttention,
+        sizes: Sizes,
+        u: InBlocks,
+        attention: Place,
+    ) -> Result<()> {
+        let Sizes { n, k, r, places, .. } = sizes;
+        let layout = self.layout(id)?;
+        let out = self.make_blocked(layout);
+        let blocks = places / BLOCK;
+        let [h, w] = layout.size;
+        let dims = [n, k, blocks, h, w, BLOCK];
+        let planar = |l: &Blocked, group: usize| {
+            [l.image, group * l.block(), l.block(), l.row(), BLOCK, 1].map(|s| s as isize).to_vec()
+        };
+        let of_a = [k * r * places, r * places, BLOCK, 0, 0, 1].map(|s| s as isize).to_vec();
+        let sum = Summed {
+            dims: dims.to_vec(),
+            out: out.at,
+            u: u.at,
+            attention,
+            strides: [planar(&layout, blocks), planar(&u.layout, r * blocks), of_a],
+            split: [blocks * u.layout.block(), places],
+        };
+        let mut others = Vec::new();
+        for step in &op.epilogue.steps {
+            if let Step::Binary(_, slot) = step {
+                let other = self.in_blocks_like(self.operand(id, *slot)?, &layout)?;
+                others.push((other.at, planar(&other.layout, blocks)));
+            }
+        }
+        self.sum_splits(id, op, r, sum, others)?;
+        self.clear_border(out);
+        self.blocked.insert(id, vec![out]);
+        Ok(())
     }
 
     fn scratch_of(&mut self, elements: usize) -> Place {
@@ -59,8 +145,8 @@ impl Lowering<'_> {
     }
 
     /// `z[n, k, c]`: the mean over splits and plane, times the number of splits.
-    fn squeeze(&mut self, u: NodeId, sizes: Sizes) -> Result<Place> {
-        let Sizes { n, k, r, c, plane } = sizes;
+    fn squeeze(&mut self, from: Place, sizes: Sizes) -> Place {
+        let Sizes { n, k, r, c, plane, .. } = sizes;
         let whole = dense(&[n, k, r, c, plane]);
         let reduction = Reduction {
             kind: ReduceKind::Mean,
@@ -71,47 +157,64 @@ impl Lowering<'_> {
             ),
             reduced: Nest::collapsed(&[r, plane], &[vec![whole[2], whole[4]]]),
         };
-        let from = self.place(u)?;
         let mean = self.scratch_of(n * k * c);
         self.step(Kernel::Reduce(reduction), vec![mean, from]);
         if r == 1 {
-            return Ok(mean);
+            return mean;
         }
         let sum = self.scratch_of(n * k * c);
         let nest = Nest::collapsed(&[n * k * c], &[vec![1], vec![1]]);
         let expr = Expr::Operand(1).binary(Binary::Mul, Expr::Constant(r as f64));
         let map = Map { nest, dtypes: vec![DType::F32; 2], expr };
         self.step(Kernel::Map(map), vec![sum, mean]);
-        Ok(sum)
+        sum
     }
 
-    /// A dense layer of so many rows and columns for each image and cardinal group.
+    /// A dense layer for each image and cardinal group.
+    #[allow(clippy::too_many_arguments, reason = "each says a different thing")]
     fn dense(
         &mut self,
         id: NodeId,
         [weight, bias]: [usize; 2],
         input: Place,
-        Sizes { n, k, .. }: Sizes,
-        [rows, columns]: [usize; 2],
+        sizes: Sizes,
+        rows: Rows,
+        fill_columns: bool,
         activation: &[Unary],
     ) -> Result<Place> {
-        let weights = self.packed(self.operand(id, weight)?, Packing::Rows(k, rows))?;
+        let Sizes { n, k, blocked, .. } = sizes;
+        let matrix = self.operand(id, weight)?;
+        let width = self.graph.ty(matrix).shape()[1];
+        let [fill_rows, fill_columns] = [rows.fill, fill_columns].map(|fill| fill && blocked);
+        let filled = |n: usize, fill: bool| if fill { n.next_multiple_of(BLOCK) } else { n };
+        let (height, columns) =
+            (rows.count * filled(rows.each, fill_rows), filled(width, fill_columns));
+        let packing = if fill_rows || fill_columns {
+            Packing::Filled { groups: k, rows: rows.each, fill_rows, fill_columns }
+        } else {
+            Packing::Rows(k, height)
+        };
+        let weights = self.packed(matrix, packing)?;
         let bias = match self.graph.operand(id, bias) {
+            // One filled segment for each split is as long as a row of the matrix is high.
+            Some(bias) if fill_rows && height.is_multiple_of(CHANNEL_BLOCK) => {
+                Some(self.packed(bias, Packing::Blocks(k * rows.count))?)
+            }
             Some(bias) => Some(self.packed(bias, Packing::Bias(k))?),
             None => None,
         };
-        let out = self.scratch_of(n * k * rows);
+        let out = self.scratch_of(n * k * height);
         let one = Pixels { count: 1, input: 0, output: 0 };
         let mut outer = vec![
-            Outer { count: n, input: k * columns, weights: 0, output: k * rows },
-            Outer { count: k, input: columns, weights: 1, output: rows },
+            Outer { count: n, input: k * columns, weights: 0, output: k * height },
+            Outer { count: k, input: columns, weights: 1, output: height },
         ];
         outer.retain(|o| o.count != 1);
         let mut reduce = vec![Span { count: columns, stride: 1 }];
         reduce.retain(|r| r.count != 1);
         let contract = Contract {
             outer,
-            channels: Span { count: rows, stride: 1 },
+            channels: Span { count: height, stride: 1 },
             rows: one,
             columns: one,
             reduce,
@@ -124,60 +227,113 @@ impl Lowering<'_> {
         Ok(out)
     }
 
-    /// `y = Σ over r of a · u`, then the epilogue.
+    /// `y = Σ over r of a · u`, then the epilogue, row-major.
     fn weigh(
         &mut self,
         id: NodeId,
         op: &SplitAttention,
         sizes: Sizes,
-        u: NodeId,
+        u: Place,
         attention: Place,
     ) -> Result<()> {
-        let Sizes { n, k, r, c, plane } = sizes;
+        let Sizes { n, k, r, c, plane, .. } = sizes;
         let dims = [n, k, c, plane];
         let [u_strides, a_strides] = [plane, 1].map(|p| dense(&[n, k, r, c, p]));
         let u_strides = [0, 1, 3, 4].map(|axis| u_strides[axis]).to_vec();
         let a_strides = vec![a_strides[0], a_strides[1], a_strides[3], 0];
-        let u = self.place(u)?;
+        let mut others = Vec::new();
+        for step in &op.epilogue.steps {
+            if let Step::Binary(_, slot) = step {
+                others.push((self.place(self.operand(id, *slot)?)?, dense(&dims)));
+            }
+        }
         let out = self.make(id);
+        let sum = Summed {
+            dims: dims.to_vec(),
+            out,
+            u,
+            attention,
+            strides: [dense(&dims), u_strides, a_strides],
+            split: [c * plane, c],
+        };
+        self.sum_splits(id, op, r, sum, others)
+    }
+
+    /// One pass over u for every few splits.
+    fn sum_splits(
+        &mut self,
+        id: NodeId,
+        op: &SplitAttention,
+        r: usize,
+        sum: Summed,
+        others: Vec<(Place, Vec<isize>)>,
+    ) -> Result<()> {
+        let [of_out, of_u, of_a] = &sum.strides;
         for first in (0..r).step_by(SPLITS) {
             let end = r.min(first + SPLITS);
-            let mut args = vec![out];
-            let mut strides = vec![dense(&dims)];
-            let mut sum = None;
+            let mut args = vec![sum.out];
+            let mut strides = vec![of_out.clone()];
+            let mut total = None;
             if first > 0 {
-                args.push(out);
-                strides.push(dense(&dims));
-                sum = Some(Expr::Operand(1));
+                args.push(sum.out);
+                strides.push(of_out.clone());
+                total = Some(Expr::Operand(1));
             }
             for split in first..end {
-                let at = |from: Place, p: usize| Place {
+                let at = |from: Place, by: usize| Place {
                     base: from.base,
-                    offset: from.offset + split * c * p * DType::F32.size(),
+                    offset: from.offset + split * by * DType::F32.size(),
                 };
-                args.extend([at(u, plane), at(attention, 1)]);
-                strides.extend([u_strides.clone(), a_strides.clone()]);
+                args.extend([at(sum.u, sum.split[0]), at(sum.attention, sum.split[1])]);
+                strides.extend([of_u.clone(), of_a.clone()]);
                 let [x, a] = [args.len() - 2, args.len() - 1].map(Expr::Operand);
                 let term = x.binary(Binary::Mul, a);
-                sum = Some(match sum {
-                    Some(sum) => sum.binary(Binary::Add, term),
+                total = Some(match total {
+                    Some(total) => total.binary(Binary::Add, term),
                     None => term,
                 });
             }
-            let mut expr = sum.unwrap_or(Expr::Constant(0.0));
+            let mut expr = total.unwrap_or(Expr::Constant(0.0));
             if end == r {
                 // Operands of the epilogue follow those of the sum.
                 let mut sources = vec![id; args.len() - 1];
                 expr = self.apply(id, expr, &op.epilogue, &mut sources)?;
-                for &source in sources.iter().skip(args.len() - 1) {
-                    strides.push(dense(&dims));
-                    args.push(self.place(source)?);
+                for (place, of_other) in &others {
+                    strides.push(of_other.clone());
+                    args.push(*place);
                 }
             }
             let dtypes = vec![DType::F32; args.len()];
-            let nest = Nest::collapsed(&dims, &strides);
+            let nest = Nest::collapsed(&sum.dims, &strides);
             self.step(Kernel::Map(Map { nest, dtypes, expr }), args);
         }
         Ok(())
     }
+}
+
+/// Where u is.
+enum Splits {
+    Rows(Place),
+    Blocks(InBlocks),
+}
+
+/// Rows of a dense layer in one cardinal group: segments of so many.
+#[derive(Clone, Copy)]
+struct Rows {
+    each: usize,
+    count: usize,
+    /// Whether each segment is filled up to whole blocks where u lies in blocks.
+    fill: bool,
+}
+
+/// A weighted sum over splits, by its loops.
+struct Summed {
+    dims: Vec<usize>,
+    out: Place,
+    u: Place,
+    attention: Place,
+    /// Of the result, of u, of the weights.
+    strides: [Vec<isize>; 3],
+    /// Distance between splits in u and in the weights.
+    split: [usize; 2],
 }

@@ -4,9 +4,11 @@
 //! value that is a model output is made in the output itself.
 
 mod attention;
+mod blocked;
 mod contractions;
 mod elementwise;
 mod reductions;
+mod tiles;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -14,18 +16,32 @@ use std::collections::BTreeMap;
 use super::arena;
 use super::expr::Expr;
 use super::kernel::{Kernel, Nest};
+use super::layout::{self, Blocked};
+use super::tile::Vectors;
 use super::{Base, Buffer, Constant, Place, Plan, Port, Step, check};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
+use blocked::InBlocks;
 use weights::{Packing, pack_weight};
+
+pub(super) use blocked::keeps_zero_finite;
+
+/// What plans depend on besides the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// The vector instructions.
+    pub vectors: Vectors,
+    /// Use Winograd's transforms where they are faster.
+    pub winograd: bool,
+}
 
 /// Lowers a verified graph.
 ///
 /// # Errors
 /// [`Problem::Unsupported`] for element types that generated code does not compute in, and
 /// [`Problem::Internal`] when the result fails its own check.
-pub fn lower(graph: &Graph) -> Result<Plan> {
-    let mut lowering = Lowering::new(graph);
+pub fn lower(graph: &Graph, machine: &Machine) -> Result<Plan> {
+    let mut lowering = Lowering::new(graph, *machine);
     for id in graph.topological() {
         lowering.node(id).map_err(|e| located(graph, id, e))?;
     }
@@ -44,7 +60,12 @@ fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
 struct Lowering<'g> {
     graph: &'g Graph,
     plan: Plan,
+    machine: Machine,
     places: BTreeMap<NodeId, Place>,
+    /// Layouts of the values that are made in blocks.
+    layouts: BTreeMap<NodeId, Blocked>,
+    /// Values in blocks, each in one or more layouts.
+    blocked: BTreeMap<NodeId, Vec<InBlocks>>,
     /// Constants already stored, by the weight and how it is packed.
     stored: BTreeMap<(NodeId, Packing), Place>,
     name: String,
@@ -52,7 +73,7 @@ struct Lowering<'g> {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph) -> Lowering<'g> {
+    fn new(graph: &'g Graph, machine: Machine) -> Lowering<'g> {
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
         let plan = Plan {
             name: graph.name.clone(),
@@ -62,12 +83,16 @@ impl<'g> Lowering<'g> {
             buffers: Vec::new(),
             steps: Vec::new(),
             arena_bytes: 0,
+            worker_bytes: 0,
             weight_bytes: 0,
         };
         Lowering {
             graph,
             plan,
+            machine,
             places: BTreeMap::new(),
+            layouts: layout::assign(graph),
+            blocked: BTreeMap::new(),
             stored: BTreeMap::new(),
             name: String::new(),
             from: Vec::new(),
@@ -80,6 +105,9 @@ impl<'g> Lowering<'g> {
         self.name.clone_from(&node.name);
         self.from.clone_from(&node.from);
         computable(&node.ty)?;
+        if self.layouts.contains_key(&id) {
+            return self.blocked_node(id);
+        }
         match &node.op {
             Op::Input => {
                 let at = graph.inputs().iter().position(|i| *i == id).unwrap_or_default();
@@ -124,6 +152,22 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// An operator whose result lies in blocks.
+    fn blocked_node(&mut self, id: NodeId) -> Result<()> {
+        match &self.graph.node(id).op {
+            Op::Conv(conv) => self.tiled_conv(id, conv),
+            Op::Pool(pool) => self.blocked_pool(id, pool),
+            Op::SplitAttention(op) => self.split_attention(id, op),
+            Op::Unary(f, then) => self.blocked_elementwise(id, 1, Expr::Operand(1).unary(*f), then),
+            Op::Binary(f, then) => {
+                let head = Expr::Operand(1).binary(*f, Expr::Operand(2));
+                self.blocked_elementwise(id, 2, head, then)
+            }
+            Op::Concat { .. } => self.blocked_concat(id),
+            op => Err(Error::internal(format!("{} is not made in blocks", op.mnemonic()))),
+        }
+    }
+
     // ---- places ------------------------------------------------------------------------------
 
     fn operand(&self, id: NodeId, slot: usize) -> Result<NodeId> {
@@ -136,6 +180,12 @@ impl<'g> Lowering<'g> {
     fn place(&mut self, id: NodeId) -> Result<Place> {
         if let Op::Weight(_) = self.graph.node(id).op {
             return self.packed(id, Packing::Plain);
+        }
+        if !self.places.contains_key(&id)
+            && let Some(value) = self.blocked.get(&id).and_then(|all| all.first().copied())
+        {
+            let out = self.make(id);
+            self.unpack_blocks(value, out);
         }
         self.places.get(&id).copied().ok_or_else(|| Error::internal("a value has no place yet"))
     }

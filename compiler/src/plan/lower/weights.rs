@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
 use crate::plan::kernel::CHANNEL_BLOCK;
 use crate::plan::pack;
+use crate::plan::tile::BLOCK;
 
 /// How a weight is laid out in the weights section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,26 @@ pub(super) enum Packing {
     Columns(usize),
     /// A bias vector for so many groups, each padded to whole channel blocks.
     Bias(usize),
+    /// A convolution's weights for a tile contraction.
+    Tiles(TilePacking),
+    /// A bias vector in blocks of 16: so many segments, each filled up to whole blocks.
+    Blocks(usize),
+    /// A matrix of so many groups, whose rows are segments of so many, with rows and columns of
+    /// each filled up to whole blocks, and then as `Rows`.
+    Filled { groups: usize, rows: usize, fill_rows: bool, fill_columns: bool },
+}
+
+/// How a convolution's weights are packed for tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TilePacking {
+    /// Groups of channels.
+    pub(super) groups: usize,
+    /// Segments of all output channels.
+    pub(super) out_segments: usize,
+    /// Segments of all input channels; `None` for a row-major input.
+    pub(super) in_segments: Option<usize>,
+    /// Blocks of output channels of a tile.
+    pub(super) tile: usize,
 }
 
 /// The weight as the packing stores it.
@@ -47,6 +68,40 @@ pub(super) fn pack_weight(
             let (depth, m) = (shape[shape.len() - 2], shape[shape.len() - 1]);
             let packed = pack::columns(&values()?, matrices, m, depth);
             let dims = [matrices, m.div_ceil(CHANNEL_BLOCK), depth, CHANNEL_BLOCK];
+            Ok((TensorType::new(DType::F32, &dims), Weight::from_f32(&packed)))
+        }
+        Packing::Tiles(tiles) => {
+            let order = pack::TileOrder {
+                groups: tiles.groups,
+                out_segments: (tiles.out_segments / tiles.groups).max(1),
+                in_segments: tiles.in_segments.map(|s| (s / tiles.groups).max(1)),
+                tile: tiles.tile,
+            };
+            let shape = <[usize; 4]>::try_from(shape)
+                .map_err(|_| Error::internal("a convolution's weight has four axes"))?;
+            let packed = pack::tiles(&values()?, shape, &order);
+            Ok((TensorType::new(DType::F32, &[packed.len()]), Weight::from_f32(&packed)))
+        }
+        Packing::Blocks(segments) => {
+            let packed = pack::filled(&values()?, segments);
+            Ok((TensorType::new(DType::F32, &[packed.len()]), Weight::from_f32(&packed)))
+        }
+        Packing::Filled { groups, rows, fill_rows, fill_columns } => {
+            let mut matrix = values()?;
+            let (height, mut width) = (shape[0], shape[1]);
+            if fill_columns {
+                matrix = pack::filled(&matrix, height);
+                width = width.next_multiple_of(BLOCK);
+            }
+            let mut filled_rows = height;
+            if fill_rows {
+                let segments = height / rows;
+                filled_rows = segments * rows.next_multiple_of(BLOCK);
+                matrix = pack::filled_rows(&matrix, segments, width);
+            }
+            let m = filled_rows / groups;
+            let packed = pack::rows(&matrix, groups, m, width);
+            let dims = [groups, m.div_ceil(CHANNEL_BLOCK), width, CHANNEL_BLOCK];
             Ok((TensorType::new(DType::F32, &dims), Weight::from_f32(&packed)))
         }
         Packing::Bias(groups) => {

@@ -1,0 +1,207 @@
+//! Machine code for the vector widths that Cranelift does not have: one emitter, and an instruction
+//! set is a row of constants.
+//!
+//! Only leaf functions are made here: they call nothing, keep everything in registers, and follow
+//! the System V convention, whatever the platform's own is.
+
+mod tile;
+
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, Formatter, IcedError,
+    Instruction, InstructionBlock, IntelFormatter, MemoryOperand, Register,
+};
+
+pub(super) use tile::micro_kernel;
+
+use crate::error::{Error, Result};
+use crate::plan::tile::Vectors;
+
+/// An instruction set: registers, and the opcodes of what kernels do with them.
+#[derive(Debug)]
+pub(super) struct Isa {
+    /// Which one.
+    pub(super) vectors: Vectors,
+    /// Vector register 0; the others follow it.
+    first: Register,
+    load: Code,
+    store: Code,
+    broadcast: Code,
+    /// `a += b * c`
+    multiply_add: Code,
+    add: Code,
+    max: Code,
+    xor: Code,
+}
+
+/// Every instruction set that has a row.
+const ROWS: [Isa; 2] = [
+    Isa {
+        vectors: Vectors::Avx2,
+        first: Register::YMM0,
+        load: Code::VEX_Vmovups_ymm_ymmm256,
+        store: Code::VEX_Vmovups_ymmm256_ymm,
+        broadcast: Code::VEX_Vbroadcastss_ymm_m32,
+        multiply_add: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+        add: Code::VEX_Vaddps_ymm_ymm_ymmm256,
+        max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
+        xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
+    },
+    Isa {
+        vectors: Vectors::Avx512,
+        first: Register::ZMM0,
+        load: Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+        store: Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+        broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+        multiply_add: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+        add: Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+        max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+        xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
+    },
+];
+
+/// The row of an instruction set, if code for it is made here.
+pub(super) fn isa(vectors: Vectors) -> Option<&'static Isa> {
+    ROWS.iter().find(|row| row.vectors == vectors)
+}
+
+/// A place to jump back to.
+#[derive(Debug, Clone, Copy)]
+struct Label(u64);
+
+/// Collects the instructions of one function. Errors of the encoder are kept until the end.
+struct Assembler<'i> {
+    isa: &'i Isa,
+    instructions: Vec<Instruction>,
+    failed: Option<IcedError>,
+}
+
+impl<'i> Assembler<'i> {
+    fn new(isa: &'i Isa) -> Assembler<'i> {
+        Assembler { isa, instructions: Vec::new(), failed: None }
+    }
+
+    fn push(&mut self, instruction: std::result::Result<Instruction, IcedError>) {
+        match instruction {
+            Ok(mut instruction) => {
+                // Addresses before encoding only tell instructions apart.
+                instruction.set_ip(self.instructions.len() as u64);
+                self.instructions.push(instruction);
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Vector register `n`.
+    fn vector(&self, n: usize) -> Register {
+        self.isa.first + n as u32
+    }
+
+    // ---- vectors -----------------------------------------------------------------------------
+
+    fn load(&mut self, to: usize, base: Register, bytes: usize) {
+        let to = self.vector(to);
+        self.push(Instruction::with2(self.isa.load, to, at(base, bytes)));
+    }
+
+    fn store(&mut self, base: Register, bytes: usize, from: usize) {
+        let from = self.vector(from);
+        self.push(Instruction::with2(self.isa.store, at(base, bytes), from));
+    }
+
+    fn broadcast(&mut self, to: usize, base: Register, bytes: usize) {
+        let to = self.vector(to);
+        self.push(Instruction::with2(self.isa.broadcast, to, at(base, bytes)));
+    }
+
+    fn three(&mut self, code: Code, to: usize, a: usize, b: usize) {
+        let [to, a, b] = [to, a, b].map(|n| self.vector(n));
+        self.push(Instruction::with3(code, to, a, b));
+    }
+
+    /// `to += a * b`
+    fn multiply_add(&mut self, to: usize, a: usize, b: usize) {
+        self.three(self.isa.multiply_add, to, a, b);
+    }
+
+    /// `to += [base + bytes]`
+    fn add_memory(&mut self, to: usize, base: Register, bytes: usize) {
+        let to = self.vector(to);
+        self.push(Instruction::with3(self.isa.add, to, to, at(base, bytes)));
+    }
+
+    /// `to = max(a, to)`: a NaN in `to` stays.
+    fn max(&mut self, to: usize, a: usize) {
+        self.three(self.isa.max, to, a, to);
+    }
+
+    fn zero(&mut self, to: usize) {
+        self.three(self.isa.xor, to, to, to);
+    }
+
+    // ---- integers ----------------------------------------------------------------------------
+
+    fn copy(&mut self, to: Register, from: Register) {
+        self.push(Instruction::with2(Code::Mov_r64_rm64, to, from));
+    }
+
+    fn set(&mut self, to: Register, value: usize) {
+        self.push(Instruction::with2(Code::Mov_rm64_imm32, to, value as i32));
+    }
+
+    /// `to += by`, which may be negative.
+    fn advance(&mut self, to: Register, by: i64) {
+        if by != 0 {
+            self.push(Instruction::with2(Code::Add_rm64_imm32, to, by as i32));
+        }
+    }
+
+    fn save(&mut self, register: Register) {
+        self.push(Instruction::with1(Code::Push_r64, register));
+    }
+
+    fn restore(&mut self, register: Register) {
+        self.push(Instruction::with1(Code::Pop_r64, register));
+    }
+
+    /// The next instruction.
+    fn here(&self) -> Label {
+        Label(self.instructions.len() as u64)
+    }
+
+    /// Counts down and jumps back while there is more.
+    fn loop_back(&mut self, counter: Register, label: Label) {
+        self.push(Instruction::with1(Code::Dec_rm64, counter));
+        self.push(Instruction::with_branch(Code::Jne_rel32_64, label.0));
+    }
+
+    /// Ends the function; its bytes.
+    fn finish(mut self, name: &str) -> Result<Vec<u8>> {
+        self.push(Ok(Instruction::with(Code::VEX_Vzeroupper)));
+        self.push(Ok(Instruction::with(Code::Retnq)));
+        let fail = |error: IcedError| Error::internal(format!("{name}: {error}"));
+        if let Some(error) = self.failed {
+            return Err(fail(error));
+        }
+        let block = InstructionBlock::new(&self.instructions, 0);
+        let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map_err(fail)?;
+        Ok(encoded.code_buffer)
+    }
+}
+
+fn at(base: Register, bytes: usize) -> MemoryOperand {
+    MemoryOperand::with_base_displ(base, bytes as i64)
+}
+
+/// The code as text, one instruction a line.
+pub(super) fn disassemble(code: &[u8]) -> String {
+    let mut formatter = IntelFormatter::new();
+    let mut text = String::new();
+    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
+        text += &format!("{:6x}  ", instruction.ip());
+        formatter.format(&instruction, &mut text);
+        text.push('\n');
+    }
+    text
+}

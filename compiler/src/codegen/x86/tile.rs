@@ -1,0 +1,198 @@
+//! The micro-kernel of the tile contraction.
+//!
+//! ```text
+//!            blocks × 16 channels
+//!            ┌───────────┬───────────┐
+//!   pixel 0  │    sum    │    sum    │   sums in registers for the whole depth;
+//!   pixel 1  │    sum    │    sum    │   for each contracted element, the weights of all blocks
+//!     …      │     …     │     …     │   and one broadcast element of each pixel
+//!            └───────────┴───────────┘
+//! ```
+
+use iced_x86::Register;
+
+use super::{Assembler, Isa};
+use crate::error::Result;
+use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
+
+/// Bytes of an element.
+const ELEMENT: usize = 4;
+
+// Parameters, in System V's order.
+const IN: Register = Register::RDI;
+const WEIGHTS: Register = Register::RSI;
+const OUT: Register = Register::RDX;
+const BIAS: Register = Register::RCX;
+const TILES: Register = Register::R8;
+const OTHER: Register = Register::R9;
+
+/// Where the contraction reads.
+const IN_AT: Register = Register::R10;
+const WEIGHTS_AT: Register = Register::RAX;
+
+/// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
+const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
+
+/// The code of a micro-kernel: `fn(in, weights, out, bias, tiles, other)`.
+pub(in crate::codegen) fn micro_kernel(isa: &Isa, spec: &MicroKernel) -> Result<Vec<u8>> {
+    let mut kernel = Kernel { a: Assembler::new(isa), spec, vectors: isa.vectors.per_block() };
+    kernel.function();
+    kernel.a.finish("micro-kernel")
+}
+
+struct Kernel<'k> {
+    a: Assembler<'k>,
+    spec: &'k MicroKernel,
+    /// Registers of a block.
+    vectors: usize,
+}
+
+impl Kernel<'_> {
+    fn lanes(&self) -> usize {
+        self.a.isa.vectors.lanes()
+    }
+
+    /// Registers that hold a row of weights, or of sums.
+    fn row(&self) -> usize {
+        self.spec.blocks * self.vectors
+    }
+
+    fn sum(&self, pixel: usize, vector: usize) -> usize {
+        pixel * self.row() + vector
+    }
+
+    /// Registers after the sums.
+    fn spare(&self) -> usize {
+        self.spec.pixels * self.row()
+    }
+
+    fn function(&mut self) {
+        let loops = self.spec.reduce.len().saturating_sub(1);
+        let saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
+            .iter()
+            .copied()
+            .filter(|r| *r != Register::R11)
+            .collect();
+        for register in &saved {
+            self.a.save(*register);
+        }
+        let tile = self.a.here();
+        self.start();
+        self.a.copy(IN_AT, IN);
+        self.a.copy(WEIGHTS_AT, WEIGHTS);
+        self.contract(0);
+        self.apply();
+        self.write();
+        let pixels = self.spec.pixels * ELEMENT;
+        self.a.advance(IN, (pixels * self.spec.input_pixel) as i64);
+        self.a.advance(OUT, (pixels * self.spec.output_pixel) as i64);
+        if self.spec.steps.contains(&TileStep::AddOther) {
+            self.a.advance(OTHER, (pixels * self.spec.output_pixel) as i64);
+        }
+        self.a.loop_back(TILES, tile);
+        for register in saved.iter().rev() {
+            self.a.restore(*register);
+        }
+    }
+
+    /// Sets the sums to the bias, or to zero.
+    fn start(&mut self) {
+        for pixel in 0..self.spec.pixels {
+            for vector in 0..self.row() {
+                let sum = self.sum(pixel, vector);
+                if self.spec.bias {
+                    self.a.load(sum, BIAS, vector * self.lanes() * ELEMENT);
+                } else {
+                    self.a.zero(sum);
+                }
+            }
+        }
+    }
+
+    /// The contracted loops from `level` inwards.
+    fn contract(&mut self, level: usize) {
+        let reduce = &self.spec.reduce;
+        if level + 1 >= reduce.len() {
+            return self.unrolled();
+        }
+        let span = reduce[level];
+        let inner: usize = reduce[level + 1..].iter().map(|r| r.count).product();
+        let is_last = level + 2 == reduce.len();
+        let counter = COUNTERS[reduce.len() - 2 - level];
+        self.a.set(counter, span.count);
+        let again = self.a.here();
+        self.contract(level + 1);
+        // The loop inside has moved the input already.
+        let moved = if is_last { 0 } else { reduce[level + 1].count * reduce[level + 1].stride };
+        self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
+        if is_last {
+            self.a.advance(WEIGHTS_AT, (inner * self.spec.blocks * BLOCK * ELEMENT) as i64);
+        }
+        self.a.loop_back(counter, again);
+    }
+
+    /// The innermost loop: weights, then a broadcast and its products for each pixel.
+    fn unrolled(&mut self) {
+        let span = self.spec.reduce.last().copied();
+        let (count, stride) = span.map_or((1, 0), |s| (s.count, s.stride));
+        let (weights, row) = (self.spare(), self.row());
+        // Broadcasts take turns, so that one need not wait for the products of the last.
+        let broadcasts = self.a.isa.vectors.registers() - weights - row;
+        let mut turn = 0;
+        for i in 0..count {
+            for vector in 0..row {
+                let at = (i * self.spec.blocks * BLOCK + vector * self.lanes()) * ELEMENT;
+                self.a.load(weights + vector, WEIGHTS_AT, at);
+            }
+            for pixel in 0..self.spec.pixels {
+                let element = weights + row + turn % broadcasts;
+                turn += 1;
+                let at = (pixel * self.spec.input_pixel + i * stride) * ELEMENT;
+                self.a.broadcast(element, IN_AT, at);
+                for vector in 0..row {
+                    self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self) {
+        for step in self.spec.steps.clone() {
+            match step {
+                TileStep::AddOther => {
+                    for (sum, pixel, vector) in self.sums() {
+                        let at = self.offset(self.spec.other_block, pixel, vector);
+                        self.a.add_memory(sum, OTHER, at);
+                    }
+                }
+                TileStep::Relu => {
+                    let zero = self.spare();
+                    self.a.zero(zero);
+                    for (sum, ..) in self.sums() {
+                        self.a.max(sum, zero);
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        for (sum, pixel, vector) in self.sums() {
+            let at = self.offset(self.spec.output_block, pixel, vector);
+            self.a.store(OUT, at, sum);
+        }
+    }
+
+    /// Every sum, with its pixel and its vector.
+    fn sums(&self) -> Vec<(usize, usize, usize)> {
+        let each = |pixel| (0..self.row()).map(move |vector| (pixel, vector));
+        let all = (0..self.spec.pixels).flat_map(each);
+        all.map(|(pixel, vector)| (self.sum(pixel, vector), pixel, vector)).collect()
+    }
+
+    /// Bytes from the start of the tile to one of its vectors.
+    fn offset(&self, block: usize, pixel: usize, vector: usize) -> usize {
+        let (whole, part) = (vector / self.vectors, vector % self.vectors);
+        (pixel * self.spec.output_pixel + whole * block + part * self.lanes()) * ELEMENT
+    }
+}

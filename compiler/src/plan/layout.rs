@@ -1,0 +1,224 @@
+//! Which values lie in blocks of 16 channels, and with which borders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lower::keeps_zero_finite;
+use super::tile::BLOCK;
+use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, TensorType, Unary};
+
+/// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
+/// channels that begins at a block of its own, because a group of a convolution or a split begins
+/// there; channels that fill its last block up are zero. Strides are in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blocked {
+    /// Images.
+    pub(super) images: usize,
+    /// Runs of channels.
+    pub(super) segments: usize,
+    /// Channels of a run.
+    pub(super) channels: usize,
+    /// Height and width.
+    pub(super) size: [usize; 2],
+    /// Rows above, columns left, rows below, columns right.
+    pub(super) halo: [usize; 4],
+    /// Distance between images.
+    pub(super) image: usize,
+}
+
+impl Blocked {
+    pub(super) fn new(
+        images: usize,
+        segments: usize,
+        channels: usize,
+        size: [usize; 2],
+        halo: [usize; 4],
+    ) -> Blocked {
+        let mut layout = Blocked { images, segments, channels, size, halo, image: 0 };
+        layout.image = layout.blocks() * layout.block();
+        layout
+    }
+
+    /// The same channels of planes of another size.
+    pub(super) fn with_size(&self, size: [usize; 2]) -> Blocked {
+        Blocked::new(self.images, self.segments, self.channels, size, self.halo)
+    }
+
+    /// The same with another border.
+    pub(super) fn with_halo(&self, halo: [usize; 4]) -> Blocked {
+        Blocked::new(self.images, self.segments, self.channels, self.size, halo)
+    }
+
+    /// Blocks of a segment.
+    pub(super) fn segment_blocks(&self) -> usize {
+        self.channels.div_ceil(BLOCK)
+    }
+
+    /// Blocks of an image.
+    pub(super) fn blocks(&self) -> usize {
+        self.segments * self.segment_blocks()
+    }
+
+    /// Distance between rows.
+    pub(super) fn row(&self) -> usize {
+        (self.size[1] + self.halo[1] + self.halo[3]) * BLOCK
+    }
+
+    /// Distance between blocks.
+    pub(super) fn block(&self) -> usize {
+        (self.size[0] + self.halo[0] + self.halo[2]) * self.row()
+    }
+
+    /// Where the first pixel inside the border is.
+    pub(super) fn origin(&self) -> usize {
+        self.halo[0] * self.row() + self.halo[1] * BLOCK
+    }
+
+    /// Elements in memory.
+    pub(super) fn elements(&self) -> usize {
+        self.images * self.image
+    }
+
+    /// Whether there is no border.
+    pub(super) fn is_flat(&self) -> bool {
+        self.halo == [0; 4]
+    }
+
+    /// Whether no channel is made up.
+    pub(super) fn is_full(&self) -> bool {
+        self.channels.is_multiple_of(BLOCK)
+    }
+}
+
+/// The layout of every value that lies in blocks.
+pub(super) fn assign(graph: &Graph) -> BTreeMap<NodeId, Blocked> {
+    let order = graph.topological();
+    let blocked = candidates(graph, &order);
+    let wishes = wishes(graph, &order, &blocked);
+    let mut layouts: BTreeMap<NodeId, Blocked> = BTreeMap::new();
+    for &id in order.iter().filter(|id| blocked.contains(id)) {
+        let shape = graph.ty(id).shape();
+        let (segments, halo) = (segments(graph, id, &wishes, &layouts), wishes.halo(id));
+        let size = [shape[2], shape[3]];
+        layouts.insert(id, Blocked::new(shape[0], segments, shape[1] / segments, size, halo));
+    }
+    layouts
+}
+
+fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
+    let mut blocked = BTreeSet::new();
+    for &id in order {
+        let ty = graph.ty(id);
+        if ty.dtype != DType::F32 || ty.rank() != 4 || ty.elements() == 0 {
+            continue;
+        }
+        let operand = |slot| graph.operand(id, slot).filter(|o| blocked.contains(o));
+        let whole = |id: NodeId| graph.ty(id).shape()[1].is_multiple_of(BLOCK);
+        let fits = match &graph.node(id).op {
+            Op::Conv(conv) => is_tiled(graph, id, conv) && keeps_zero_finite(&conv.epilogue),
+            Op::Pool(_) => operand(0).is_some(),
+            Op::SplitAttention(a) => operand(0).is_some() && keeps_zero_finite(&a.epilogue),
+            Op::Unary(f, then) => {
+                let finite = !matches!(f, Unary::Reciprocal | Unary::Log);
+                operand(0).is_some() && finite && keeps_zero_finite(then)
+            }
+            Op::Binary(f, then) => {
+                let same = |slot: &usize| {
+                    operand(*slot).is_some_and(|o| graph.ty(o).shape() == ty.shape())
+                };
+                let finite = !matches!(f, Binary::Div | Binary::Pow | Binary::Equal);
+                [0, 1].iter().all(same) && finite && keeps_zero_finite(then)
+            }
+            Op::Concat { axis: 1 } => {
+                graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))
+            }
+            _ => false,
+        };
+        if fits {
+            blocked.insert(id);
+        }
+    }
+    blocked
+}
+
+/// Whether a convolution is computed in blocks: not when groups are so narrow that filling them up
+/// costs more than it saves, and only with constant weights.
+fn is_tiled(graph: &Graph, id: NodeId, conv: &Conv) -> bool {
+    let Some(weight) = graph.operand(id, 1) else { return false };
+    let shape = graph.ty(weight).shape();
+    let constant =
+        |slot| graph.operand(id, slot).is_none_or(|o| matches!(graph.node(o).op, Op::Weight(_)));
+    let [made, read] = [shape[0] / conv.groups.max(1), shape[1]];
+    let filled = |n: usize| n.next_multiple_of(BLOCK);
+    let waste = (filled(made) * filled(read)) / (made * read).max(1);
+    constant(1) && constant(2) && (conv.groups == 1 || waste <= 4)
+}
+
+/// What the users of values would like.
+struct Wishes {
+    segments: BTreeMap<NodeId, usize>,
+    halos: BTreeMap<NodeId, [usize; 4]>,
+}
+
+impl Wishes {
+    fn halo(&self, id: NodeId) -> [usize; 4] {
+        self.halos.get(&id).copied().unwrap_or([0; 4])
+    }
+}
+
+fn wishes(graph: &Graph, order: &[NodeId], blocked: &BTreeSet<NodeId>) -> Wishes {
+    let mut wishes = Wishes { segments: BTreeMap::new(), halos: BTreeMap::new() };
+    for &id in order.iter().rev().filter(|id| blocked.contains(id)) {
+        let own = wishes.segments.get(&id).copied();
+        let Some(x) = graph.operand(id, 0) else { continue };
+        let channels = graph.ty(x).shape()[1];
+        let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
+        let wish = match &graph.node(id).op {
+            Op::Conv(conv) => {
+                let window = &conv.window;
+                let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
+                let halo = wishes.halos.entry(x).or_insert([0; 4]);
+                for (most, here) in halo.iter_mut().zip([top, left, bottom, right]) {
+                    *most = here.max(*most);
+                }
+                Some(conv.groups).filter(|groups| !aligned(*groups))
+            }
+            Op::SplitAttention(a) => Some(a.cardinality * a.radix).filter(|s| !aligned(*s)),
+            Op::Pool(_) | Op::Unary(..) | Op::Binary(..) => own,
+            _ => None,
+        };
+        if let Some(wish) = wish {
+            wishes.segments.entry(x).or_insert(wish);
+        }
+    }
+    wishes
+}
+
+fn segments(
+    graph: &Graph,
+    id: NodeId,
+    wishes: &Wishes,
+    layouts: &BTreeMap<NodeId, Blocked>,
+) -> usize {
+    let channels = graph.ty(id).shape()[1];
+    let divides = |segments: &usize| channels.is_multiple_of(*segments);
+    let wish = wishes.segments.get(&id).copied().filter(divides);
+    let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
+    match &graph.node(id).op {
+        Op::Conv(conv) if conv.groups == 1 || aligned(conv.groups) => {
+            wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(1)
+        }
+        Op::Conv(conv) => wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(conv.groups),
+        Op::SplitAttention(a) if !aligned(a.cardinality) => a.cardinality,
+        Op::Pool(_) | Op::Unary(..) | Op::Binary(..) => {
+            let x = graph.operand(id, 0).and_then(|x| layouts.get(&x));
+            x.map_or(1, |layout| layout.segments)
+        }
+        _ => 1,
+    }
+}
+
+/// The layout that a value is brought into for one of its users.
+pub(super) fn blocked_as(ty: &TensorType, segments: usize, halo: [usize; 4]) -> Blocked {
+    let shape = ty.shape();
+    Blocked::new(shape[0], segments, shape[1] / segments, [shape[2], shape[3]], halo)
+}

@@ -1,0 +1,233 @@
+//! Convolutions as tile contractions.
+
+use super::blocked::InBlocks;
+use super::weights::{Packing, TilePacking};
+use super::{Lowering, four};
+use crate::error::Result;
+use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
+use crate::plan::kernel::{Kernel, Span};
+use crate::plan::layout::Blocked;
+use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
+
+/// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
+const CACHED_WEIGHTS: usize = 256 << 10;
+
+/// Pixels that a row of tiles has at most, where rows can be joined.
+const LONGEST_ROW: usize = 256;
+
+/// What a convolution reads: where, and its strides.
+struct Source {
+    at: crate::plan::Place,
+    image: usize,
+    /// Of a group of channels.
+    group: usize,
+    row: usize,
+    pixel: usize,
+    reduce: Vec<Span>,
+    /// Segments, for a value in blocks.
+    segments: Option<usize>,
+    flat: bool,
+}
+
+impl Lowering<'_> {
+    pub(super) fn tiled_conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
+        let graph = self.graph;
+        let layout = self.layout(id)?;
+        let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
+        let source = self.source(x, conv)?;
+        let (steps, done, other) = tile_steps(&conv.epilogue);
+        let other = match other {
+            Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
+            None => None,
+        };
+        let blocks = layout.blocks() / conv.groups;
+        let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
+        let (pixels, tile_blocks) = cut(self.machine.vectors, columns, blocks);
+        let micro = MicroKernel {
+            pixels,
+            blocks: tile_blocks,
+            input_pixel: source.pixel,
+            output_pixel: BLOCK,
+            output_block: layout.block(),
+            other_block: other.map_or(0, |o| o.layout.block()),
+            reduce: source.reduce,
+            bias: graph.operand(id, 2).is_some(),
+            steps,
+        };
+        let packing = TilePacking {
+            groups: conv.groups,
+            out_segments: layout.segments,
+            in_segments: source.segments,
+            tile: tile_blocks,
+        };
+        let weights = self.packed(w, Packing::Tiles(packing))?;
+        let bias = match graph.operand(id, 2) {
+            Some(bias) => Some(self.packed(bias, Packing::Blocks(layout.segments))?),
+            None => None,
+        };
+        let bytes = blocks * BLOCK * micro.depth() * 4;
+        let other_layout = other.map(|o| o.layout);
+        let tile = Tile {
+            images: Around {
+                count: layout.images,
+                input: source.image,
+                output: layout.image,
+                other: other_layout.map_or(0, |l| l.image),
+            },
+            groups: Around {
+                count: conv.groups,
+                input: source.group,
+                output: blocks * layout.block(),
+                other: other_layout.map_or(0, |l| blocks * l.block()),
+            },
+            blocks,
+            rows,
+            columns,
+            pixels_first: bytes <= CACHED_WEIGHTS,
+            micro,
+        };
+        let out = self.make_blocked(layout);
+        let mut args = vec![out.at, source.at, weights];
+        args.extend(bias);
+        args.extend(other.map(|o| o.at));
+        self.step(Kernel::Tile(tile), args);
+        self.apply_rest(id, out, &conv.epilogue, done)?;
+        self.clear_border(out);
+        self.blocked.insert(id, vec![out]);
+        Ok(())
+    }
+
+    /// The operand in blocks, or row-major where it has fewer channels than a block.
+    fn source(&mut self, x: NodeId, conv: &Conv) -> Result<Source> {
+        let [n, c, h, w] = four(self.graph.ty(x))?;
+        let window = &conv.window;
+        let ([kh, kw], stride, dilation) = (window.kernel, window.stride, window.dilation);
+        let group = c / conv.groups;
+        if !self.blocked.contains_key(&x) && group < BLOCK {
+            let (at, [h, w]) = self.padded(x, window, [n, c, h, w])?;
+            let mut reduce = vec![
+                Span { count: group, stride: h * w },
+                Span { count: kh, stride: w * dilation[0] },
+                Span { count: kw, stride: dilation[1] },
+            ];
+            reduce.retain(|r| r.count != 1);
+            if reduce.last().is_none_or(|r| r.count > BLOCK) {
+                reduce.push(Span { count: 1, stride: 0 });
+            }
+            return Ok(Source {
+                at,
+                image: c * h * w,
+                group: group * h * w,
+                row: w * stride[0],
+                pixel: stride[1],
+                reduce,
+                segments: None,
+                flat: true,
+            });
+        }
+        let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
+        let from = self.in_blocks(x, conv.groups, [top, left, bottom, right])?;
+        let layout = from.layout;
+        let blocks = layout.blocks() / conv.groups;
+        let mut reduce = vec![
+            Span { count: blocks, stride: layout.block() },
+            Span { count: kh, stride: layout.row() * dilation[0] },
+            Span { count: kw, stride: BLOCK * dilation[1] },
+        ];
+        reduce.retain(|r| r.count != 1);
+        reduce.push(Span { count: BLOCK, stride: 1 });
+        Ok(Source {
+            at: from.back(top * layout.row() + left * BLOCK),
+            image: layout.image,
+            group: blocks * layout.block(),
+            row: layout.row() * stride[0],
+            pixel: BLOCK * stride[1],
+            reduce,
+            segments: Some(layout.segments),
+            flat: layout.is_flat(),
+        })
+    }
+}
+
+/// The steps of an epilogue that a tile applies, how many they are, and the slot of the other
+/// operand.
+fn tile_steps(then: &Epilogue) -> (Vec<TileStep>, usize, Option<usize>) {
+    let mut steps = Vec::new();
+    let mut other = None;
+    for step in &then.steps {
+        match step {
+            Step::Binary(Binary::Add, slot) if other.is_none() => {
+                other = Some(*slot);
+                steps.push(TileStep::AddOther);
+            }
+            Step::Unary(Unary::Relu) => steps.push(TileStep::Relu),
+            Step::Unary(_) | Step::Binary(..) => break,
+        }
+    }
+    let done = steps.len();
+    (steps, done, other)
+}
+
+/// Rows of pixels, and their length. Where neither side has a border a 1×1 convolution need not
+/// know where image rows end: several are one row of tiles.
+fn rows(
+    source: &Source,
+    layout: &Blocked,
+    other: Option<&InBlocks>,
+    conv: &Conv,
+) -> (Around, usize) {
+    let [h, w] = layout.size;
+    let window = &conv.window;
+    let flat = source.flat
+        && window.kernel == [1, 1]
+        && window.stride == [1, 1]
+        && window.pad_before == [0, 0]
+        && window.pad_after == [0, 0]
+        && layout.is_flat()
+        && other.is_none_or(|o| o.layout.is_flat());
+    let joined = if flat {
+        let fits = |m: &usize| h.is_multiple_of(*m) && m * w <= LONGEST_ROW;
+        (1..=h).rev().find(fits).unwrap_or(1)
+    } else {
+        1
+    };
+    let around = Around {
+        count: h / joined,
+        input: joined * source.row,
+        output: joined * layout.row(),
+        other: other.map_or(0, |o| joined * o.layout.row()),
+    };
+    (around, joined * w)
+}
+
+/// Pixels and blocks of a tile for so many of both: those with the fewest cycles, as two
+/// multiply-adds or two loads a cycle have it.
+fn cut(vectors: Vectors, columns: usize, blocks: usize) -> (usize, usize) {
+    const WIDEST: usize = 4;
+    let mut best = (f64::INFINITY, 1, 1);
+    for b in 1..=blocks.min(WIDEST) {
+        for p in 1..=vectors.most_pixels(b).min(columns) {
+            let cost = cost(vectors, columns, blocks, p, b);
+            // Of equal ones the larger: fewer loops.
+            if cost < best.0 || (cost == best.0 && p * b > best.1 * best.2) {
+                best = (cost, p, b);
+            }
+        }
+    }
+    (best.1, best.2)
+}
+
+fn cost(vectors: Vectors, columns: usize, blocks: usize, p: usize, b: usize) -> f64 {
+    // A multiply-add takes four cycles, of which two start in each.
+    const IN_FLIGHT: f64 = 4.0;
+    let per_block = vectors.per_block();
+    let tile = |p: usize, b: usize| {
+        let row = (b * per_block) as f64;
+        let (products, loads) = (p as f64 * row / 2.0, (p as f64 + row) / 2.0);
+        if p * b == 0 { 0.0 } else { products.max(loads).max(IN_FLIGHT) + 0.5 }
+    };
+    let [whole_p, rest_p] = [columns / p, columns % p];
+    let [whole_b, rest_b] = [blocks / b, blocks % b];
+    let row = |b: usize| whole_p as f64 * tile(p, b) + tile(rest_p, b);
+    whole_b as f64 * row(b) + if rest_b > 0 { row(rest_b) } else { 0.0 }
+}

@@ -1,0 +1,164 @@
+//! The tile contraction over blocked activations, and the machine that it is cut for.
+//!
+//! Activations of convolutional layers lie as `[n][c/16][h][w][16]`: a *block* is 16 channels of
+//! one pixel. One specification serves 1×1 convolutions, direct k×k ones and the products in
+//! Winograd's transformed domain: for a tile of pixels and blocks,
+//!
+//! ```text
+//! out[pixel][block][16] = steps(bias[block][16] + Σ_r in[pixel + r] · w[r][block][16])
+//! ```
+
+/// Channels of a block.
+pub const BLOCK: usize = 16;
+
+/// A vector instruction set, as far as plans depend on it: how much of a tile fits its registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// 16 registers of 4 lanes, without Winograd: x86-64 before AVX2, through Cranelift.
+    Sse,
+    /// 32 registers of 4 lanes: aarch64, through Cranelift.
+    Neon,
+    /// 16 registers of 8 lanes.
+    Avx2,
+    /// 32 registers of 16 lanes.
+    Avx512,
+}
+
+impl Vectors {
+    /// f32 lanes of a register.
+    pub fn lanes(self) -> usize {
+        match self {
+            Vectors::Sse | Vectors::Neon => 4,
+            Vectors::Avx2 => 8,
+            Vectors::Avx512 => 16,
+        }
+    }
+
+    /// Registers of a block.
+    pub fn per_block(self) -> usize {
+        BLOCK / self.lanes()
+    }
+
+    /// Vector registers.
+    pub fn registers(self) -> usize {
+        match self {
+            Vectors::Sse | Vectors::Avx2 => 16,
+            Vectors::Neon | Vectors::Avx512 => 32,
+        }
+    }
+
+    /// Most pixels of a tile so many blocks wide: beside the sums, registers hold one row of
+    /// weights and a broadcast element.
+    pub fn most_pixels(self, blocks: usize) -> usize {
+        let row = self.per_block() * blocks;
+        self.registers().saturating_sub(row + 1) / row
+    }
+}
+
+/// A loop over the contracted elements: trip count, and stride in the input in elements.
+pub use super::kernel::Span;
+
+/// The innermost function: computes tiles of one row of pixels, one after the other.
+///
+/// Called as `(in, weights, out, bias, tiles, other)`. Strides are in elements. Weights lie in the
+/// order they are read: `[reduce…][blocks][16]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MicroKernel {
+    /// Pixels of a tile.
+    pub pixels: usize,
+    /// Blocks of output channels of a tile.
+    pub blocks: usize,
+    /// Distance between pixels in the input.
+    pub input_pixel: usize,
+    /// Distance between pixels in the output, and in the other operand.
+    pub output_pixel: usize,
+    /// Distance between blocks in the output.
+    pub output_block: usize,
+    /// Distance between blocks in the other operand.
+    pub other_block: usize,
+    /// The contracted loops, outermost first; the last is unrolled.
+    pub reduce: Vec<Span>,
+    /// Whether sums start from a bias.
+    pub bias: bool,
+    /// What is applied to the sums, first to last.
+    pub steps: Vec<TileStep>,
+}
+
+/// One step of a tile's epilogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TileStep {
+    /// Add the other operand.
+    AddOther,
+    /// `max(x, 0)`; a NaN stays.
+    Relu,
+}
+
+impl MicroKernel {
+    /// Multiply-adds of an output element.
+    pub fn depth(&self) -> usize {
+        self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// The same for tiles of another size.
+    pub fn sized(&self, pixels: usize, blocks: usize) -> MicroKernel {
+        MicroKernel { pixels, blocks, ..self.clone() }
+    }
+}
+
+/// Trip count and strides of a loop around tiles, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Around {
+    /// Trips.
+    pub count: usize,
+    /// Stride in the input.
+    pub input: usize,
+    /// Stride in the output.
+    pub output: usize,
+    /// Stride in the other operand.
+    pub other: usize,
+}
+
+/// A convolution as tile contractions. Arguments: out, in, weights, bias if `micro.bias`, the other
+/// operand if a step reads one. Items are (group, block tile, image, row), or with `pixels_first`
+/// (image, row, group, block tile), outermost first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tile {
+    /// Images.
+    pub images: Around,
+    /// Groups of channels, each with weights of its own.
+    pub groups: Around,
+    /// Blocks of output channels of a group; a tile has up to `micro.blocks` of them.
+    pub blocks: usize,
+    /// Rows of pixels.
+    pub rows: Around,
+    /// Pixels of a row; a tile has up to `micro.pixels` of them.
+    pub columns: usize,
+    /// Run through the weights for each row, rather than through the rows for each weight.
+    pub pixels_first: bool,
+    /// A whole tile.
+    pub micro: MicroKernel,
+}
+
+impl Tile {
+    /// Tiles of blocks in a group.
+    pub fn block_tiles(&self) -> usize {
+        self.blocks.div_ceil(self.micro.blocks)
+    }
+
+    /// Independent items.
+    pub fn items(&self) -> usize {
+        self.images.count * self.groups.count * self.block_tiles() * self.rows.count
+    }
+
+    /// The micro-kernels that it calls: whole tiles, then what is left of pixels, of blocks, of
+    /// both; `None` where nothing is.
+    pub fn variants(&self) -> [[Option<MicroKernel>; 2]; 2] {
+        let sizes = |count: usize, size: usize| {
+            let (whole, rest) = (count / size, count % size);
+            [(whole > 0).then_some(size), (rest > 0).then_some(rest)]
+        };
+        let pixels = sizes(self.columns, self.micro.pixels);
+        let blocks = sizes(self.blocks, self.micro.blocks);
+        blocks.map(|b| pixels.map(|p| Some(self.micro.sized(p?, b?))))
+    }
+}
