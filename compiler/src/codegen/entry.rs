@@ -85,6 +85,7 @@ fn resolve(e: &mut Emitter<'_, '_>, plan: &Plan, frame: Value, place: Place) -> 
         Base::Input(i) => (listed(e, offset::INPUTS, i), 0),
         Base::Output(i) => (listed(e, offset::OUTPUTS, i), 0),
         Base::Constant(i) => (field(e, frame, offset::WEIGHTS), plan.constants[i].offset),
+        Base::Worker => (field(e, frame, offset::ARENA), plan.arena_bytes),
         Base::Buffer(i) => (field(e, frame, offset::ARENA), plan.buffers[i].offset),
     };
     e.add_imm(base, (extra + place.offset) as i64)

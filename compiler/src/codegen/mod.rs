@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
 use crate::plan::tile::{MicroKernel, Tile, Vectors};
+use crate::plan::winograd::{Transform, WinogradInput, WinogradOutput};
 use emitter::Emitter;
 
 /// Alignment of each function in the code section.
@@ -87,6 +88,8 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
         let name = format!("{}.{i}", kernel.name());
         let function = match kernel {
             Kernel::Tile(tile) => linker.tile(tile)?,
+            Kernel::WinogradInput(input) => linker.winograd_input(input)?,
+            Kernel::WinogradOutput(output) => linker.winograd_output(output)?,
             _ => linker.function(
                 |e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]),
                 KERNEL_PARAMETERS,
@@ -101,6 +104,25 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
         linker.function(|e, args| entry::emit(e, plan, &calls, call_conv, args[0]), 1)?;
     let entry = linker.place("entry", function, true)?;
     Ok(Code { bytes: linker.bytes, entry, functions: linker.functions })
+}
+
+/// Arguments, begin, end and worker of a kernel.
+fn parameters(args: &[cranelift_codegen::ir::Value]) -> [cranelift_codegen::ir::Value; 4] {
+    [args[0], args[1], args[2], args[3]]
+}
+
+/// Offsets of the variants that there are.
+fn each<T>(
+    variants: [[Option<T>; 2]; 2],
+    mut place: impl FnMut(T) -> Result<usize>,
+) -> Result<[[Option<usize>; 2]; 2]> {
+    let mut offsets = [[None; 2]; 2];
+    for (row, specs) in offsets.iter_mut().zip(variants) {
+        for (offset, spec) in row.iter_mut().zip(specs) {
+            *offset = spec.map(&mut place).transpose()?;
+        }
+    }
+    Ok(offsets)
 }
 
 /// Steps with equal kernels share a function.
@@ -127,6 +149,8 @@ struct Linker {
     functions: Vec<FunctionInfo>,
     /// Micro-kernels that are placed already, and where.
     micro_kernels: Vec<(MicroKernel, usize)>,
+    /// The same of transforms.
+    transforms: Vec<(Transform, usize)>,
 }
 
 impl Linker {
@@ -140,6 +164,7 @@ impl Linker {
             bytes: Vec::new(),
             functions: Vec::new(),
             micro_kernels: Vec::new(),
+            transforms: Vec::new(),
         })
     }
 
@@ -168,15 +193,7 @@ impl Linker {
 
     /// The function of a tile contraction, with calls of its micro-kernels, which are placed.
     fn tile(&mut self, tile: &Tile) -> Result<Function> {
-        let mut offsets = [[None; 2]; 2];
-        for (row, specs) in offsets.iter_mut().zip(tile.variants()) {
-            for (offset, spec) in row.iter_mut().zip(specs) {
-                *offset = match spec {
-                    Some(spec) => Some(self.micro_kernel(spec)?),
-                    None => None,
-                };
-            }
-        }
+        let offsets = each(tile.variants(), |spec| self.micro_kernel(spec))?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
@@ -186,6 +203,51 @@ impl Linker {
             },
             KERNEL_PARAMETERS,
         )
+    }
+
+    /// The function of an input transform.
+    fn winograd_input(&mut self, spec: &WinogradInput) -> Result<Function> {
+        let offset = self.transform(spec.transform())?;
+        let conv = self.micro_conv();
+        self.function(
+            |e, args| {
+                let transform = e.import(conv, MICRO_PARAMETERS, offset);
+                kernels::winograd::input(e, spec, transform, parameters(args));
+            },
+            KERNEL_PARAMETERS,
+        )
+    }
+
+    /// The function of products in the transformed domain and the output transform.
+    fn winograd_output(&mut self, spec: &WinogradOutput) -> Result<Function> {
+        let products = each(spec.variants(), |spec| self.micro_kernel(spec))?;
+        let transforms = each(spec.transforms(), |spec| self.transform(spec))?;
+        let conv = self.micro_conv();
+        self.function(
+            |e, args| {
+                let mut import = |offset| e.import(conv, MICRO_PARAMETERS, offset);
+                let [products, transforms] = [products, transforms]
+                    .map(|all| all.map(|row| row.map(|o: Option<usize>| o.map(&mut import))));
+                let args = parameters(args);
+                kernels::winograd::output(e, spec, &products, &transforms, args);
+            },
+            KERNEL_PARAMETERS,
+        )
+    }
+
+    /// Places a transform, once; returns its offset.
+    fn transform(&mut self, spec: Transform) -> Result<usize> {
+        if let Some((_, offset)) = self.transforms.iter().find(|(known, _)| *known == spec) {
+            return Ok(*offset);
+        }
+        let name = format!("transform.{}", self.transforms.len());
+        let isa = x86::isa(self.vectors);
+        let isa = isa.ok_or_else(|| Error::internal("Winograd's transforms need AVX2"))?;
+        let code = x86::transform(isa, &spec)?;
+        let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
+        let offset = self.append(&name, &code, None, assembly);
+        self.transforms.push((spec, offset));
+        Ok(offset)
     }
 
     /// Places a micro-kernel, once; returns its offset.

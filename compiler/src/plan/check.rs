@@ -41,7 +41,7 @@ pub fn check(plan: &Plan) -> Result<()> {
         match step.args.first().map(|p| p.base) {
             Some(Base::Buffer(b)) => written.insert((0, b)),
             Some(Base::Output(o)) => written.insert((1, o)),
-            Some(Base::Input(_) | Base::Constant(_)) | None => {
+            Some(Base::Input(_) | Base::Constant(_) | Base::Worker) | None => {
                 return Err(wrong("has no place to write to".into()));
             }
         };
@@ -60,6 +60,7 @@ fn check_inside(plan: &Plan, place: Place) -> std::result::Result<(), String> {
         Base::Output(i) => plan.outputs.get(i).map(|p| p.ty.bytes()),
         Base::Constant(i) => plan.constants.get(i).map(|c| c.ty.bytes()),
         Base::Buffer(i) => plan.buffers.get(i).map(|b| b.bytes),
+        Base::Worker => Some(plan.worker_bytes),
     };
     match bytes {
         Some(bytes) if place.offset < bytes => Ok(()),
@@ -75,7 +76,7 @@ fn check_readable(
     place: Place,
 ) -> std::result::Result<(), String> {
     match place.base {
-        Base::Input(_) | Base::Constant(_) => Ok(()),
+        Base::Input(_) | Base::Constant(_) | Base::Worker => Ok(()),
         Base::Buffer(b) if written.contains(&(0, b)) => Ok(()),
         Base::Output(o) if written.contains(&(1, o)) => Ok(()),
         Base::Buffer(_) | Base::Output(_) => {

@@ -16,7 +16,7 @@ pub fn to_dot(plan: &Plan) -> String {
             let key = match place.base {
                 Base::Buffer(b) => (0, b),
                 Base::Output(o) => (1, o),
-                Base::Input(_) | Base::Constant(_) => continue,
+                Base::Input(_) | Base::Constant(_) | Base::Worker => continue,
             };
             if i == 0 {
                 writer.insert(key, at);

@@ -6,6 +6,7 @@ use super::kernel::{
     Reduction, Softmax, Span,
 };
 use super::tile::{Around, MicroKernel, Tile, TileStep};
+use super::winograd::{WinogradInput, WinogradOutput};
 use crate::error::Result;
 use crate::ir::text::attributes::{blank_unary, parameters};
 use crate::ir::text::lexer::Cursor;
@@ -43,17 +44,29 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("rows", &mut t.rows)?;
             v.field("columns", &mut t.columns)?;
             v.field("pixels_first", &mut t.pixels_first)?;
-            let m = &mut t.micro;
-            let mut tile = [m.pixels, m.blocks];
-            v.field("tile", &mut tile)?;
-            [m.pixels, m.blocks] = tile;
-            v.field("in_pixel", &mut m.input_pixel)?;
-            v.field("out_pixel", &mut m.output_pixel)?;
-            v.field("out_block", &mut m.output_block)?;
-            v.field("other_block", &mut m.other_block)?;
-            v.field("reduce", &mut m.reduce)?;
-            v.field("bias", &mut m.bias)?;
-            v.field("then", &mut m.steps)
+            micro(&mut t.micro, v)
+        }
+        Kernel::WinogradInput(w) => {
+            v.field("outputs", &mut w.outputs)?;
+            v.field("images", &mut w.images)?;
+            v.field("blocks", &mut w.blocks)?;
+            v.field("tiles", &mut w.tiles)?;
+            v.field("row", &mut w.row)
+        }
+        Kernel::WinogradOutput(w) => {
+            v.field("outputs", &mut w.outputs)?;
+            v.field("images", &mut w.images)?;
+            v.field("groups", &mut w.groups)?;
+            v.field("blocks", &mut w.blocks)?;
+            v.field("tiles", &mut w.tiles)?;
+            v.field("chunk", &mut w.chunk)?;
+            v.field("size", &mut w.size)?;
+            v.field("element", &mut w.element)?;
+            v.field("rows", &mut w.rows)?;
+            v.field("block", &mut w.block)?;
+            v.field("bias", &mut w.bias)?;
+            v.field("then", &mut w.steps)?;
+            micro(&mut w.micro, v)
         }
         Kernel::BlockMean(m) => {
             v.field("kept", &mut m.kept.dims)?;
@@ -111,6 +124,19 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
     }
 }
 
+fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
+    let mut tile = [m.pixels, m.blocks];
+    v.field("tile", &mut tile)?;
+    [m.pixels, m.blocks] = tile;
+    v.field("in_pixel", &mut m.input_pixel)?;
+    v.field("out_pixel", &mut m.output_pixel)?;
+    v.field("out_block", &mut m.output_block)?;
+    v.field("other_block", &mut m.other_block)?;
+    v.field("reduce", &mut m.reduce)?;
+    v.field("bias", &mut m.bias)?;
+    v.field("then", &mut m.steps)
+}
+
 fn nest(nest: &mut Nest, v: &mut impl Fields) -> Result<()> {
     v.field("loops", &mut nest.dims)?;
     v.field("strides", &mut nest.strides)
@@ -152,17 +178,29 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             rows: AROUND,
             columns: 0,
             pixels_first: false,
-            micro: MicroKernel {
-                pixels: 0,
-                blocks: 0,
-                input_pixel: 0,
-                output_pixel: 0,
-                output_block: 0,
-                other_block: 0,
-                reduce: Vec::new(),
-                bias: false,
-                steps: Vec::new(),
-            },
+            micro: MicroKernel::default(),
+        }),
+        Kernel::WinogradInput(WinogradInput {
+            outputs: 0,
+            images: Span { count: 0, stride: 0 },
+            blocks: Span { count: 0, stride: 0 },
+            tiles: [0; 2],
+            row: 0,
+        }),
+        Kernel::WinogradOutput(WinogradOutput {
+            outputs: 0,
+            images: AROUND,
+            groups: AROUND,
+            blocks: 0,
+            tiles: [0; 2],
+            chunk: 0,
+            size: [0; 2],
+            element: 0,
+            rows: [0; 2],
+            block: [0; 2],
+            bias: false,
+            steps: Vec::new(),
+            micro: MicroKernel::default(),
         }),
         Kernel::BlockMean(BlockMean { kept: nest(), reduced: nest(), scale: 0.0 }),
         Kernel::BlockPool(BlockPool {

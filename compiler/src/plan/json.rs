@@ -24,6 +24,7 @@ pub fn to_json(plan: &Plan) -> Value {
             Base::Output(i) => ("output", i),
             Base::Constant(i) => ("constant", i),
             Base::Buffer(i) => ("buffer", i),
+            Base::Worker => ("worker", 0),
         };
         json!({"in": kind, "index": index, "offset": p.offset})
     };

@@ -7,6 +7,7 @@
 
 use super::expr::Expr;
 use super::tile::Tile;
+use super::winograd::{WinogradInput, WinogradOutput};
 use crate::ir::{DType, PoolKind, ReduceKind, Window};
 
 /// What a step computes.
@@ -18,6 +19,10 @@ pub enum Kernel {
     Contract(Contract),
     /// Convolutions over blocked activations.
     Tile(Tile),
+    /// Pixels to Winograd's transformed domain.
+    WinogradInput(WinogradInput),
+    /// Products in the transformed domain, and back to pixels.
+    WinogradOutput(WinogradOutput),
     /// Means of whole planes of blocks.
     BlockMean(BlockMean),
     /// Sliding-window pooling of blocks.
@@ -283,6 +288,8 @@ impl Kernel {
                 outer * c.blocks() * c.rows.count
             }
             Kernel::Tile(t) => t.items(),
+            Kernel::WinogradInput(w) => w.items(),
+            Kernel::WinogradOutput(w) => w.items(),
             Kernel::BlockMean(m) => m.kept.trips(),
             Kernel::BlockPool(p) => p.images[0] * p.blocks[0] * p.output[0],
             Kernel::Reduce(r) => r.kept.trips(),
@@ -299,6 +306,8 @@ impl Kernel {
             Kernel::Map(_) => "map",
             Kernel::Contract(_) => "contract",
             Kernel::Tile(_) => "tile",
+            Kernel::WinogradInput(_) => "winograd_input",
+            Kernel::WinogradOutput(_) => "winograd_output",
             Kernel::BlockMean(_) => "block_mean",
             Kernel::BlockPool(_) => "block_pool",
             Kernel::Reduce(_) => "reduce",

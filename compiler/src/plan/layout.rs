@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lower::keeps_zero_finite;
+use super::lower::{Machine, keeps_zero_finite};
 use super::tile::BLOCK;
+use super::winograd;
 use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, TensorType, Unary};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
@@ -90,10 +91,10 @@ impl Blocked {
 }
 
 /// The layout of every value that lies in blocks.
-pub(super) fn assign(graph: &Graph) -> BTreeMap<NodeId, Blocked> {
+pub(super) fn assign(graph: &Graph, machine: &Machine) -> BTreeMap<NodeId, Blocked> {
     let order = graph.topological();
     let blocked = candidates(graph, &order);
-    let wishes = wishes(graph, &order, &blocked);
+    let wishes = wishes(graph, &order, &blocked, machine);
     let mut layouts: BTreeMap<NodeId, Blocked> = BTreeMap::new();
     for &id in order.iter().filter(|id| blocked.contains(id)) {
         let shape = graph.ty(id).shape();
@@ -165,7 +166,12 @@ impl Wishes {
     }
 }
 
-fn wishes(graph: &Graph, order: &[NodeId], blocked: &BTreeSet<NodeId>) -> Wishes {
+fn wishes(
+    graph: &Graph,
+    order: &[NodeId],
+    blocked: &BTreeSet<NodeId>,
+    machine: &Machine,
+) -> Wishes {
     let mut wishes = Wishes { segments: BTreeMap::new(), halos: BTreeMap::new() };
     for &id in order.iter().rev().filter(|id| blocked.contains(id)) {
         let own = wishes.segments.get(&id).copied();
@@ -174,10 +180,9 @@ fn wishes(graph: &Graph, order: &[NodeId], blocked: &BTreeSet<NodeId>) -> Wishes
         let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
         let wish = match &graph.node(id).op {
             Op::Conv(conv) => {
-                let window = &conv.window;
-                let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
+                let border = border(graph, id, conv, machine);
                 let halo = wishes.halos.entry(x).or_insert([0; 4]);
-                for (most, here) in halo.iter_mut().zip([top, left, bottom, right]) {
+                for (most, here) in halo.iter_mut().zip(border) {
                     *most = here.max(*most);
                 }
                 Some(conv.groups).filter(|groups| !aligned(*groups))
@@ -215,6 +220,33 @@ fn segments(
         }
         _ => 1,
     }
+}
+
+/// The size of Winograd's tiles for a convolution that uses them.
+pub(super) fn winograd_tiles(
+    graph: &Graph,
+    id: NodeId,
+    conv: &Conv,
+    machine: &Machine,
+) -> Option<usize> {
+    let shape = graph.ty(id).shape();
+    let read = graph.operand(id, 1).map(|w| graph.ty(w).shape()[1])?;
+    let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
+    let narrow = read < BLOCK && conv.groups == 1;
+    if !machine.winograd || narrow {
+        return None;
+    }
+    winograd::choose(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
+}
+
+/// The border that a convolution reads.
+pub(super) fn border(graph: &Graph, id: NodeId, conv: &Conv, machine: &Machine) -> [usize; 4] {
+    if let Some(outputs) = winograd_tiles(graph, id, conv, machine) {
+        let shape = graph.ty(id).shape();
+        return winograd::border(outputs, [shape[2], shape[3]]);
+    }
+    let ([top, left], [bottom, right]) = (conv.window.pad_before, conv.window.pad_after);
+    [top, left, bottom, right]
 }
 
 /// The layout that a value is brought into for one of its users.

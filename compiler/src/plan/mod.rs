@@ -18,6 +18,7 @@ mod lower;
 mod pack;
 pub mod text;
 pub mod tile;
+pub mod winograd;
 
 pub use lower::{Machine, lower};
 
@@ -117,4 +118,6 @@ pub enum Base {
     Constant(usize),
     /// A scratch buffer.
     Buffer(usize),
+    /// The scratch memory of the first thread; those of the others follow.
+    Worker,
 }

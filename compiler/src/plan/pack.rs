@@ -2,6 +2,7 @@
 
 use super::kernel::CHANNEL_BLOCK;
 use super::tile::BLOCK;
+use super::winograd::transformed;
 
 /// `[matrices][m][depth]` to `[matrices][m/8][depth][8]`, zeros beyond `m`.
 ///
@@ -76,6 +77,41 @@ pub(super) fn tiles(weights: &[f32], shape: [usize; 4], order: &TileOrder) -> Ve
                             _ => 0.0,
                         }));
                     }
+                }
+            }
+        }
+    }
+    packed
+}
+
+/// `[m, c, 3, 3]` to `[group][tile of blocks][element][c blocks][16][blocks][16]` in Winograd's
+/// transformed domain.
+pub(super) fn winograd(
+    weights: &[f32],
+    [m, c, ..]: [usize; 4],
+    order: &TileOrder,
+    outputs: usize,
+) -> Vec<f32> {
+    let elements = (outputs + 2) * (outputs + 2);
+    let filters: Vec<f32> = weights
+        .chunks_exact(9)
+        .flat_map(|filter| transformed(outputs, filter))
+        .map(|x| x as f32)
+        .collect();
+    let made = m / order.groups;
+    let written = channels_of_blocks(made, order.out_segments);
+    let read = channels_of_blocks(c, order.in_segments.unwrap_or(1));
+    let mut packed = Vec::with_capacity(order.groups * written.len() * read.len() * elements);
+    for group in 0..order.groups {
+        for tile in written.chunks(order.tile * BLOCK) {
+            for element in 0..elements {
+                for input in &read {
+                    packed.extend(tile.iter().map(|output| match (input, output) {
+                        (Some(i), Some(o)) => {
+                            filters[((group * made + o) * c + i) * elements + element]
+                        }
+                        _ => 0.0,
+                    }));
                 }
             }
         }

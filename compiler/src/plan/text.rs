@@ -18,7 +18,8 @@
 //! }
 //! ```
 //!
-//! Places are `in`, `out`, `c` (constant) or `b` (buffer) and a position in the list above, and
+//! Places are `in`, `out`, `c` (constant) or `b` (buffer) and a position in the list above, or
+//! `worker0`, the scratch memory of a thread, and
 //! `at` so many bytes from its start where that is not 0.
 
 use std::fmt::Write as _;
@@ -80,6 +81,7 @@ fn place(place: Place) -> String {
         Base::Output(i) => format!("out{i}"),
         Base::Constant(i) => format!("c{i}"),
         Base::Buffer(i) => format!("b{i}"),
+        Base::Worker => "worker0".into(),
     };
     if place.offset == 0 { base } else { format!("{base} at {}", place.offset) }
 }
@@ -184,8 +186,14 @@ impl Fields for Reader<'_, '_> {
 
 fn read_place(c: &mut Cursor<'_>) -> Result<Place> {
     type Make = fn(usize) -> Base;
-    let bases: [(&str, Make); 4] =
-        [("in", Base::Input), ("out", Base::Output), ("c", Base::Constant), ("b", Base::Buffer)];
+    let worker = |_| Base::Worker;
+    let bases: [(&str, Make); 5] = [
+        ("in", Base::Input),
+        ("out", Base::Output),
+        ("c", Base::Constant),
+        ("b", Base::Buffer),
+        ("worker", worker),
+    ];
     let base = c.word("a place such as b0", |w| {
         bases.iter().find_map(|(prefix, base)| Some(base(w.strip_prefix(prefix)?.parse().ok()?)))
     })?;

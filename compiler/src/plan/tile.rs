@@ -62,7 +62,7 @@ pub use super::kernel::Span;
 ///
 /// Called as `(in, weights, out, bias, tiles, other)`. Strides are in elements. Weights lie in the
 /// order they are read: `[reduce…][blocks][16]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
     /// Pixels of a tile.
     pub pixels: usize,
@@ -153,12 +153,21 @@ impl Tile {
     /// The micro-kernels that it calls: whole tiles, then what is left of pixels, of blocks, of
     /// both; `None` where nothing is.
     pub fn variants(&self) -> [[Option<MicroKernel>; 2]; 2] {
-        let sizes = |count: usize, size: usize| {
-            let (whole, rest) = (count / size, count % size);
-            [(whole > 0).then_some(size), (rest > 0).then_some(rest)]
-        };
-        let pixels = sizes(self.columns, self.micro.pixels);
-        let blocks = sizes(self.blocks, self.micro.blocks);
-        blocks.map(|b| pixels.map(|p| Some(self.micro.sized(p?, b?))))
+        variants(&self.micro, self.columns, self.blocks)
     }
+}
+
+/// The micro-kernels for rows of so many pixels and groups of so many blocks, by blocks and pixels:
+/// of whole tiles, then of what is left.
+pub(super) fn variants(
+    micro: &MicroKernel,
+    columns: usize,
+    blocks: usize,
+) -> [[Option<MicroKernel>; 2]; 2] {
+    let sizes = |count: usize, size: usize| {
+        let (whole, rest) = (count / size, count % size);
+        [(whole > 0).then_some(size), (rest > 0).then_some(rest)]
+    };
+    let (pixels, blocks) = (sizes(columns, micro.pixels), sizes(blocks, micro.blocks));
+    blocks.map(|b| pixels.map(|p| Some(micro.sized(p?, b?))))
 }

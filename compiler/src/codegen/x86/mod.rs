@@ -5,6 +5,7 @@
 //! the System V convention, whatever the platform's own is.
 
 mod tile;
+mod winograd;
 
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, Formatter, IcedError,
@@ -12,6 +13,7 @@ use iced_x86::{
 };
 
 pub(super) use tile::micro_kernel;
+pub(super) use winograd::transform;
 
 use crate::error::{Error, Result};
 use crate::plan::tile::Vectors;
@@ -29,8 +31,13 @@ pub(super) struct Isa {
     /// `a += b * c`
     multiply_add: Code,
     add: Code,
+    subtract: Code,
+    multiply: Code,
     max: Code,
     xor: Code,
+    copy: Code,
+    /// From the lowest lane of a 128-bit register.
+    spread: Code,
 }
 
 /// Every instruction set that has a row.
@@ -45,6 +52,10 @@ const ROWS: [Isa; 2] = [
         add: Code::VEX_Vaddps_ymm_ymm_ymmm256,
         max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
         xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
+        subtract: Code::VEX_Vsubps_ymm_ymm_ymmm256,
+        multiply: Code::VEX_Vmulps_ymm_ymm_ymmm256,
+        copy: Code::VEX_Vmovaps_ymm_ymmm256,
+        spread: Code::VEX_Vbroadcastss_ymm_xmm,
     },
     Isa {
         vectors: Vectors::Avx512,
@@ -56,6 +67,10 @@ const ROWS: [Isa; 2] = [
         add: Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
         max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
         xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
+        subtract: Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+        multiply: Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+        copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
+        spread: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     },
 ];
 
@@ -123,6 +138,32 @@ impl<'i> Assembler<'i> {
     /// `to += a * b`
     fn multiply_add(&mut self, to: usize, a: usize, b: usize) {
         self.three(self.isa.multiply_add, to, a, b);
+    }
+
+    fn add(&mut self, to: usize, a: usize, b: usize) {
+        self.three(self.isa.add, to, a, b);
+    }
+
+    fn subtract(&mut self, to: usize, a: usize, b: usize) {
+        self.three(self.isa.subtract, to, a, b);
+    }
+
+    fn multiply(&mut self, to: usize, a: usize, b: usize) {
+        self.three(self.isa.multiply, to, a, b);
+    }
+
+    fn copy_vector(&mut self, to: usize, from: usize) {
+        let [to, from] = [to, from].map(|n| self.vector(n));
+        self.push(Instruction::with2(self.isa.copy, to, from));
+    }
+
+    /// Sets every lane of one of the first 16 registers.
+    fn constant(&mut self, to: usize, value: f32) {
+        let (lane, all) = (Register::XMM0 + to as u32, self.vector(to));
+        let bits = value.to_bits();
+        self.push(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, bits));
+        self.push(Instruction::with2(Code::VEX_Vmovd_xmm_rm32, lane, Register::EAX));
+        self.push(Instruction::with2(self.isa.spread, all, lane));
     }
 
     /// `to += [base + bytes]`

@@ -61,6 +61,8 @@ struct Lowering<'g> {
     graph: &'g Graph,
     plan: Plan,
     machine: Machine,
+    /// Most scratch elements that a kernel wants for each thread.
+    worker_elements: usize,
     places: BTreeMap<NodeId, Place>,
     /// Layouts of the values that are made in blocks.
     layouts: BTreeMap<NodeId, Blocked>,
@@ -90,8 +92,9 @@ impl<'g> Lowering<'g> {
             graph,
             plan,
             machine,
+            worker_elements: 0,
             places: BTreeMap::new(),
-            layouts: layout::assign(graph),
+            layouts: layout::assign(graph, &machine),
             blocked: BTreeMap::new(),
             stored: BTreeMap::new(),
             name: String::new(),
@@ -295,6 +298,7 @@ impl<'g> Lowering<'g> {
             }
         }
         self.drop_unused_buffers();
+        self.plan.worker_bytes = arena::round_up(self.worker_elements * 4);
         self.plan.arena_bytes = arena::assign(&mut self.plan.buffers);
         self.plan
     }

@@ -6,8 +6,10 @@ use super::{Lowering, four};
 use crate::error::Result;
 use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
 use crate::plan::kernel::{Kernel, Span};
-use crate::plan::layout::Blocked;
+use crate::plan::layout::{Blocked, winograd_tiles};
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
+use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
+use crate::plan::{Base, Place};
 
 /// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
 const CACHED_WEIGHTS: usize = 256 << 10;
@@ -17,7 +19,7 @@ const LONGEST_ROW: usize = 256;
 
 /// What a convolution reads: where, and its strides.
 struct Source {
-    at: crate::plan::Place,
+    at: Place,
     image: usize,
     /// Of a group of channels.
     group: usize,
@@ -32,6 +34,9 @@ struct Source {
 impl Lowering<'_> {
     pub(super) fn tiled_conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
         let graph = self.graph;
+        if let Some(outputs) = winograd_tiles(graph, id, conv, &self.machine) {
+            return self.winograd_conv(id, conv, outputs);
+        }
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
         let source = self.source(x, conv)?;
@@ -97,6 +102,132 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// A 3×3 convolution in Winograd's transformed domain, with tiles of `outputs`².
+    fn winograd_conv(&mut self, id: NodeId, conv: &Conv, outputs: usize) -> Result<()> {
+        let graph = self.graph;
+        let layout = self.layout(id)?;
+        let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
+        let from = self.in_blocks(x, conv.groups, winograd::border(outputs, layout.size))?;
+        let (steps, done, other) = tile_steps(&conv.epilogue);
+        let other = match other {
+            Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
+            None => None,
+        };
+        let tiles = layout.size.map(|n| n.div_ceil(outputs));
+        let source = from.layout;
+        let input = WinogradInput {
+            outputs,
+            images: Span { count: source.images, stride: source.image },
+            blocks: Span { count: source.blocks(), stride: source.block() },
+            tiles,
+            row: source.row(),
+        };
+        let element = input.element();
+        let elements = (outputs + 2) * (outputs + 2);
+        let transformed = self.scratch(elements * element * 4);
+        let worker = Place { base: Base::Worker, offset: 0 };
+        let corner = from.back(source.row() + BLOCK);
+        self.worker_elements = self.worker_elements.max(input.scratch());
+        self.step(Kernel::WinogradInput(input), vec![transformed, corner, worker]);
+
+        let blocks = layout.blocks() / conv.groups;
+        let read_blocks = source.blocks() / conv.groups;
+        let plane = tiles[0] * tiles[1] * BLOCK;
+        let (chunk, pixels, tile_blocks) =
+            self.winograd_cut(tiles, blocks, elements, read_blocks * BLOCK);
+        let columns = chunk * tiles[1];
+        let micro = MicroKernel {
+            pixels,
+            blocks: tile_blocks,
+            input_pixel: BLOCK,
+            output_pixel: BLOCK,
+            output_block: columns * BLOCK,
+            other_block: 0,
+            reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
+            bias: false,
+            steps: Vec::new(),
+        };
+        let packing = TilePacking {
+            groups: conv.groups,
+            out_segments: layout.segments,
+            in_segments: Some(source.segments),
+            tile: tile_blocks,
+        };
+        let weights = self.packed(w, Packing::Winograd(packing, outputs))?;
+        let bias = match graph.operand(id, 2) {
+            Some(bias) => Some(self.packed(bias, Packing::Blocks(layout.segments))?),
+            None => None,
+        };
+        let like = other.map(|o| o.layout);
+        let kernel = WinogradOutput {
+            outputs,
+            images: Around {
+                count: layout.images,
+                input: source.blocks() * plane,
+                output: layout.image,
+                other: like.map_or(0, |l| l.image),
+            },
+            groups: Around {
+                count: conv.groups,
+                input: read_blocks * plane,
+                output: blocks * layout.block(),
+                other: like.map_or(0, |l| blocks * l.block()),
+            },
+            blocks,
+            tiles,
+            chunk,
+            size: layout.size,
+            element,
+            rows: [layout.row(), like.map_or(0, |l| l.row())],
+            block: [layout.block(), like.map_or(0, |l| l.block())],
+            bias: bias.is_some(),
+            steps,
+            micro,
+        };
+        self.worker_elements = self.worker_elements.max(kernel.scratch());
+        let out = self.make_blocked(layout);
+        let mut args = vec![out.at, transformed, weights, worker];
+        args.extend(bias);
+        args.extend(other.map(|o| o.at));
+        self.step(Kernel::WinogradOutput(kernel), args);
+        self.apply_rest(id, out, &conv.epilogue, done)?;
+        self.clear_border(out);
+        self.blocked.insert(id, vec![out]);
+        Ok(())
+    }
+
+    /// Rows of tiles of an item, and the pixels and blocks of a tile of its products: products of an
+    /// item stay in the second-level cache, and the more rows share a pass over the weights the
+    /// better.
+    fn winograd_cut(
+        &self,
+        tiles: [usize; 2],
+        blocks: usize,
+        elements: usize,
+        depth: usize,
+    ) -> (usize, usize, usize) {
+        const MOST_BYTES: usize = 256 << 10;
+        let divisors = (1..=tiles[0]).filter(|rows| tiles[0].is_multiple_of(*rows));
+        let mut best = (f64::INFINITY, 1, 1, 1);
+        for chunk in divisors {
+            let columns = chunk * tiles[1];
+            let (p, b) = cut(self.machine.vectors, columns, blocks);
+            if chunk > 1 && elements * columns * b * BLOCK * 4 > MOST_BYTES {
+                break;
+            }
+            // Weights are read again for each item.
+            let reads = elements * depth * blocks * BLOCK / 8;
+            let per_row = (cost(self.machine.vectors, columns, blocks, p, b)
+                * (elements * depth) as f64
+                + reads as f64)
+                / chunk as f64;
+            if per_row < best.0 {
+                best = (per_row, chunk, p, b);
+            }
+        }
+        (best.1, best.2, best.3)
+    }
+
     /// The operand in blocks, or row-major where it has fewer channels than a block.
     fn source(&mut self, x: NodeId, conv: &Conv) -> Result<Source> {
         let [n, c, h, w] = four(self.graph.ty(x))?;
@@ -129,13 +260,11 @@ impl Lowering<'_> {
         let from = self.in_blocks(x, conv.groups, [top, left, bottom, right])?;
         let layout = from.layout;
         let blocks = layout.blocks() / conv.groups;
-        let mut reduce = vec![
+        let reduce = contracted(vec![
             Span { count: blocks, stride: layout.block() },
             Span { count: kh, stride: layout.row() * dilation[0] },
             Span { count: kw, stride: BLOCK * dilation[1] },
-        ];
-        reduce.retain(|r| r.count != 1);
-        reduce.push(Span { count: BLOCK, stride: 1 });
+        ]);
         Ok(Source {
             at: from.back(top * layout.row() + left * BLOCK),
             image: layout.image,
@@ -147,6 +276,13 @@ impl Lowering<'_> {
             flat: layout.is_flat(),
         })
     }
+}
+
+/// Loops over blocks of the input, then over the channels of a block.
+fn contracted(mut reduce: Vec<Span>) -> Vec<Span> {
+    reduce.retain(|r| r.count != 1);
+    reduce.push(Span { count: BLOCK, stride: 1 });
+    reduce
 }
 
 /// The steps of an epilogue that a tile applies, how many they are, and the slot of the other

@@ -19,6 +19,8 @@ pub(super) enum Packing {
     Bias(usize),
     /// A convolution's weights for a tile contraction.
     Tiles(TilePacking),
+    /// The same of 3×3 filters in Winograd's transformed domain, with tiles of so many outputs.
+    Winograd(TilePacking, usize),
     /// A bias vector in blocks of 16: so many segments, each filled up to whole blocks.
     Blocks(usize),
     /// A matrix of so many groups, whose rows are segments of so many, with rows and columns of
@@ -70,7 +72,7 @@ pub(super) fn pack_weight(
             let dims = [matrices, m.div_ceil(CHANNEL_BLOCK), depth, CHANNEL_BLOCK];
             Ok((TensorType::new(DType::F32, &dims), Weight::from_f32(&packed)))
         }
-        Packing::Tiles(tiles) => {
+        Packing::Tiles(tiles) | Packing::Winograd(tiles, _) => {
             let order = pack::TileOrder {
                 groups: tiles.groups,
                 out_segments: (tiles.out_segments / tiles.groups).max(1),
@@ -79,7 +81,10 @@ pub(super) fn pack_weight(
             };
             let shape = <[usize; 4]>::try_from(shape)
                 .map_err(|_| Error::internal("a convolution's weight has four axes"))?;
-            let packed = pack::tiles(&values()?, shape, &order);
+            let packed = match packing {
+                Packing::Winograd(_, outputs) => pack::winograd(&values()?, shape, &order, outputs),
+                _ => pack::tiles(&values()?, shape, &order),
+            };
             Ok((TensorType::new(DType::F32, &[packed.len()]), Weight::from_f32(&packed)))
         }
         Packing::Blocks(segments) => {

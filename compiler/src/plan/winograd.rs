@@ -1,0 +1,252 @@
+//! Winograd's minimal filtering F(m×m, 3×3) (Lavin and Gray 2016, "Fast Algorithms for Convolutional
+//! Neural Networks"; Toom-Cook's construction): a tile of m×m outputs costs (m+2)² products a
+//! channel pair instead of 9m².
+//!
+//! ```text
+//! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
+//! ```
+//!
+//! Points are 0, pairs ±p, and infinity. For F(4×4) the pairs are 0.625 and 1.5: errors are about
+//! four times smaller than with the textbook's 1 and 2, at the same cost.
+
+use super::kernel::Span;
+use super::tile::{Around, MicroKernel, TileStep, Vectors};
+use crate::ir::{Conv, Window};
+
+/// The finite points other than 0, each standing for itself and its negative.
+pub fn pairs(outputs: usize) -> &'static [f64] {
+    match outputs {
+        2 => &[1.0],
+        _ => &[0.625, 1.5],
+    }
+}
+
+/// Rows of `G`, `[outputs + 2][3]`, in the order 0, p, -p, …, infinity.
+pub fn filter_matrix(outputs: usize) -> Vec<[f64; 3]> {
+    let points: Vec<f64> =
+        std::iter::once(0.0).chain(pairs(outputs).iter().flat_map(|p| [*p, -*p])).collect();
+    let row = |(j, p): (usize, &f64)| {
+        let others = points.iter().enumerate().filter(|(l, _)| *l != j);
+        let scale: f64 = others.map(|(_, q)| p - q).product();
+        [1.0 / scale, p / scale, p * p / scale]
+    };
+    points.iter().enumerate().map(row).chain([[0.0, 0.0, 1.0]]).collect()
+}
+
+/// A 3×3 filter in the transformed domain, row by row.
+pub fn transformed(outputs: usize, filter: &[f32]) -> Vec<f64> {
+    let g = filter_matrix(outputs);
+    let mut all = Vec::with_capacity(g.len() * g.len());
+    for rows in &g {
+        for columns in &g {
+            let mut sum = 0.0;
+            for (i, a) in rows.iter().enumerate() {
+                for (j, b) in columns.iter().enumerate() {
+                    sum += a * b * f64::from(filter[i * 3 + j]);
+                }
+            }
+            all.push(sum);
+        }
+    }
+    all
+}
+
+/// One of the two transforms of activations, for a row of tiles: `fn(from, scratch, to, bias, tiles,
+/// other)`, the scratch being a tile long. Strides are in elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transform {
+    /// `Bᵀ d B`: a window of pixels to its elements.
+    Input {
+        /// m.
+        outputs: usize,
+        /// Distance between rows of pixels.
+        row: usize,
+        /// Distance between elements in the transformed domain.
+        element: usize,
+    },
+    /// `Aᵀ M A`: elements to a tile of pixels, of which only so many are written.
+    Output {
+        /// m.
+        outputs: usize,
+        /// Rows and columns that are written.
+        size: [usize; 2],
+        /// Distance between elements in the transformed domain.
+        element: usize,
+        /// Distance between rows of pixels in the output and in the other operand.
+        rows: [usize; 2],
+        /// Whether a bias is added.
+        bias: bool,
+        /// What is applied then.
+        steps: Vec<TileStep>,
+    },
+}
+
+/// The input transform of a whole value. Arguments: out `[element][image][block][tile][16]`, in,
+/// scratch.
+/// Items are (image, block, row of tiles).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WinogradInput {
+    /// m.
+    pub outputs: usize,
+    /// Images: count, stride in the input.
+    pub images: Span,
+    /// Blocks of channels: count, stride in the input.
+    pub blocks: Span,
+    /// Rows and columns of tiles.
+    pub tiles: [usize; 2],
+    /// Distance between rows of pixels.
+    pub row: usize,
+}
+
+/// Products in the transformed domain and the output transform. Arguments: out, transformed input,
+/// weights `[group][tile of blocks][element][…]`, scratch, bias if `bias`, the other operand if a step reads
+/// one. Items are (group, tile of blocks, image, rows of tiles).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WinogradOutput {
+    /// m.
+    pub outputs: usize,
+    /// Images: strides in the transformed input, the output, the other operand.
+    pub images: Around,
+    /// Groups: strides in the transformed input, the output, the other operand.
+    pub groups: Around,
+    /// Blocks of output channels of a group.
+    pub blocks: usize,
+    /// Rows and columns of tiles.
+    pub tiles: [usize; 2],
+    /// Rows of tiles of an item; divides the rows of tiles.
+    pub chunk: usize,
+    /// Height and width of the output.
+    pub size: [usize; 2],
+    /// Distance between elements in the transformed input.
+    pub element: usize,
+    /// Distance between rows of pixels in the output and in the other operand.
+    pub rows: [usize; 2],
+    /// Distance between blocks in the output and in the other operand.
+    pub block: [usize; 2],
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// What is applied to each output.
+    pub steps: Vec<TileStep>,
+    /// A whole tile of the products.
+    pub micro: MicroKernel,
+}
+
+impl WinogradInput {
+    /// Independent items.
+    pub fn items(&self) -> usize {
+        self.images.count * self.blocks.count * self.tiles[0]
+    }
+
+    /// The transform of a row of tiles.
+    pub fn transform(&self) -> Transform {
+        Transform::Input { outputs: self.outputs, row: self.row, element: self.element() }
+    }
+
+    /// Scratch elements of a thread: a tile half transformed.
+    pub fn scratch(&self) -> usize {
+        (self.outputs + 2) * (self.outputs + 2) * super::tile::BLOCK
+    }
+
+    /// Distance between elements in the output.
+    pub fn element(&self) -> usize {
+        self.images.count * self.blocks.count * self.tiles[0] * self.tiles[1] * super::tile::BLOCK
+    }
+}
+
+impl WinogradOutput {
+    /// Tiles of blocks in a group.
+    pub fn block_tiles(&self) -> usize {
+        self.blocks.div_ceil(self.micro.blocks)
+    }
+
+    /// Elements of a tile in the transformed domain.
+    pub fn elements(&self) -> usize {
+        (self.outputs + 2) * (self.outputs + 2)
+    }
+
+    /// Tiles of an item.
+    pub fn columns(&self) -> usize {
+        self.chunk * self.tiles[1]
+    }
+
+    /// Independent items.
+    pub fn items(&self) -> usize {
+        let chunks = self.tiles[0] / self.chunk;
+        self.images.count * self.groups.count * self.block_tiles() * chunks
+    }
+
+    /// Scratch elements of a thread: the products of an item, then those of a tile half transformed.
+    pub fn scratch(&self) -> usize {
+        let block = super::tile::BLOCK;
+        self.elements() * self.micro.blocks * self.columns() * block + self.elements() * block
+    }
+
+    /// The micro-kernels that it calls, as [`Tile::variants`](super::tile::Tile::variants).
+    pub fn variants(&self) -> [[Option<MicroKernel>; 2]; 2] {
+        super::tile::variants(&self.micro, self.columns(), self.blocks)
+    }
+
+    /// The output transforms that it calls: of whole tiles, then of those cut off at the right, at
+    /// the bottom, at both; `None` where there are none.
+    pub fn transforms(&self) -> [[Option<Transform>; 2]; 2] {
+        let sizes = |axis: usize| {
+            let rest = self.size[axis] % self.outputs;
+            let whole = self.size[axis] / self.outputs > 0;
+            [whole.then_some(self.outputs), (rest > 0).then_some(rest)]
+        };
+        let [rows, columns] = [sizes(0), sizes(1)];
+        rows.map(|h| {
+            columns.map(|w| {
+                Some(Transform::Output {
+                    outputs: self.outputs,
+                    size: [h?, w?],
+                    element: self.micro.blocks * self.columns() * super::tile::BLOCK,
+                    rows: self.rows,
+                    bias: self.bias,
+                    steps: self.steps.clone(),
+                })
+            })
+        })
+    }
+}
+
+/// The size of Winograd's tiles for a convolution, where they are faster than computing it directly;
+/// an estimate in cycles. `read` and `made` are channels of a group, filled up to blocks.
+pub fn choose(
+    vectors: Vectors,
+    conv: &Conv,
+    [read, made]: [usize; 2],
+    [h, w]: [usize; 2],
+    images: usize,
+) -> Option<usize> {
+    let padded = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+    let assembled = matches!(vectors, Vectors::Avx2 | Vectors::Avx512);
+    if conv.window != padded || !assembled || read < 16 || made < 16 {
+        return None;
+    }
+    let lanes = vectors.lanes() as f64;
+    let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
+    // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
+    const BYTES_PER_CYCLE: f64 = 8.0;
+    let products = |pixels: f64, elements: f64| {
+        let compute = groups * pixels * elements * read * made / (2.0 * lanes);
+        compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
+    };
+    let cost = |outputs: usize| {
+        let tiles = images * (h.div_ceil(outputs) * w.div_ceil(outputs)) as f64;
+        let elements = ((outputs + 2) * (outputs + 2)) as f64;
+        // Both transforms move each element through registers about four times.
+        let transforms = 4.0 * tiles * elements * groups * (read + made) / lanes;
+        products(tiles, elements) + transforms
+    };
+    let direct = products(images * (h * w) as f64, 9.0);
+    let best = if cost(4) < cost(2) { 4 } else { 2 };
+    (cost(best) < direct).then_some(best)
+}
+
+/// The border that a convolution with tiles of this size reads: rows above, columns left, rows
+/// below, columns right.
+pub fn border(outputs: usize, [h, w]: [usize; 2]) -> [usize; 4] {
+    let after = |n: usize| n.next_multiple_of(outputs) + 1 - n;
+    [1, 1, after(h), after(w)]
+}
