@@ -227,7 +227,7 @@ pub fn choose(
     let lanes = vectors.lanes() as f64;
     let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
     // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
-    const BYTES_PER_CYCLE: f64 = 8.0;
+    const BYTES_PER_CYCLE: f64 = 4.0;
     let products = |pixels: f64, elements: f64| {
         let compute = groups * pixels * elements * read * made / (2.0 * lanes);
         compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)

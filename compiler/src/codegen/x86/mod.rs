@@ -125,6 +125,10 @@ impl<'i> Assembler<'i> {
         self.push(Instruction::with2(self.isa.store, at(base, bytes), from));
     }
 
+    fn prefetch(&mut self, base: Register, bytes: usize) {
+        self.push(Instruction::with1(Code::Prefetcht0_m8, at(base, bytes)));
+    }
+
     fn broadcast(&mut self, to: usize, base: Register, bytes: usize) {
         let to = self.vector(to);
         self.push(Instruction::with2(self.isa.broadcast, to, at(base, bytes)));

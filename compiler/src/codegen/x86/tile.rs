@@ -18,6 +18,9 @@ use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
 /// Bytes of an element.
 const ELEMENT: usize = 4;
 
+/// How far ahead of the products weights are fetched: they stream from beyond the caches.
+const PREFETCH: usize = 2048;
+
 // Parameters, in System V's order.
 const IN: Register = Register::RDI;
 const WEIGHTS: Register = Register::RSI;
@@ -143,6 +146,10 @@ impl Kernel<'_> {
             for vector in 0..row {
                 let at = (i * self.spec.blocks * BLOCK + vector * self.lanes()) * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
+            }
+            for line in 0..self.spec.blocks {
+                let at = (i * self.spec.blocks + line) * BLOCK * ELEMENT;
+                self.a.prefetch(WEIGHTS_AT, at + PREFETCH);
             }
             for pixel in 0..self.spec.pixels {
                 let element = weights + row + turn % broadcasts;
