@@ -296,3 +296,56 @@ fn split_attention_is_what_its_nodes_compute() {
         assert!((a - b).abs() < 1e-12, "{a} {b}");
     }
 }
+
+/// A convolution in blocks of 16 channels, with bias, residual addition and relu.
+fn conv_in_blocks(
+    [n, c, m, groups]: [usize; 4],
+    [h, w]: [usize; 2],
+    window: &str,
+    out: [usize; 2],
+) {
+    let kernel = window.split(' ').next().unwrap().replace('x', ", ");
+    let [oh, ow] = out;
+    let (per_group, name) = (c / groups, if groups > 1 { "group_conv" } else { "conv" });
+    let attribute = if groups > 1 { format!("groups {groups}\n") } else { String::new() };
+    body(&format!(
+        "input %x f32[{n}, {c}, {h}, {w}]\ninput %res f32[{n}, {m}, {oh}, {ow}]\n\
+         weight %w f32[{m}, {per_group}, {kernel}] rand(3)\nweight %b f32[{m}] rand(4)\n\
+         weight %v f32[16, {m}, 1, 1] rand(5)\n\
+         %y f32[{n}, {m}, {oh}, {ow}] = {name}(%x, %w, %b)\n{attribute}window {window}\n\
+         then add %res, relu\n%z f32[{n}, 16, {oh}, {ow}] = conv(%y, %v)\nwindow 1x1\noutput %z"
+    ));
+}
+
+/// Rows of every length up to twice the largest tile, and blocks up to twice the widest.
+#[test]
+fn tiles_of_every_size_agree() {
+    for w in 1..=30 {
+        conv_in_blocks([1, 16, 16 * (1 + w % 9), 1], [2, w], "1x1", [2, w]);
+    }
+    for w in [1, 2, 5, 7, 13, 29] {
+        conv_in_blocks([2, 32, 48, 1], [3, w], "3x3 pad 1", [3, w]);
+        conv_in_blocks([1, 19, 37, 1], [4, w], "3x3 stride 2 pad 1", [2, w.div_ceil(2)]);
+        conv_in_blocks([1, 48, 96, 2], [3, w], "3x3 pad 1", [3, w]);
+        conv_in_blocks([2, 3, 24, 1], [3, w], "3x3 pad 1", [3, w]);
+    }
+}
+
+/// Winograd's tiles, whole and cut off on either side, alone and in groups.
+#[test]
+fn winograd_agrees() {
+    for (h, w) in [(4, 4), (8, 12), (14, 14), (7, 7), (5, 9), (13, 6), (28, 3), (2, 2), (1, 5)] {
+        conv_in_blocks([1, 64, 64, 1], [h, w], "3x3 pad 1", [h, w]);
+        conv_in_blocks([2, 64, 96, 2], [h, w], "3x3 pad 1", [h, w]);
+    }
+}
+
+/// Groups that are parts of a block: of one channel and of four.
+#[test]
+fn narrow_groups_agree() {
+    for w in [1, 3, 6, 14, 17, 29] {
+        conv_in_blocks([2, 32, 32, 8], [3, w], "3x3 pad 1", [3, w]);
+        conv_in_blocks([1, 48, 48, 48], [3, w], "3x3 stride 2 pad 1", [2, w.div_ceil(2)]);
+        conv_in_blocks([1, 16, 16, 4], [5, w], "1x1", [5, w]);
+    }
+}

@@ -146,12 +146,25 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
 fn is_tiled(graph: &Graph, id: NodeId, conv: &Conv) -> bool {
     let Some(weight) = graph.operand(id, 1) else { return false };
     let shape = graph.ty(weight).shape();
+    if narrow_groups(graph, id, conv).is_some() {
+        return graph.operand(id, 2).is_none_or(|b| matches!(graph.node(b).op, Op::Weight(_)));
+    }
     let constant =
         |slot| graph.operand(id, slot).is_none_or(|o| matches!(graph.node(o).op, Op::Weight(_)));
     let [made, read] = [shape[0] / conv.groups.max(1), shape[1]];
     let filled = |n: usize| n.next_multiple_of(BLOCK);
     let waste = (filled(made) * filled(read)) / (made * read).max(1);
     constant(1) && constant(2) && (conv.groups == 1 || waste <= 4)
+}
+
+/// Channels of a group, for a convolution whose groups are parts of a block.
+pub(super) fn narrow_groups(graph: &Graph, id: NodeId, conv: &Conv) -> Option<usize> {
+    let weight = graph.operand(id, 1)?;
+    let shape = graph.ty(weight).shape();
+    let constant = matches!(graph.node(weight).op, Op::Weight(_));
+    let (read, same) = (shape[1], shape[0] == shape[1] * conv.groups);
+    let fits = conv.groups > 1 && same && matches!(read, 1 | 4) && constant;
+    (fits && shape[0].is_multiple_of(BLOCK)).then_some(read)
 }
 
 /// What the users of values would like.
@@ -185,7 +198,8 @@ fn wishes(
                 for (most, here) in halo.iter_mut().zip(border) {
                     *most = here.max(*most);
                 }
-                Some(conv.groups).filter(|groups| !aligned(*groups))
+                let parts = narrow_groups(graph, id, conv).is_some();
+                Some(conv.groups).filter(|groups| !parts && !aligned(*groups))
             }
             Op::SplitAttention(a) => Some(a.cardinality * a.radix).filter(|s| !aligned(*s)),
             Op::Pool(_) | Op::Unary(..) | Op::Binary(..) => own,
@@ -209,6 +223,7 @@ fn segments(
     let wish = wishes.segments.get(&id).copied().filter(divides);
     let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
     match &graph.node(id).op {
+        Op::Conv(conv) if narrow_groups(graph, id, conv).is_some() => 1,
         Op::Conv(conv) if conv.groups == 1 || aligned(conv.groups) => {
             wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(1)
         }
@@ -232,7 +247,7 @@ pub(super) fn winograd_tiles(
     let shape = graph.ty(id).shape();
     let read = graph.operand(id, 1).map(|w| graph.ty(w).shape()[1])?;
     let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
-    let narrow = read < BLOCK && conv.groups == 1;
+    let narrow = narrow_groups(graph, id, conv).is_some() || (read < BLOCK && conv.groups == 1);
     if !machine.winograd || narrow {
         return None;
     }

@@ -84,6 +84,21 @@ pub(super) fn tiles(weights: &[f32], shape: [usize; 4], order: &TileOrder) -> Ve
     packed
 }
 
+/// `[m, c, kh, kw]` with as many channels in each group on both sides to `[block][kh][kw][c][16]`.
+pub(super) fn narrow(weights: &[f32], m: usize, c: usize) -> Vec<f32> {
+    let taps = weights.len() / (m * c).max(1);
+    let mut packed = Vec::with_capacity(weights.len());
+    for block in 0..m / BLOCK {
+        for tap in 0..taps {
+            for channel in 0..c {
+                let row = |lane: usize| (block * BLOCK + lane) * c + channel;
+                packed.extend((0..BLOCK).map(|lane| weights[row(lane) * taps + tap]));
+            }
+        }
+    }
+    packed
+}
+
 /// `[m, c, 3, 3]` to `[group][tile of blocks][element][c blocks][16][blocks][16]` in Winograd's
 /// transformed domain.
 pub(super) fn winograd(

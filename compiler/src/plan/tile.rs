@@ -78,6 +78,10 @@ pub struct MicroKernel {
     pub other_block: usize,
     /// The contracted loops, outermost first; the last is unrolled.
     pub reduce: Vec<Span>,
+    /// Channels of a group that is narrower than a block, 1 or 4; 0 where groups are whole blocks.
+    /// A lane then contracts the channels of its own group, which are in the same four lanes, and
+    /// the last of the loops runs over them.
+    pub narrow: usize,
     /// Whether sums start from a bias.
     pub bias: bool,
     /// What is applied to the sums, first to last.

@@ -1,7 +1,7 @@
 //! Around the micro-kernel: finds where each item's tiles begin, and calls.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::F32X4;
+use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
 use crate::codegen::emitter::{Emitter, LANES};
@@ -200,8 +200,22 @@ fn contract(
                 })
                 .collect();
             for pixel in 0..spec.pixels {
+                if spec.narrow > 0 {
+                    for (vector, weight) in weights.iter().enumerate() {
+                        let at = (pixel * spec.input_pixel + vector * LANES) as i64 * ELEMENT;
+                        let element = if spec.narrow == 1 {
+                            e.load(F32X4, state[at_input], at)
+                        } else {
+                            let lane = e.load(F32, state[at_input], at + i as i64 * ELEMENT);
+                            e.builder.ins().splat(F32X4, lane)
+                        };
+                        let sum = &mut next[pixel * row + vector];
+                        *sum = e.multiply_add(*weight, element, *sum);
+                    }
+                    continue;
+                }
                 let at = (pixel * spec.input_pixel + i * stride) as i64 * ELEMENT;
-                let lane = e.load(cranelift_codegen::ir::types::F32, state[at_input], at);
+                let lane = e.load(F32, state[at_input], at);
                 let element = e.builder.ins().splat(F32X4, lane);
                 for (vector, weight) in weights.iter().enumerate() {
                     let sum = &mut next[pixel * row + vector];

@@ -38,6 +38,8 @@ pub(super) struct Isa {
     copy: Code,
     /// From the lowest lane of a 128-bit register.
     spread: Code,
+    /// Lanes within each quarter of 128 bits, picked by an immediate.
+    permute: Code,
 }
 
 /// Every instruction set that has a row.
@@ -56,6 +58,7 @@ const ROWS: [Isa; 2] = [
         multiply: Code::VEX_Vmulps_ymm_ymm_ymmm256,
         copy: Code::VEX_Vmovaps_ymm_ymmm256,
         spread: Code::VEX_Vbroadcastss_ymm_xmm,
+        permute: Code::VEX_Vpermilps_ymm_ymmm256_imm8,
     },
     Isa {
         vectors: Vectors::Avx512,
@@ -71,6 +74,7 @@ const ROWS: [Isa; 2] = [
         multiply: Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
         copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
         spread: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+        permute: Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
     },
 ];
 
@@ -123,6 +127,12 @@ impl<'i> Assembler<'i> {
     fn store(&mut self, base: Register, bytes: usize, from: usize) {
         let from = self.vector(from);
         self.push(Instruction::with2(self.isa.store, at(base, bytes), from));
+    }
+
+    /// Loads, with lane `lane` of every four lanes in all four of them.
+    fn spread_quarters(&mut self, to: usize, base: Register, bytes: usize, lane: usize) {
+        let (to, picked) = (self.vector(to), (lane * 0b01_01_01_01) as u32);
+        self.push(Instruction::with3(self.isa.permute, to, at(base, bytes), picked));
     }
 
     fn prefetch(&mut self, base: Register, bytes: usize) {

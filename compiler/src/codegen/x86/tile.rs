@@ -151,6 +151,10 @@ impl Kernel<'_> {
                 let at = (i * self.spec.blocks + line) * BLOCK * ELEMENT;
                 self.a.prefetch(WEIGHTS_AT, at + PREFETCH);
             }
+            if self.spec.narrow > 0 {
+                self.narrow(i, weights, &mut turn, broadcasts);
+                continue;
+            }
             for pixel in 0..self.spec.pixels {
                 let element = weights + row + turn % broadcasts;
                 turn += 1;
@@ -159,6 +163,22 @@ impl Kernel<'_> {
                 for vector in 0..row {
                     self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
                 }
+            }
+        }
+    }
+
+    /// Channel `i` of each lane's own group, for each pixel.
+    fn narrow(&mut self, i: usize, weights: usize, turn: &mut usize, temporaries: usize) {
+        for pixel in 0..self.spec.pixels {
+            for vector in 0..self.row() {
+                let element = weights + self.row() + *turn % temporaries;
+                *turn += 1;
+                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
+                match self.spec.narrow {
+                    1 => self.a.load(element, IN_AT, at),
+                    _ => self.a.spread_quarters(element, IN_AT, at, i),
+                }
+                self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Lowering, four};
 use crate::error::Result;
 use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
 use crate::plan::kernel::{Kernel, Span};
-use crate::plan::layout::{Blocked, winograd_tiles};
+use crate::plan::layout::{Blocked, narrow_groups, winograd_tiles};
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
 use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
 use crate::plan::{Base, Place};
@@ -39,13 +39,16 @@ impl Lowering<'_> {
         }
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
-        let source = self.source(x, conv)?;
+        let narrow = narrow_groups(graph, id, conv);
+        // Narrow groups are computed a block at a time.
+        let groups = if narrow.is_some() { layout.blocks() } else { conv.groups };
+        let source = self.source(x, conv, groups, narrow)?;
         let (steps, done, other) = tile_steps(&conv.epilogue);
         let other = match other {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
             None => None,
         };
-        let blocks = layout.blocks() / conv.groups;
+        let blocks = layout.blocks() / groups;
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
         let (pixels, tile_blocks) = cut(self.machine.vectors, columns, blocks);
         let micro = MicroKernel {
@@ -56,16 +59,20 @@ impl Lowering<'_> {
             output_block: layout.block(),
             other_block: other.map_or(0, |o| o.layout.block()),
             reduce: source.reduce,
+            narrow: narrow.unwrap_or(0),
             bias: graph.operand(id, 2).is_some(),
             steps,
         };
-        let packing = TilePacking {
-            groups: conv.groups,
-            out_segments: layout.segments,
-            in_segments: source.segments,
-            tile: tile_blocks,
+        let packing = match narrow {
+            Some(_) => Packing::Narrow,
+            None => Packing::Tiles(TilePacking {
+                groups,
+                out_segments: layout.segments,
+                in_segments: source.segments,
+                tile: tile_blocks,
+            }),
         };
-        let weights = self.packed(w, Packing::Tiles(packing))?;
+        let weights = self.packed(w, packing)?;
         let bias = match graph.operand(id, 2) {
             Some(bias) => Some(self.packed(bias, Packing::Blocks(layout.segments))?),
             None => None,
@@ -80,7 +87,7 @@ impl Lowering<'_> {
                 other: other_layout.map_or(0, |l| l.image),
             },
             groups: Around {
-                count: conv.groups,
+                count: groups,
                 input: source.group,
                 output: blocks * layout.block(),
                 other: other_layout.map_or(0, |l| blocks * l.block()),
@@ -144,6 +151,7 @@ impl Lowering<'_> {
             output_block: columns * BLOCK,
             other_block: 0,
             reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
+            narrow: 0,
             bias: false,
             steps: Vec::new(),
         };
@@ -229,11 +237,17 @@ impl Lowering<'_> {
     }
 
     /// The operand in blocks, or row-major where it has fewer channels than a block.
-    fn source(&mut self, x: NodeId, conv: &Conv) -> Result<Source> {
+    fn source(
+        &mut self,
+        x: NodeId,
+        conv: &Conv,
+        groups: usize,
+        narrow: Option<usize>,
+    ) -> Result<Source> {
         let [n, c, h, w] = four(self.graph.ty(x))?;
         let window = &conv.window;
         let ([kh, kw], stride, dilation) = (window.kernel, window.stride, window.dilation);
-        let group = c / conv.groups;
+        let group = c / groups;
         if !self.blocked.contains_key(&x) && group < BLOCK {
             let (at, [h, w]) = self.padded(x, window, [n, c, h, w])?;
             let mut reduce = vec![
@@ -257,14 +271,17 @@ impl Lowering<'_> {
             });
         }
         let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
-        let from = self.in_blocks(x, conv.groups, [top, left, bottom, right])?;
+        let from = self.in_blocks(x, groups, [top, left, bottom, right])?;
         let layout = from.layout;
-        let blocks = layout.blocks() / conv.groups;
-        let reduce = contracted(vec![
+        let blocks = layout.blocks() / groups;
+        let mut reduce = contracted(vec![
             Span { count: blocks, stride: layout.block() },
             Span { count: kh, stride: layout.row() * dilation[0] },
             Span { count: kw, stride: BLOCK * dilation[1] },
         ]);
+        if let (Some(channels), Some(last)) = (narrow, reduce.last_mut()) {
+            *last = Span { count: channels, stride: 0 };
+        }
         Ok(Source {
             at: from.back(top * layout.row() + left * BLOCK),
             image: layout.image,

@@ -19,6 +19,8 @@ pub(super) enum Packing {
     Bias(usize),
     /// A convolution's weights for a tile contraction.
     Tiles(TilePacking),
+    /// The same where groups are parts of a block.
+    Narrow,
     /// The same of 3×3 filters in Winograd's transformed domain, with tiles of so many outputs.
     Winograd(TilePacking, usize),
     /// A bias vector in blocks of 16: so many segments, each filled up to whole blocks.
@@ -85,6 +87,10 @@ pub(super) fn pack_weight(
                 Packing::Winograd(_, outputs) => pack::winograd(&values()?, shape, &order, outputs),
                 _ => pack::tiles(&values()?, shape, &order),
             };
+            Ok((TensorType::new(DType::F32, &[packed.len()]), Weight::from_f32(&packed)))
+        }
+        Packing::Narrow => {
+            let packed = pack::narrow(&values()?, shape[0], shape[1]);
             Ok((TensorType::new(DType::F32, &[packed.len()]), Weight::from_f32(&packed)))
         }
         Packing::Blocks(segments) => {
