@@ -340,12 +340,13 @@ fn winograd_agrees() {
     }
 }
 
-/// Groups that are parts of a block: of one channel and of four.
+/// Groups that are parts of a block: of one channel, of four and of eight.
 #[test]
 fn narrow_groups_agree() {
     for w in [1, 3, 6, 14, 17, 29] {
         conv_in_blocks([2, 32, 32, 8], [3, w], "3x3 pad 1", [3, w]);
         conv_in_blocks([1, 48, 48, 48], [3, w], "3x3 stride 2 pad 1", [2, w.div_ceil(2)]);
         conv_in_blocks([1, 16, 16, 4], [5, w], "1x1", [5, w]);
+        conv_in_blocks([1, 48, 48, 6], [3, w], "3x3 pad 1", [3, w]);
     }
 }

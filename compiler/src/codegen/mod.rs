@@ -256,7 +256,7 @@ impl Linker {
             return Ok(*offset);
         }
         let name = format!("micro.{}x{}.{}", spec.pixels, spec.blocks, self.micro_kernels.len());
-        let offset = match x86::isa(self.vectors) {
+        let offset = match x86::isa(self.vectors.for_groups_of(spec.narrow)) {
             Some(isa) => {
                 let code = x86::micro_kernel(isa, &spec)?;
                 let assembly = self.listing.assembly.then(|| x86::disassemble(&code));

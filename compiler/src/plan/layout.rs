@@ -163,7 +163,7 @@ pub(super) fn narrow_groups(graph: &Graph, id: NodeId, conv: &Conv) -> Option<us
     let shape = graph.ty(weight).shape();
     let constant = matches!(graph.node(weight).op, Op::Weight(_));
     let (read, same) = (shape[1], shape[0] == shape[1] * conv.groups);
-    let fits = conv.groups > 1 && same && matches!(read, 1 | 4) && constant;
+    let fits = conv.groups > 1 && same && matches!(read, 1 | 4 | 8) && constant;
     (fits && shape[0].is_multiple_of(BLOCK)).then_some(read)
 }
 

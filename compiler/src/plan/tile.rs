@@ -47,6 +47,15 @@ impl Vectors {
         }
     }
 
+    /// The registers for groups of so many channels, if they are narrower than a block: an element
+    /// is broadcast to a group of eight as fast as to a register of eight lanes.
+    pub fn for_groups_of(self, narrow: usize) -> Vectors {
+        match (self, narrow) {
+            (Vectors::Avx512, 8) => Vectors::Avx2,
+            (vectors, _) => vectors,
+        }
+    }
+
     /// Most pixels of a tile so many blocks wide: beside the sums, registers hold one row of
     /// weights and a broadcast element.
     pub fn most_pixels(self, blocks: usize) -> usize {
@@ -78,9 +87,9 @@ pub struct MicroKernel {
     pub other_block: usize,
     /// The contracted loops, outermost first; the last is unrolled.
     pub reduce: Vec<Span>,
-    /// Channels of a group that is narrower than a block, 1 or 4; 0 where groups are whole blocks.
-    /// A lane then contracts the channels of its own group, which are in the same four lanes, and
-    /// the last of the loops runs over them.
+    /// Channels of a group that is narrower than a block, 1, 4 or 8; 0 where groups are whole blocks.
+    /// A lane then contracts the channels of its own group, and the last of the loops runs over
+    /// them.
     pub narrow: usize,
     /// Whether sums start from a bias.
     pub bias: bool,

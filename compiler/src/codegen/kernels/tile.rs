@@ -206,7 +206,9 @@ fn contract(
                         let element = if spec.narrow == 1 {
                             e.load(F32X4, state[at_input], at)
                         } else {
-                            let lane = e.load(F32, state[at_input], at + i as i64 * ELEMENT);
+                            let group = vector * LANES / spec.narrow * spec.narrow;
+                            let at = (pixel * spec.input_pixel + group + i) as i64 * ELEMENT;
+                            let lane = e.load(F32, state[at_input], at);
                             e.builder.ins().splat(F32X4, lane)
                         };
                         let sum = &mut next[pixel * row + vector];

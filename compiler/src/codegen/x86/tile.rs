@@ -176,6 +176,8 @@ impl Kernel<'_> {
                 let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
                 match self.spec.narrow {
                     1 => self.a.load(element, IN_AT, at),
+                    // A register is a group.
+                    8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
                     _ => self.a.spread_quarters(element, IN_AT, at, i),
                 }
                 self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);

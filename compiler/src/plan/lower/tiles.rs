@@ -50,7 +50,8 @@ impl Lowering<'_> {
         };
         let blocks = layout.blocks() / groups;
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
-        let (pixels, tile_blocks) = cut(self.machine.vectors, columns, blocks);
+        let vectors = self.machine.vectors.for_groups_of(narrow.unwrap_or(0));
+        let (pixels, tile_blocks) = cut(vectors, columns, blocks);
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
