@@ -8,6 +8,7 @@
 //! joined by additions end in convolutions whose sum is one over all their inputs (Figure 3 of
 //! ResNeXt, a to b).
 
+use crate::ir::text::attributes;
 use crate::ir::{
     Answer, Binary, Conv, DType, Edit, Epilogue, Excite, Failure, Graph, NodeId, Op, Operand,
     SplitAttention, TensorType, Weight,
@@ -120,41 +121,27 @@ impl Merger<'_> {
     fn same_operator(&self, a: NodeId, b: NodeId) -> Result<(), Stop> {
         let graph = self.graph;
         let (x, y) = (graph.node(a), graph.node(b));
-        let window = |op: &Op| match op {
-            Op::Conv(conv) => Some(conv.window),
-            Op::Pool(pool) => Some(pool.window),
-            _ => None,
-        };
-        let because = match (&x.op, &y.op) {
-            (p, q) if p == q && x.ty.shape() == y.ty.shape() => return Ok(()),
-            (p, q) if p == q => {
-                format!("branches differ: `{}` is {}, and `{}` is {}", x.name, x.ty, y.name, y.ty)
+        let because = if x.op == y.op {
+            if x.ty.shape() == y.ty.shape() {
+                return Ok(());
             }
-            (p, q) if p.mnemonic() == q.mnemonic() && window(p) != window(q) => {
-                use crate::ir::text::attributes;
-                let shown = |id: NodeId| {
-                    let all = attributes(graph, id);
-                    all.into_iter().find(|(k, _)| *k == "window").map_or(String::new(), |(_, w)| w)
-                };
-                // Two windows over one input are what SK-Net's paths are; worth a word even when
-                // nothing else was in common.
-                return Err(Stop::Differ(format!(
-                    "branches differ: the window of `{}` is {}, that of `{}` is {}",
-                    x.name,
-                    shown(a),
-                    y.name,
-                    shown(b)
-                )));
-            }
-            (p, q) => format!(
-                "branches differ: `{}` is {}, and `{}` is {}",
-                x.name,
-                p.mnemonic(),
-                y.name,
-                q.mnemonic()
-            ),
+            format!("branches differ: `{}` is {}, and `{}` is {}", x.name, x.ty, y.name, y.ty)
+        } else if let Some((key, of_a, of_b)) = differing_attribute(graph, a, b) {
+            let (a, b) = (&x.name, &y.name);
+            format!("branches differ: the {key} of `{a}` is {of_a}, that of `{b}` is {of_b}")
+        } else {
+            let (p, q) = (x.op.mnemonic(), y.op.mnemonic());
+            format!("branches differ: `{}` is {p}, and `{}` is {q}", x.name, y.name)
         };
-        self.stop(because)
+        // Two windows over one input are what SK-Net's paths are, and two attentions are cardinal
+        // groups; worth a word even when nothing else was in common.
+        let telling = match (&x.op, &y.op) {
+            (Op::Conv(p), Op::Conv(q)) => p.window != q.window,
+            (Op::Pool(p), Op::Pool(q)) => p.window != q.window,
+            (Op::SplitAttention(_), Op::SplitAttention(_)) => true,
+            _ => false,
+        };
+        if telling { Err(Stop::Differ(because)) } else { self.stop(because) }
     }
 
     fn inputs(&self, values: &[NodeId]) -> Result<Vec<NodeId>, Stop> {
@@ -244,7 +231,7 @@ impl Merger<'_> {
                 let whole = graph.ty(addend).shape() == graph.ty(id).shape();
                 match op {
                     op if is_sum(op) && alone && whole => work.push(addend),
-                    Op::Conv(_) if alone => convs.push(addend),
+                    Op::Conv(_) if alone && whole => convs.push(addend),
                     _ => rest.push(addend),
                 }
             }
@@ -397,6 +384,25 @@ impl Merger<'_> {
             (ty, Weight::from_f32(&sum))
         }))
     }
+}
+
+/// The first attribute that two operators of one name do not share, and its values.
+fn differing_attribute(
+    graph: &Graph,
+    a: NodeId,
+    b: NodeId,
+) -> Option<(&'static str, String, String)> {
+    if graph.node(a).op.mnemonic() != graph.node(b).op.mnemonic() {
+        return None;
+    }
+    let [of_a, of_b] = [a, b].map(|id| attributes(graph, id));
+    let value = |all: &[(&str, String)], key: &str| {
+        let found = all.iter().find(|(k, _)| *k == key);
+        found.map_or_else(|| "the default".to_owned(), |(_, value)| value.clone())
+    };
+    let keys = of_a.iter().chain(&of_b).map(|(key, _)| *key);
+    let mut values = keys.map(|key| (key, value(&of_a, key), value(&of_b, key)));
+    values.find(|(_, a, b)| a != b)
 }
 
 /// The first channel of the slice that a branch ends in; 0 if it ends in something else.
