@@ -270,32 +270,31 @@ fn loose(graph: &Graph) -> bool {
 #[rustfmt::skip]
 const SOFTMAXES: &[Case<'_>] = &[
     // Over the channels, the cardinality, the batch.
-    (RADIX, &[("axis 1", "axis 3")], "softmax over axis 3 of [2, 2, 2, 2], expected the radix axis 1"),
-    (RADIX, &[("axis 1", "axis 2")], "softmax over axis 2 of [2, 2, 2, 2], expected the radix axis 1"),
+    (RADIX, &[("axis 1", "axis 3")],
+        "softmax over axis 3 of [2, 2, 2, 2], expected the radix axis 1"),
+    (RADIX, &[("axis 1", "axis 2")],
+        "softmax over axis 2 of [2, 2, 2, 2], expected the radix axis 1"),
     (RADIX, &[("axis 1", "axis 0")], "softmax over axis 0 of [2, 2, 2, 2], which is the batch"),
     (VIEWS, &[("softmax(%view) axis 1", "softmax(%view) axis 2")], "expected the radix axis 1"),
-    (BRANCHES, &[
-        ("softmax(%stack) axis 1", "softmax(%stack) axis 2"),
-    ], "softmax over axis 2 of [2, 2, 8], expected the radix axis 1"),
+    (BRANCHES, &[("softmax(%stack) axis 1", "softmax(%stack) axis 2")],
+        "softmax over axis 2 of [2, 2, 8], expected the radix axis 1"),
     // Over one element, and over splits and channels together.
     (VIEWS, &[("softmax(%view) axis 1", "softmax(%view) axis 4")], "where there is one element"),
     (VIEWS, &[
-        ("%view f32[2, 3, 4, 1, 1] = reshape(%logits)\n\
-         ", ""),
-        ("%a f32[2, 3, 4, 1, 1] = softmax(%view) axis 1", "%a f32[2, 12] = softmax(%logits) axis 1\n\
-         %view f32[2, 3, 4, 1, 1] = reshape(%a)"),
+        ("%view f32[2, 3, 4, 1, 1] = reshape(%logits)\n", ""),
+        ("%a f32[2, 3, 4, 1, 1] = softmax(%view) axis 1",
+         "%a f32[2, 12] = softmax(%logits) axis 1\n%view f32[2, 3, 4, 1, 1] = reshape(%a)"),
         ("mul(%u, %a)", "mul(%u, %view)"),
     ], "channel 0 sums 3 of the 12 splits that softmax over axis 1 of [2, 12] weighs"),
     // Cardinality-major weights of radix-major splits: the transpose is missing.
-    (RADIX, &[("perm [0, 2, 1, 3]", "perm [0, 1, 2, 3]"), ("axis 1", "axis 2")], "expected the radix axis 1"),
-    (RADIX, &[
-        ("perm [0, 2, 1, 3]", "perm [0, 1, 2, 3]"),
-    ], "the splits of channel 0 are weighed by dense layers with different inputs"),
+    (RADIX, &[("perm [0, 2, 1, 3]", "perm [0, 1, 2, 3]"), ("axis 1", "axis 2")],
+        "expected the radix axis 1"),
+    (RADIX, &[("perm [0, 2, 1, 3]", "perm [0, 1, 2, 3]")],
+        "the splits of channel 0 are weighed by dense layers with different inputs"),
     // Other functions.
     (RADIX, &[("softmax(", "log_softmax(")], "log_softmax, expected softmax"),
-    (RADIX, &[
-        ("softmax(%swapped) axis 1", "sigmoid(%swapped)"),
-    ], "channel 0 sums 2 gated values, expected softmax over them"),
+    (RADIX, &[("softmax(%swapped) axis 1", "sigmoid(%swapped)")],
+        "channel 0 sums 2 gated values, expected softmax over them"),
     (VIEWS, &[("softmax(%view) axis 1", "sigmoid(%view)")], "is the mean of other planes"),
 ];
 
@@ -307,86 +306,42 @@ fn softmaxes_of_other_lines() {
 /// Values of the block that are needed besides it.
 #[rustfmt::skip]
 const OUTSIDE: &[Case<'_>] = &[
-    (RADIX, &[
-        ("output %y", "%e f32[2, 4, 1, 1] = exp(%a0)\n\
-         output %y\n\
-         output %e"),
-    ], "`a0`, inside the block, is used outside it, by `e` (exp)"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 2, 2, 2] = exp(%a)\n\
-         output %y\n\
-         output %e"),
-    ], "`a`, inside the block, is used outside it, by `e` (exp)"),
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %a"),
-    ], "`a`, inside the block, is an output of the model"),
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %flat"),
-    ], "`flat`, inside the block, is an output of the model"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 4, 1, 1] = exp(%z)\n\
-         output %y\n\
-         output %e"),
-    ], "`z`, inside the block, is used outside it, by `e` (exp)"),
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %z"),
-    ], "`z`, inside the block, is an output of the model"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 6, 1, 1] = exp(%act)\n\
-         output %y\n\
-         output %e"),
-    ], "`act`, inside the block, is used outside it"),
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %h"),
-    ], "`h`, inside the block, is an output of the model"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 8, 1, 1] = exp(%logits)\n\
-         output %y\n\
-         output %e"),
-    ], "`logits`, inside the block, is used outside it"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 4, 2, 3] = exp(%m0)\n\
-         output %y\n\
-         output %e"),
-    ], "`m0`, inside the block, is used outside it"),
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %m1"),
-    ], "`m1`, inside the block, is an output of the model"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 4, 2, 3] = add(%y, %sum)\n\
-         output %e"),
-    ], "`sum`, inside the block, is used outside it, by `e` (add)"),
-    (RADIX, &[
-        ("output %y", "%e f32[2, 4, 2, 3] = add(%y, %s1)\n\
-         output %e"),
-    ], "`s1`, inside the block, is used outside it, by `e` (add)"),
-    (VIEWS, &[
-        ("output %y", "output %y\n\
-         output %m"),
-    ], "`m`, inside the block, is an output of the model"),
-    (VIEWS, &[
-        ("output %y", "%e f32[2, 3, 4, 3, 2] = abs(%m)\n\
-         output %y\n\
-         output %e"),
-    ], "`m`, inside the block, is used outside it"),
-    (VIEWS, &[
-        ("output %y", "output %y\n\
-         output %h"),
-    ], "`h`, inside the block, is an output of the model"),
-    (GATE, &[
-        ("output %y", "output %y\n\
-         output %logits"),
-    ], "`logits`, inside the block, is an output of the model"),
-    (GATE, &[
-        ("output %y", "%e f32[2, 6, 1, 1] = exp(%a)\n\
-         output %y\n\
-         output %e"),
-    ], "`a`, inside the block, is used outside it"),
+    (RADIX, &[("output %y", "%e f32[2, 4, 1, 1] = exp(%a0)\noutput %y\noutput %e")],
+        "`a0`, inside the block, is used outside it, by `e` (exp)"),
+    (RADIX, &[("output %y", "%e f32[2, 2, 2, 2] = exp(%a)\noutput %y\noutput %e")],
+        "`a`, inside the block, is used outside it, by `e` (exp)"),
+    (RADIX, &[("output %y", "output %y\noutput %a")],
+        "`a`, inside the block, is an output of the model"),
+    (RADIX, &[("output %y", "output %y\noutput %flat")],
+        "`flat`, inside the block, is an output of the model"),
+    (RADIX, &[("output %y", "%e f32[2, 4, 1, 1] = exp(%z)\noutput %y\noutput %e")],
+        "`z`, inside the block, is used outside it, by `e` (exp)"),
+    (RADIX, &[("output %y", "output %y\noutput %z")],
+        "`z`, inside the block, is an output of the model"),
+    (RADIX, &[("output %y", "%e f32[2, 6, 1, 1] = exp(%act)\noutput %y\noutput %e")],
+        "`act`, inside the block, is used outside it"),
+    (RADIX, &[("output %y", "output %y\noutput %h")],
+        "`h`, inside the block, is an output of the model"),
+    (RADIX, &[("output %y", "%e f32[2, 8, 1, 1] = exp(%logits)\noutput %y\noutput %e")],
+        "`logits`, inside the block, is used outside it"),
+    (RADIX, &[("output %y", "%e f32[2, 4, 2, 3] = exp(%m0)\noutput %y\noutput %e")],
+        "`m0`, inside the block, is used outside it"),
+    (RADIX, &[("output %y", "output %y\noutput %m1")],
+        "`m1`, inside the block, is an output of the model"),
+    (RADIX, &[("output %y", "%e f32[2, 4, 2, 3] = add(%y, %sum)\noutput %e")],
+        "`sum`, inside the block, is used outside it, by `e` (add)"),
+    (RADIX, &[("output %y", "%e f32[2, 4, 2, 3] = add(%y, %s1)\noutput %e")],
+        "`s1`, inside the block, is used outside it, by `e` (add)"),
+    (VIEWS, &[("output %y", "output %y\noutput %m")],
+        "`m`, inside the block, is an output of the model"),
+    (VIEWS, &[("output %y", "%e f32[2, 3, 4, 3, 2] = abs(%m)\noutput %y\noutput %e")],
+        "`m`, inside the block, is used outside it"),
+    (VIEWS, &[("output %y", "output %y\noutput %h")],
+        "`h`, inside the block, is an output of the model"),
+    (GATE, &[("output %y", "output %y\noutput %logits")],
+        "`logits`, inside the block, is an output of the model"),
+    (GATE, &[("output %y", "%e f32[2, 6, 1, 1] = exp(%a)\noutput %y\noutput %e")],
+        "`a`, inside the block, is used outside it"),
 ];
 
 #[test]
@@ -398,93 +353,78 @@ fn values_used_outside() {
 #[rustfmt::skip]
 const SQUEEZES: &[Case<'_>] = &[
     // Of some splits, of one twice, of others.
-    (RADIX, &[
-        ("mean(%sum)", "mean(%s0)"),
-    ], "element 0 of `z` (reduce_mean) is the mean of other planes than those that are weighed together"),
+    (RADIX, &[("mean(%sum)", "mean(%s0)")],
+        "element 0 of `z` (reduce_mean) is the mean of other planes than those that are \
+         weighed together"),
     (RADIX, &[("add(%s0, %s1)", "add(%s0, %s0)")], "is the mean of other planes"),
     (RADIX, &[
         ("mean(%sum)", "mean(%twice)"),
-        ("%z ", "%twice f32[2, 4, 2, 3] = add(%sum, %sum)\n\
-         %z "),
+        ("%z ", "%twice f32[2, 4, 2, 3] = add(%sum, %sum)\n%z "),
     ], "is the mean of other planes"),
     (RADIX, &[("mean(%sum)", "mean(%x)")], "the squeeze reads `x` (input), which is not weighed"),
     (RADIX, &[
-        ("%sum f32[2, 4, 2, 3] = add(%s0, %s1)", "%two f32[2, 4, 2, 3] = add(%s0, %s1)\n\
-         %sum f32[2, 4, 2, 3] = add(%two, %x)"),
+        ("%sum f32[2, 4, 2, 3] = add(%s0, %s1)",
+         "%two f32[2, 4, 2, 3] = add(%s0, %s1)\n%sum f32[2, 4, 2, 3] = add(%two, %x)"),
     ], "the squeeze reads `x` (input), which is not weighed"),
     (RADIX, &[
         ("slice(%u)", "slice(%conv)"),
         ("mul(%a0, %s0)", "mul(%a0, %v0)"),
         ("mul(%a1, %s1)", "mul(%a1, %v1)"),
-        ("%m0 ", "%v0 f32[2, 4, 2, 3] = slice(%u) starts [0, 0, 0, 0]\n\
-         %v1 f32[2, 4, 2, 3] = slice(%u) starts [0, 4, 0, 0]\n\
-         %m0 "),
+        ("%m0 ",
+         "%v0 f32[2, 4, 2, 3] = slice(%u) starts [0, 0, 0, 0]\n\
+          %v1 f32[2, 4, 2, 3] = slice(%u) starts [0, 4, 0, 0]\n\
+          %m0 "),
     ], "the squeeze reads `conv` (conv), which is not weighed"),
     (RADIX, &[
         ("mean(%sum)", "mean(%turned)"),
-        ("%z ", "weight %order i64[4] = [1, 2, 3, 0]\n\
-         %turned f32[2, 4, 2, 3] = gather(%sum, %order) axis 1\n\
-         %z "),
+        ("%z ",
+         "weight %order i64[4] = [1, 2, 3, 0]\n\
+          %turned f32[2, 4, 2, 3] = gather(%sum, %order) axis 1\n\
+          %z "),
     ], "computed from channel 2, which is of another group"),
     // Joined otherwise.
-    (RADIX, &[("add(%s0, %s1)", "sub(%s0, %s1)")], "the squeeze reads `sum` (sub), which is not weighed"),
-    (RADIX, &[
-        ("mean(%sum)", "mean(%e)"),
-        ("%z ", "%e f32[2, 4, 2, 3] = exp(%sum)\n\
-         %z "),
-    ], "the squeeze reads `e` (exp), which is not weighed"),
-    (VIEWS, &[
-        ("reduce_sum(%u)", "reduce_mean(%u)"),
-    ], "the squeeze joins the splits by `sum` (reduce_mean), expected a sum"),
-    (VIEWS, &[
-        ("reduce_sum(%u)", "reduce_max(%u)"),
-    ], "the squeeze joins the splits by `sum` (reduce_max), expected a sum"),
+    (RADIX, &[("add(%s0, %s1)", "sub(%s0, %s1)")],
+        "the squeeze reads `sum` (sub), which is not weighed"),
+    (RADIX, &[("mean(%sum)", "mean(%e)"), ("%z ", "%e f32[2, 4, 2, 3] = exp(%sum)\n%z ")],
+        "the squeeze reads `e` (exp), which is not weighed"),
+    (VIEWS, &[("reduce_sum(%u)", "reduce_mean(%u)")],
+        "the squeeze joins the splits by `sum` (reduce_mean), expected a sum"),
+    (VIEWS, &[("reduce_sum(%u)", "reduce_max(%u)")],
+        "the squeeze joins the splits by `sum` (reduce_max), expected a sum"),
     // No mean over the plane.
+    (VIEWS, &[("reduce_mean", "reduce_max")],
+        "the squeeze has `z` (reduce_max) where a mean over each plane is expected"),
+    (VIEWS, &[("reduce_mean", "reduce_sum")],
+        "the squeeze of `conv` (conv) is no mean over its planes"),
+    (VIEWS, &[("matmul(%z, %w1)", "matmul(%root, %w1)"), ("%h ", "%root f32[2, 4] = exp(%z)\n%h ")],
+        "the squeeze has `root` (exp) where a mean"),
     (VIEWS, &[
-        ("reduce_mean", "reduce_max"),
-    ], "the squeeze has `z` (reduce_max) where a mean over each plane is expected"),
-    (VIEWS, &[("reduce_mean", "reduce_sum")], "the squeeze of `conv` (conv) is no mean over its planes"),
-    (VIEWS, &[
-        ("matmul(%z, %w1)", "matmul(%root, %w1)"),
-        ("%h ", "%root f32[2, 4] = exp(%z)\n\
-         %h "),
-    ], "the squeeze has `root` (exp) where a mean"),
-    (VIEWS, &[
-        ("%z f32[2, 4] = reduce_mean(%sum) axes [2, 3]", "%rows f32[2, 4, 2] = reduce_mean(%sum) axes [2]\n\
-         %z f32[2, 4] = reduce_max(%rows) axes [2]"),
+        ("%z f32[2, 4] = reduce_mean(%sum) axes [2, 3]",
+         "%rows f32[2, 4, 2] = reduce_mean(%sum) axes [2]\n\
+          %z f32[2, 4] = reduce_max(%rows) axes [2]"),
     ], "the squeeze has `z` (reduce_max) where a mean"),
     (GATE, &[("reduce_mean", "reduce_max")], "the squeeze has `z` (reduce_max) where a mean"),
+    (GATE, &[("reduce_mean(%u) axes [2, 3] keep true", "max_pool(%u) window 2x3")],
+        "the squeeze has `z` (max_pool) where a mean"),
+    (GATE, &[("1, 1] = ", "1, 3] = "), ("axes [2, 3]", "axes [2]")],
+        "the weights of `y` (mul), f32[2, 6, 1, 3], are not one for each channel of `u`, \
+         f32[2, 6, 2, 3]"),
     (GATE, &[
-        ("reduce_mean(%u) axes [2, 3] keep true", "max_pool(%u) window 2x3"),
-    ], "the squeeze has `z` (max_pool) where a mean"),
-    (GATE, &[
-        ("1, 1] = ", "1, 3] = "),
-        ("axes [2, 3]", "axes [2]"),
-    ], "the weights of `y` (mul), f32[2, 6, 1, 3], are not one for each channel of `u`, f32[2, 6, 2, 3]"),
-    (GATE, &[
-        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3]", "%z f32[2, 1, 1, 1] = reduce_mean(%u) axes [1, 2, 3]"),
+        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3]",
+         "%z f32[2, 1, 1, 1] = reduce_mean(%u) axes [1, 2, 3]"),
         ("%w1 f32[4, 6,", "%w1 f32[4, 1,"),
-    ], "the squeeze"),
+    ], "the squeeze of `u` (conv) is no mean over its planes"),
     // The gate of another value.
-    (GATE, &[
-        ("reduce_mean(%u)", "reduce_mean(%v)"),
-        ("%z ", "%v f32[2, 6, 2, 3] = exp(%u)\n\
-         %z "),
-    ], "the squeeze reads `v` (exp), which is not weighed"),
-    (GATE, &[
-        ("mul(%u, %a)", "mul(%v, %a)"),
-        ("%y ", "%v f32[2, 6, 2, 3] = exp(%u)\n\
-         %y "),
-    ], "the squeeze reads `u` (conv), which is not weighed"),
+    (GATE, &[("reduce_mean(%u)", "reduce_mean(%v)"), ("%z ", "%v f32[2, 6, 2, 3] = exp(%u)\n%z ")],
+        "the squeeze reads `v` (exp), which is not weighed"),
+    (GATE, &[("mul(%u, %a)", "mul(%v, %a)"), ("%y ", "%v f32[2, 6, 2, 3] = exp(%u)\n%y ")],
+        "the squeeze reads `u` (conv), which is not weighed"),
+    (GATE, &[("mul(%u, %a)", "mul(%v, %a)"), ("%y ", "input %v f32[2, 6, 2, 3]\n%y ")],
+        "the squeeze reads `u` (conv), which is not weighed"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%v, %a)"),
-        ("%y ", "input %v f32[2, 6, 2, 3]\n\
-         %y "),
-    ], "the squeeze reads `u` (conv), which is not weighed"),
-    (GATE, &[
-        ("mul(%u, %a)", "mul(%v, %a)"),
-        ("%y f32[2, 6, 2, 3]", "%v f32[2, 6, 3, 2] = transpose(%u) perm [0, 1, 3, 2]\n\
-         %y f32[2, 6, 3, 2]"),
+        ("%y f32[2, 6, 2, 3]",
+         "%v f32[2, 6, 3, 2] = transpose(%u) perm [0, 1, 3, 2]\n%y f32[2, 6, 3, 2]"),
     ], "the squeeze reads `u` (conv), which is not weighed"),
 ];
 
@@ -500,7 +440,8 @@ const DENSE: &[Case<'_>] = &[
     (RADIX, &[
         ("%w1 f32[6, 2,", "%w1 f32[6, 4,"),
         ("group_conv(%z, %w1, %b1) groups 2", "conv(%z, %w1, %b1)"),
-    ], "the attention of cardinal group 0 is computed from channel 2, which is of another group"),
+    ], "the attention of cardinal group 0 is computed from channel 2, which is of another \
+         group"),
     (RADIX, &[
         ("%w2 f32[8, 3,", "%w2 f32[8, 6,"),
         ("group_conv(%act, %w2, %b2) groups 2", "conv(%act, %w2, %b2)"),
@@ -515,50 +456,53 @@ const DENSE: &[Case<'_>] = &[
     ], "dense layers with different inputs"),
     (GATE, &[
         ("%h f32[2, 4, 1, 1] = conv(%z, %w1, %b1) window 1x1\n\
-         %act f32[2, 4, 1, 1] = relu(%h)\n\
-         %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1", "weight %wa f32[2, 2, 1, 1] rand(6)\n\
-         weight %wb f32[4, 4, 1, 1] rand(7)\n\
-         %za f32[2, 2, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
-         %zb f32[2, 4, 1, 1] = slice(%z) starts [0, 2, 0, 0]\n\
-         %la f32[2, 2, 1, 1] = conv(%za, %wa) window 1x1\n\
-         %lb f32[2, 4, 1, 1] = conv(%zb, %wb) window 1x1\n\
-         %logits f32[2, 6, 1, 1] = concat(%la, %lb) axis 1"),
+          %act f32[2, 4, 1, 1] = relu(%h)\n\
+          %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1",
+         "weight %wa f32[2, 2, 1, 1] rand(6)\n\
+          weight %wb f32[4, 4, 1, 1] rand(7)\n\
+          %za f32[2, 2, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
+          %zb f32[2, 4, 1, 1] = slice(%z) starts [0, 2, 0, 0]\n\
+          %la f32[2, 2, 1, 1] = conv(%za, %wa) window 1x1\n\
+          %lb f32[2, 4, 1, 1] = conv(%zb, %wb) window 1x1\n\
+          %logits f32[2, 6, 1, 1] = concat(%la, %lb) axis 1"),
     ], "cardinal groups of unequal widths, [2, 4]"),
     (GATE, &[
         ("%h f32[2, 4, 1, 1] = conv(%z, %w1, %b1) window 1x1\n\
-         %act f32[2, 4, 1, 1] = relu(%h)\n\
-         %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1", "weight %wa f32[3, 3, 1, 1] rand(6)\n\
-         weight %wb f32[3, 3, 1, 1] rand(7)\n\
-         %za f32[2, 3, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
-         %zb f32[2, 3, 1, 1] = slice(%z) starts [0, 3, 0, 0]\n\
-         %la f32[2, 3, 1, 1] = conv(%za, %wa) window 1x1\n\
-         %lb f32[2, 3, 1, 1] = conv(%zb, %wb) window 1x1\n\
-         %logits f32[2, 6, 1, 1] = concat(%lb, %la) axis 1"),
+          %act f32[2, 4, 1, 1] = relu(%h)\n\
+          %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1",
+         "weight %wa f32[3, 3, 1, 1] rand(6)\n\
+          weight %wb f32[3, 3, 1, 1] rand(7)\n\
+          %za f32[2, 3, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
+          %zb f32[2, 3, 1, 1] = slice(%z) starts [0, 3, 0, 0]\n\
+          %la f32[2, 3, 1, 1] = conv(%za, %wa) window 1x1\n\
+          %lb f32[2, 3, 1, 1] = conv(%zb, %wb) window 1x1\n\
+          %logits f32[2, 6, 1, 1] = concat(%lb, %la) axis 1"),
     ], "which is of another group"),
     (GATE, &[
         ("%h f32[2, 4, 1, 1] = conv(%z, %w1, %b1) window 1x1\n\
-         %act f32[2, 4, 1, 1] = relu(%h)\n\
-         %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1", "weight %wa f32[3, 4, 1, 1] rand(6)\n\
-         weight %wb f32[3, 4, 1, 1] rand(7)\n\
-         %za f32[2, 4, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
-         %zb f32[2, 4, 1, 1] = slice(%z) starts [0, 2, 0, 0]\n\
-         %la f32[2, 3, 1, 1] = conv(%za, %wa) window 1x1\n\
-         %lb f32[2, 3, 1, 1] = conv(%zb, %wb) window 1x1\n\
-         %logits f32[2, 6, 1, 1] = concat(%la, %lb) axis 1"),
-    ], "share inputs"),
+          %act f32[2, 4, 1, 1] = relu(%h)\n\
+          %logits f32[2, 6, 1, 1] = conv(%act, %w2, %b2) window 1x1",
+         "weight %wa f32[3, 4, 1, 1] rand(6)\n\
+          weight %wb f32[3, 4, 1, 1] rand(7)\n\
+          %za f32[2, 4, 1, 1] = slice(%z) starts [0, 0, 0, 0]\n\
+          %zb f32[2, 4, 1, 1] = slice(%z) starts [0, 2, 0, 0]\n\
+          %la f32[2, 3, 1, 1] = conv(%za, %wa) window 1x1\n\
+          %lb f32[2, 3, 1, 1] = conv(%zb, %wb) window 1x1\n\
+          %logits f32[2, 6, 1, 1] = concat(%la, %lb) axis 1"),
+    ], "cardinal groups share inputs of `la` (conv)"),
     (RADIX, &[
         ("mul(%a0, %s0)", "mul(%t0, %s0)"),
         ("mul(%a1, %s1)", "mul(%t1, %s1)"),
-        ("%m0 ", "weight %order i64[4] = [1, 2, 3, 0]\n\
-         %t0 f32[2, 4, 1, 1] = gather(%a0, %order) axis 1\n\
-         %t1 f32[2, 4, 1, 1] = gather(%a1, %order) axis 1\n\
-         %m0 "),
+        ("%m0 ",
+         "weight %order i64[4] = [1, 2, 3, 0]\n\
+          %t0 f32[2, 4, 1, 1] = gather(%a0, %order) axis 1\n\
+          %t1 f32[2, 4, 1, 1] = gather(%a1, %order) axis 1\n\
+          %m0 "),
     ], "channel 3 is apart from its cardinal group"),
     (VIEWS, &[
         ("matmul(%z, %w1)", "matmul(%few, %w1)"),
         ("%w1 f32[4, 5]", "%w1 f32[3, 5]"),
-        ("%h ", "%few f32[2, 3] = slice(%z) starts [0, 0]\n\
-         %h "),
+        ("%h ", "%few f32[2, 3] = slice(%z) starts [0, 0]\n%h "),
     ], "the dense layer reads 3 of 4 squeezed channels"),
     // Kernels, and weights that are computed.
     (GATE, &[
@@ -575,60 +519,55 @@ const DENSE: &[Case<'_>] = &[
         ("relu(%h)", "identity(%h)"),
     ], "`h` (conv), whose kernel is not 1x1"),
     (GATE, &[
-        ("weight %w1 f32[4, 6, 1, 1] rand(2)", "input %seed f32[4, 6, 1, 1]\n\
-         %w1 f32[4, 6, 1, 1] = exp(%seed)"),
+        ("weight %w1 f32[4, 6, 1, 1] rand(2)",
+         "input %seed f32[4, 6, 1, 1]\n%w1 f32[4, 6, 1, 1] = exp(%seed)"),
     ], "`h` (conv), whose weights are not constant"),
     (VIEWS, &[
-        ("weight %w2 f32[12, 5] rand(4)", "input %seed f32[12, 5]\n\
-         %w2 f32[12, 5] = exp(%seed)"),
+        ("weight %w2 f32[12, 5] rand(4)", "input %seed f32[12, 5]\n%w2 f32[12, 5] = exp(%seed)"),
     ], "`logits` (matmul), whose weights are not constant"),
-    (VIEWS, &[
-        ("weight %b2 f32[12] rand(5)", "input %b2 f32[12]"),
-    ], "`logits` (matmul), whose bias is not constant"),
+    (VIEWS, &[("weight %b2 f32[12] rand(5)", "input %b2 f32[12]")],
+        "`logits` (matmul), whose bias is not constant"),
     // Biases.
     (RADIX, &[
         ("weight %b1 f32[6]", "weight %b1 f32[2, 6, 1, 1]"),
-        ("%h f32[2, 6, 1, 1] = group_conv(%z, %w1, %b1)", "%bare f32[2, 6, 1, 1] = group_conv(%z, %w1)"),
-        ("%act ", "%h f32[2, 6, 1, 1] = add(%bare, %b1)\n\
-         %act "),
+        ("%h f32[2, 6, 1, 1] = group_conv(%z, %w1, %b1)",
+         "%bare f32[2, 6, 1, 1] = group_conv(%z, %w1)"),
+        ("%act ", "%h f32[2, 6, 1, 1] = add(%bare, %b1)\n%act "),
     ], "`h` (add), which adds no constant with one value for each row"),
-    (VIEWS, &[
-        ("%b1 f32[5]", "%b1 f32[2, 5]"),
-    ], "`biased` (add), which adds no constant with one value for each row"),
-    (VIEWS, &[("weight %b1 f32[5] rand(3)", "input %b1 f32[5]")], "`biased` (add), which adds no constant"),
+    (VIEWS, &[("%b1 f32[5]", "%b1 f32[2, 5]")],
+        "`biased` (add), which adds no constant with one value for each row"),
+    (VIEWS, &[("weight %b1 f32[5] rand(3)", "input %b1 f32[5]")],
+        "`biased` (add), which adds no constant"),
     // Something between the layers.
     (RADIX, &[
-        ("%act f32[2, 6, 1, 1] = relu(%h)", "%h0 f32[2, 3, 1, 1] = slice(%h) starts [0, 0, 0, 0]\n\
-         %h1 f32[2, 3, 1, 1] = slice(%h) starts [0, 3, 0, 0]\n\
-         %act0 f32[2, 3, 1, 1] = relu(%h0)\n\
-         %act1 f32[2, 3, 1, 1] = tanh(%h1)\n\
-         %act f32[2, 6, 1, 1] = concat(%act0, %act1) axis 1"),
+        ("%act f32[2, 6, 1, 1] = relu(%h)",
+         "%h0 f32[2, 3, 1, 1] = slice(%h) starts [0, 0, 0, 0]\n\
+          %h1 f32[2, 3, 1, 1] = slice(%h) starts [0, 3, 0, 0]\n\
+          %act0 f32[2, 3, 1, 1] = relu(%h0)\n\
+          %act1 f32[2, 3, 1, 1] = tanh(%h1)\n\
+          %act f32[2, 6, 1, 1] = concat(%act0, %act1) axis 1"),
     ], "parts of the inner layer have different activations"),
     (VIEWS, &[
         ("softmax(%view)", "softmax(%cold)"),
-        ("%a ", "weight %half f32[] = 0.5\n\
-         %cold f32[2, 3, 4, 1, 1] = mul(%view, %half)\n\
-         %a "),
+        ("%a ", "weight %half f32[] = 0.5\n%cold f32[2, 3, 4, 1, 1] = mul(%view, %half)\n%a "),
     ], "the attention is computed by `cold` (mul), which is no dense layer"),
     (VIEWS, &[
         ("softmax(%view)", "softmax(%cut)"),
-        ("%a ", "%cut f32[2, 3, 4, 1, 1] = relu(%view)\n\
-         %a "),
+        ("%a ", "%cut f32[2, 3, 4, 1, 1] = relu(%view)\n%a "),
     ], "the attention is computed by `cut` (relu), which is no dense layer"),
     (VIEWS, &[
         ("%h f32[2, 5] = matmul(%z, %w1)\n\
-         %biased f32[2, 5] = add(%h, %b1)\n\
-         %act f32[2, 5] = relu(%biased)", "%act f32[2, 4] = relu(%z)"),
+          %biased f32[2, 5] = add(%h, %b1)\n\
+          %act f32[2, 5] = relu(%biased)",
+         "%act f32[2, 4] = relu(%z)"),
         ("%w2 f32[12, 5]", "%w2 f32[12, 4]"),
     ], "the inner layer is computed by `z` (reduce_mean), which is no dense layer"),
-    (VIEWS, &[
-        ("matmul(%act, %w2, %b2) trans_b true", "concat(%z, %z, %z) axis 1"),
-    ], "the attention is computed by `z` (reduce_mean), which is no dense layer"),
+    (VIEWS, &[("matmul(%act, %w2, %b2) trans_b true", "concat(%z, %z, %z) axis 1")],
+        "the attention is computed by `z` (reduce_mean), which is no dense layer"),
     (GATE, &[
         ("conv(%z, %w1, %b1)", "conv(%part, %w1, %b1)"),
         ("%w1 f32[4, 6,", "%w1 f32[4, 1,"),
-        ("%h ", "%part f32[2, 1, 1, 1] = reduce_mean(%z) axes [1] keep true\n\
-         %h "),
+        ("%h ", "%part f32[2, 1, 1, 1] = reduce_mean(%z) axes [1] keep true\n%h "),
     ], "the squeeze of `u` (conv) is no mean over its planes"),
 ];
 
@@ -643,88 +582,78 @@ const SUMS: &[Case<'_>] = &[
     (RADIX, &[("mul(%a1, %s1)", "mul(%a0, %s1)")], "a weight of channel 0 weighs two planes"),
     (BRANCHES, &[("mul(%u1, %g1)", "mul(%u1, %g0)")], "a weight of channel 0 weighs two planes"),
     (RADIX, &[("mul(%a1, %s1)", "mul(%a1, %s0)")], "a plane of channel 0 is weighed twice"),
+    (RADIX, &[("%y f32[2, 4, 2, 3] = add", "%y f32[2, 4, 2, 3] = sub")],
+        "channel 0 sums 1 of the 2 splits that softmax over axis 1 of [2, 2, 2, 2] weighs, \
+         and `y` (sub) is no sum of splits"),
+    (RADIX, &[("%y f32[2, 4, 2, 3] = add", "%y f32[2, 4, 2, 3] = max")],
+        "`y` (max) is no sum of splits"),
     (RADIX, &[
-        ("%y f32[2, 4, 2, 3] = add", "%y f32[2, 4, 2, 3] = sub"),
-    ], "channel 0 sums 1 of the 2 splits that softmax over axis 1 of [2, 2, 2, 2] weighs, and `y` (sub) is no sum of splits"),
-    (RADIX, &[("%y f32[2, 4, 2, 3] = add", "%y f32[2, 4, 2, 3] = max")], "`y` (max) is no sum of splits"),
-    (RADIX, &[
-        ("%y f32[2, 4, 2, 3] = add(%m0, %m1)", "%three f32[2, 4, 2, 3] = add(%m0, %x)\n\
-         %y f32[2, 4, 2, 3] = add(%three, %m1)"),
-    ], "softmax over axis 1 of [2, 2, 2, 2] weighs, and the sum has an addend that is not weighed, `x` (input)"),
+        ("%y f32[2, 4, 2, 3] = add(%m0, %m1)",
+         "%three f32[2, 4, 2, 3] = add(%m0, %x)\n%y f32[2, 4, 2, 3] = add(%three, %m1)"),
+    ], "softmax over axis 1 of [2, 2, 2, 2] weighs, and the sum has an addend that is not \
+         weighed, `x` (input)"),
     (RADIX, &[
         ("add(%m0, %m1)", "add(%twice, %m1)"),
-        ("%y ", "%twice f32[2, 4, 2, 3] = add(%m0, %m0)\n\
-         %y "),
+        ("%y ", "%twice f32[2, 4, 2, 3] = add(%m0, %m0)\n%y "),
     ], "a plane of channel 0 is weighed twice"),
-    (BRANCHES, &[
-        ("add(%m0, %m1)", "add(%m0, %u1)"),
-        ("%m1 f32[2, 8, 4, 4] = mul(%u1, %g1)\n\
-         ", ""),
-    ], "the sum has an addend that is not weighed, `u1` (relu)"),
+    (BRANCHES, &[("add(%m0, %m1)", "add(%m0, %u1)"), ("%m1 f32[2, 8, 4, 4] = mul(%u1, %g1)\n", "")],
+        "the sum has an addend that is not weighed, `u1` (relu)"),
     // Scaled.
     (RADIX, &[
         ("mul(%a0, %s0)", "mul(%t0, %s0)"),
-        ("%m0 ", "weight %two f32[] = 2\n\
-         %t0 f32[2, 4, 1, 1] = mul(%a0, %two)\n\
-         %m0 "),
+        ("%m0 ", "weight %two f32[] = 2\n%t0 f32[2, 4, 1, 1] = mul(%a0, %two)\n%m0 "),
     ], "`t0` (mul) multiplies the weights by a constant, `two`"),
     (RADIX, &[
         ("slice(%flat)", "slice(%t)"),
-        ("%a0 ", "weight %two f32[1] = [2]\n\
-         %t f32[2, 8, 1, 1] = mul(%flat, %two)\n\
-         %a0 "),
+        ("%a0 ", "weight %two f32[1] = [2]\n%t f32[2, 8, 1, 1] = mul(%flat, %two)\n%a0 "),
     ], "`t` (mul) multiplies the weights by a constant, `two`"),
     (RADIX, &[
         ("add(%m0, %m1)", "add(%t, %m1)"),
-        ("%y ", "weight %two f32[1] = [2]\n\
-         %t f32[2, 4, 2, 3] = mul(%m0, %two)\n\
-         %y "),
-    ], "`t` (mul)"),
+        ("%y ", "weight %two f32[1] = [2]\n%t f32[2, 4, 2, 3] = mul(%m0, %two)\n%y "),
+    ], "`t` (mul) is no sum of splits"),
     (RADIX, &[
         ("mul(%a0, %s0)", "mul(%a0, %t0)"),
-        ("%m0 ", "weight %two f32[] = 2\n\
-         %t0 f32[2, 4, 2, 3] = mul(%s0, %two)\n\
-         %m0 "),
+        ("%m0 ", "weight %two f32[] = 2\n%t0 f32[2, 4, 2, 3] = mul(%s0, %two)\n%m0 "),
     ], "is the mean of other planes"),
     (RADIX, &[
         ("mul(%a0, %s0)", "mul(%c0, %s0)"),
-        ("%m0 ", "weight %c0 f32[1, 4, 1, 1] = [1, 2, 3, 4]\n\
-         %m0 "),
+        ("%m0 ", "weight %c0 f32[1, 4, 1, 1] = [1, 2, 3, 4]\n%m0 "),
     ], "an addend that is not weighed, `m0` (mul)"),
     (RADIX, &[("mul(%a1, %s1)", "mul(%a1, %x)")], "is the mean of other planes"),
     // Weights of other channels.
     (RADIX, &[
-        ("%a1 f32[2, 4, 1, 1] = slice(%flat) starts [0, 4, 0, 0]", "%a1 f32[2, 4, 1, 1] = slice(%flat) starts [0, 7, 0, 0] steps [1, -1, 1, 1]"),
+        ("%a1 f32[2, 4, 1, 1] = slice(%flat) starts [0, 4, 0, 0]",
+         "%a1 f32[2, 4, 1, 1] = slice(%flat) starts [0, 7, 0, 0] steps [1, -1, 1, 1]"),
     ], "the weights of channel 0 are of several lines of softmax over axis 1"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%u, %pairs)"),
-        ("%y ", "weight %two i64[6] = [0, 0, 1, 1, 2, 2]\n\
-         %pairs f32[2, 6, 1, 1] = gather(%a, %two) axis 1\n\
-         %y "),
+        ("%y ",
+         "weight %two i64[6] = [0, 0, 1, 1, 2, 2]\n\
+          %pairs f32[2, 6, 1, 1] = gather(%a, %two) axis 1\n\
+          %y "),
     ], "a weight of channel 1 weighs two planes"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%u, %all)"),
-        ("%y ", "%one f32[2, 1, 1, 1] = slice(%a) starts [0, 3, 0, 0]\n\
-         %all f32[2, 6, 1, 1] = expand(%one)\n\
-         %y "),
-    ], "weigh"),
+        ("%y ",
+         "%one f32[2, 1, 1, 1] = slice(%a) starts [0, 3, 0, 0]\n\
+          %all f32[2, 6, 1, 1] = expand(%one)\n\
+          %y "),
+    ], "the weights of `y` (mul), f32[2, 1, 1, 1], are not one for each channel of `u`"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%u, %turned)"),
-        ("%y ", "%turned f32[2, 6, 1, 1] = slice(%a) starts [1, 0, 0, 0] steps [-1, 1, 1, 1]\n\
-         %y "),
+        ("%y ", "%turned f32[2, 6, 1, 1] = slice(%a) starts [1, 0, 0, 0] steps [-1, 1, 1, 1]\n%y "),
     ], "`y` (mul) also takes weights from `turned` (slice)"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%u, %first)"),
-        ("%y ", "%first f32[1, 6, 1, 1] = slice(%a) starts [0, 0, 0, 0]\n\
-         %y "),
-    ], "`y` (mul)"),
+        ("%y ", "%first f32[1, 6, 1, 1] = slice(%a) starts [0, 0, 0, 0]\n%y "),
+    ], "the weights of `y` (mul) are not one for each image and channel"),
     (GATE, &[
         ("sigmoid(%logits)", "sigmoid(%all)"),
-        ("%a f32[2, 6, 1, 1]", "%all f32[2, 6, 2, 3] = add(%logits, %u)\n\
-         %a f32[2, 6, 2, 3]"),
+        ("%a f32[2, 6, 1, 1]", "%all f32[2, 6, 2, 3] = add(%logits, %u)\n%a f32[2, 6, 2, 3]"),
     ], "the weights of `y` (mul), f32[2, 6, 2, 3], are not one for each channel of `u`"),
     (GATE, &[
-        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3]", "%z f32[2, 1, 1, 1] = reduce_mean(%u) axes [1, 2, 3]"),
+        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3]",
+         "%z f32[2, 1, 1, 1] = reduce_mean(%u) axes [1, 2, 3]"),
         ("%w1 f32[4, 6,", "%w1 f32[4, 1,"),
         ("%w2 f32[6,", "%w2 f32[1,"),
         ("%b2 f32[6]", "%b2 f32[1]"),
@@ -733,30 +662,32 @@ const SUMS: &[Case<'_>] = &[
     ], "are not one for each channel of `u`"),
     // Other sums.
     (VIEWS, &[
-        ("%y f32[2, 4, 3, 2] = reduce_sum(%m)", "%some f32[2, 2, 4, 3, 2] = slice(%m) starts [0, 0, 0, 0, 0]\n\
-         %y f32[2, 4, 3, 2] = reduce_sum(%some)"),
+        ("%y f32[2, 4, 3, 2] = reduce_sum(%m)",
+         "%some f32[2, 2, 4, 3, 2] = slice(%m) starts [0, 0, 0, 0, 0]\n\
+          %y f32[2, 4, 3, 2] = reduce_sum(%some)"),
     ], "channel 0 sums 2 of the 3 splits"),
+    (VIEWS, &[("%y f32[2, 4, 3, 2] = reduce_sum", "%y f32[2, 4, 3, 2] = reduce_mean")],
+        "`y` (reduce_mean) is no sum of splits"),
     (VIEWS, &[
-        ("%y f32[2, 4, 3, 2] = reduce_sum", "%y f32[2, 4, 3, 2] = reduce_mean"),
-    ], "`y` (reduce_mean) is no sum of splits"),
-    (VIEWS, &[
-        ("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]", "%y f32[2, 3, 3, 2] = reduce_sum(%m) axes [2]"),
+        ("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]",
+         "%y f32[2, 3, 3, 2] = reduce_sum(%m) axes [2]"),
     ], "expected the radix axis 2"),
     (VIEWS, &[
-        ("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]", "%y f32[2, 3, 4, 2] = reduce_sum(%m) axes [3]"),
-    ], "`y` (reduce_sum)"),
-    (VIEWS, &[
-        ("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]\n\
-         output %y", "output %m"),
-    ], "channel 0 sums 1 of the 3 splits that softmax over axis 1 of [2, 3, 4, 1, 1] weighs, and `m` is an output of the model"),
+        ("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]",
+         "%y f32[2, 3, 4, 2] = reduce_sum(%m) axes [3]"),
+    ], "an addend that is not weighed, `y` (reduce_sum)"),
+    (VIEWS, &[("%y f32[2, 4, 3, 2] = reduce_sum(%m) axes [1]\noutput %y", "output %m")],
+        "channel 0 sums 1 of the 3 splits that softmax over axis 1 of [2, 3, 4, 1, 1] \
+         weighs, and `m` is an output of the model"),
     // Sequences, which have no planes.
     (GATE, &[
-        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3] keep true", "%line f32[2, 6, 6] = reshape(%u)\n\
-         %v f32[2, 6, 6] = tanh(%line)\n\
-         %mean f32[2, 6] = reduce_mean(%v) axes [2]\n\
-         %z f32[2, 6, 1, 1] = reshape(%mean)"),
-        ("%y f32[2, 6, 2, 3] = mul(%u, %a)", "%b f32[2, 6, 1] = reshape(%a)\n\
-         %y f32[2, 6, 6] = mul(%v, %b)"),
+        ("%z f32[2, 6, 1, 1] = reduce_mean(%u) axes [2, 3] keep true",
+         "%line f32[2, 6, 6] = reshape(%u)\n\
+          %v f32[2, 6, 6] = tanh(%line)\n\
+          %mean f32[2, 6] = reduce_mean(%v) axes [2]\n\
+          %z f32[2, 6, 1, 1] = reshape(%mean)"),
+        ("%y f32[2, 6, 2, 3] = mul(%u, %a)",
+         "%b f32[2, 6, 1] = reshape(%a)\n%y f32[2, 6, 6] = mul(%v, %b)"),
     ], "`v` (tanh), which is weighed, is no [n, c, h, w]"),
 ];
 
@@ -768,32 +699,25 @@ fn other_sums() {
 /// Branches with one thing unlike: the attention over them is recognised, the branches stay.
 #[rustfmt::skip]
 const UNLIKE: &[Case<'_>] = &[
-    (BRANCHES, &[
-        ("window 3x3 pad 1\n\
-         %u0", "window 3x3 dilation 2 pad 2\n\
-         %u0"),
-    ], "the window of `c0` is 3x3 pad 1, that of `c1` is 3x3 dilation 2 pad 2"),
+    (BRANCHES, &[("window 3x3 pad 1\n%u0", "window 3x3 dilation 2 pad 2\n%u0")],
+        "`c0` has window 3x3 pad 1, and `c1` has window 3x3 dilation 2 pad 2"),
     (BRANCHES, &[
         ("%q1 f32[8, 4, 3, 3]", "%q1 f32[8, 4, 5, 5]"),
-        ("window 3x3 pad 1\n\
-         %u0", "window 5x5 pad 2\n\
-         %u0"),
-    ], "that of `c1` is 5x5 pad 2"),
+        ("window 3x3 pad 1\n%u0", "window 5x5 pad 2\n%u0"),
+    ], "`c1` has window 5x5 pad 2"),
     // Stride 2 in one branch, whose input is twice as large.
     (BRANCHES, &[
-        ("%s1 f32[2, 4, 4, 4] = conv(%x", "input %large f32[2, 6, 8, 8]\n\
-         %s1 f32[2, 4, 8, 8] = conv(%large"),
+        ("%s1 f32[2, 4, 4, 4] = conv(%x",
+         "input %large f32[2, 6, 8, 8]\n%s1 f32[2, 4, 8, 8] = conv(%large"),
         ("%t1 f32[2, 4, 4, 4]", "%t1 f32[2, 4, 8, 8]"),
-        ("window 3x3 pad 1\n\
-         %u0", "window 3x3 stride 2 pad 1\n\
-         %u0"),
-    ], "that of `c1` is 3x3 stride 2 pad 1"),
+        ("window 3x3 pad 1\n%u0", "window 3x3 stride 2 pad 1\n%u0"),
+    ], "`c1` has window 3x3 stride 2 pad 1"),
     // Other operators.
     (BRANCHES, &[("relu(%s1)", "tanh(%s1)")], "branches differ: `t0` is relu, and `t1` is tanh"),
     (BRANCHES, &[
         ("relu(%s0)", "leaky_relu(%s0) alpha 0.1"),
         ("relu(%s1)", "leaky_relu(%s1) alpha 0.2"),
-    ], "the alpha of `t0` is 0.1, that of `t1` is 0.2"),
+    ], "branches differ: `t0` has alpha 0.1, and `t1` has alpha 0.2"),
     (BRANCHES, &[
         ("%q1 f32[8, 4,", "%q1 f32[8, 1,"),
         ("conv(%t1, %q1)", "group_conv(%t1, %q1) groups 4"),
@@ -803,30 +727,24 @@ const UNLIKE: &[Case<'_>] = &[
         ("conv(%t0, %q0)", "group_conv(%t0, %q0) groups 2"),
         ("%q1 f32[8, 4,", "%q1 f32[8, 1,"),
         ("conv(%t1, %q1)", "group_conv(%t1, %q1) groups 4"),
-    ], "the groups of `c0` is 2, that of `c1` is 4"),
+    ], "branches differ: `c0` has groups 2, and `c1` has groups 4"),
     // Other inputs.
     (BRANCHES, &[
-        ("%s1 f32[2, 4, 4, 4] = conv(%x", "input %other f32[2, 6, 4, 4]\n\
-         %s1 f32[2, 4, 4, 4] = conv(%other"),
+        ("%s1 f32[2, 4, 4, 4] = conv(%x",
+         "input %other f32[2, 6, 4, 4]\n%s1 f32[2, 4, 4, 4] = conv(%other"),
     ], "branches begin at different values, `x` and `other`"),
     (BRANCHES, &[
         ("%p0 f32[4, 6,", "%p0 f32[4, 3,"),
         ("%p1 f32[4, 6,", "%p1 f32[4, 3,"),
         ("conv(%x, %p0)", "group_conv(%x, %p0) groups 2"),
         ("conv(%x, %p1)", "group_conv(%x, %p1) groups 2"),
-    ], "grouped convolutions of one input"),
-    (BRANCHES, &[
-        ("weight %q1 f32[8, 4, 3, 3] rand(4)", "input %q1 f32[8, 4, 3, 3]"),
-    ], "the weights of `c1` are not constant"),
-    (BRANCHES, &[
-        ("output %y", "%e f32[2, 4, 4, 4] = exp(%t1)\n\
-         output %y\n\
-         output %e"),
-    ], "branch value `t1` is used elsewhere too"),
-    (BRANCHES, &[
-        ("output %y", "output %y\n\
-         output %s0"),
-    ], "branch value `s0` is used elsewhere too"),
+    ], "the branches are grouped convolutions of one input"),
+    (BRANCHES, &[("weight %q1 f32[8, 4, 3, 3] rand(4)", "input %q1 f32[8, 4, 3, 3]")],
+        "the weights of `c1` are not constant"),
+    (BRANCHES, &[("output %y", "%e f32[2, 4, 4, 4] = exp(%t1)\noutput %y\noutput %e")],
+        "branch value `t1` is used elsewhere too"),
+    (BRANCHES, &[("output %y", "output %y\noutput %s0")],
+        "branch value `s0` is used elsewhere too"),
     // Unequal widths.
     (BRANCHES, &[
         ("%p1 f32[4, 6,", "%p1 f32[2, 6,"),
@@ -847,16 +765,15 @@ fn branches_that_differ_stay_apart() {
 /// Attentions with one thing unlike: there are still two.
 #[rustfmt::skip]
 const ATTENTIONS: &[Case<'_>] = &[
-    (CARDS, &[
-        ("relu(%h1)", "tanh(%h1)"),
-    ], "the excite of `y0` is i2 then relu, that of `y1` is i2 then tanh"),
-    (CARDS, &[("sigmoid(%l1)", "tanh(%l1)")], "the weigh of `y0` is sigmoid, that of `y1` is tanh"),
+    (CARDS, &[("relu(%h1)", "tanh(%h1)")],
+        "`y0` has excite i2 then relu, and `y1` has excite i2 then tanh"),
+    (CARDS, &[("sigmoid(%l1)", "tanh(%l1)")], "`y0` has weigh sigmoid, and `y1` has weigh tanh"),
     (CARDS, &[
         ("%w1 f32[2,", "%w1 f32[1,"),
         ("%h1 f32[2, 2", "%h1 f32[2, 1"),
         ("%r1 f32[2, 2", "%r1 f32[2, 1"),
         ("%v1 f32[3, 2", "%v1 f32[3, 1"),
-    ], "the excite of `y0` is i2 then relu, that of `y1` is i1 then relu"),
+    ], "`y0` has excite i2 then relu, and `y1` has excite i1 then relu"),
     (CARDS, &[
         ("%p1 f32[3", "%p1 f32[2"),
         ("1 f32[2, 3", "1 f32[2, 2"),
@@ -866,13 +783,9 @@ const ATTENTIONS: &[Case<'_>] = &[
     ], "branches differ: `y0` is f32[2, 3, 3, 3], and `y1` is f32[2, 2, 3, 3]"),
     (CARDS, &[
         ("conv(%x, %p1)", "conv(%other, %p1)"),
-        ("%u1 ", "input %other f32[2, 4, 3, 3]\n\
-         %u1 "),
+        ("%u1 ", "input %other f32[2, 4, 3, 3]\n%u1 "),
     ], "branches begin at different values, `x` and `other`"),
-    (CARDS, &[
-        ("output %y", "output %y\n\
-         output %u0"),
-    ], "branch value `u0` is used elsewhere too"),
+    (CARDS, &[("output %y", "output %y\noutput %u0")], "branch value `u0` is used elsewhere too"),
 ];
 
 #[test]
@@ -889,14 +802,30 @@ const ADDENDS: &[Case<'_>] = &[
     ], "branches differ: `other` is input, and `s0` is conv"),
     (SUMMED, &[
         ("conv(%x, %p1)", "conv(%other, %p1)"),
-        ("%s1 ", "input %other f32[2, 6, 4, 4]\n\
-         %s1 "),
+        ("%s1 ", "input %other f32[2, 6, 4, 4]\n%s1 "),
     ], "branches begin at different values, `other` and `x`"),
 ];
 
 #[test]
 fn summed_branches_that_differ_stay_apart() {
     say_why("merge_branches", "/y", ADDENDS, |graph| convolutions(graph) >= 3);
+}
+
+/// Branches whose convolutions have activations of their own already, as after all passes.
+#[rustfmt::skip]
+const EPILOGUES: &[Case<'_>] = &[
+    (BRANCHES, &[("window 3x3 pad 1", "window 3x3 pad 1 then tanh")],
+        "`c0` applies something to its result already"),
+    (BRANCHES, &[
+        ("%t0 f32[2, 4, 4, 4] = relu(%s0)",
+         "input %more f32[2, 4, 4, 4]\n%t0 f32[2, 4, 4, 4] = relu(%s0) then mul %more"),
+        ("relu(%s1)", "relu(%s1) then mul %more"),
+    ], "`t0` applies something to its result already"),
+];
+
+#[test]
+fn branches_fused_before_stay_apart() {
+    say_why("merge_branches", "/y", EPILOGUES, |graph| convolutions(graph) == 4);
 }
 
 /// A sum that broadcasts one of the branches is no convolution of both.
@@ -922,25 +851,22 @@ fn sums_that_broadcast_stay() {
 /// A permutation of channels that what is above cannot take over stays where it is.
 #[rustfmt::skip]
 const ORDERS: &[Case<'_>] = &[
-    (RADIX, &[
-        ("output %y", "output %y\n\
-         output %u"),
-    ], "`u`, whose channels would move, is used elsewhere too"),
+    (RADIX, &[("output %y", "output %y\noutput %u")],
+        "`u`, whose channels would move, is used elsewhere too"),
     (RADIX, &[
         ("%wu f32[8, 4,", "%wu f32[8, 2,"),
         ("conv(%x, %wu)", "group_conv(%x, %wu) groups 2"),
     ], "the order of channels would mix the groups of `conv`"),
     (RADIX, &[
-        ("weight %wu f32[8, 4, 1, 1] rand(1)\n\
-         ", ""),
+        ("weight %wu f32[8, 4, 1, 1] rand(1)\n", ""),
         ("%conv f32[2, 8, 2, 3] = conv(%x, %wu) window 1x1", "input %conv f32[2, 8, 2, 3]"),
     ], "the order of channels cannot move through `conv` (input)"),
     (RADIX, &[
         ("relu(%conv)", "mul(%conv, %each)"),
-        ("%u ", "weight %each f32[8, 1, 1] rand(6)\n\
-         %u "),
+        ("%u ", "weight %each f32[8, 1, 1] rand(6)\n%u "),
     ], "the order of channels cannot move through `u` (mul)"),
-    (RADIX, &[("weight %wu f32[8, 4, 1, 1] rand(1)", "input %wu f32[8, 4, 1, 1]")], "`wu` is not constant"),
+    (RADIX, &[("weight %wu f32[8, 4, 1, 1] rand(1)", "input %wu f32[8, 4, 1, 1]")],
+        "`wu` is not constant"),
 ];
 
 #[test]
@@ -954,49 +880,44 @@ fn orders_that_cannot_move_say_why() {
 #[rustfmt::skip]
 const EQUIVALENT: &[Case<'_>] = &[
     // The heads have changed places.
-    (BRANCHES, &[
-        ("mul(%u0, %g0)", "mul(%u0, %g1)"),
-        ("mul(%u1, %g1)", "mul(%u1, %g0)"),
-    ], "two splits swapped"),
+    (BRANCHES, &[("mul(%u0, %g0)", "mul(%u0, %g1)"), ("mul(%u1, %g1)", "mul(%u1, %g0)")],
+        "two splits swapped"),
     (BRANCHES, &[("concat(%k0, %k1)", "concat(%k1, %k0)")], "two heads swapped"),
-    (BRANCHES, &[
-        ("add(%u0, %u1)", "add(%u1, %u0)"),
-        ("add(%m0, %m1)", "add(%m1, %m0)"),
-    ], "sums turned round"),
-    (RADIX, &[
-        ("mul(%a0, %s0)", "mul(%a1, %s0)"),
-        ("mul(%a1, %s1)", "mul(%a0, %s1)"),
-    ], "two splits swapped, grouped"),
+    (BRANCHES, &[("add(%u0, %u1)", "add(%u1, %u0)"), ("add(%m0, %m1)", "add(%m1, %m0)")],
+        "sums turned round"),
+    (RADIX, &[("mul(%a0, %s0)", "mul(%a1, %s0)"), ("mul(%a1, %s1)", "mul(%a0, %s1)")],
+        "two splits swapped, grouped"),
     (RADIX, &[("mul(%a0, %s0)", "mul(%s0, %a0)")], "a weight second"),
     (GATE, &[("mul(%u, %a)", "mul(%a, %u)")], "the weights first"),
     // Channels in another order, on both sides of what cares.
     (GATE, &[
         ("conv(%z, %w1, %b1)", "conv(%back, %w1, %b1)"),
-        ("%h ", "%back f32[2, 6, 1, 1] = slice(%z) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n\
-         %h "),
+        ("%h ", "%back f32[2, 6, 1, 1] = slice(%z) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n%h "),
     ], "channels read backwards"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%u, %back)"),
-        ("%y ", "%back f32[2, 6, 1, 1] = slice(%a) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n\
-         %y "),
+        ("%y ", "%back f32[2, 6, 1, 1] = slice(%a) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n%y "),
     ], "weights used backwards"),
     (VIEWS, &[
         ("mul(%u, %a)", "mul(%u, %back)"),
-        ("%m ", "%back f32[2, 3, 4, 1, 1] = slice(%a) starts [0, 2, 3, 0, 0] steps [1, -1, -1, 1, 1]\n\
-         %m "),
+        ("%m ",
+         "%back f32[2, 3, 4, 1, 1] = slice(%a) starts [0, 2, 3, 0, 0] steps [1, -1, -1, 1, \
+          1]\n\
+          %m "),
     ], "splits and channels backwards"),
     (VIEWS, &[
         ("mul(%u, %a)", "mul(%u, %next)"),
-        ("%m ", "weight %order i64[4] = [1, 2, 3, 0]\n\
-         %next f32[2, 3, 4, 1, 1] = gather(%a, %order) axis 2\n\
-         %m "),
+        ("%m ",
+         "weight %order i64[4] = [1, 2, 3, 0]\n\
+          %next f32[2, 3, 4, 1, 1] = gather(%a, %order) axis 2\n\
+          %m "),
     ], "weights of the next channel, in one group"),
     (GATE, &[
         ("mul(%u, %a)", "mul(%v, %a)"),
-        ("%y ", "%v f32[2, 6, 2, 3] = slice(%u) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n\
-         %y "),
+        ("%y ", "%v f32[2, 6, 2, 3] = slice(%u) starts [0, 5, 0, 0] steps [1, -1, 1, 1]\n%y "),
     ], "another order of what is weighed"),
-    (VIEWS, &[("%w2 f32[12, 5]", "%w2 f32[5, 12]"), (" trans_b true", "")], "weights the other way round"),
+    (VIEWS, &[("%w2 f32[12, 5]", "%w2 f32[5, 12]"), (" trans_b true", "")],
+        "weights the other way round"),
     // K = 1 after all.
     (RADIX, &[
         ("%w1 f32[6, 2,", "%w1 f32[6, 4,"),
@@ -1007,37 +928,31 @@ const EQUIVALENT: &[Case<'_>] = &[
     // Other functions, biases and means.
     (GATE, &[
         ("sigmoid(%logits)", "sigmoid(%biased)"),
-        ("%a ", "weight %all f32[1] = [0.5]\n\
-         %biased f32[2, 6, 1, 1] = add(%logits, %all)\n\
-         %a "),
+        ("%a ", "weight %all f32[1] = [0.5]\n%biased f32[2, 6, 1, 1] = add(%logits, %all)\n%a "),
     ], "one bias for all"),
     (GATE, &[
         ("sigmoid(%logits)", "sigmoid(%biased)"),
-        ("%a ", "weight %all f32[] = 0.5\n\
-         %biased f32[2, 6, 1, 1] = add(%all, %logits)\n\
-         %a "),
+        ("%a ", "weight %all f32[] = 0.5\n%biased f32[2, 6, 1, 1] = add(%all, %logits)\n%a "),
     ], "a scalar bias, first"),
     (GATE, &[("relu(%h)", "hard_swish(%h)")], "another activation"),
     (GATE, &[("relu(%h)", "identity(%h)")], "no activation"),
     (GATE, &[("sigmoid(%logits)", "hard_sigmoid(%logits) alpha 0.2 beta 0.5")], "another gate"),
-    (GATE, &[
-        ("reduce_mean(%u) axes [2, 3] keep true", "average_pool(%u) window 2x3"),
-    ], "a pool over the whole plane"),
+    (GATE, &[("reduce_mean(%u) axes [2, 3] keep true", "average_pool(%u) window 2x3")],
+        "a pool over the whole plane"),
     (GATE, &[
         ("reduce_mean(%u) axes [2, 3] keep true", "reduce_mean(%rows) axes [2] keep true"),
-        ("%z ", "%rows f32[2, 6, 2, 1] = reduce_mean(%u) axes [3] keep true\n\
-         %z "),
+        ("%z ", "%rows f32[2, 6, 2, 1] = reduce_mean(%u) axes [3] keep true\n%z "),
     ], "rows, then columns"),
     (RADIX, &[
         ("%sum f32[2, 4, 2, 3] = add(%s0, %s1)\n\
-         %z f32[2, 4, 1, 1] = reduce_mean(%sum) axes [2, 3] keep true", "%z0 f32[2, 4, 1, 1] = reduce_mean(%s0) axes [2, 3] keep true\n\
-         %z1 f32[2, 4, 1, 1] = reduce_mean(%s1) axes [2, 3] keep true\n\
-         %z f32[2, 4, 1, 1] = add(%z0, %z1)"),
+          %z f32[2, 4, 1, 1] = reduce_mean(%sum) axes [2, 3] keep true",
+         "%z0 f32[2, 4, 1, 1] = reduce_mean(%s0) axes [2, 3] keep true\n\
+          %z1 f32[2, 4, 1, 1] = reduce_mean(%s1) axes [2, 3] keep true\n\
+          %z f32[2, 4, 1, 1] = add(%z0, %z1)"),
     ], "a sum of means"),
     // One split before its activation, squeezed and weighed alike.
-    (RADIX, &[
-        ("%s0 f32[2, 4, 2, 3] = slice(%u)", "%s0 f32[2, 4, 2, 3] = slice(%conv)"),
-    ], "splits of two values"),
+    (RADIX, &[("%s0 f32[2, 4, 2, 3] = slice(%u)", "%s0 f32[2, 4, 2, 3] = slice(%conv)")],
+        "splits of two values"),
 ];
 
 #[test]

@@ -74,15 +74,18 @@ impl Merger<'_> {
             self.same_operator(first, other)?;
         }
         let op = graph.node(first).op.clone();
-        if !matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_)) {
-            let [a, b] = [first, others[0]].map(|id| &graph.node(id).name);
-            return self.stop(format!("branches begin at different values, `{a}` and `{b}`"));
+        if !merges(&op) {
+            return self.begin_apart(first, others[0]);
         }
         for &value in &values {
             if graph.sole_use(value).is_none() {
                 let name = &graph.node(value).name;
                 return self.stop(format!("branch value `{name}` is used elsewhere too"));
             }
+        }
+        if op.epilogue().is_some_and(|then| !then.is_empty()) {
+            let name = &graph.node(first).name;
+            return self.stop(format!("`{name}` applies something to its result already"));
         }
         self.edit.region.extend(&values);
         self.level += 1;
@@ -121,27 +124,35 @@ impl Merger<'_> {
     fn same_operator(&self, a: NodeId, b: NodeId) -> Result<(), Stop> {
         let graph = self.graph;
         let (x, y) = (graph.node(a), graph.node(b));
+        let (a_name, b_name) = (&x.name, &y.name);
+        let (p, q) = (x.op.mnemonic(), y.op.mnemonic());
         let because = if x.op == y.op {
             if x.ty.shape() == y.ty.shape() {
                 return Ok(());
             }
-            format!("branches differ: `{}` is {}, and `{}` is {}", x.name, x.ty, y.name, y.ty)
-        } else if let Some((key, of_a, of_b)) = differing_attribute(graph, a, b) {
-            let (a, b) = (&x.name, &y.name);
-            format!("branches differ: the {key} of `{a}` is {of_a}, that of `{b}` is {of_b}")
+            format!("branches differ: `{a_name}` is {}, and `{b_name}` is {}", x.ty, y.ty)
+        } else if p != q {
+            format!("branches differ: `{a_name}` is {p}, and `{b_name}` is {q}")
+        } else if !merges(&x.op) {
+            return self.begin_apart(a, b);
         } else {
-            let (p, q) = (x.op.mnemonic(), y.op.mnemonic());
-            format!("branches differ: `{}` is {p}, and `{}` is {q}", x.name, y.name)
+            let (key, of_a, of_b) = differing_attribute(graph, a, b);
+            format!("branches differ: `{a_name}` has {key} {of_a}, and `{b_name}` has {key} {of_b}")
         };
         // Two windows over one input are what SK-Net's paths are, and two attentions are cardinal
         // groups; worth a word even when nothing else was in common.
         let telling = match (&x.op, &y.op) {
             (Op::Conv(p), Op::Conv(q)) => p.window != q.window,
             (Op::Pool(p), Op::Pool(q)) => p.window != q.window,
-            (Op::SplitAttention(_), Op::SplitAttention(_)) => true,
+            (Op::SplitAttention(_), _) => true,
             _ => false,
         };
-        if telling { Err(Stop::Differ(because)) } else { self.stop(because) }
+        if telling && p == q { Err(Stop::Differ(because)) } else { self.stop(because) }
+    }
+
+    fn begin_apart<T>(&self, a: NodeId, b: NodeId) -> Result<T, Stop> {
+        let [a, b] = [a, b].map(|id| &self.graph.node(id).name);
+        self.stop(format!("branches begin at different values, `{a}` and `{b}`"))
     }
 
     fn inputs(&self, values: &[NodeId]) -> Result<Vec<NodeId>, Stop> {
@@ -160,14 +171,11 @@ impl Merger<'_> {
             return self.stop("branches share their inputs unevenly".into());
         }
         if length > 1 && conv.groups > 1 {
-            return self.stop("grouped convolutions of one input".into());
+            return self.stop("the branches are grouped convolutions of one input".into());
         }
         let channels = |id: &NodeId| graph.ty(*id).shape()[1];
         if runs.iter().any(|x| channels(x) != channels(&runs[0])) {
             return self.stop("branches read different numbers of channels".into());
-        }
-        if !conv.epilogue.is_empty() {
-            return self.stop("something is applied after a branch's convolution".into());
         }
         let (weight, bias) = (self.stacked(values, 1)?, self.stacked_bias(values, 2)?);
         let x = match runs.as_slice() {
@@ -190,9 +198,6 @@ impl Merger<'_> {
         values: &[NodeId],
         attention: &SplitAttention,
     ) -> Result<Operand, Stop> {
-        if !attention.epilogue.is_empty() {
-            return self.stop("something is applied after a branch's attention".into());
-        }
         let mut constants = Vec::new();
         if attention.excite != Excite::Direct {
             constants.push((SplitAttention::W1, Some(self.stacked(values, SplitAttention::W1)?)));
@@ -386,15 +391,13 @@ impl Merger<'_> {
     }
 }
 
+/// Whether branches of this operator can be one operator.
+fn merges(op: &Op) -> bool {
+    matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_))
+}
+
 /// The first attribute that two operators of one name do not share, and its values.
-fn differing_attribute(
-    graph: &Graph,
-    a: NodeId,
-    b: NodeId,
-) -> Option<(&'static str, String, String)> {
-    if graph.node(a).op.mnemonic() != graph.node(b).op.mnemonic() {
-        return None;
-    }
+fn differing_attribute(graph: &Graph, a: NodeId, b: NodeId) -> (&'static str, String, String) {
     let [of_a, of_b] = [a, b].map(|id| attributes(graph, id));
     let value = |all: &[(&str, String)], key: &str| {
         let found = all.iter().find(|(k, _)| *k == key);
@@ -402,7 +405,7 @@ fn differing_attribute(
     };
     let keys = of_a.iter().chain(&of_b).map(|(key, _)| *key);
     let mut values = keys.map(|key| (key, value(&of_a, key), value(&of_b, key)));
-    values.find(|(_, a, b)| a != b)
+    values.find(|(_, a, b)| a != b).unwrap_or_default()
 }
 
 /// The first channel of the slice that a branch ends in; 0 if it ends in something else.

@@ -233,7 +233,9 @@ fn term(
     let product = describe(graph, block.node);
     tracer.passed.insert(block.node);
     let weight = broadcast(graph, block, slot).filter(|b| b.tail == 1);
-    let weight = weight.ok_or_else(|| format!("the weights of {product} are not one a plane"))?;
+    let weight = weight.ok_or_else(|| {
+        format!("the weights of {product} are not one for each image and channel")
+    })?;
     let weight = tracer.origin(weight, |id| id == anchor);
     if weight.node != anchor {
         let other = describe(graph, weight.node);
