@@ -8,6 +8,7 @@
 //! joined by additions end in convolutions whose sum is one over all their inputs (Figure 3 of
 //! ResNeXt, a to b).
 
+use crate::ir::text::attributes;
 use crate::ir::{
     Answer, Binary, Conv, DType, Edit, Epilogue, Excite, Failure, Graph, NodeId, Op, Operand,
     SplitAttention, TensorType, Weight,
@@ -73,15 +74,18 @@ impl Merger<'_> {
             self.same_operator(first, other)?;
         }
         let op = graph.node(first).op.clone();
-        if !matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_)) {
-            let [a, b] = [first, others[0]].map(|id| &graph.node(id).name);
-            return self.stop(format!("branches begin at different values, `{a}` and `{b}`"));
+        if !merges(&op) {
+            return self.begin_apart(first, others[0]);
         }
         for &value in &values {
             if graph.sole_use(value).is_none() {
                 let name = &graph.node(value).name;
                 return self.stop(format!("branch value `{name}` is used elsewhere too"));
             }
+        }
+        if op.epilogue().is_some_and(|then| !then.is_empty()) {
+            let name = &graph.node(first).name;
+            return self.stop(format!("`{name}` applies something to its result already"));
         }
         self.edit.region.extend(&values);
         self.level += 1;
@@ -120,41 +124,35 @@ impl Merger<'_> {
     fn same_operator(&self, a: NodeId, b: NodeId) -> Result<(), Stop> {
         let graph = self.graph;
         let (x, y) = (graph.node(a), graph.node(b));
-        let window = |op: &Op| match op {
-            Op::Conv(conv) => Some(conv.window),
-            Op::Pool(pool) => Some(pool.window),
-            _ => None,
-        };
-        let because = match (&x.op, &y.op) {
-            (p, q) if p == q && x.ty.shape() == y.ty.shape() => return Ok(()),
-            (p, q) if p == q => {
-                format!("branches differ: `{}` is {}, and `{}` is {}", x.name, x.ty, y.name, y.ty)
+        let (a_name, b_name) = (&x.name, &y.name);
+        let (p, q) = (x.op.mnemonic(), y.op.mnemonic());
+        let because = if x.op == y.op {
+            if x.ty.shape() == y.ty.shape() {
+                return Ok(());
             }
-            (p, q) if p.mnemonic() == q.mnemonic() && window(p) != window(q) => {
-                use crate::ir::text::attributes;
-                let shown = |id: NodeId| {
-                    let all = attributes(graph, id);
-                    all.into_iter().find(|(k, _)| *k == "window").map_or(String::new(), |(_, w)| w)
-                };
-                // Two windows over one input are what SK-Net's paths are; worth a word even when
-                // nothing else was in common.
-                return Err(Stop::Differ(format!(
-                    "branches differ: the window of `{}` is {}, that of `{}` is {}",
-                    x.name,
-                    shown(a),
-                    y.name,
-                    shown(b)
-                )));
-            }
-            (p, q) => format!(
-                "branches differ: `{}` is {}, and `{}` is {}",
-                x.name,
-                p.mnemonic(),
-                y.name,
-                q.mnemonic()
-            ),
+            format!("branches differ: `{a_name}` is {}, and `{b_name}` is {}", x.ty, y.ty)
+        } else if p != q {
+            format!("branches differ: `{a_name}` is {p}, and `{b_name}` is {q}")
+        } else if !merges(&x.op) {
+            return self.begin_apart(a, b);
+        } else {
+            let (key, of_a, of_b) = differing_attribute(graph, a, b);
+            format!("branches differ: `{a_name}` has {key} {of_a}, and `{b_name}` has {key} {of_b}")
         };
-        self.stop(because)
+        // Two windows over one input are what SK-Net's paths are, and two attentions are cardinal
+        // groups; worth a word even when nothing else was in common.
+        let telling = match (&x.op, &y.op) {
+            (Op::Conv(p), Op::Conv(q)) => p.window != q.window,
+            (Op::Pool(p), Op::Pool(q)) => p.window != q.window,
+            (Op::SplitAttention(_), _) => true,
+            _ => false,
+        };
+        if telling && p == q { Err(Stop::Differ(because)) } else { self.stop(because) }
+    }
+
+    fn begin_apart<T>(&self, a: NodeId, b: NodeId) -> Result<T, Stop> {
+        let [a, b] = [a, b].map(|id| &self.graph.node(id).name);
+        self.stop(format!("branches begin at different values, `{a}` and `{b}`"))
     }
 
     fn inputs(&self, values: &[NodeId]) -> Result<Vec<NodeId>, Stop> {
@@ -173,14 +171,11 @@ impl Merger<'_> {
             return self.stop("branches share their inputs unevenly".into());
         }
         if length > 1 && conv.groups > 1 {
-            return self.stop("grouped convolutions of one input".into());
+            return self.stop("the branches are grouped convolutions of one input".into());
         }
         let channels = |id: &NodeId| graph.ty(*id).shape()[1];
         if runs.iter().any(|x| channels(x) != channels(&runs[0])) {
             return self.stop("branches read different numbers of channels".into());
-        }
-        if !conv.epilogue.is_empty() {
-            return self.stop("something is applied after a branch's convolution".into());
         }
         let (weight, bias) = (self.stacked(values, 1)?, self.stacked_bias(values, 2)?);
         let x = match runs.as_slice() {
@@ -203,9 +198,6 @@ impl Merger<'_> {
         values: &[NodeId],
         attention: &SplitAttention,
     ) -> Result<Operand, Stop> {
-        if !attention.epilogue.is_empty() {
-            return self.stop("something is applied after a branch's attention".into());
-        }
         let mut constants = Vec::new();
         if attention.excite != Excite::Direct {
             constants.push((SplitAttention::W1, Some(self.stacked(values, SplitAttention::W1)?)));
@@ -244,7 +236,7 @@ impl Merger<'_> {
                 let whole = graph.ty(addend).shape() == graph.ty(id).shape();
                 match op {
                     op if is_sum(op) && alone && whole => work.push(addend),
-                    Op::Conv(_) if alone => convs.push(addend),
+                    Op::Conv(_) if alone && whole => convs.push(addend),
                     _ => rest.push(addend),
                 }
             }
@@ -397,6 +389,23 @@ impl Merger<'_> {
             (ty, Weight::from_f32(&sum))
         }))
     }
+}
+
+/// Whether branches of this operator can be one operator.
+fn merges(op: &Op) -> bool {
+    matches!(op, Op::Unary(..) | Op::Pool(_) | Op::Conv(_) | Op::SplitAttention(_))
+}
+
+/// The first attribute that two operators of one name do not share, and its values.
+fn differing_attribute(graph: &Graph, a: NodeId, b: NodeId) -> (&'static str, String, String) {
+    let [of_a, of_b] = [a, b].map(|id| attributes(graph, id));
+    let value = |all: &[(&str, String)], key: &str| {
+        let found = all.iter().find(|(k, _)| *k == key);
+        found.map_or_else(|| "the default".to_owned(), |(_, value)| value.clone())
+    };
+    let keys = of_a.iter().chain(&of_b).map(|(key, _)| *key);
+    let mut values = keys.map(|key| (key, value(&of_a, key), value(&of_b, key)));
+    values.find(|(_, a, b)| a != b).unwrap_or_default()
 }
 
 /// The first channel of the slice that a branch ends in; 0 if it ends in something else.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::squeeze::Squeezed;
 use super::trace::{Block, Tracer, image_dims, ravel, unravel};
 use super::weigh::Weighed;
-use super::{Found, describe, failed, is_mean};
+use super::{Found, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Unary, Window};
 
 /// Dense layers with their rows in canonical order: cardinal group, then split, then channel.
@@ -162,16 +162,20 @@ fn outer_rows(
 }
 
 /// What keeps a node from being a dense layer.
-fn not_dense(graph: &Graph, id: NodeId) -> String {
+fn not_dense(graph: &Graph, id: NodeId) -> &'static str {
+    let computed = |slot| graph.operand(id, slot).is_some_and(|o| constant(graph, o).is_none());
     match &graph.node(id).op {
         Op::Conv(conv) if conv.window != Window::POINT => {
-            ", whose kernel is not 1x1, of stride 1 and without padding".to_owned()
+            ", whose kernel is not 1x1, of stride 1 and without padding"
         }
-        Op::Conv(_) => ", which is no dense layer of [n, c, 1, 1] with constant weights".to_owned(),
+        Op::Conv(_) | Op::MatMul { .. } if computed(1) => ", whose weights are not constant",
+        Op::Conv(_) | Op::MatMul { .. } if computed(2) => ", whose bias is not constant",
+        Op::Conv(_) => ", which is no dense layer of [n, c, 1, 1]",
+        Op::MatMul { .. } => ", which is no product of one row an image and a matrix",
         Op::Binary(Binary::Add, _) => {
-            ", which adds no constant with one value for each row of a dense layer".to_owned()
+            ", which adds no constant with one value for each row of a dense layer"
         }
-        _ => ", which is no dense layer".to_owned(),
+        _ => ", which is no dense layer",
     }
 }
 
@@ -241,7 +245,9 @@ fn inner_rows(tracer: &mut Tracer<'_>, layers: &mut Layers, groups: &Groups) -> 
         for &input in inputs {
             let (block, activation) = activated(tracer, input);
             let Some(row) = layers.row(tracer, block) else {
-                if all.is_empty() && rows.is_empty() && activation.is_empty() {
+                let op = &tracer.graph.node(block.node).op;
+                let layer = matches!(op, Op::Conv(_) | Op::MatMul { .. });
+                if all.is_empty() && rows.is_empty() && activation.is_empty() && !layer {
                     return Ok(None);
                 }
                 let found = describe(tracer.graph, block.node);
@@ -362,9 +368,6 @@ impl Dense {
             Op::Binary(Binary::Add, then) if then.is_empty() => Dense::biased(graph, id),
             _ => None,
         }?;
-        if is_mean(&graph.node(id).op) || dense.groups == 0 {
-            return None;
-        }
         dense.inputs = (0..dense.groups)
             .map(|g| {
                 let first = g * dense.columns;

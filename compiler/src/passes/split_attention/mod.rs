@@ -15,7 +15,7 @@ mod squeeze;
 mod trace;
 mod weigh;
 
-use crate::ir::{Answer, Failure, Graph, NodeId, Op, Reduce, ReduceKind, Unary};
+use crate::ir::{Answer, Failure, Graph, NodeId, Op, Unary};
 use trace::{Tracer, only_moves};
 
 /// Why there is no match.
@@ -34,7 +34,7 @@ fn failed<T>(because: impl Into<String>) -> Found<T> {
 }
 
 pub(super) fn recognise(graph: &Graph, id: NodeId) -> Answer {
-    if !is_anchor(&graph.node(id).op) || !follows_a_mean(graph, id) {
+    if !is_anchor(&graph.node(id).op) || !follows_a_squeeze(graph, id) {
         return Answer::NoMatch;
     }
     let mut tracer = Tracer::new(graph);
@@ -59,7 +59,7 @@ fn block(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Answer> {
 /// What makes weights of numbers: a softmax, or a gate.
 fn is_anchor(op: &Op) -> bool {
     match op {
-        Op::Softmax { log, .. } => !log,
+        Op::Softmax { .. } => true,
         Op::Unary(function, then) => {
             then.is_empty()
                 && matches!(function, Unary::Sigmoid | Unary::HardSigmoid { .. } | Unary::Tanh)
@@ -68,18 +68,17 @@ fn is_anchor(op: &Op) -> bool {
     }
 }
 
-/// Whether the numbers are computed from a mean: if not, this is no attention over channels, and
-/// nothing more is said about it.
-fn follows_a_mean(graph: &Graph, anchor: NodeId) -> bool {
+/// Whether the numbers are computed from a mean, or from what may stand in its place: if not, this
+/// is no attention over channels, and nothing more is said about it.
+fn follows_a_squeeze(graph: &Graph, anchor: NodeId) -> bool {
     const FURTHEST: usize = 64;
     let mut id = anchor;
     for _ in 0..FURTHEST {
         let node = graph.node(id);
         let simple = only_moves(&node.op)
             || matches!(node.op, Op::Conv(_) | Op::MatMul { .. } | Op::Unary(..) | Op::Binary(..))
-            || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. })
-            || matches!(node.op, Op::Reduce(_));
-        if is_mean(&node.op) {
+            || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. });
+        if squeeze::reduces_planes(graph, id) {
             return true;
         }
         // A constant may be the first operand of an addition.
@@ -91,10 +90,6 @@ fn follows_a_mean(graph: &Graph, anchor: NodeId) -> bool {
         }
     }
     false
-}
-
-fn is_mean(op: &Op) -> bool {
-    matches!(op, Op::Reduce(Reduce { kind: ReduceKind::Mean, .. }))
 }
 
 /// Refuses a block with a value that something outside uses, or that is an output of the model:

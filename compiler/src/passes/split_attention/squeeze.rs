@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::trace::{Block, Tracer, image_dims, only_moves, suffix};
 use super::weigh::{Weighed, addends};
 use super::{Found, describe, failed};
-use crate::ir::{Binary, NodeId, Op, Reduce, ReduceKind};
+use crate::ir::{Binary, Graph, NodeId, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 
 /// Which channel of the weighted sum a mean belongs to.
 pub(super) struct Squeezed {
@@ -73,12 +73,16 @@ impl Squeezed {
         let sums = matches!(op, Op::Binary(Binary::Add, _))
             || matches!(op, Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum);
         if !sums && !only_moves(op) {
-            let what = if self.sources.contains(&block.node) {
-                format!("the squeeze of {} is no mean over its planes", describe(graph, block.node))
+            let found = describe(graph, block.node);
+            return failed(if self.sources.contains(&block.node) {
+                format!("the squeeze of {found} is no mean over its planes")
+            } else if block.tail != self.plane {
+                format!("the squeeze has {found} where a mean over each plane is expected")
+            } else if matches!(op, Op::Reduce(_)) {
+                format!("the squeeze joins the splits by {found}, expected a sum")
             } else {
-                format!("the squeeze reads {}, which is not weighed", describe(graph, block.node))
-            };
-            return failed(what);
+                format!("the squeeze reads {found}, which is not weighed")
+            });
         }
         addends(tracer, block).or_else(failed)
     }
@@ -87,11 +91,13 @@ impl Squeezed {
 /// The block that this one is the mean of.
 fn mean(tracer: &mut Tracer<'_>, block: Block) -> Option<Block> {
     let graph = tracer.graph;
-    let Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, .. }) = &graph.node(block.node).op else {
-        return None;
-    };
     let x = graph.operand(block.node, 0)?;
     let dims = image_dims(graph.ty(x))?;
+    let axes = match &graph.node(block.node).op {
+        Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, .. }) => axes.clone(),
+        Op::Pool(pool) if averages(pool) && has_one_window(pool, &dims) => vec![2, 3],
+        _ => return None,
+    };
     let first = axes.first()?.checked_sub(1)?;
     let adjacent = axes.iter().copied().eq(first + 1..=first + axes.len());
     let (kept, reduced) = dims.split_at_checked(first)?;
@@ -106,4 +112,25 @@ fn mean(tracer: &mut Tracer<'_>, block: Block) -> Option<Block> {
     suffix(kept, block.tail / after)?;
     tracer.passed.insert(block.node);
     Some(Block { node: x, index: block.index, tail: block.tail * count })
+}
+
+/// Whether a node is the mean of each plane, or what may stand in its place by mistake: another
+/// reduction.
+pub(super) fn reduces_planes(graph: &Graph, id: NodeId) -> bool {
+    let planes = || graph.operand(id, 0).and_then(|x| image_dims(graph.ty(x)));
+    match &graph.node(id).op {
+        Op::Reduce(_) => true,
+        Op::Pool(pool) => planes().is_some_and(|dims| has_one_window(pool, &dims)),
+        _ => false,
+    }
+}
+
+fn averages(pool: &Pool) -> bool {
+    matches!(pool.kind, PoolKind::Average { .. })
+}
+
+/// Whether a pool's one window is the whole plane.
+fn has_one_window(pool: &Pool, dims: &[usize]) -> bool {
+    let Window { kernel, stride, .. } = pool.window;
+    pool.window == Window { kernel, stride, ..Window::POINT } && dims[1..] == kernel
 }

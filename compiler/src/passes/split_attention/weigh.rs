@@ -35,8 +35,11 @@ pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed>
     let Some(&(first, slot)) = products.first() else { return Err(Miss::NoMatch) };
     let plane = plane(graph, first, slot).ok_or(Miss::NoMatch)?;
     let lines = Lines::new(graph, anchor)?;
+    for &(product, slot) in &products {
+        weighs_planes(tracer, product, slot, plane)?;
+    }
     let mut top = first;
-    let mut because = None;
+    let mut because = String::new();
     loop {
         let block = Block { node: top, index: 0, tail: plane };
         match sums(tracer, anchor, &products, block) {
@@ -45,16 +48,29 @@ pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed>
                     tracer.passed.insert(top);
                     return Ok(Weighed { top, channels, plane, anchor });
                 }
-                Err(incomplete) => because = Some(incomplete),
+                Err(Incomplete::Short(short)) => because = format!("{short}, and "),
+                Err(Incomplete::Wrong(wrong)) => return failed(wrong),
             },
-            // Past the block: what was wrong before is what matters.
-            Err(foreign) => return failed(because.unwrap_or(foreign)),
+            Err(foreign) => return failed(because + &foreign),
         }
         // Of several users, such as slices to be summed, the sum is reached through any.
-        match graph.uses(top).into_iter().find(|(user, _)| continues(&graph.node(*user).op)) {
-            Some((user, _)) => top = user,
-            None => return failed(because.unwrap_or_default()),
+        let users = graph.uses(top);
+        match users.iter().find(|(user, _)| continues(&graph.node(*user).op)) {
+            Some((user, _)) => top = *user,
+            None => {
+                return failed(because + &ends(graph, top, users.first().map(|(user, _)| *user)));
+            }
         }
+    }
+}
+
+/// Why a sum goes no further than this value.
+fn ends(graph: &Graph, id: NodeId, user: Option<NodeId>) -> String {
+    match user {
+        Some(user) if !graph.is_output(id) => {
+            format!("{} is no sum of splits", describe(graph, user))
+        }
+        _ => format!("`{}` is an output of the model", graph.node(id).name),
     }
 }
 
@@ -83,6 +99,28 @@ fn plane(graph: &Graph, product: NodeId, slot: usize) -> Option<usize> {
     let ones = weights.axes.iter().rev().take_while(|axis| axis.size() == 1).count();
     let plane: usize = dims.iter().skip(1).rev().take(ones).product();
     (plane > 0).then_some(plane)
+}
+
+/// Refuses a product with something else than an image of which each channel has one weight.
+fn weighs_planes(tracer: &mut Tracer<'_>, product: NodeId, slot: usize, plane: usize) -> Found<()> {
+    let graph = tracer.graph;
+    let operands = (graph.operand(product, slot), graph.operand(product, 1 - slot));
+    let (Some(weights), Some(weighed)) = operands else { return Err(Miss::NoMatch) };
+    let found = describe(graph, product);
+    if matches!(graph.node(weighed).op, Op::Weight(_)) {
+        let constant = &graph.node(weighed).name;
+        return failed(format!("{found} multiplies the weights by a constant, `{constant}`"));
+    }
+    let image = tracer.origin(Block { node: weighed, index: 0, tail: plane }, |_| false).node;
+    match graph.ty(image).shape()[..] {
+        [_, _, h, w] if h * w != plane => failed(format!(
+            "the weights of {found}, {}, are not one for each channel of `{}`, {}",
+            graph.ty(weights),
+            graph.node(image).name,
+            graph.ty(image)
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn continues(op: &Op) -> bool {
@@ -195,14 +233,16 @@ fn term(
     let product = describe(graph, block.node);
     tracer.passed.insert(block.node);
     let weight = broadcast(graph, block, slot).filter(|b| b.tail == 1);
-    let weight = weight.ok_or_else(|| format!("the weights of {product} are not one a plane"))?;
+    let weight = weight.ok_or_else(|| {
+        format!("the weights of {product} are not one for each image and channel")
+    })?;
     let weight = tracer.origin(weight, |id| id == anchor);
     if weight.node != anchor {
         let other = describe(graph, weight.node);
         return Err(format!("{product} also takes weights from {other}"));
     }
     let plane = broadcast(graph, block, 1 - slot).filter(|b| b.tail == block.tail);
-    let plane = plane.ok_or_else(|| format!("{product} weighs one plane with several weights"))?;
+    let plane = plane.ok_or_else(|| format!("{product} weighs something else than planes"))?;
     Ok(Term { weight: weight.index, plane: tracer.origin(plane, |_| false) })
 }
 
@@ -239,6 +279,9 @@ impl Lines {
         let dims = image_dims(&node.ty).ok_or(Miss::NoMatch)?;
         let shape = node.ty.shape();
         match node.op {
+            Op::Softmax { log: true, .. } => {
+                failed("the weights are made by log_softmax, expected softmax")
+            }
             Op::Softmax { axis: 0, .. } => {
                 failed(format!("softmax over axis 0 of {shape:?}, which is the batch"))
             }
@@ -256,56 +299,73 @@ impl Lines {
 
     /// The sums in the order of their lines, if each is over one whole line and every line is
     /// used.
-    fn complete(&self, mut sums: Sums) -> Result<Sums, String> {
+    fn complete(&self, mut sums: Sums) -> Result<Sums, Incomplete> {
         let mut used = vec![false; self.dims.iter().product()];
         let mut planes = std::collections::BTreeSet::new();
         for (channel, terms) in sums.iter_mut().enumerate() {
-            if let Some(because) = self.not_a_line(channel, terms) {
-                return Err(because);
-            }
+            self.check_line(channel, terms)?;
             terms.sort_by_key(|term| term.weight);
             for term in terms.iter() {
-                if std::mem::replace(&mut used[term.weight], true) {
-                    return Err(format!("a weight of channel {channel} weighs another too"));
-                }
                 if !planes.insert(term.plane) {
-                    return Err(format!("a plane of channel {channel} is weighed twice"));
+                    let because = format!("a plane of channel {channel} is weighed twice");
+                    return Err(Incomplete::Wrong(because));
+                }
+                if std::mem::replace(&mut used[term.weight], true) {
+                    let because = format!("a weight of channel {channel} weighs two planes");
+                    return Err(Incomplete::Wrong(because));
                 }
             }
         }
         match used.iter().filter(|used| !**used).count() {
             0 => Ok(sums),
-            unused => Err(format!("{unused} of {} weights weigh nothing", used.len())),
+            unused => {
+                let because = format!("{unused} of {} weights weigh nothing", used.len());
+                // Another gated value may be added.
+                let more = if self.gate { Incomplete::Short } else { Incomplete::Wrong };
+                Err(more(because))
+            }
         }
     }
 
-    /// Why the weights of a channel are not one whole line.
-    fn not_a_line(&self, channel: usize, terms: &[Term]) -> Option<String> {
-        let at: Vec<_> = terms.iter().map(|t| unravel(t.weight, &self.dims)).collect();
-        let first = at.first()?;
-        if !self.gate {
-            let varies = |axis: usize| at.iter().any(|i| i[axis] != first[axis]);
-            let others: Vec<usize> =
-                (0..self.dims.len()).filter(|a| *a != self.axis && varies(*a)).collect();
-            let (over, shape) = (self.axis + 1, &self.shape);
-            match others.as_slice() {
-                [] => {}
-                [radix] if !varies(self.axis) => {
-                    return Some(format!(
-                        "softmax over axis {over} of {shape:?}, expected the radix axis {}",
-                        radix + 1
-                    ));
-                }
-                _ => {
-                    return Some(format!(
-                        "the weights of channel {channel} are of several lines of the softmax over \
-                         axis {over} of {shape:?}"
-                    ));
-                }
-            }
+    /// Checks that the weights of a channel are one whole line.
+    fn check_line(&self, channel: usize, terms: &[Term]) -> Result<(), Incomplete> {
+        let (radix, count) = (self.radix(), terms.len());
+        if self.gate {
+            return match count {
+                0 | 1 => Ok(()),
+                _ => Err(Incomplete::Wrong(format!(
+                    "channel {channel} sums {count} gated values, expected softmax over them"
+                ))),
+            };
         }
-        let radix = self.radix();
-        (terms.len() != radix)
-            .then(|| format!("channel {channel} sums {} of {radix} splits", terms.len()))
+        let at: Vec<_> = terms.iter().map(|t| unravel(t.weight, &self.dims)).collect();
+        let Some(first) = at.first() else { return Ok(()) };
+        let varies = |axis: usize| at.iter().any(|i| i[axis] != first[axis]);
+        let others: Vec<usize> =
+            (0..self.dims.len()).filter(|a| *a != self.axis && varies(*a)).collect();
+        let softmax = format!("softmax over axis {} of {:?}", self.axis + 1, self.shape);
+        match others.as_slice() {
+            [] if count < radix => Err(Incomplete::Short(format!(
+                "channel {channel} sums {count} of the {radix} splits that {softmax} weighs"
+            ))),
+            [] if count > radix => Err(Incomplete::Wrong(format!(
+                "channel {channel} sums {count} splits, with the {radix} weights of {softmax}"
+            ))),
+            [] => Ok(()),
+            [other] if !varies(self.axis) => {
+                Err(Incomplete::Wrong(format!("{softmax}, expected the radix axis {}", other + 1)))
+            }
+            _ => Err(Incomplete::Wrong(format!(
+                "the weights of channel {channel} are of several lines of {softmax}"
+            ))),
+        }
     }
+}
+
+/// Why sums are not what the anchor weighs.
+enum Incomplete {
+    /// A larger sum may be.
+    Short(String),
+    /// No larger sum can be.
+    Wrong(String),
 }
