@@ -327,6 +327,9 @@ fn tiles_of_every_size_agree() {
         conv_in_blocks([2, 32, 48, 1], [3, w], "3x3 pad 1", [3, w]);
         conv_in_blocks([1, 19, 37, 1], [4, w], "3x3 stride 2 pad 1", [2, w.div_ceil(2)]);
         conv_in_blocks([1, 48, 96, 2], [3, w], "3x3 pad 1", [3, w]);
+        // So deep that sums are made in parts.
+        conv_in_blocks([1, 1056, 32, 1], [2, w], "1x1", [2, w]);
+        conv_in_blocks([1, 128, 32, 1], [3, w], "3x3 stride 2 pad 1", [2, w.div_ceil(2)]);
         conv_in_blocks([2, 3, 24, 1], [3, w], "3x3 pad 1", [3, w]);
     }
 }

@@ -133,6 +133,7 @@ fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     v.field("out_block", &mut m.output_block)?;
     v.field("other_block", &mut m.other_block)?;
     v.field("reduce", &mut m.reduce)?;
+    v.field("parts", &mut m.parts)?;
     v.field("narrow", &mut m.narrow)?;
     v.field("bias", &mut m.bias)?;
     v.field("then", &mut m.steps)

@@ -87,6 +87,9 @@ pub struct MicroKernel {
     pub other_block: usize,
     /// The contracted loops, outermost first; the last is unrolled.
     pub reduce: Vec<Span>,
+    /// How many parts the outermost of the loops is summed in, each from zero: rounding errors grow
+    /// with the length of a part. Between parts totals are kept in the output.
+    pub parts: usize,
     /// Channels of a group that is narrower than a block, 1, 4 or 8; 0 where groups are whole blocks.
     /// A lane then contracts the channels of its own group, and the last of the loops runs over
     /// them.
@@ -110,6 +113,16 @@ impl MicroKernel {
     /// Multiply-adds of an output element.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// The number of parts for these loops: as few as make a part no longer than so many products.
+    pub fn parts_for(reduce: &[Span]) -> usize {
+        const LONGEST: usize = 512;
+        let [outermost, inner @ ..] = reduce else { return 1 };
+        let inner: usize = inner.iter().map(|r| r.count).product();
+        let divides = |parts: &usize| outermost.count.is_multiple_of(*parts);
+        let short = |parts: &usize| outermost.count / parts * inner <= LONGEST;
+        (1..=outermost.count).filter(divides).find(short).unwrap_or(1)
     }
 
     /// The same for tiles of another size.

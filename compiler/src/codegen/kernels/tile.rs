@@ -144,7 +144,7 @@ pub(in crate::codegen) fn micro_kernel(
     let pixels = spec.pixels as i64 * ELEMENT;
     e.fold(zero, tiles, 1, &[input, out, other], |e, _, state| {
         let [input, out, other] = *state else { return Vec::new() };
-        let sums = sums(e, spec, input, weights, bias);
+        let sums = sums(e, spec, input, weights, bias, out);
         finish(e, spec, sums, out, other);
         vec![
             e.add_imm(input, pixels * spec.input_pixel as i64),
@@ -163,6 +163,7 @@ fn sums(
     input: Value,
     weights: Value,
     bias: Value,
+    out: Value,
 ) -> Vec<Value> {
     let row = spec.blocks * PER_BLOCK;
     let mut state = Vec::with_capacity(spec.pixels * row + 2);
@@ -173,10 +174,38 @@ fn sums(
             state.push(start);
         }
     }
-    state.extend([input, weights]);
-    let mut state = contract(e, spec, 0, &state);
-    state.truncate(spec.pixels * row);
-    state
+    let count = state.len();
+    if spec.parts <= 1 {
+        state.extend([input, weights]);
+        let mut state = contract(e, spec, 0, &state);
+        state.truncate(count);
+        return state;
+    }
+    // Each part is summed from zero; totals are kept in the output.
+    for (i, start) in state.iter().enumerate() {
+        e.store(*start, out, offset(spec, spec.output_block, i));
+    }
+    e.repeat(spec.parts, &[input, weights], |e, at| {
+        let zero = e.float(F32X4, 0.0);
+        let mut part = vec![zero; count];
+        part.extend(at);
+        let part = contract(e, spec, 0, &part);
+        for (i, sum) in part[..count].iter().enumerate() {
+            let total = e.load(F32X4, out, offset(spec, spec.output_block, i));
+            let total = e.builder.ins().fadd(*sum, total);
+            e.store(total, out, offset(spec, spec.output_block, i));
+        }
+        part[count..].to_vec()
+    });
+    (0..count).map(|i| e.load(F32X4, out, offset(spec, spec.output_block, i))).collect()
+}
+
+/// Bytes from the start of a tile to its `i`-th vector, with blocks so far apart.
+fn offset(spec: &MicroKernel, block: usize, i: usize) -> i64 {
+    let row = spec.blocks * PER_BLOCK;
+    let (pixel, vector) = (i / row, i % row);
+    let (whole, part) = (vector / PER_BLOCK, vector % PER_BLOCK);
+    (pixel * spec.output_pixel + whole * block + part * LANES) as i64 * ELEMENT
 }
 
 /// The contracted loops from `level` inwards, over sums, input and weights.
@@ -230,7 +259,8 @@ fn contract(
         return next;
     }
     let span = spec.reduce[level];
-    e.repeat(span.count, state, |e, state| {
+    let count = if level == 0 { span.count / spec.parts.max(1) } else { span.count };
+    e.repeat(count, state, |e, state| {
         let mut next = contract(e, spec, level + 1, state);
         next[at_input] = e.add_imm(state[at_input], span.stride as i64 * ELEMENT);
         next
@@ -238,17 +268,11 @@ fn contract(
 }
 
 fn finish(e: &mut Emitter<'_, '_>, spec: &MicroKernel, sums: Vec<Value>, out: Value, other: Value) {
-    let row = spec.blocks * PER_BLOCK;
     for (i, mut sum) in sums.into_iter().enumerate() {
-        let (pixel, vector) = (i / row, i % row);
-        let at = |block: usize| {
-            let (whole, part) = (vector / PER_BLOCK, vector % PER_BLOCK);
-            (pixel * spec.output_pixel + whole * block + part * LANES) as i64 * ELEMENT
-        };
         for step in &spec.steps {
             sum = match step {
                 TileStep::AddOther => {
-                    let other = e.load(F32X4, other, at(spec.other_block));
+                    let other = e.load(F32X4, other, offset(spec, spec.other_block, i));
                     e.builder.ins().fadd(sum, other)
                 }
                 TileStep::Relu => {
@@ -257,6 +281,6 @@ fn finish(e: &mut Emitter<'_, '_>, spec: &MicroKernel, sums: Vec<Value>, out: Va
                 }
             };
         }
-        e.store(sum, out, at(spec.output_block));
+        e.store(sum, out, offset(spec, spec.output_block, i));
     }
 }

@@ -33,6 +33,9 @@ const OTHER: Register = Register::R9;
 const IN_AT: Register = Register::R10;
 const WEIGHTS_AT: Register = Register::RAX;
 
+/// Counts parts.
+const PARTS: Register = Register::R12;
+
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
 
@@ -71,11 +74,14 @@ impl Kernel<'_> {
 
     fn function(&mut self) {
         let loops = self.spec.reduce.len().saturating_sub(1);
-        let saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
+        let mut saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
             .iter()
             .copied()
             .filter(|r| *r != Register::R11)
             .collect();
+        if self.spec.parts > 1 {
+            saved.push(PARTS);
+        }
         for register in &saved {
             self.a.save(*register);
         }
@@ -83,7 +89,11 @@ impl Kernel<'_> {
         self.start();
         self.a.copy(IN_AT, IN);
         self.a.copy(WEIGHTS_AT, WEIGHTS);
-        self.contract(0);
+        if self.spec.parts > 1 {
+            self.in_parts();
+        } else {
+            self.contract(0);
+        }
         self.apply();
         self.write();
         let pixels = self.spec.pixels * ELEMENT;
@@ -96,6 +106,23 @@ impl Kernel<'_> {
         for register in saved.iter().rev() {
             self.a.restore(*register);
         }
+    }
+
+    /// Sums each part from zero, and keeps the total in the output.
+    fn in_parts(&mut self) {
+        self.write();
+        self.a.set(PARTS, self.spec.parts);
+        let part = self.a.here();
+        for (sum, ..) in self.sums() {
+            self.a.zero(sum);
+        }
+        self.contract(0);
+        for (sum, pixel, vector) in self.sums() {
+            let at = self.offset(self.spec.output_block, pixel, vector);
+            self.a.add_memory(sum, OUT, at);
+        }
+        self.write();
+        self.a.loop_back(PARTS, part);
     }
 
     /// Sets the sums to the bias, or to zero.
@@ -118,7 +145,10 @@ impl Kernel<'_> {
         if level + 1 >= reduce.len() {
             return self.unrolled();
         }
-        let span = reduce[level];
+        let mut span = reduce[level];
+        if level == 0 {
+            span.count /= self.spec.parts;
+        }
         let inner: usize = reduce[level + 1..].iter().map(|r| r.count).product();
         let is_last = level + 2 == reduce.len();
         let counter = COUNTERS[reduce.len() - 2 - level];

@@ -52,6 +52,9 @@ impl Lowering<'_> {
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
         let vectors = self.machine.vectors.for_groups_of(narrow.unwrap_or(0));
         let (pixels, tile_blocks) = cut(vectors, columns, blocks);
+        // A part is of whole loops around the unrolled one.
+        let parts =
+            if source.reduce.len() > 1 { MicroKernel::parts_for(&source.reduce) } else { 1 };
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
@@ -60,6 +63,7 @@ impl Lowering<'_> {
             output_block: layout.block(),
             other_block: other.map_or(0, |o| o.layout.block()),
             reduce: source.reduce,
+            parts,
             narrow: narrow.unwrap_or(0),
             bias: graph.operand(id, 2).is_some(),
             steps,
@@ -152,6 +156,7 @@ impl Lowering<'_> {
             output_block: columns * BLOCK,
             other_block: 0,
             reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
+            parts: 1,
             narrow: 0,
             bias: false,
             steps: Vec::new(),
