@@ -109,7 +109,7 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
     let mut blocked = BTreeSet::new();
     for &id in order {
         let ty = graph.ty(id);
-        if ty.dtype != DType::F32 || ty.rank() != 4 || ty.elements() == 0 {
+        if ty.dtype != DType::F32 || ty.rank() != 4 || ty.elements() == 0 || is_vast(ty) {
             continue;
         }
         let operand = |slot| graph.operand(id, slot).filter(|o| blocked.contains(o));
@@ -141,11 +141,24 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
     blocked
 }
 
+/// Whether planes are so large that distances within a tile would not fit an instruction.
+fn is_vast(ty: &TensorType) -> bool {
+    const MOST_PIXELS: usize = 1 << 21;
+    let shape = ty.shape();
+    shape.iter().skip(2).map(|n| n.saturating_add(2 * BLOCK)).fold(1, usize::saturating_mul)
+        > MOST_PIXELS
+}
+
 /// Whether a convolution is computed in blocks: not when groups are so narrow that filling them up
 /// costs more than it saves, and only with constant weights.
 fn is_tiled(graph: &Graph, id: NodeId, conv: &Conv) -> bool {
     let Some(weight) = graph.operand(id, 1) else { return false };
     let shape = graph.ty(weight).shape();
+    let window = &conv.window;
+    let border = window.pad_before.iter().chain(&window.pad_after).all(|n| *n <= BLOCK);
+    if !border || graph.operand(id, 0).is_none_or(|x| is_vast(graph.ty(x))) {
+        return false;
+    }
     if narrow_groups(graph, id, conv).is_some() {
         return graph.operand(id, 2).is_none_or(|b| matches!(graph.node(b).op, Op::Weight(_)));
     }
@@ -249,6 +262,12 @@ pub(super) fn winograd_tiles(
     let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
     let narrow = narrow_groups(graph, id, conv).is_some() || (read < BLOCK && conv.groups == 1);
     if !machine.winograd || narrow {
+        return None;
+    }
+    // Distances between elements are immediate.
+    const MOST_ELEMENTS: usize = 1 << 26;
+    let planes = [shape[0], conv.groups, channels[0], shape[2] + 4, shape[3] + 4];
+    if planes.into_iter().fold(1, usize::saturating_mul) > MOST_ELEMENTS {
         return None;
     }
     winograd::choose(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
