@@ -353,3 +353,21 @@ fn narrow_groups_agree() {
         conv_in_blocks([1, 48, 48, 6], [3, w], "3x3 pad 1", [3, w]);
     }
 }
+
+/// Halves of a value in blocks, each read by a convolution with a border, and joined again.
+#[test]
+fn slices_of_blocks_agree() {
+    for (first, rest) in [(16, 32), (32, 16), (24, 24), (16, 24)] {
+        let all = first + rest;
+        body(&format!(
+            "input %x f32[2, 16, 5, 4]\nweight %w f32[{all}, 16, 1, 1] rand(1)\n\
+             %u f32[2, {all}, 5, 4] = conv(%x, %w)\nwindow 1x1\n\
+             %a f32[2, {first}, 5, 4] = slice(%u)\nstarts [0, 0, 0, 0]\n\
+             %b f32[2, {rest}, 5, 4] = slice(%u)\nstarts [0, {first}, 0, 0]\n\
+             weight %p f32[16, {first}, 3, 3] rand(2)\nweight %q f32[16, {rest}, 3, 3] rand(3)\n\
+             %c f32[2, 16, 5, 4] = conv(%a, %p)\nwindow 3x3 pad 1\n\
+             %d f32[2, 16, 5, 4] = conv(%b, %q)\nwindow 3x3 dilation 2 pad 2\n\
+             %y f32[2, 32, 5, 4] = concat(%c, %d)\naxis 1\noutput %y\noutput %b"
+        ));
+    }
+}

@@ -100,6 +100,11 @@ pub(super) fn assign(graph: &Graph, machine: &Machine) -> BTreeMap<NodeId, Block
         let shape = graph.ty(id).shape();
         let (segments, halo) = (segments(graph, id, &wishes, &layouts), wishes.halo(id));
         let size = [shape[2], shape[3]];
+        let source = graph.operand(id, 0).and_then(|x| layouts.get(&x).copied());
+        if let (Op::Slice { .. }, Some(source)) = (&graph.node(id).op, source) {
+            layouts.insert(id, Blocked { segments: 1, channels: shape[1], ..source });
+            continue;
+        }
         layouts.insert(id, Blocked::new(shape[0], segments, shape[1] / segments, size, halo));
     }
     layouts
@@ -132,6 +137,8 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
             Op::Concat { axis: 1 } => {
                 graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))
             }
+            Op::Slice { starts, steps } => operand(0)
+                .is_some_and(|x| whole(x) && is_run_of_blocks(graph, x, id, starts, steps)),
             _ => false,
         };
         if fits {
@@ -139,6 +146,20 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
         }
     }
     blocked
+}
+
+/// Whether a slice takes whole blocks of channels, one after the other, and everything else.
+fn is_run_of_blocks(
+    graph: &Graph,
+    x: NodeId,
+    id: NodeId,
+    starts: &[usize],
+    steps: &[isize],
+) -> bool {
+    let (from, to) = (graph.ty(x).shape(), graph.ty(id).shape());
+    let rest = (0..4).filter(|axis| *axis != 1).all(|axis| from[axis] == to[axis]);
+    let blocks = [starts[1], to[1]].iter().all(|n| n.is_multiple_of(BLOCK));
+    rest && blocks && steps.iter().all(|step| *step == 1)
 }
 
 /// Whether planes are so large that distances within a tile would not fit an instruction.
@@ -205,6 +226,15 @@ fn wishes(
         let channels = graph.ty(x).shape()[1];
         let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
         let wish = match &graph.node(id).op {
+            // A part of its operand, whose border it shares.
+            Op::Slice { .. } => {
+                let border = wishes.halo(id);
+                let halo = wishes.halos.entry(x).or_insert([0; 4]);
+                for (most, here) in halo.iter_mut().zip(border) {
+                    *most = here.max(*most);
+                }
+                None
+            }
             Op::Conv(conv) => {
                 let border = border(graph, id, conv, machine);
                 let halo = wishes.halos.entry(x).or_insert([0; 4]);

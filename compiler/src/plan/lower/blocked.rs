@@ -248,6 +248,17 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Whole blocks of channels are a view.
+    pub(super) fn blocked_slice(&mut self, id: NodeId, first: usize) -> Result<()> {
+        let layout = self.layout(id)?;
+        let x = self.operand(id, 0)?;
+        let whole = self.blocked.get(&x).and_then(|all| all.first().copied());
+        let whole = whole.ok_or_else(|| Error::internal("a slice of a value not in blocks"))?;
+        let view = InBlocks { at: whole.moved(first / BLOCK * layout.block()), layout };
+        self.blocked.insert(id, vec![view]);
+        Ok(())
+    }
+
     pub(super) fn layout(&self, id: NodeId) -> Result<Blocked> {
         let layout = self.layouts.get(&id).copied();
         layout.ok_or_else(|| Error::internal("a value in blocks has no layout"))

@@ -167,6 +167,7 @@ impl<'g> Lowering<'g> {
                 self.blocked_elementwise(id, 2, head, then)
             }
             Op::Concat { .. } => self.blocked_concat(id),
+            Op::Slice { starts, .. } => self.blocked_slice(id, starts[1]),
             op => Err(Error::internal(format!("{} is not made in blocks", op.mnemonic()))),
         }
     }
