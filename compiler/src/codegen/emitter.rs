@@ -164,6 +164,27 @@ impl Emitter<'_, '_> {
         (index, carried)
     }
 
+    /// `if condition { yes() } else { no() }`
+    pub(super) fn either(
+        &mut self,
+        condition: Value,
+        yes: impl FnOnce(&mut Self),
+        no: impl FnOnce(&mut Self),
+    ) {
+        let [then, otherwise, done] = [(); 3].map(|()| self.builder.create_block());
+        self.builder.ins().brif(condition, then, &[], otherwise, &[]);
+        self.builder.switch_to_block(then);
+        self.builder.seal_block(then);
+        yes(self);
+        self.builder.ins().jump(done, &[]);
+        self.builder.switch_to_block(otherwise);
+        self.builder.seal_block(otherwise);
+        no(self);
+        self.builder.ins().jump(done, &[]);
+        self.builder.switch_to_block(done);
+        self.builder.seal_block(done);
+    }
+
     /// `for i in begin..end { body(i) }`
     pub(super) fn each(&mut self, begin: Value, end: Value, body: impl FnOnce(&mut Self, Value)) {
         self.fold(begin, end, 1, &[], |e, i, _| {

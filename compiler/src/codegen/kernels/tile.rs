@@ -101,19 +101,9 @@ fn calls(e: &mut Emitter<'_, '_>, spec: &Tile, variants: &Variants, tile: Value,
     if whole.iter().all(Option::is_none) {
         return row(e, spec, rest, here);
     }
-    let (full, part, done) =
-        (e.builder.create_block(), e.builder.create_block(), e.builder.create_block());
     let last = e.int(spec.block_tiles() as i64 - 1);
     let is_last = e.builder.ins().icmp(IntCC::Equal, tile, last);
-    e.builder.ins().brif(is_last, part, &[], full, &[]);
-    for (block, functions) in [(full, whole), (part, rest)] {
-        e.builder.switch_to_block(block);
-        e.builder.seal_block(block);
-        row(e, spec, functions, here);
-        e.builder.ins().jump(done, &[]);
-    }
-    e.builder.switch_to_block(done);
-    e.builder.seal_block(done);
+    e.either(is_last, |e| row(e, spec, rest, here), |e| row(e, spec, whole, here));
 }
 
 fn row(e: &mut Emitter<'_, '_>, spec: &Tile, functions: &[Option<FuncRef>; 2], here: Here) {

@@ -114,19 +114,13 @@ fn by_blocks(
         let at = usize::from(whole == 0);
         return item(e, spec, &products[at], transforms, sizes[at], scratch, here);
     }
-    let (full, part, done) =
-        (e.builder.create_block(), e.builder.create_block(), e.builder.create_block());
     let last = e.int(whole as i64);
     let is_last = e.builder.ins().icmp(IntCC::Equal, tile, last);
-    e.builder.ins().brif(is_last, part, &[], full, &[]);
-    for (at, block) in [full, part].into_iter().enumerate() {
-        e.builder.switch_to_block(block);
-        e.builder.seal_block(block);
-        item(e, spec, &products[at], transforms, sizes[at], scratch, here);
-        e.builder.ins().jump(done, &[]);
-    }
-    e.builder.switch_to_block(done);
-    e.builder.seal_block(done);
+    e.either(
+        is_last,
+        |e| item(e, spec, &products[1], transforms, sizes[1], scratch, here),
+        |e| item(e, spec, &products[0], transforms, sizes[0], scratch, here),
+    );
 }
 
 fn item(
@@ -210,19 +204,13 @@ fn transform_row(
         let functions = if cut.iter().all(Option::is_none) { whole } else { cut };
         return transform_tiles(e, spec, functions, row, bias, temporary);
     }
-    let (full, part, done) =
-        (e.builder.create_block(), e.builder.create_block(), e.builder.create_block());
     let last = e.int(spec.tiles[0] as i64 - 1);
     let is_last = e.builder.ins().icmp(IntCC::Equal, row[3], last);
-    e.builder.ins().brif(is_last, part, &[], full, &[]);
-    for (block, functions) in [(full, whole), (part, cut)] {
-        e.builder.switch_to_block(block);
-        e.builder.seal_block(block);
-        transform_tiles(e, spec, functions, row, bias, temporary);
-        e.builder.ins().jump(done, &[]);
-    }
-    e.builder.switch_to_block(done);
-    e.builder.seal_block(done);
+    e.either(
+        is_last,
+        |e| transform_tiles(e, spec, cut, row, bias, temporary),
+        |e| transform_tiles(e, spec, whole, row, bias, temporary),
+    );
 }
 
 fn transform_tiles(
