@@ -1,9 +1,9 @@
 //! Means and pools over values in blocks of 16 channels.
 
-use cranelift_codegen::ir::types::{F32, F32X4};
+use cranelift_codegen::ir::types::F32X4;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::pool::taps;
+use super::pool::{divisor, taps};
 use crate::codegen::emitter::{Emitter, LANES};
 use crate::ir::PoolKind;
 use crate::plan::kernel::{BlockMean, BlockPool};
@@ -101,13 +101,7 @@ pub(super) fn pool(e: &mut Emitter<'_, '_>, spec: &BlockPool, args: Value, items
             let divisor = match spec.kind {
                 PoolKind::Max => None,
                 PoolKind::Average { count_padding } => {
-                    let counts = if count_padding {
-                        [vertical.padded, horizontal.padded]
-                    } else {
-                        [vertical.count, horizontal.count]
-                    };
-                    let count = e.builder.ins().imul(counts[0], counts[1]);
-                    let count = e.builder.ins().fcvt_from_sint(F32, count);
+                    let count = divisor(e, count_padding, &vertical, &horizontal);
                     Some(e.builder.ins().splat(F32X4, count))
                 }
             };

@@ -1,6 +1,6 @@
 //! Sliding-window pooling: windows are clipped to the input, so padding is never read.
 
-use cranelift_codegen::ir::types::{F32, I64};
+use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use crate::codegen::emitter::Emitter;
@@ -112,15 +112,24 @@ fn window(
     match spec.kind {
         PoolKind::Max => state[0],
         PoolKind::Average { count_padding } => {
-            let counts = if count_padding {
-                [vertical.padded, horizontal.padded]
-            } else {
-                [vertical.count, horizontal.count]
-            };
-            let count = e.builder.ins().imul(counts[0], counts[1]);
-            debug_assert_eq!(e.ty(count), I64);
-            let count = e.builder.ins().fcvt_from_sint(F32, count);
+            let count = divisor(e, count_padding, vertical, horizontal);
             e.builder.ins().fdiv(state[0], count)
         }
     }
+}
+
+/// What a sum over a window is divided by for the mean, as an f32.
+pub(super) fn divisor(
+    e: &mut Emitter<'_, '_>,
+    count_padding: bool,
+    vertical: &Taps,
+    horizontal: &Taps,
+) -> Value {
+    let counts = if count_padding {
+        [vertical.padded, horizontal.padded]
+    } else {
+        [vertical.count, horizontal.count]
+    };
+    let count = e.builder.ins().imul(counts[0], counts[1]);
+    e.builder.ins().fcvt_from_sint(F32, count)
 }

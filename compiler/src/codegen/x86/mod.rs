@@ -83,6 +83,18 @@ pub(super) fn isa(vectors: Vectors) -> Option<&'static Isa> {
     ROWS.iter().find(|row| row.vectors == vectors)
 }
 
+/// Bytes of an element.
+const ELEMENT: usize = 4;
+
+// The parameters that every function made here has, in System V's order. The second is the weights
+// or the scratch memory.
+const FROM: Register = Register::RDI;
+const SECOND: Register = Register::RSI;
+const TO: Register = Register::RDX;
+const BIAS: Register = Register::RCX;
+const TILES: Register = Register::R8;
+const OTHER: Register = Register::R9;
+
 /// A place to jump back to.
 #[derive(Debug, Clone, Copy)]
 struct Label(u64);

@@ -11,23 +11,12 @@
 
 use iced_x86::Register;
 
-use super::{Assembler, Isa};
+use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
 use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
 
-/// Bytes of an element.
-const ELEMENT: usize = 4;
-
 /// How far ahead of the products weights are fetched: they stream from beyond the caches.
 const PREFETCH: usize = 2048;
-
-// Parameters, in System V's order.
-const IN: Register = Register::RDI;
-const WEIGHTS: Register = Register::RSI;
-const OUT: Register = Register::RDX;
-const BIAS: Register = Register::RCX;
-const TILES: Register = Register::R8;
-const OTHER: Register = Register::R9;
 
 /// Where the contraction reads.
 const IN_AT: Register = Register::R10;
@@ -87,8 +76,8 @@ impl Kernel<'_> {
         }
         let tile = self.a.here();
         self.start();
-        self.a.copy(IN_AT, IN);
-        self.a.copy(WEIGHTS_AT, WEIGHTS);
+        self.a.copy(IN_AT, FROM);
+        self.a.copy(WEIGHTS_AT, SECOND);
         if self.spec.parts > 1 {
             self.in_parts();
         } else {
@@ -97,8 +86,8 @@ impl Kernel<'_> {
         self.apply();
         self.write();
         let pixels = self.spec.pixels * ELEMENT;
-        self.a.advance(IN, (pixels * self.spec.input_pixel) as i64);
-        self.a.advance(OUT, (pixels * self.spec.output_pixel) as i64);
+        self.a.advance(FROM, (pixels * self.spec.input_pixel) as i64);
+        self.a.advance(TO, (pixels * self.spec.output_pixel) as i64);
         if self.spec.steps.contains(&TileStep::AddOther) {
             self.a.advance(OTHER, (pixels * self.spec.output_pixel) as i64);
         }
@@ -119,7 +108,7 @@ impl Kernel<'_> {
         self.contract(0);
         for (sum, pixel, vector) in self.sums() {
             let at = self.offset(self.spec.output_block, pixel, vector);
-            self.a.add_memory(sum, OUT, at);
+            self.a.add_memory(sum, TO, at);
         }
         self.write();
         self.a.loop_back(PARTS, part);
@@ -238,7 +227,7 @@ impl Kernel<'_> {
     fn write(&mut self) {
         for (sum, pixel, vector) in self.sums() {
             let at = self.offset(self.spec.output_block, pixel, vector);
-            self.a.store(OUT, at, sum);
+            self.a.store(TO, at, sum);
         }
     }
 

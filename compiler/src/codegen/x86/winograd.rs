@@ -3,21 +3,10 @@
 
 use iced_x86::Register;
 
-use super::{Assembler, Isa};
+use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
 use crate::plan::tile::{BLOCK, TileStep};
 use crate::plan::winograd::{Transform, pairs};
-
-/// Bytes of an element.
-const ELEMENT: usize = 4;
-
-// Parameters, in System V's order.
-const FROM: Register = Register::RDI;
-const SCRATCH: Register = Register::RSI;
-const TO: Register = Register::RDX;
-const BIAS: Register = Register::RCX;
-const TILES: Register = Register::R8;
-const OTHER: Register = Register::R9;
 
 /// Most inputs of one application of a matrix; constants are in the registers after them.
 const INPUTS: usize = 6;
@@ -81,11 +70,11 @@ impl Kernel<'_> {
                     let at = (i * row + column * BLOCK) * ELEMENT + lane;
                     self.a.load(i, FROM, at);
                 }
-                self.apply_input(n, |i| (SCRATCH, (i * n + column) * BLOCK * ELEMENT));
+                self.apply_input(n, |i| (SECOND, (i * n + column) * BLOCK * ELEMENT));
             }
             for i in 0..n {
                 for column in 0..n {
-                    self.a.load(column, SCRATCH, (i * n + column) * BLOCK * ELEMENT);
+                    self.a.load(column, SECOND, (i * n + column) * BLOCK * ELEMENT);
                 }
                 self.apply_input(n, |j| (TO, (i * n + j) * element * ELEMENT + lane));
             }
@@ -156,13 +145,13 @@ impl Kernel<'_> {
                 }
                 for (i, result) in self.apply_output(m).into_iter().enumerate() {
                     if i < spec.size[0] {
-                        self.a.store(SCRATCH, (i * n + column) * BLOCK * ELEMENT, result);
+                        self.a.store(SECOND, (i * n + column) * BLOCK * ELEMENT, result);
                     }
                 }
             }
             for i in 0..spec.size[0] {
                 for column in 0..n {
-                    self.a.load(column, SCRATCH, (i * n + column) * BLOCK * ELEMENT);
+                    self.a.load(column, SECOND, (i * n + column) * BLOCK * ELEMENT);
                 }
                 let results = self.apply_output(m);
                 for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
