@@ -61,6 +61,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   cardinal bench resnest50.onnx --threads 1
+  cardinal bench resnest50.onnx --threads 1 --steps       # where the time goes
   cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
     Bench(BenchArgs),
     /// Compare a model's results with expected ones, or with the reference interpreter's
@@ -252,6 +253,15 @@ pub(crate) struct BenchArgs {
     /// Example: --seed 1
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Say how long each step of the plan takes, for an .onnx
+    ///
+    /// A step's time is its median. GFLOP/s count a multiply-add as two, by the definition of the
+    /// convolution: Winograd's transforms need fewer, and can exceed what the machine could do.
+    /// Names are those of `inspect --stage plan`.
+    ///
+    /// Example: --threads 1 --steps
+    #[arg(long)]
+    pub(crate) steps: bool,
     /// Print one JSON object (cardinal.bench/v1) with every latency
     ///
     /// Example: --json

@@ -172,9 +172,7 @@ pub(crate) fn dump_lowered(
     stage: Stage,
     format: Format,
 ) -> ModelResult<Option<String>> {
-    let mut graph = model.graph.clone();
-    passes::run(&mut graph, None, &mut |_, _| {})?;
-    let plan = plan::lower(&graph, &target(settings)?.machine(settings.compile.winograd))?;
+    let plan = lowered(model, settings)?;
     let listing = match (stage, format) {
         (Stage::Plan, Format::Text) => return Ok(Some(plan::text::print(&plan))),
         (Stage::Plan, Format::Json) => return Ok(Some(plan::json::to_json(&plan).to_string())),
@@ -185,6 +183,34 @@ pub(crate) fn dump_lowered(
     };
     let code = codegen::generate(&plan, &target(settings)?, listing)?;
     Ok(Some(code.listing()))
+}
+
+/// A step of a compiled model's plan.
+#[derive(Debug, Clone)]
+pub(crate) struct StepInfo {
+    /// The value it makes.
+    pub(crate) name: String,
+    /// Its kernel.
+    pub(crate) kernel: &'static str,
+    /// Multiply-adds by the definition of what it computes.
+    pub(crate) multiply_adds: usize,
+}
+
+/// The steps that a model is compiled to, in order.
+pub(crate) fn steps(model: &Model, settings: &Settings) -> ModelResult<Vec<StepInfo>> {
+    let plan = lowered(model, settings)?;
+    let info = |step: &plan::Step| StepInfo {
+        name: step.name.clone(),
+        kernel: step.kernel.name(),
+        multiply_adds: step.kernel.multiply_adds(),
+    };
+    Ok(plan.steps.iter().map(info).collect())
+}
+
+fn lowered(model: &Model, settings: &Settings) -> ModelResult<plan::Plan> {
+    let mut graph = model.graph.clone();
+    passes::run(&mut graph, None, &mut |_, _| {})?;
+    Ok(plan::lower(&graph, &target(settings)?.machine(settings.compile.winograd))?)
 }
 
 /// Runs a graph in the reference interpreter.
@@ -315,6 +341,16 @@ impl Session {
     pub(crate) fn run_prepared(&mut self, prepared: &mut Prepared) -> Outcome {
         let Prepared { inputs, outputs } = prepared;
         self.0.run_into(inputs, outputs).map_err(not_run)
+    }
+
+    /// Runs the model once and says how long each step of its plan took, in milliseconds.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub(crate) fn time_steps(&mut self, prepared: &mut Prepared) -> Outcome<Vec<f64>> {
+        let Prepared { inputs, outputs } = prepared;
+        let steps = self.0.run_timed(inputs, outputs).map_err(not_run)?;
+        Ok(steps.iter().map(|step| step.as_secs_f64() * 1e3).collect())
     }
 }
 

@@ -5,10 +5,11 @@ use std::ffi::c_void;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
 
-use crate::abi::{ALIGNMENT, Entry, Frame, Kernel};
+use crate::abi::{ALIGNMENT, Entry, Frame, Kernel, ParallelFor};
 use crate::error::{Role, RunError};
 use crate::float_mode::FloatMode;
 use crate::memory;
@@ -85,6 +86,30 @@ impl Session {
         inputs: &[T],
         outputs: &mut [Tensor],
     ) -> Result<(), RunError> {
+        self.bind(inputs, outputs)?;
+        self.enter(None);
+        Ok(())
+    }
+
+    /// Runs one inference like [`run_into`](Self::run_into), and says how long each step of the plan
+    /// took, in order.
+    pub fn run_timed<T: Borrow<Tensor>>(
+        &mut self,
+        inputs: &[T],
+        outputs: &mut [Tensor],
+    ) -> Result<Vec<Duration>, RunError> {
+        self.bind(inputs, outputs)?;
+        let mut timed = Timed { pool: std::ptr::from_ref(&self.pool), steps: Vec::new() };
+        self.enter(Some(&mut timed));
+        Ok(timed.steps)
+    }
+
+    /// Checks tensors and writes their addresses to the tables of the call frame.
+    fn bind<T: Borrow<Tensor>>(
+        &mut self,
+        inputs: &[T],
+        outputs: &mut [Tensor],
+    ) -> Result<(), RunError> {
         let (in_specs, out_specs) = (self.program.inputs(), self.program.outputs());
         check_count(Role::Input, in_specs.len(), inputs.len())?;
         check_count(Role::Output, out_specs.len(), outputs.len())?;
@@ -97,25 +122,29 @@ impl Session {
             check_tensor(Role::Output, spec, tensor)?;
             *slot = tensor.as_bytes_mut().as_mut_ptr();
         }
-        let entry = self.program.entry();
-        let frame = self.frame();
-        // SAFETY: the frame is as the ABI says: the tables have been filled just now with tensors of
-        // the types that the manifest states, which stay borrowed until the call returns; weights
-        // and code live as long as the program; the arena is ours alone and as long as stated.
-        unsafe { call(entry, &frame) };
         Ok(())
     }
 
-    fn frame(&mut self) -> Frame {
-        Frame {
+    /// Calls the entry point on the tensors that are bound, which are borrowed still.
+    fn enter(&mut self, timed: Option<&mut Timed>) {
+        let pool = std::ptr::from_ref(&self.pool).cast_mut().cast();
+        let (parallel_for, context): (ParallelFor, *mut c_void) = match timed {
+            None => (parallel_for, pool),
+            Some(timed) => (timed_parallel_for, std::ptr::from_mut(timed).cast()),
+        };
+        let frame = Frame {
             inputs: self.inputs.0.as_ptr(),
             outputs: self.outputs.0.as_ptr(),
             weights: self.program.artifact().weights().as_ptr(),
             arena: self.arena.as_mut_ptr(),
             code: self.program.code().as_ptr(),
             parallel_for,
-            context: std::ptr::from_ref(&self.pool).cast_mut().cast(),
-        }
+            context,
+        };
+        // SAFETY: the frame is as the ABI says: the tables point to tensors of the types that the
+        // manifest states; weights and code live as long as the program; the arena is ours alone
+        // and as long as stated; the context is what its function takes.
+        unsafe { call(self.program.entry(), &frame) }
     }
 }
 
@@ -142,6 +171,29 @@ unsafe extern "C" fn parallel_for(
     // SAFETY: generated code passes on the frame's `context`, which is the session's pool; the
     // kernel and its arguments are its own, made for any partition.
     unsafe { (*context.cast::<Pool>().cast_const()).parallel_for(kernel, args, items) }
+}
+
+/// What [`timed_parallel_for`] works with.
+struct Timed {
+    pool: *const Pool,
+    steps: Vec<Duration>,
+}
+
+/// The same, with a clock.
+unsafe extern "C" fn timed_parallel_for(
+    context: *mut c_void,
+    kernel: Kernel,
+    args: *const c_void,
+    items: usize,
+) {
+    let begin = Instant::now();
+    // SAFETY: as in `parallel_for`; generated code forks from one thread, so nobody else has the
+    // context.
+    unsafe {
+        let timed = &mut *context.cast::<Timed>();
+        (*timed.pool).parallel_for(kernel, args, items);
+        timed.steps.push(begin.elapsed());
+    }
 }
 
 fn check_count(role: Role, expected: usize, given: usize) -> Result<(), RunError> {

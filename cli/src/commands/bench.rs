@@ -1,15 +1,19 @@
 //! `cardinal bench`: how fast a model runs.
 
+mod steps;
+
 use std::time::Instant;
 
 use serde_json::json;
 
 use crate::args::BenchArgs;
 use crate::engine::{self, Session};
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::loading::{self, milliseconds};
 use crate::model_file::ModelFile;
 use crate::{output, random};
+
+use steps::StepTimes;
 
 /// The schema of `--json`.
 const SCHEMA: &str = "cardinal.bench/v1";
@@ -18,6 +22,17 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(engine::available_threads);
     let file = ModelFile::open(&args.model)?;
     let loaded = loading::load(&file, &args.options, None)?;
+    let steps = match (&loaded.model, args.steps) {
+        (_, false) => None,
+        (Some(model), true) => {
+            let steps = engine::steps(model, &loading::settings(&args.options));
+            Some(steps.map_err(|error| loading::refused(&file, error))?)
+        }
+        (None, true) => {
+            return Err(Failure::usage("an artifact does not have the names of its plan's steps")
+                .with_help("use --steps with the .onnx"));
+        }
+    };
     let inputs = random::arrays(loaded.program.inputs(), args.seed);
     let mut session = Session::new(&loaded.program, threads)?;
     let mut prepared = session.prepare(&inputs)?;
@@ -30,10 +45,16 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         session.run_prepared(&mut prepared)?;
         latencies.push(milliseconds(begin));
     }
+    let steps = match steps {
+        Some(steps) => {
+            Some(StepTimes::measure(steps, args.iterations.get(), &mut session, &mut prepared)?)
+        }
+        None => None,
+    };
     let batch = loaded.program.inputs().first().and_then(|s| s.shape.first()).copied();
     let batch = batch.unwrap_or(1);
     if args.json {
-        return output::print_json(&json!({
+        let mut report = json!({
             "schema": SCHEMA,
             "latency_ms": latencies,
             "threads": threads,
@@ -41,9 +62,14 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
             "compile_ms": loaded.compile_ms,
             "load_ms": loaded.load_ms,
             "peak_rss_bytes": peak_rss_bytes(),
-        }));
+        });
+        if let Some(steps) = steps {
+            report["steps"] = steps.to_json();
+        }
+        return output::print_json(&report);
     }
-    print_table(&latencies, batch, threads.get(), &loaded)
+    print_table(&latencies, batch, threads.get(), &loaded)?;
+    steps.map_or(Ok(()), |steps| steps.print())
 }
 
 fn print_table(

@@ -32,9 +32,8 @@ pub(super) fn calls(plan: &Plan, kernels: &[&Kernel], offsets: &[usize]) -> Resu
     plan.steps.iter().map(call).collect()
 }
 
-/// Emits the calls. A step of one item calls its kernel, any other goes through the caller's
-/// parallel-for. Pointers are loaded from the frame at each use: nothing is kept across calls but
-/// the frame's address.
+/// Emits the calls, each through the caller's parallel-for. Pointers are loaded from the frame at
+/// each use: nothing is kept across calls but the frame's address.
 pub(super) fn emit(
     e: &mut Emitter<'_, '_>,
     plan: &Plan,
@@ -50,7 +49,6 @@ pub(super) fn emit(
         signature.params = vec![AbiParam::new(I64); n];
         signature
     };
-    let kernel_signature = e.builder.import_signature(signature(4));
     let fork_signature = e.builder.import_signature(signature(4));
     for call in calls {
         for (i, place) in call.args.iter().enumerate() {
@@ -61,14 +59,9 @@ pub(super) fn emit(
         let code = field(e, frame, offset::CODE);
         let kernel = e.add_imm(code, call.kernel as i64);
         let items = e.int(call.items as i64);
-        if call.items == 1 {
-            let zero = e.int(0);
-            e.builder.ins().call_indirect(kernel_signature, kernel, &[args, zero, items, zero]);
-        } else {
-            let fork = field(e, frame, offset::PARALLEL_FOR);
-            let context = field(e, frame, offset::CONTEXT);
-            e.builder.ins().call_indirect(fork_signature, fork, &[context, kernel, args, items]);
-        }
+        let fork = field(e, frame, offset::PARALLEL_FOR);
+        let context = field(e, frame, offset::CONTEXT);
+        e.builder.ins().call_indirect(fork_signature, fork, &[context, kernel, args, items]);
     }
 }
 

@@ -6,7 +6,7 @@
 //! one function.
 
 use super::expr::Expr;
-use super::tile::Tile;
+use super::tile::{BLOCK, Tile};
 use super::winograd::{WinogradInput, WinogradOutput};
 use crate::ir::{DType, PoolKind, ReduceKind, Window};
 
@@ -297,6 +297,26 @@ impl Kernel {
             Kernel::Pool(p) => p.planes,
             Kernel::Gather(g) => g.outer * g.count,
             Kernel::ArgMax(a) => a.outer * a.inner,
+        }
+    }
+
+    /// Multiply-adds that the definition of a convolution or product has over the channels
+    /// that are there and those that fill up blocks, whatever algorithm computes it; 0 for everything else.
+    pub fn multiply_adds(&self) -> usize {
+        match self {
+            Kernel::Contract(c) => {
+                let outer: usize = c.outer.iter().map(|o| o.count).product();
+                outer * c.channels.count * c.rows.count * c.columns.count * c.depth()
+            }
+            Kernel::Tile(t) => {
+                let pixels = t.images.count * t.rows.count * t.columns;
+                t.groups.count * t.blocks * BLOCK * pixels * t.micro.depth()
+            }
+            Kernel::WinogradOutput(w) => {
+                let pixels = w.images.count * w.size[0] * w.size[1];
+                w.groups.count * w.blocks * BLOCK * pixels * w.micro.depth() * 9
+            }
+            _ => 0,
         }
     }
 

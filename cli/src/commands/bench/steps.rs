@@ -1,0 +1,81 @@
+//! `bench --steps`: where the time goes.
+
+use serde_json::{Value, json};
+
+use super::quantile;
+use crate::engine::{Prepared, Session, StepInfo};
+use crate::exit::Outcome;
+use crate::output;
+
+/// Every step of a plan, with its median time in milliseconds.
+pub(super) struct StepTimes(Vec<(StepInfo, f64)>);
+
+impl StepTimes {
+    /// Runs the model so many times.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`].
+    pub(super) fn measure(
+        steps: Vec<StepInfo>,
+        iterations: usize,
+        session: &mut Session,
+        prepared: &mut Prepared,
+    ) -> Outcome<StepTimes> {
+        let mut times = vec![Vec::with_capacity(iterations.min(1 << 20)); steps.len()];
+        for _ in 0..iterations {
+            for (times, ms) in times.iter_mut().zip(session.time_steps(prepared)?) {
+                times.push(ms);
+            }
+        }
+        let medians = times.into_iter().map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            quantile(&times, 0.5)
+        });
+        Ok(StepTimes(steps.into_iter().zip(medians).collect()))
+    }
+
+    /// One object a step.
+    pub(super) fn to_json(&self) -> Value {
+        let object = |(step, ms): &(StepInfo, f64)| {
+            json!({
+                "name": step.name,
+                "kernel": step.kernel,
+                "ms": ms,
+                "multiply_adds": step.multiply_adds,
+            })
+        };
+        self.0.iter().map(object).collect()
+    }
+
+    /// One line a step, then one a kernel.
+    pub(super) fn print(&self) -> Outcome {
+        let total: f64 = self.0.iter().map(|(_, ms)| ms).sum();
+        let line = |ms: f64, multiply_adds: usize| {
+            let rate = match multiply_adds {
+                0 => String::new(),
+                n => format!("{:.1}", 2.0 * n as f64 / ms / 1e6),
+            };
+            format!("{ms:9.4} {:5.1} % {rate:>8}", 100.0 * ms / total)
+        };
+        let mut kernels: Vec<(&str, f64, usize)> = Vec::new();
+        for (step, ms) in &self.0 {
+            match kernels.iter_mut().find(|(kernel, ..)| *kernel == step.kernel) {
+                Some((_, sum, work)) => (*sum, *work) = (*sum + ms, *work + step.multiply_adds),
+                None => kernels.push((step.kernel, *ms, step.multiply_adds)),
+            }
+        }
+        kernels.sort_by(|a, b| b.1.total_cmp(&a.1));
+        output::print(|out| {
+            writeln!(out, "\n{:>9} {:>7} {:>8}  {:<15} step", "ms", "share", "GFLOP/s", "kernel")?;
+            for (step, ms) in &self.0 {
+                let line = line(*ms, step.multiply_adds);
+                writeln!(out, "{line}  {:<15} {}", step.kernel, step.name)?;
+            }
+            writeln!(out)?;
+            for (kernel, ms, work) in &kernels {
+                writeln!(out, "{}  {kernel}", line(*ms, *work))?;
+            }
+            writeln!(out, "{}  all steps", line(total, kernels.iter().map(|k| k.2).sum()))
+        })
+    }
+}
