@@ -135,6 +135,7 @@ fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     v.field("reduce", &mut m.reduce)?;
     v.field("parts", &mut m.parts)?;
     v.field("narrow", &mut m.narrow)?;
+    v.field("passes", &mut m.passes)?;
     v.field("bias", &mut m.bias)?;
     v.field("then", &mut m.steps)
 }

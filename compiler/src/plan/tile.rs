@@ -94,6 +94,10 @@ pub struct MicroKernel {
     /// A lane then contracts the channels of its own group, and the last of the loops runs over
     /// them.
     pub narrow: usize,
+    /// How often these weights are run through, once a tile, and how many tiles came before those of
+    /// this function. Meanwhile it fetches as many weights from behind them, its share in each
+    /// pass. 0 passes where that is not worth it.
+    pub passes: [usize; 2],
     /// Whether sums start from a bias.
     pub bias: bool,
     /// What is applied to the sums, first to last.
@@ -195,5 +199,8 @@ pub(super) fn variants(
         [(whole > 0).then_some(size), (rest > 0).then_some(rest)]
     };
     let (pixels, blocks) = (sizes(columns, micro.pixels), sizes(blocks, micro.blocks));
-    blocks.map(|b| pixels.map(|p| Some(micro.sized(p?, b?))))
+    let rest = MicroKernel { passes: [micro.passes[0], columns / micro.pixels], ..micro.clone() };
+    blocks.map(|b| {
+        [(micro, pixels[0]), (&rest, pixels[1])].map(|(kernel, p)| Some(kernel.sized(p?, b?)))
+    })
 }

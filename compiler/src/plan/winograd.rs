@@ -10,7 +10,7 @@
 //! four times smaller than with the textbook's 1 and 2, at the same cost.
 
 use super::kernel::Span;
-use super::tile::{Around, MicroKernel, TileStep, Vectors};
+use super::tile::{Around, BLOCK, MicroKernel, TileStep, Vectors};
 use crate::ir::{Conv, Window};
 
 /// The finite points other than 0, each standing for itself and its negative.
@@ -144,13 +144,19 @@ impl WinogradInput {
 
     /// Scratch elements of a thread: a tile half transformed.
     pub fn scratch(&self) -> usize {
-        (self.outputs + 2) * (self.outputs + 2) * super::tile::BLOCK
+        (self.outputs + 2) * (self.outputs + 2) * BLOCK
     }
 
     /// Distance between elements in the output.
     pub fn element(&self) -> usize {
-        self.images.count * self.blocks.count * self.tiles[0] * self.tiles[1] * super::tile::BLOCK
+        spread(self.images.count * self.blocks.count * self.tiles[0] * self.tiles[1])
     }
+}
+
+/// A distance of at least so many blocks. A tile's elements are far apart, and would meet in few
+/// sets of the caches if that were by an even number of lines.
+fn spread(blocks: usize) -> usize {
+    (blocks | 1) * BLOCK
 }
 
 impl WinogradOutput {
@@ -175,10 +181,14 @@ impl WinogradOutput {
         self.images.count * self.groups.count * self.block_tiles() * chunks
     }
 
+    /// Distance between elements of the products, `[element][block][tile][16]`.
+    pub fn product(&self) -> usize {
+        spread(self.micro.blocks * self.columns())
+    }
+
     /// Scratch elements of a thread: the products of an item, then those of a tile half transformed.
     pub fn scratch(&self) -> usize {
-        let block = super::tile::BLOCK;
-        self.elements() * self.micro.blocks * self.columns() * block + self.elements() * block
+        self.elements() * (self.product() + BLOCK)
     }
 
     /// The micro-kernels that it calls, as [`Tile::variants`](super::tile::Tile::variants).
@@ -200,7 +210,7 @@ impl WinogradOutput {
                 Some(Transform::Output {
                     outputs: self.outputs,
                     size: [h?, w?],
-                    element: self.micro.blocks * self.columns() * super::tile::BLOCK,
+                    element: self.product(),
                     rows: self.rows,
                     bias: self.bias,
                     steps: self.steps.clone(),
@@ -227,7 +237,7 @@ pub fn choose(
     let lanes = vectors.lanes() as f64;
     let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
     // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
-    const BYTES_PER_CYCLE: f64 = 4.0;
+    const BYTES_PER_CYCLE: f64 = 8.0;
     let products = |pixels: f64, elements: f64| {
         let compute = groups * pixels * elements * read * made / (2.0 * lanes);
         compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)

@@ -133,8 +133,8 @@ fn item(
     here: &Here,
 ) {
     let columns = spec.columns();
-    // Scratch: [element][block][tile][16], with room for a whole tile of blocks.
-    let element = (spec.micro.blocks * columns) as i64 * BLOCK_BYTES;
+    // Scratch has room for a whole tile of blocks.
+    let element = spec.product() as i64 * ELEMENT;
     let weights = (spec.micro.depth() * blocks) as i64 * BLOCK_BYTES;
     let state = [here.from, here.weights, scratch];
     let (pixels, none) = (spec.micro.pixels, e.int(0));

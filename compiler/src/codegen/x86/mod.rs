@@ -151,6 +151,11 @@ impl<'i> Assembler<'i> {
         self.push(Instruction::with1(Code::Prefetcht0_m8, at(base, bytes)));
     }
 
+    /// Into the second-level cache.
+    fn fetch_ahead(&mut self, base: Register, bytes: usize) {
+        self.push(Instruction::with1(Code::Prefetcht1_m8, at(base, bytes)));
+    }
+
     fn broadcast(&mut self, to: usize, base: Register, bytes: usize) {
         let to = self.vector(to);
         self.push(Instruction::with2(self.isa.broadcast, to, at(base, bytes)));

@@ -18,12 +18,18 @@ use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
 /// How far ahead of the products weights are fetched: they stream from beyond the caches.
 const PREFETCH: usize = 2048;
 
+/// Bytes of a block, and of a line of the caches.
+const LINE: usize = BLOCK * ELEMENT;
+
 /// Where the contraction reads.
 const IN_AT: Register = Register::R10;
 const WEIGHTS_AT: Register = Register::RAX;
 
 /// Counts parts.
 const PARTS: Register = Register::R12;
+
+/// The weights behind those of the call, which are fetched meanwhile.
+const AHEAD: Register = Register::R13;
 
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
@@ -61,6 +67,19 @@ impl Kernel<'_> {
         self.spec.pixels * self.row()
     }
 
+    /// Trips of the unrolled loop.
+    fn unrolled_count(&self) -> usize {
+        self.spec.reduce.last().map_or(1, |span| span.count)
+    }
+
+    /// Lines of the weights behind that the unrolled loop fetches.
+    fn ahead(&self) -> usize {
+        match self.spec.passes[0] {
+            0 => 0,
+            passes => (self.unrolled_count() * self.spec.blocks).div_ceil(passes),
+        }
+    }
+
     fn function(&mut self) {
         let loops = self.spec.reduce.len().saturating_sub(1);
         let mut saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
@@ -71,8 +90,18 @@ impl Kernel<'_> {
         if self.spec.parts > 1 {
             saved.push(PARTS);
         }
+        let [passes, passed] = self.spec.passes;
+        if passes > 0 {
+            saved.push(AHEAD);
+        }
         for register in &saved {
             self.a.save(*register);
+        }
+        if passes > 0 {
+            self.a.copy(AHEAD, SECOND);
+            let rounds = self.spec.depth() / self.unrolled_count();
+            let lines = self.spec.depth() * self.spec.blocks + passed * rounds * self.ahead();
+            self.a.advance(AHEAD, (lines * LINE) as i64);
         }
         let tile = self.a.here();
         self.start();
@@ -161,7 +190,11 @@ impl Kernel<'_> {
         // Broadcasts take turns, so that one need not wait for the products of the last.
         let broadcasts = self.a.isa.vectors.registers() - weights - row;
         let mut turn = 0;
+        let ahead = self.ahead();
         for i in 0..count {
+            for line in i * ahead / count..(i + 1) * ahead / count {
+                self.a.fetch_ahead(AHEAD, line * LINE);
+            }
             for vector in 0..row {
                 let at = (i * self.spec.blocks * BLOCK + vector * self.lanes()) * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
@@ -184,6 +217,7 @@ impl Kernel<'_> {
                 }
             }
         }
+        self.a.advance(AHEAD, (ahead * LINE) as i64);
     }
 
     /// Channel `i` of each lane's own group, for each pixel.

@@ -65,6 +65,7 @@ impl Lowering<'_> {
             reduce: source.reduce,
             parts,
             narrow: narrow.unwrap_or(0),
+            passes: [0, 0],
             bias: graph.operand(id, 2).is_some(),
             steps,
         };
@@ -83,6 +84,10 @@ impl Lowering<'_> {
             None => None,
         };
         let bytes = blocks * BLOCK * micro.depth() * 4;
+        let pixels_first = bytes <= CACHED_WEIGHTS;
+        // Only then do they come from afar.
+        let passes = if pixels_first { 0 } else { columns.div_ceil(pixels) };
+        let micro = MicroKernel { passes: [passes, 0], ..micro };
         let other_layout = other.map(|o| o.layout);
         let tile = Tile {
             images: Around {
@@ -100,7 +105,7 @@ impl Lowering<'_> {
             blocks,
             rows,
             columns,
-            pixels_first: bytes <= CACHED_WEIGHTS,
+            pixels_first,
             micro,
         };
         let out = self.make_blocked(layout);
@@ -158,6 +163,7 @@ impl Lowering<'_> {
             reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
             parts: 1,
             narrow: 0,
+            passes: [columns.div_ceil(pixels), 0],
             bias: false,
             steps: Vec::new(),
         };
