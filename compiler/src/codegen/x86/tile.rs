@@ -195,6 +195,7 @@ impl Kernel<'_> {
             for line in i * ahead / count..(i + 1) * ahead / count {
                 self.a.fetch_ahead(AHEAD, line * LINE);
             }
+            self.fetch_input(i, count);
             for vector in 0..row {
                 let at = (i * self.spec.blocks * BLOCK + vector * self.lanes()) * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
@@ -218,6 +219,21 @@ impl Kernel<'_> {
             }
         }
         self.a.advance(AHEAD, (ahead * LINE) as i64);
+    }
+
+    /// Fetches the `i`-th share of what the tile reads two blocks later. Where that is on another page
+    /// the hardware does not foresee it.
+    fn fetch_input(&mut self, i: usize, shares: usize) {
+        const PAGE: usize = 4096;
+        let [blocks, _] = self.spec.reduce[..] else { return };
+        if blocks.stride * ELEMENT < PAGE {
+            return;
+        }
+        let pixels = self.spec.pixels;
+        for pixel in i * pixels / shares..(i + 1) * pixels / shares {
+            let at = pixel * self.spec.input_pixel + 2 * blocks.stride;
+            self.a.prefetch(IN_AT, at * ELEMENT);
+        }
     }
 
     /// Channel `i` of each lane's own group, for each pixel.
