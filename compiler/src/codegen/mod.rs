@@ -17,7 +17,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{AbiParam, ExternalName, InstBuilder, Signature, UserFuncName};
+use cranelift_codegen::ir::{
+    AbiParam, ExternalName, FuncRef, InstBuilder, Signature, UserFuncName,
+};
 use cranelift_codegen::ir::{Function, types::I64};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
@@ -28,7 +30,7 @@ pub use target::{CPUS, Target};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
-use crate::plan::tile::{MicroKernel, Tile, Vectors};
+use crate::plan::tile::{MicroKernel, Tile, Variants, Vectors};
 use crate::plan::winograd::{Transform, WinogradInput, WinogradOutput};
 use emitter::Emitter;
 
@@ -111,11 +113,20 @@ fn parameters(args: &[cranelift_codegen::ir::Value]) -> [cranelift_codegen::ir::
     [args[0], args[1], args[2], args[3]]
 }
 
+/// Functions at these offsets.
+fn imported(
+    e: &mut Emitter<'_, '_>,
+    conv: CallConv,
+    offsets: &Variants<usize>,
+) -> Variants<FuncRef> {
+    offsets.map(|row| row.map(|offset| Some(e.import(conv, MICRO_PARAMETERS, offset?))))
+}
+
 /// Offsets of the variants that there are.
 fn each<T>(
-    variants: [[Option<T>; 2]; 2],
+    variants: Variants<T>,
     mut place: impl FnMut(T) -> Result<usize>,
-) -> Result<[[Option<usize>; 2]; 2]> {
+) -> Result<Variants<usize>> {
     let mut offsets = [[None; 2]; 2];
     for (row, specs) in offsets.iter_mut().zip(variants) {
         for (offset, spec) in row.iter_mut().zip(specs) {
@@ -193,13 +204,16 @@ impl Linker {
 
     /// The function of a tile contraction, with calls of its micro-kernels, which are placed.
     fn tile(&mut self, tile: &Tile) -> Result<Function> {
-        let offsets = each(tile.variants(), |spec| self.micro_kernel(spec))?;
+        let place =
+            |(parts, variants)| Ok((parts, each(variants, |spec| self.micro_kernel(spec))?));
+        let passes: Vec<(usize, Variants<usize>)> =
+            tile.passes().into_iter().map(place).collect::<Result<_>>()?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let mut import = |offset| e.import(conv, MICRO_PARAMETERS, offset);
-                let functions = offsets.map(|row| row.map(|o: Option<usize>| o.map(&mut import)));
-                kernels::tile::emit(e, tile, &functions, args[0], [args[1], args[2]]);
+                let passes: Vec<_> =
+                    passes.iter().map(|(n, offsets)| (*n, imported(e, conv, offsets))).collect();
+                kernels::tile::emit(e, tile, &passes, args[0], [args[1], args[2]]);
             },
             KERNEL_PARAMETERS,
         )
@@ -225,9 +239,8 @@ impl Linker {
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let mut import = |offset| e.import(conv, MICRO_PARAMETERS, offset);
-                let [products, transforms] = [products, transforms]
-                    .map(|all| all.map(|row| row.map(|o: Option<usize>| o.map(&mut import))));
+                let [products, transforms] =
+                    [products, transforms].map(|offsets| imported(e, conv, &offsets));
                 let args = parameters(args);
                 kernels::winograd::output(e, spec, &products, &transforms, args);
             },

@@ -44,6 +44,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("rows", &mut t.rows)?;
             v.field("columns", &mut t.columns)?;
             v.field("pixels_first", &mut t.pixels_first)?;
+            v.field("parts", &mut t.parts)?;
             micro(&mut t.micro, v)
         }
         Kernel::WinogradInput(w) => {
@@ -133,10 +134,10 @@ fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     v.field("out_block", &mut m.output_block)?;
     v.field("other_block", &mut m.other_block)?;
     v.field("reduce", &mut m.reduce)?;
-    v.field("parts", &mut m.parts)?;
     v.field("narrow", &mut m.narrow)?;
     v.field("passes", &mut m.passes)?;
     v.field("bias", &mut m.bias)?;
+    v.field("onto", &mut m.onto)?;
     v.field("then", &mut m.steps)
 }
 
@@ -181,6 +182,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             rows: AROUND,
             columns: 0,
             pixels_first: false,
+            parts: 1,
             micro: MicroKernel::default(),
         }),
         Kernel::WinogradInput(WinogradInput {

@@ -87,9 +87,6 @@ pub struct MicroKernel {
     pub other_block: usize,
     /// The contracted loops, outermost first; the last is unrolled.
     pub reduce: Vec<Span>,
-    /// How many parts the outermost of the loops is summed in, each from zero: rounding errors grow
-    /// with the length of a part. Between parts totals are kept in the output.
-    pub parts: usize,
     /// Channels of a group that is narrower than a block, 1, 4 or 8; 0 where groups are whole blocks.
     /// A lane then contracts the channels of its own group, and the last of the loops runs over
     /// them.
@@ -100,6 +97,8 @@ pub struct MicroKernel {
     pub passes: [usize; 2],
     /// Whether sums start from a bias.
     pub bias: bool,
+    /// Whether sums are added to what the output holds.
+    pub onto: bool,
     /// What is applied to the sums, first to last.
     pub steps: Vec<TileStep>,
 }
@@ -117,16 +116,6 @@ impl MicroKernel {
     /// Multiply-adds of an output element.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
-    }
-
-    /// The number of parts for these loops: as few as make a part no longer than so many products.
-    pub fn parts_for(reduce: &[Span]) -> usize {
-        const LONGEST: usize = 512;
-        let [outermost, inner @ ..] = reduce else { return 1 };
-        let inner: usize = inner.iter().map(|r| r.count).product();
-        let divides = |parts: &usize| outermost.count.is_multiple_of(*parts);
-        let short = |parts: &usize| outermost.count / parts * inner <= LONGEST;
-        (1..=outermost.count).filter(divides).find(short).unwrap_or(1)
     }
 
     /// The same for tiles of another size.
@@ -165,9 +154,17 @@ pub struct Tile {
     pub columns: usize,
     /// Run through the weights for each row, rather than through the rows for each weight.
     pub pixels_first: bool,
-    /// A whole tile.
+    /// How many parts the outermost of the contracted loops is summed in, one after the other for a
+    /// whole row; between them totals are kept in the output. The weights of a part stay in the
+    /// cache while pixels go by, and rounding errors grow with the length of a part.
+    pub parts: usize,
+    /// A whole tile, over all parts.
     pub micro: MicroKernel,
 }
+
+/// The micro-kernels for one part of a contraction, by blocks and pixels: of whole tiles, then of
+/// what is left; `None` where nothing is.
+pub type Variants<T> = [[Option<T>; 2]; 2];
 
 impl Tile {
     /// Tiles of blocks in a group.
@@ -180,20 +177,42 @@ impl Tile {
         self.images.count * self.groups.count * self.block_tiles() * self.rows.count
     }
 
-    /// The micro-kernels that it calls: whole tiles, then what is left of pixels, of blocks, of
-    /// both; `None` where nothing is.
-    pub fn variants(&self) -> [[Option<MicroKernel>; 2]; 2] {
-        variants(&self.micro, self.columns, self.blocks)
+    /// The number of parts for these loops: as few as make a part no longer than so many products.
+    pub fn parts_for(reduce: &[Span]) -> usize {
+        const LONGEST: usize = 512;
+        // A part is of whole loops around the unrolled one.
+        let [outermost, inner @ ..] = reduce else { return 1 };
+        let inner: usize = inner.iter().map(|r| r.count).product();
+        let divides = |parts: &usize| outermost.count.is_multiple_of(*parts);
+        let short = |parts: &usize| outermost.count / parts * inner <= LONGEST;
+        let most = if reduce.len() > 1 { outermost.count } else { 1 };
+        (1..=most).filter(divides).find(short).unwrap_or(1)
+    }
+
+    /// The micro-kernels that it calls, and for how many parts in a row: the first part starts from
+    /// the bias, the last applies the epilogue.
+    pub fn passes(&self) -> Vec<(usize, Variants<MicroKernel>)> {
+        let mut micro = self.micro.clone();
+        if let Some(outermost) = micro.reduce.first_mut() {
+            outermost.count /= self.parts;
+        }
+        let onto = MicroKernel { bias: false, onto: true, ..micro.clone() };
+        let and_nothing = |micro: &MicroKernel| MicroKernel { steps: Vec::new(), ..micro.clone() };
+        let passes = match self.parts {
+            1 => vec![(1, micro)],
+            parts => vec![(1, and_nothing(&micro)), (parts - 2, and_nothing(&onto)), (1, onto)],
+        };
+        let variants = |micro| variants(&micro, self.columns, self.blocks);
+        passes.into_iter().filter(|(n, _)| *n > 0).map(|(n, micro)| (n, variants(micro))).collect()
     }
 }
 
-/// The micro-kernels for rows of so many pixels and groups of so many blocks, by blocks and pixels:
-/// of whole tiles, then of what is left.
+/// The micro-kernels for rows of so many pixels and groups of so many blocks.
 pub(super) fn variants(
     micro: &MicroKernel,
     columns: usize,
     blocks: usize,
-) -> [[Option<MicroKernel>; 2]; 2] {
+) -> Variants<MicroKernel> {
     let sizes = |count: usize, size: usize| {
         let (whole, rest) = (count / size, count % size);
         [(whole > 0).then_some(size), (rest > 0).then_some(rest)]

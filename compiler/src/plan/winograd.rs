@@ -10,7 +10,7 @@
 //! four times smaller than with the textbook's 1 and 2, at the same cost.
 
 use super::kernel::Span;
-use super::tile::{Around, BLOCK, MicroKernel, TileStep, Vectors};
+use super::tile::{Around, BLOCK, MicroKernel, TileStep, Variants, Vectors};
 use crate::ir::{Conv, Window};
 
 /// The finite points other than 0, each standing for itself and its negative.
@@ -191,14 +191,14 @@ impl WinogradOutput {
         self.elements() * (self.product() + BLOCK)
     }
 
-    /// The micro-kernels that it calls, as [`Tile::variants`](super::tile::Tile::variants).
-    pub fn variants(&self) -> [[Option<MicroKernel>; 2]; 2] {
+    /// The micro-kernels that it calls.
+    pub fn variants(&self) -> Variants<MicroKernel> {
         super::tile::variants(&self.micro, self.columns(), self.blocks)
     }
 
     /// The output transforms that it calls: of whole tiles, then of those cut off at the right, at
     /// the bottom, at both; `None` where there are none.
-    pub fn transforms(&self) -> [[Option<Transform>; 2]; 2] {
+    pub fn transforms(&self) -> Variants<Transform> {
         let sizes = |axis: usize| {
             let rest = self.size[axis] % self.outputs;
             let whole = self.size[axis] / self.outputs > 0;

@@ -5,13 +5,13 @@ use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
 use crate::codegen::emitter::{Emitter, LANES};
-use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep};
+use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Variants};
 
 /// Bytes of an element.
 const ELEMENT: i64 = 4;
 
-/// Functions of [`Tile::variants`], by blocks and pixels.
-pub(in crate::codegen) type Variants = [[Option<FuncRef>; 2]; 2];
+/// Functions of [`Tile::passes`].
+type Passes = [(usize, Variants<FuncRef>)];
 
 /// Byte addresses of an item.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ struct Here {
 pub(in crate::codegen) fn emit(
     e: &mut Emitter<'_, '_>,
     spec: &Tile,
-    variants: &Variants,
+    passes: &Passes,
     args: Value,
     [begin, end]: [Value; 2],
 ) {
@@ -60,7 +60,7 @@ pub(in crate::codegen) fn emit(
         here.out = e.add(here.out, by);
         let by = e.mul_imm(within, micro.other_block as i64 * ELEMENT);
         here.other = e.add(here.other, by);
-        calls(e, spec, variants, block_tile, here);
+        calls(e, spec, passes, block_tile, here);
     });
 }
 
@@ -92,20 +92,36 @@ fn moved(e: &mut Emitter<'_, '_>, here: Here, index: Value, around: &Around) -> 
     }
 }
 
-/// The row's whole tiles and its last, of as many blocks as there are.
-fn calls(e: &mut Emitter<'_, '_>, spec: &Tile, variants: &Variants, tile: Value, here: Here) {
-    let [whole, rest] = variants;
-    if rest.iter().all(Option::is_none) {
-        return row(e, spec, whole, here);
+/// An item: with as many blocks as a whole tile has, or as are left for the last.
+fn calls(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, tile: Value, here: Here) {
+    let (whole, rest) = (spec.blocks / spec.micro.blocks, spec.blocks % spec.micro.blocks);
+    if rest == 0 {
+        return parts(e, spec, passes, 0, here);
     }
-    if whole.iter().all(Option::is_none) {
-        return row(e, spec, rest, here);
+    if whole == 0 {
+        return parts(e, spec, passes, 1, here);
     }
-    let last = e.int(spec.block_tiles() as i64 - 1);
+    let last = e.int(whole as i64);
     let is_last = e.builder.ins().icmp(IntCC::Equal, tile, last);
-    e.either(is_last, |e| row(e, spec, rest, here), |e| row(e, spec, whole, here));
+    e.either(is_last, |e| parts(e, spec, passes, 1, here), |e| parts(e, spec, passes, 0, here));
 }
 
+/// Every part of the contraction, one after the other; `size` says for how many blocks.
+fn parts(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, size: usize, here: Here) {
+    let blocks = [spec.micro.blocks, spec.blocks % spec.micro.blocks][size];
+    let input = spec.micro.reduce.first().map_or(0, |r| r.count / spec.parts * r.stride);
+    let weights = spec.micro.depth() / spec.parts * blocks * BLOCK;
+    let mut at = vec![here.input, here.weights];
+    for (count, variants) in passes {
+        at = e.repeat(*count, &at, |e, at| {
+            row(e, spec, &variants[size], Here { input: at[0], weights: at[1], ..here });
+            let by = |n: usize| n as i64 * ELEMENT;
+            vec![e.add_imm(at[0], by(input)), e.add_imm(at[1], by(weights))]
+        });
+    }
+}
+
+/// The row's whole tiles and its last.
 fn row(e: &mut Emitter<'_, '_>, spec: &Tile, functions: &[Option<FuncRef>; 2], here: Here) {
     let micro = &spec.micro;
     let whole = spec.columns / micro.pixels;
@@ -165,29 +181,16 @@ fn sums(
         }
     }
     let count = state.len();
-    if spec.parts <= 1 {
-        state.extend([input, weights]);
-        let mut state = contract(e, spec, 0, &state);
-        state.truncate(count);
-        return state;
-    }
-    // Each part is summed from zero; totals are kept in the output.
-    for (i, start) in state.iter().enumerate() {
-        e.store(*start, out, offset(spec, spec.output_block, i));
-    }
-    e.repeat(spec.parts, &[input, weights], |e, at| {
-        let zero = e.float(F32X4, 0.0);
-        let mut part = vec![zero; count];
-        part.extend(at);
-        let part = contract(e, spec, 0, &part);
-        for (i, sum) in part[..count].iter().enumerate() {
-            let total = e.load(F32X4, out, offset(spec, spec.output_block, i));
-            let total = e.builder.ins().fadd(*sum, total);
-            e.store(total, out, offset(spec, spec.output_block, i));
+    state.extend([input, weights]);
+    let mut state = contract(e, spec, 0, &state);
+    state.truncate(count);
+    if spec.onto {
+        for (i, sum) in state.iter_mut().enumerate() {
+            let held = e.load(F32X4, out, offset(spec, spec.output_block, i));
+            *sum = e.builder.ins().fadd(*sum, held);
         }
-        part[count..].to_vec()
-    });
-    (0..count).map(|i| e.load(F32X4, out, offset(spec, spec.output_block, i))).collect()
+    }
+    state
 }
 
 /// Bytes from the start of a tile to its `i`-th vector, with blocks so far apart.
@@ -249,8 +252,7 @@ fn contract(
         return next;
     }
     let span = spec.reduce[level];
-    let count = if level == 0 { span.count / spec.parts.max(1) } else { span.count };
-    e.repeat(count, state, |e, state| {
+    e.repeat(span.count, state, |e, state| {
         let mut next = contract(e, spec, level + 1, state);
         next[at_input] = e.add_imm(state[at_input], span.stride as i64 * ELEMENT);
         next

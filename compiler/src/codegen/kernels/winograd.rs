@@ -3,9 +3,8 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
-use super::tile::Variants;
 use crate::codegen::emitter::Emitter;
-use crate::plan::tile::{BLOCK, TileStep};
+use crate::plan::tile::{BLOCK, TileStep, Variants};
 use crate::plan::winograd::{WinogradInput, WinogradOutput};
 
 /// Bytes of an element.
@@ -56,8 +55,8 @@ struct Here {
 pub(in crate::codegen) fn output(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    products: &Variants,
-    transforms: &Variants,
+    products: &Variants<FuncRef>,
+    transforms: &Variants<FuncRef>,
     [args, begin, end, worker]: [Value; 4],
 ) {
     let none = e.int(0);
@@ -102,8 +101,8 @@ fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: usize) -> V
 fn by_blocks(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    products: &Variants,
-    transforms: &Variants,
+    products: &Variants<FuncRef>,
+    transforms: &Variants<FuncRef>,
     tile: Value,
     scratch: Value,
     here: &Here,
@@ -127,7 +126,7 @@ fn item(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
     products: &[Option<FuncRef>; 2],
-    transforms: &Variants,
+    transforms: &Variants<FuncRef>,
     blocks: usize,
     scratch: Value,
     here: &Here,
@@ -194,7 +193,7 @@ fn row_of(
 fn transform_row(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    transforms: &Variants,
+    transforms: &Variants<FuncRef>,
     row: &[Value],
     bias: Value,
     temporary: Value,

@@ -25,11 +25,8 @@ const LINE: usize = BLOCK * ELEMENT;
 const IN_AT: Register = Register::R10;
 const WEIGHTS_AT: Register = Register::RAX;
 
-/// Counts parts.
-const PARTS: Register = Register::R12;
-
 /// The weights behind those of the call, which are fetched meanwhile.
-const AHEAD: Register = Register::R13;
+const AHEAD: Register = Register::R12;
 
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
@@ -87,9 +84,6 @@ impl Kernel<'_> {
             .copied()
             .filter(|r| *r != Register::R11)
             .collect();
-        if self.spec.parts > 1 {
-            saved.push(PARTS);
-        }
         let [passes, passed] = self.spec.passes;
         if passes > 0 {
             saved.push(AHEAD);
@@ -107,10 +101,12 @@ impl Kernel<'_> {
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
-        if self.spec.parts > 1 {
-            self.in_parts();
-        } else {
-            self.contract(0);
+        self.contract(0);
+        if self.spec.onto {
+            for (sum, pixel, vector) in self.sums() {
+                let at = self.offset(self.spec.output_block, pixel, vector);
+                self.a.add_memory(sum, TO, at);
+            }
         }
         self.apply();
         self.write();
@@ -124,23 +120,6 @@ impl Kernel<'_> {
         for register in saved.iter().rev() {
             self.a.restore(*register);
         }
-    }
-
-    /// Sums each part from zero, and keeps the total in the output.
-    fn in_parts(&mut self) {
-        self.write();
-        self.a.set(PARTS, self.spec.parts);
-        let part = self.a.here();
-        for (sum, ..) in self.sums() {
-            self.a.zero(sum);
-        }
-        self.contract(0);
-        for (sum, pixel, vector) in self.sums() {
-            let at = self.offset(self.spec.output_block, pixel, vector);
-            self.a.add_memory(sum, TO, at);
-        }
-        self.write();
-        self.a.loop_back(PARTS, part);
     }
 
     /// Sets the sums to the bias, or to zero.
@@ -163,10 +142,7 @@ impl Kernel<'_> {
         if level + 1 >= reduce.len() {
             return self.unrolled();
         }
-        let mut span = reduce[level];
-        if level == 0 {
-            span.count /= self.spec.parts;
-        }
+        let span = reduce[level];
         let inner: usize = reduce[level + 1..].iter().map(|r| r.count).product();
         let is_last = level + 2 == reduce.len();
         let counter = COUNTERS[reduce.len() - 2 - level];

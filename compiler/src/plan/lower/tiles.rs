@@ -52,9 +52,7 @@ impl Lowering<'_> {
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
         let vectors = self.machine.vectors.for_groups_of(narrow.unwrap_or(0));
         let (pixels, tile_blocks) = cut(vectors, columns, blocks);
-        // A part is of whole loops around the unrolled one.
-        let parts =
-            if source.reduce.len() > 1 { MicroKernel::parts_for(&source.reduce) } else { 1 };
+        let parts = Tile::parts_for(&source.reduce);
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
@@ -63,10 +61,10 @@ impl Lowering<'_> {
             output_block: layout.block(),
             other_block: other.map_or(0, |o| o.layout.block()),
             reduce: source.reduce,
-            parts,
             narrow: narrow.unwrap_or(0),
             passes: [0, 0],
             bias: graph.operand(id, 2).is_some(),
+            onto: false,
             steps,
         };
         let packing = match narrow {
@@ -106,6 +104,7 @@ impl Lowering<'_> {
             rows,
             columns,
             pixels_first,
+            parts,
             micro,
         };
         let out = self.make_blocked(layout);
@@ -161,10 +160,10 @@ impl Lowering<'_> {
             output_block: columns * BLOCK,
             other_block: 0,
             reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
-            parts: 1,
             narrow: 0,
             passes: [columns.div_ceil(pixels), 0],
             bias: false,
+            onto: false,
             steps: Vec::new(),
         };
         let packing = TilePacking {
