@@ -137,6 +137,10 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
             Op::Concat { axis: 1 } => {
                 graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))
             }
+            Op::Concat { axis: 0 } => {
+                let alike = |o: &NodeId| graph.ty(*o).shape()[1..] == ty.shape()[1..];
+                graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && alike(o))
+            }
             Op::Slice { starts, steps } => operand(0)
                 .is_some_and(|x| whole(x) && is_run_of_blocks(graph, x, id, starts, steps)),
             _ => false,
@@ -211,6 +215,14 @@ impl Wishes {
     fn halo(&self, id: NodeId) -> [usize; 4] {
         self.halos.get(&id).copied().unwrap_or([0; 4])
     }
+
+    /// A border at least as wide as this.
+    fn widen(&mut self, id: NodeId, border: [usize; 4]) {
+        let halo = self.halos.entry(id).or_insert([0; 4]);
+        for (most, here) in halo.iter_mut().zip(border) {
+            *most = here.max(*most);
+        }
+    }
 }
 
 fn wishes(
@@ -222,25 +234,27 @@ fn wishes(
     let mut wishes = Wishes { segments: BTreeMap::new(), halos: BTreeMap::new() };
     for &id in order.iter().rev().filter(|id| blocked.contains(id)) {
         let own = wishes.segments.get(&id).copied();
+        if let Op::Concat { axis: 0 } = graph.node(id).op {
+            // Its operands are made in its place.
+            for (_, operand) in graph.operands(id) {
+                wishes.widen(operand, wishes.halo(id));
+                if let Some(own) = own {
+                    wishes.segments.entry(operand).or_insert(own);
+                }
+            }
+            continue;
+        }
         let Some(x) = graph.operand(id, 0) else { continue };
         let channels = graph.ty(x).shape()[1];
         let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
         let wish = match &graph.node(id).op {
             // A part of its operand, whose border it shares.
             Op::Slice { .. } => {
-                let border = wishes.halo(id);
-                let halo = wishes.halos.entry(x).or_insert([0; 4]);
-                for (most, here) in halo.iter_mut().zip(border) {
-                    *most = here.max(*most);
-                }
+                wishes.widen(x, wishes.halo(id));
                 None
             }
             Op::Conv(conv) => {
-                let border = border(graph, id, conv, machine);
-                let halo = wishes.halos.entry(x).or_insert([0; 4]);
-                for (most, here) in halo.iter_mut().zip(border) {
-                    *most = here.max(*most);
-                }
+                wishes.widen(x, border(graph, id, conv, machine));
                 let parts = narrow_groups(graph, id, conv).is_some();
                 Some(conv.groups).filter(|groups| !parts && !aligned(*groups))
             }
@@ -272,7 +286,7 @@ fn segments(
         }
         Op::Conv(conv) => wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(conv.groups),
         Op::SplitAttention(a) if !aligned(a.cardinality) => a.cardinality,
-        Op::Pool(_) | Op::Unary(..) | Op::Binary(..) => {
+        Op::Pool(_) | Op::Unary(..) | Op::Binary(..) | Op::Concat { axis: 0 } => {
             let x = graph.operand(id, 0).and_then(|x| layouts.get(&x));
             x.map_or(1, |layout| layout.segments)
         }

@@ -6,6 +6,7 @@
 //!   no two live buffers overlap.
 
 pub mod arena;
+mod batch;
 pub mod check;
 pub mod expr;
 

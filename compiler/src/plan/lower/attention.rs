@@ -111,7 +111,7 @@ impl Lowering<'_> {
     ) -> Result<()> {
         let Sizes { n, k, r, places, .. } = sizes;
         let layout = self.layout(id)?;
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         let blocks = places / BLOCK;
         let [h, w] = layout.size;
         let dims = [n, k, blocks, h, w, BLOCK];

@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use crate::error::{Error, Result};
-use crate::ir::{DType, Epilogue, NodeId, Pool, Step, Unary};
+use crate::ir::{DType, Epilogue, NodeId, Op, Pool, Step, Unary};
 use crate::plan::Place;
 use crate::plan::expr::Expr;
 use crate::plan::kernel::{BlockPool, Kernel, Map, Nest};
@@ -39,6 +39,52 @@ impl Lowering<'_> {
         let buffer = self.scratch(layout.elements() * ELEMENT);
         let at = Place { base: buffer.base, offset: layout.origin() * ELEMENT };
         InBlocks { at, layout }
+    }
+
+    /// A place for a new value in blocks: its images of a batch that is joined later, or a buffer.
+    pub(super) fn new_blocked(&mut self, id: NodeId, layout: Blocked) -> InBlocks {
+        let joined = self.graph.uses(id).into_iter().find(|(user, _)| {
+            let whole = self.layouts.get(user).map(|l| Blocked { images: layout.images, ..*l });
+            let is_batch = matches!(self.graph.node(*user).op, Op::Concat { axis: 0 });
+            is_batch && whole == Some(layout)
+        });
+        let Some((batch, _)) = joined else { return self.make_blocked(layout) };
+        let whole = self.joined(batch, layout);
+        let earlier = self.graph.operands(batch).into_iter().take_while(|(_, o)| *o != id);
+        let images: usize = earlier.map(|(_, o)| self.graph.ty(o).axes[0].size()).sum();
+        InBlocks { at: whole.moved(images * layout.image), layout }
+    }
+
+    /// The whole of a batch whose images have this layout.
+    fn joined(&mut self, batch: NodeId, layout: Blocked) -> InBlocks {
+        if let Some(made) = self.blocked.get(&batch).and_then(|all| all.first()) {
+            return *made;
+        }
+        let images = self.graph.ty(batch).axes[0].size();
+        let whole = self.new_blocked(batch, Blocked { images, ..layout });
+        self.blocked.insert(batch, vec![whole]);
+        whole
+    }
+
+    /// Images of several values, one after the other. Those that were made in place stay.
+    pub(super) fn blocked_batch(&mut self, id: NodeId) -> Result<()> {
+        let layout = self.layout(id)?;
+        let whole = self.joined(id, layout);
+        let mut images = 0;
+        for (_, operand) in self.graph.operands(id) {
+            let count = self.graph.ty(operand).axes[0].size();
+            let part = InBlocks {
+                at: whole.moved(images * layout.image),
+                layout: Blocked { images: count, ..layout },
+            };
+            images += count;
+            let from = self.in_blocks_like(operand, &part.layout)?;
+            if from.at != part.at {
+                self.blocked_map(part, &[from], Expr::Operand(1));
+                self.clear_border(part);
+            }
+        }
+        Ok(())
     }
 
     /// The value in blocks, with at least this border and groups of channels beginning at blocks.
@@ -179,7 +225,7 @@ impl Lowering<'_> {
         for operand in operands {
             sources.push(self.in_blocks_like(operand, &layout)?);
         }
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         self.blocked_map(out, &sources, expr);
         self.clear_border(out);
         self.blocked.insert(id, vec![out]);
@@ -212,7 +258,7 @@ impl Lowering<'_> {
         let layout = self.layout(id)?;
         let x = self.operand(id, 0)?;
         let from = self.in_blocks_like(x, &layout.with_size(self.size_of(x)))?;
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         let kernel = BlockPool {
             kind: pool.kind,
             window: pool.window,
@@ -230,7 +276,7 @@ impl Lowering<'_> {
 
     pub(super) fn blocked_concat(&mut self, id: NodeId) -> Result<()> {
         let layout = self.layout(id)?;
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         let mut block = 0;
         for (_, operand) in self.graph.operands(id) {
             let channels = self.graph.ty(operand).shape()[1];

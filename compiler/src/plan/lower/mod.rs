@@ -14,6 +14,7 @@ mod weights;
 use std::collections::BTreeMap;
 
 use super::arena;
+use super::batch;
 use super::expr::Expr;
 use super::kernel::{Kernel, Nest};
 use super::layout::{self, Blocked};
@@ -41,6 +42,8 @@ pub struct Machine {
 /// [`Problem::Unsupported`] for element types that generated code does not compute in, and
 /// [`Problem::Internal`] when the result fails its own check.
 pub fn lower(graph: &Graph, machine: &Machine) -> Result<Plan> {
+    let staged = batch::staged(graph);
+    let graph = staged.as_ref().unwrap_or(graph);
     let mut lowering = Lowering::new(graph, *machine);
     for id in graph.topological() {
         lowering.node(id).map_err(|e| located(graph, id, e))?;
@@ -166,6 +169,7 @@ impl<'g> Lowering<'g> {
                 let head = Expr::Operand(1).binary(*f, Expr::Operand(2));
                 self.blocked_elementwise(id, 2, head, then)
             }
+            Op::Concat { axis: 0 } => self.blocked_batch(id),
             Op::Concat { .. } => self.blocked_concat(id),
             Op::Slice { starts, .. } => self.blocked_slice(id, starts[1]),
             op => Err(Error::internal(format!("{} is not made in blocks", op.mnemonic()))),

@@ -107,7 +107,7 @@ impl Lowering<'_> {
             parts,
             micro,
         };
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         let mut args = vec![out.at, source.at, weights];
         args.extend(bias);
         args.extend(other.map(|o| o.at));
@@ -204,7 +204,7 @@ impl Lowering<'_> {
             micro,
         };
         self.worker_elements = self.worker_elements.max(kernel.scratch());
-        let out = self.make_blocked(layout);
+        let out = self.new_blocked(id, layout);
         let mut args = vec![out.at, transformed, weights, worker];
         args.extend(bias);
         args.extend(other.map(|o| o.at));
