@@ -135,9 +135,7 @@ fn is_by_image(graph: &Graph, id: NodeId, images: usize) -> bool {
         Op::Softmax { axis, .. } => (1, *axis != 0),
         Op::Reduce(reduce) => (1, !reduce.axes.contains(&0)),
         Op::Transpose { perm } => (1, perm.first() == Some(&0)),
-        Op::Slice { starts, steps } => {
-            (1, starts.first() == Some(&0) && steps.first() == Some(&1))
-        }
+        Op::Slice { starts, steps } => (1, starts.first() == Some(&0) && steps.first() == Some(&1)),
         Op::Concat { axis } => (usize::MAX, *axis != 0),
         // Elementwise: all operands are broadcast.
         Op::Unary(..) | Op::Binary(..) | Op::Where | Op::Cast { .. } => (0, true),
@@ -154,7 +152,9 @@ fn is_by_image(graph: &Graph, id: NodeId, images: usize) -> bool {
             // Constants of the operator itself.
             (false, constant) => constant,
             // Those of elements: the same ones for all images.
-            (true, true) => ty.rank() < node.ty.rank() || ty.axes.first().is_none_or(|a| a.size() == 1),
+            (true, true) => {
+                ty.rank() < node.ty.rank() || ty.axes.first().is_none_or(|a| a.size() == 1)
+            }
             (true, false) => ty.rank() == node.ty.rank() && leads(ty),
         }
     };

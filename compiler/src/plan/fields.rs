@@ -60,6 +60,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("groups", &mut w.groups)?;
             v.field("blocks", &mut w.blocks)?;
             v.field("tiles", &mut w.tiles)?;
+            v.field("together", &mut w.together)?;
             v.field("chunk", &mut w.chunk)?;
             v.field("size", &mut w.size)?;
             v.field("element", &mut w.element)?;
@@ -198,6 +199,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             groups: AROUND,
             blocks: 0,
             tiles: [0; 2],
+            together: 1,
             chunk: 0,
             size: [0; 2],
             element: 0,

@@ -81,9 +81,8 @@ pub enum Transform {
     },
 }
 
-/// The input transform of a whole value. Arguments: out `[element][image][block][tile][16]`, in,
-/// scratch.
-/// Items are (image, block, row of tiles).
+/// The input transform of a whole value. Arguments: out `[element][block][image][tile][16]`, in,
+/// scratch. Items are (block, image, row of tiles).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinogradInput {
     /// m.
@@ -100,7 +99,7 @@ pub struct WinogradInput {
 
 /// Products in the transformed domain and the output transform. Arguments: out, transformed input,
 /// weights `[group][tile of blocks][element][…]`, scratch, bias if `bias`, the other operand if a step reads
-/// one. Items are (group, tile of blocks, image, rows of tiles).
+/// one. Items are (group, tile of blocks, images, rows of tiles).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinogradOutput {
     /// m.
@@ -113,7 +112,9 @@ pub struct WinogradOutput {
     pub blocks: usize,
     /// Rows and columns of tiles.
     pub tiles: [usize; 2],
-    /// Rows of tiles of an item; divides the rows of tiles.
+    /// Images of an item; divides the images. Where it is not 1, an item has all of their rows.
+    pub together: usize,
+    /// Rows of tiles of an item in each image; divides the rows of tiles.
     pub chunk: usize,
     /// Height and width of the output.
     pub size: [usize; 2],
@@ -172,13 +173,13 @@ impl WinogradOutput {
 
     /// Tiles of an item.
     pub fn columns(&self) -> usize {
-        self.chunk * self.tiles[1]
+        self.together * self.chunk * self.tiles[1]
     }
 
     /// Independent items.
     pub fn items(&self) -> usize {
         let chunks = self.tiles[0] / self.chunk;
-        self.images.count * self.groups.count * self.block_tiles() * chunks
+        self.images.count / self.together * self.groups.count * self.block_tiles() * chunks
     }
 
     /// Distance between elements of the products, `[element][block][tile][16]`.

@@ -24,7 +24,7 @@ pub(in crate::codegen) fn input(
     let [rows, columns] = spec.tiles;
     e.each(begin, end, |e, item| {
         let (plane, row) = e.divide(item, rows);
-        let (image, block) = e.divide(plane, spec.blocks.count);
+        let (block, image) = e.divide(plane, spec.images.count);
         let mut at = from;
         let by_row = spec.outputs * spec.row;
         for (index, stride) in
@@ -69,7 +69,8 @@ pub(in crate::codegen) fn output(
     e.each(begin, end, |e, item| {
         let chunks = spec.tiles[0] / spec.chunk;
         let (rest, chunk) = e.divide(item, chunks);
-        let (rest, image) = e.divide(rest, spec.images.count);
+        let (rest, first) = e.divide(rest, spec.images.count / spec.together);
+        let image = e.mul_imm(first, spec.together as i64);
         let (group, tile) = e.divide(rest, spec.block_tiles());
         let row = e.mul_imm(chunk, spec.chunk as i64);
         let mut here = Here { from, weights, out, bias, other, row };
@@ -158,15 +159,24 @@ fn item(
     let other = row_of(e, spec, here.other, here.row, spec.rows[1]);
     let state = [scratch, here.bias, out, other];
     e.repeat(blocks, &state, |e, state| {
-        let row_state = [state[0], state[2], state[3], here.row];
-        e.repeat(spec.chunk, &row_state, |e, row| {
-            transform_row(e, spec, transforms, row, state[1], temporary);
-            let by = spec.outputs as i64 * ELEMENT;
+        let images = [state[0], state[2], state[3]];
+        e.repeat(spec.together, &images, |e, image| {
+            let rows = [image[0], image[1], image[2], here.row];
+            let rows = e.repeat(spec.chunk, &rows, |e, row| {
+                transform_row(e, spec, transforms, row, state[1], temporary);
+                let by = spec.outputs as i64 * ELEMENT;
+                vec![
+                    e.add_imm(row[0], spec.tiles[1] as i64 * BLOCK_BYTES),
+                    e.add_imm(row[1], by * spec.rows[0] as i64),
+                    e.add_imm(row[2], by * spec.rows[1] as i64),
+                    e.add_imm(row[3], 1),
+                ]
+            });
+            let [out, other] = [spec.images.output, spec.images.other];
             vec![
-                e.add_imm(row[0], spec.tiles[1] as i64 * BLOCK_BYTES),
-                e.add_imm(row[1], by * spec.rows[0] as i64),
-                e.add_imm(row[2], by * spec.rows[1] as i64),
-                e.add_imm(row[3], 1),
+                rows[0],
+                e.add_imm(image[1], out as i64 * ELEMENT),
+                e.add_imm(image[2], other as i64 * ELEMENT),
             ]
         });
         vec![

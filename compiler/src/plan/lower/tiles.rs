@@ -17,6 +17,19 @@ const CACHED_WEIGHTS: usize = 256 << 10;
 /// Pixels that a row of tiles has at most, where rows can be joined.
 const LONGEST_ROW: usize = 256;
 
+/// How Winograd's products are cut into items and tiles.
+#[derive(Debug, Clone, Copy, Default)]
+struct WinogradCut {
+    /// Images of an item.
+    together: usize,
+    /// Rows of tiles of an item in each image.
+    chunk: usize,
+    /// Pixels of a tile of the products.
+    pixels: usize,
+    /// Blocks of a tile of the products.
+    blocks: usize,
+}
+
 /// What a convolution reads: where, and its strides.
 struct Source {
     at: Place,
@@ -149,9 +162,11 @@ impl Lowering<'_> {
         let blocks = layout.blocks() / conv.groups;
         let read_blocks = source.blocks() / conv.groups;
         let plane = tiles[0] * tiles[1] * BLOCK;
-        let (chunk, pixels, tile_blocks) =
-            self.winograd_cut(tiles, blocks, elements, read_blocks * BLOCK);
-        let columns = chunk * tiles[1];
+        // Elements of a block lie together for all images.
+        let stride = source.images * plane;
+        let WinogradCut { together, chunk, pixels, blocks: tile_blocks } =
+            self.winograd_cut(source.images, tiles, blocks, elements, read_blocks * BLOCK);
+        let columns = together * chunk * tiles[1];
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
@@ -159,7 +174,7 @@ impl Lowering<'_> {
             output_pixel: BLOCK,
             output_block: columns * BLOCK,
             other_block: 0,
-            reduce: contracted(vec![Span { count: read_blocks, stride: plane }]),
+            reduce: contracted(vec![Span { count: read_blocks, stride }]),
             narrow: 0,
             passes: [columns.div_ceil(pixels), 0],
             bias: false,
@@ -182,18 +197,19 @@ impl Lowering<'_> {
             outputs,
             images: Around {
                 count: layout.images,
-                input: source.blocks() * plane,
+                input: plane,
                 output: layout.image,
                 other: like.map_or(0, |l| l.image),
             },
             groups: Around {
                 count: conv.groups,
-                input: read_blocks * plane,
+                input: read_blocks * stride,
                 output: blocks * layout.block(),
                 other: like.map_or(0, |l| blocks * l.block()),
             },
             blocks,
             tiles,
+            together,
             chunk,
             size: layout.size,
             element,
@@ -215,36 +231,38 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Rows of tiles of an item, and the pixels and blocks of a tile of its products: products of an
-    /// item stay in the second-level cache, and the more rows share a pass over the weights the
-    /// better.
+    /// How products are cut: those of an item stay in the second-level cache, and the more tiles
+    /// share a pass over the weights the better.
     fn winograd_cut(
         &self,
+        images: usize,
         tiles: [usize; 2],
         blocks: usize,
         elements: usize,
         depth: usize,
-    ) -> (usize, usize, usize) {
+    ) -> WinogradCut {
         const MOST_BYTES: usize = 256 << 10;
-        let divisors = (1..=tiles[0]).filter(|rows| tiles[0].is_multiple_of(*rows));
-        let mut best = (f64::INFINITY, 1, 1, 1);
-        for chunk in divisors {
-            let columns = chunk * tiles[1];
-            let (p, b) = cut(self.machine.vectors, columns, blocks);
-            if chunk > 1 && elements * columns * b * BLOCK * 4 > MOST_BYTES {
+        let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
+        let chunks = divisors(tiles[0]).map(|chunk| (1, chunk));
+        let whole = divisors(images).filter(|n| *n > 1).map(|together| (together, tiles[0]));
+        let mut best = (f64::INFINITY, WinogradCut::default());
+        for (together, chunk) in chunks.chain(whole) {
+            let columns = together * chunk * tiles[1];
+            let (pixels, b) = cut(self.machine.vectors, columns, blocks);
+            if together * chunk > 1 && elements * columns * b * BLOCK * 4 > MOST_BYTES {
                 break;
             }
             // Weights are read again for each item.
             let reads = elements * depth * blocks * BLOCK / 8;
-            let per_row = (cost(self.machine.vectors, columns, blocks, p, b)
+            let per_row = (cost(self.machine.vectors, columns, blocks, pixels, b)
                 * (elements * depth) as f64
                 + reads as f64)
-                / chunk as f64;
+                / (together * chunk) as f64;
             if per_row < best.0 {
-                best = (per_row, chunk, p, b);
+                best = (per_row, WinogradCut { together, chunk, pixels, blocks: b });
             }
         }
-        (best.1, best.2, best.3)
+        best.1
     }
 
     /// The operand in blocks, or row-major where it has fewer channels than a block.
