@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use options::{Emit, Format, ImageOptions, ModelOptions, Stage};
+pub(crate) use options::{Emit, Format, ImageOptions, IsaOption, ModelOptions, Stage};
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
@@ -36,8 +36,17 @@ pub(crate) enum Command {
 Examples:
   cardinal compile resnest50.onnx                         # resnest50.cardinal, for this machine
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
+  cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'")]
     Compile(CompileArgs),
+    /// Give a compiled model other weights
+    #[command(after_help = "\
+Examples:
+  cardinal relink --weights finetuned.onnx resnest50.cardinal -o finetuned.cardinal
+
+The code stays byte for byte; what is written is what compiling the new model as the old
+one was would write. A model whose graph is another is refused.")]
+    Relink(RelinkArgs),
     /// Run a model on images or tensors
     #[command(after_help = "\
 Examples:
@@ -118,6 +127,24 @@ pub(crate) struct CompileArgs {
     pub(crate) options: ModelOptions,
 }
 
+/// `cardinal relink`
+#[derive(Debug, Args)]
+pub(crate) struct RelinkArgs {
+    /// The compiled model, .cardinal; `-` reads it from stdin
+    #[arg(value_name = "ARTIFACT")]
+    pub(crate) artifact: PathBuf,
+    /// The ONNX model that has the new weights
+    ///
+    /// Example: --weights finetuned.onnx
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) weights: PathBuf,
+    /// Where to write; `-` is stdout
+    ///
+    /// Example: -o finetuned.cardinal
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
 /// `cardinal run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -172,6 +199,9 @@ pub(crate) struct RunRequest {
     /// Example: --threads 4
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How images are made inputs.
     #[command(flatten)]
     pub(crate) image: ImageOptions,
@@ -257,6 +287,9 @@ pub(crate) struct BenchArgs {
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -298,6 +331,9 @@ pub(crate) struct VerifyArgs {
     /// Example: --threads 1
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

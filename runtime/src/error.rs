@@ -12,19 +12,19 @@ use crate::tensor::TensorSpec;
 pub enum Part {
     /// The manifest, whose digest is in the header.
     Manifest,
-    /// The code section, whose digest is in the manifest.
-    Code,
+    /// The code section of a variant, by its position; its digest is in the manifest.
+    Code(usize),
     /// The weights section, whose digest is in the manifest.
     Weights,
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Part::Manifest => "manifest",
-            Part::Code => "code section",
-            Part::Weights => "weights section",
-        })
+        match self {
+            Part::Manifest => f.write_str("manifest"),
+            Part::Code(variant) => write!(f, "code section {}", variant + 1),
+            Part::Weights => f.write_str("weights section"),
+        }
     }
 }
 
@@ -87,11 +87,22 @@ pub enum LoadError {
         /// The host's.
         host: String,
     },
-    /// The code uses instructions that this CPU does not have.
-    #[error("this CPU lacks what the artifact was compiled for: {}", missing.join(", "))]
+    /// The code uses instructions that this CPU does not have: that of every variant, or that of
+    /// the one asked for.
+    #[error("this CPU lacks what the artifact's code for {variant} needs: {}", missing.join(", "))]
     MissingFeatures {
+        /// The variant asked for, or else the one that asks for the least.
+        variant: String,
         /// The features missing, sorted.
         missing: Vec<String>,
+    },
+    /// There is no code for the kind of CPU asked for.
+    #[error("the artifact has no code for {name:?}")]
+    NoVariant {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
     },
     /// The manifest is intact and wrong.
     #[error("the manifest is invalid: {0}")]
@@ -131,6 +142,9 @@ impl LoadError {
                 }
                 None => "compile with --cpu native on this machine".into(),
             }),
+            LoadError::NoVariant { known, .. } => {
+                Some(format!("it has code for {}", known.join(", ")))
+            }
             LoadError::Executable(_) => {
                 Some("allow executable anonymous memory (SELinux: execmem) for this process".into())
             }
@@ -221,9 +235,29 @@ pub enum ManifestError {
     /// [`MAX_WORKER_BYTES`](crate::MAX_BYTES), or not aligned.
     #[error("{0} bytes of scratch memory for each thread are absurd")]
     Worker(u64),
-    /// The CPU features are not sorted or not unique.
-    #[error("its CPU features are not sorted or not unique")]
-    Features,
+    /// There is no variant, or more than [`MAX_VARIANTS`](crate::MAX_VARIANTS).
+    #[error("code for {0} kinds of CPU is absurd")]
+    Variants(usize),
+    /// There are not as many code sections as variants.
+    #[error("there are {sections} code sections for {variants} variants")]
+    Sections {
+        /// Variants described.
+        variants: usize,
+        /// Code sections given.
+        sections: usize,
+    },
+    /// A variant has no name, or that of another.
+    #[error("a variant is named {0:?}, which is empty or another's name")]
+    VariantName(String),
+    /// A variant asks for no more than one that it is preferred to.
+    #[error("the variant {0:?} asks for no more than one before it")]
+    VariantOrder(String),
+    /// The CPU features of a variant are not sorted or not unique.
+    #[error("the CPU features of the variant {0:?} are not sorted or not unique")]
+    Features(String),
+    /// The digest of a variant's structure is neither absent nor 32 bytes.
+    #[error("the digest of a structure has {0} bytes instead of 32")]
+    Structure(usize),
     /// A tensor has a dtype code that names no [`DType`].
     #[error("{role} {name:?} has the unknown element type {code}")]
     UnknownDType {

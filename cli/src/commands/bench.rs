@@ -17,7 +17,7 @@ const SCHEMA: &str = "cardinal.bench/v1";
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(engine::available_threads);
     let file = ModelFile::open(&args.model)?;
-    let loaded = loading::load(&file, &args.options, None)?;
+    let loaded = loading::load(&file, &args.options, &args.isa, None)?;
     let inputs = random::arrays(loaded.program.inputs(), args.seed);
     let mut session = Session::new(&loaded.program, threads)?;
     let mut prepared = session.prepare(&inputs)?;
