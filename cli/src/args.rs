@@ -1,6 +1,7 @@
 //! What can be typed. Every flag's long help ends in an example.
 
 mod options;
+mod relink;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use options::{Emit, Format, ImageOptions, IsaOption, ModelOptions, Stage};
+pub(crate) use relink::RelinkArgs;
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
@@ -125,24 +127,6 @@ pub(crate) struct CompileArgs {
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
-}
-
-/// `cardinal relink`
-#[derive(Debug, Args)]
-pub(crate) struct RelinkArgs {
-    /// The compiled model, .cardinal; `-` reads it from stdin
-    #[arg(value_name = "ARTIFACT")]
-    pub(crate) artifact: PathBuf,
-    /// The ONNX model that has the new weights
-    ///
-    /// Example: --weights finetuned.onnx
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) weights: PathBuf,
-    /// Where to write; `-` is stdout
-    ///
-    /// Example: -o finetuned.cardinal
-    #[arg(short, long, value_name = "OUT")]
-    pub(crate) output: PathBuf,
 }
 
 /// `cardinal run`

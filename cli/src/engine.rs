@@ -1,6 +1,7 @@
 //! The one module that calls the compiler and the runtime.
 
 mod describe;
+mod relink;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -12,13 +13,14 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
-use cardinal_compiler::{codegen, interp, ir, onnx, passes, plan, relink};
+use cardinal_compiler::{codegen, interp, ir, onnx, passes, plan};
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
 pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::onnx::Model;
 pub(crate) use describe::describe;
+pub(crate) use relink::relink;
 
 use crate::args::{Format, Stage};
 use crate::exit::{Failure, Outcome};
@@ -34,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) import: ImportOptions,
     /// Target triple; this machine's when absent.
     pub(crate) target: Option<String>,
-    /// CPUs, of which `native` is this machine's, and so is none.
+    /// CPUs; none, and `native`, stand for this machine's.
     pub(crate) cpus: Vec<String>,
     /// How to compile it.
     pub(crate) compile: CompileOptions,
@@ -138,27 +140,6 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
     assemble(cardinal_compiler::compile(model, &targets, &settings.compile)?)
 }
 
-/// Gives an artifact the weights of another model. `import` reads that model, and gets the options
-/// to do so with.
-pub(crate) fn relink(
-    artifact: &Artifact,
-    import: impl FnOnce(&ImportOptions) -> Outcome<Model>,
-    refused: impl Fn(Box<ModelError>) -> Failure,
-) -> Outcome<Compiled> {
-    let model = import(&relink::import_options(artifact)).map_err(|failure| match failure {
-        Failure::Model { error, .. } if is_about_shapes(&error.problem) => {
-            refused(Box::new(relink::Difference::Shapes(error.problem.to_string()).into()))
-        }
-        other => other,
-    })?;
-    let relinked = relink::relink(&model, artifact);
-    relinked.map_err(Box::new).and_then(assemble).map_err(refused)
-}
-
-fn is_about_shapes(problem: &Problem) -> bool {
-    matches!(problem, Problem::BadOption(_) | Problem::UnknownDimension { .. })
-}
-
 fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
     let nodes = compiled.nodes;
     let artifact = compiled.parts.to_artifact();
@@ -209,7 +190,8 @@ pub(crate) fn dump_graph(graph: &Graph, format: Format) -> Option<String> {
     }
 }
 
-/// One of the stages after the graph, for the first CPU of the settings; `None` when the stage does not have the format.
+/// One of the stages after the graph, for the first CPU of the settings; `None` when the stage does
+/// not have the format.
 pub(crate) fn dump_lowered(
     model: &Model,
     settings: &Settings,

@@ -24,7 +24,7 @@ pub struct Compiled {
 }
 
 /// Compiles a model for one or more CPUs of one kind of machine, whatever their order. All read one
-/// weights section, and each has the code that it would have alone, but for the places of weights.
+/// weights section, and each has the kernels that it would have alone, and so gives the same bits.
 ///
 /// The result depends on the model, the targets, the options and the version of the compiler alone.
 ///
@@ -86,17 +86,15 @@ impl<'m> Lowered<'m> {
     pub(crate) fn with_code(self, code: Vec<VariantCode>) -> Compiled {
         let described = self.each().zip(&code);
         let variants = described.map(|((target, plan), code)| variant(target, plan, code.entry));
-        let ports = |ports: fn(&Plan) -> &[Port]| {
-            self.plans.first().map(|plan| ports(plan).iter().map(info).collect())
-        };
+        let first = || self.plans.first().into_iter();
         let manifest = Manifest {
             model_name: self.model.graph.name.clone(),
             model_digest: self.model.digest.to_vec(),
             compiler_version: VERSION.into(),
             target: self.targets.first().map(Target::triple).unwrap_or_default(),
             variants: variants.collect(),
-            inputs: ports(|plan| &plan.inputs).unwrap_or_default(),
-            outputs: ports(|plan| &plan.outputs).unwrap_or_default(),
+            inputs: first().flat_map(|plan| &plan.inputs).map(info).collect(),
+            outputs: first().flat_map(|plan| &plan.outputs).map(info).collect(),
             weights: None,
             metadata: self.model.metadata.iter().map(property).collect(),
             winograd: self.winograd,

@@ -40,9 +40,9 @@ pub enum Difference {
     /// An input or an output is another.
     #[error("the model has {model}, and the artifact {artifact}")]
     Port {
-        /// The model's, or `nothing`.
+        /// The model's, or `no such`.
         model: String,
-        /// The artifact's, or `nothing`.
+        /// The artifact's, or `no such`.
         artifact: String,
     },
     /// A step is another.
