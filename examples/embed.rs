@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = ImportOptions { batch: Some(2), ..ImportOptions::default() };
     let model = import(MODEL.into(), &NoExternalData, &options)?;
     let target = Target::new(&cpu::host_triple(), &cpu::host_features())?;
-    let compiled = cardinal_compiler::compile(&model, &target, &CompileOptions::default())?;
+    let compiled = cardinal_compiler::compile(&model, &[target], &CompileOptions::default())?;
 
     let program = Program::load(compiled.parts.to_artifact()?)?;
     let mut session = Session::new(program, NonZeroUsize::MIN)?;

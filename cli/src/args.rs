@@ -1,13 +1,15 @@
 //! What can be typed. Every flag's long help ends in an example.
 
 mod options;
+mod relink;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use options::{Emit, Format, ImageOptions, ModelOptions, Stage};
+pub(crate) use options::{Emit, Format, ImageOptions, IsaOption, ModelOptions, Stage};
+pub(crate) use relink::RelinkArgs;
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
@@ -36,8 +38,17 @@ pub(crate) enum Command {
 Examples:
   cardinal compile resnest50.onnx                         # resnest50.cardinal, for this machine
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
+  cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'")]
     Compile(CompileArgs),
+    /// Give a compiled model other weights
+    #[command(after_help = "\
+Examples:
+  cardinal relink --weights finetuned.onnx resnest50.cardinal -o finetuned.cardinal
+
+The code stays byte for byte; what is written is what compiling the new model as the old
+one was would write. A model whose graph is another is refused.")]
+    Relink(RelinkArgs),
     /// Run a model on images or tensors
     #[command(after_help = "\
 Examples:
@@ -173,6 +184,9 @@ pub(crate) struct RunRequest {
     /// Example: --threads 4
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How images are made inputs.
     #[command(flatten)]
     pub(crate) image: ImageOptions,
@@ -267,6 +281,9 @@ pub(crate) struct BenchArgs {
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -308,6 +325,9 @@ pub(crate) struct VerifyArgs {
     /// Example: --threads 1
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

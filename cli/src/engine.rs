@@ -1,5 +1,8 @@
 //! The one module that calls the compiler and the runtime.
 
+mod describe;
+mod relink;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,6 +19,8 @@ use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
 pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::onnx::Model;
+pub(crate) use describe::describe;
+pub(crate) use relink::relink;
 
 use crate::args::{Format, Stage};
 use crate::exit::{Failure, Outcome};
@@ -31,8 +36,8 @@ pub(crate) struct Settings {
     pub(crate) import: ImportOptions,
     /// Target triple; this machine's when absent.
     pub(crate) target: Option<String>,
-    /// CPU; this machine's when absent or `native`.
-    pub(crate) cpu: Option<String>,
+    /// CPUs; none, and `native`, stand for this machine's.
+    pub(crate) cpus: Vec<String>,
     /// How to compile it.
     pub(crate) compile: CompileOptions,
 }
@@ -119,32 +124,52 @@ pub(crate) struct Compiled {
     pub(crate) artifact: Artifact,
     /// Nodes of the graph after all passes.
     pub(crate) nodes: usize,
-    /// Size of the code in bytes.
+    /// The CPUs that there is code for.
+    pub(crate) cpus: Vec<String>,
+    /// Size of all code in bytes.
     pub(crate) code_bytes: usize,
     /// Size of the weights in bytes.
     pub(crate) weight_bytes: usize,
-    /// Scratch memory of an inference in bytes.
+    /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
 }
 
 /// Compiles an imported model.
 pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
-    let compiled = cardinal_compiler::compile(model, &target(settings)?, &settings.compile)?;
+    let targets = targets(settings)?;
+    assemble(cardinal_compiler::compile(model, &targets, &settings.compile)?)
+}
+
+fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
     let nodes = compiled.nodes;
-    let arena_bytes = compiled.parts.manifest.arena_bytes as usize;
     let artifact = compiled.parts.to_artifact();
     let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
-    let (code_bytes, weight_bytes) = (artifact.code().len(), artifact.weights().len());
-    Ok(Compiled { artifact, nodes, code_bytes, weight_bytes, arena_bytes })
+    let variants = artifact.variants();
+    Ok(Compiled {
+        nodes,
+        cpus: variants.iter().map(|variant| variant.name.clone()).collect(),
+        code_bytes: (0..variants.len()).map(|i| artifact.code(i).len()).sum(),
+        weight_bytes: artifact.weights().len(),
+        arena_bytes: variants.iter().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
+        artifact,
+    })
+}
+
+/// The CPUs that the settings ask for: this machine's where they are silent.
+fn targets(settings: &Settings) -> ModelResult<Vec<Target>> {
+    match settings.cpus.as_slice() {
+        [] => Ok(vec![target(settings, None)?]),
+        cpus => cpus.iter().map(|cpu| target(settings, Some(cpu))).collect(),
+    }
 }
 
 /// The machine that the settings ask for: this one where they are silent. Another triple without
 /// a CPU means the least that its architecture guarantees.
-fn target(settings: &Settings) -> ModelResult<Target> {
+fn target(settings: &Settings, cpu: Option<&str>) -> ModelResult<Target> {
     let host = cardinal_runtime::cpu::host_triple();
     let triple = settings.target.as_deref().unwrap_or(&host);
     let native = Target::new(triple, &cardinal_runtime::cpu::host_features());
-    Ok(match settings.cpu.as_deref() {
+    Ok(match cpu {
         None if cardinal_runtime::cpu::matches_host(triple) => native,
         None => Target::named(triple, "generic"),
         Some("native") if cardinal_runtime::cpu::matches_host(triple) => native,
@@ -165,14 +190,16 @@ pub(crate) fn dump_graph(graph: &Graph, format: Format) -> Option<String> {
     }
 }
 
-/// One of the stages after the graph; `None` when the stage does not have the format.
+/// One of the stages after the graph, for the first CPU of the settings; `None` when the stage does
+/// not have the format.
 pub(crate) fn dump_lowered(
     model: &Model,
     settings: &Settings,
     stage: Stage,
     format: Format,
 ) -> ModelResult<Option<String>> {
-    let plan = lowered(model, settings)?;
+    let target = target(settings, settings.cpus.first().map(String::as_str))?;
+    let plan = lowered(model, settings, &target)?;
     let listing = match (stage, format) {
         (Stage::Plan, Format::Text) => return Ok(Some(plan::text::print(&plan))),
         (Stage::Plan, Format::Json) => return Ok(Some(plan::json::to_json(&plan).to_string())),
@@ -181,7 +208,7 @@ pub(crate) fn dump_lowered(
         (Stage::Asm, Format::Text) => Listing { clif: false, assembly: true },
         _ => return Ok(None),
     };
-    let code = codegen::generate(&plan, &target(settings)?, listing)?;
+    let code = codegen::generate(&plan, &target, listing)?;
     Ok(Some(code.listing()))
 }
 
@@ -196,9 +223,17 @@ pub(crate) struct StepInfo {
     pub(crate) multiply_adds: usize,
 }
 
-/// The steps that a model is compiled to, in order.
-pub(crate) fn steps(model: &Model, settings: &Settings) -> ModelResult<Vec<StepInfo>> {
-    let plan = lowered(model, settings)?;
+/// The steps that a model was compiled to with these settings, in the variant that runs, in order.
+pub(crate) fn steps(
+    model: &Model,
+    settings: &Settings,
+    program: &Program,
+) -> ModelResult<Vec<StepInfo>> {
+    let name = &program.program.variant().name;
+    let mut targets = targets(settings)?.into_iter();
+    let target = targets.find(|target| target.cpu() == *name);
+    let target = target.ok_or_else(|| ModelError::internal("no target is what runs"))?;
+    let plan = lowered(model, settings, &target)?;
     let info = |step: &plan::Step| StepInfo {
         name: step.name.clone(),
         kernel: step.kernel.name(),
@@ -207,10 +242,10 @@ pub(crate) fn steps(model: &Model, settings: &Settings) -> ModelResult<Vec<StepI
     Ok(plan.steps.iter().map(info).collect())
 }
 
-fn lowered(model: &Model, settings: &Settings) -> ModelResult<plan::Plan> {
+fn lowered(model: &Model, settings: &Settings, target: &Target) -> ModelResult<plan::Plan> {
     let mut graph = model.graph.clone();
     passes::run(&mut graph, None, &mut |_, _| {})?;
-    Ok(plan::lower(&graph, &target(settings)?.machine(settings.compile.winograd))?)
+    Ok(plan::lower(&graph, &target.machine(settings.compile.winograd))?)
 }
 
 /// Runs a graph in the reference interpreter.
@@ -245,12 +280,14 @@ pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
 }
 
 impl Program {
-    /// Makes an artifact runnable; `file` is its name for messages.
+    /// Makes an artifact runnable, with the code for the CPU named `isa` if there is a name; `file`
+    /// is the artifact's name for messages.
     ///
     /// # Errors
-    /// [`Failure::BadModel`] when it is for another machine.
-    pub(crate) fn load(artifact: Artifact, file: &str) -> Outcome<Program> {
-        let program = cardinal_runtime::Program::load(artifact);
+    /// [`Failure::BadModel`] when it is for another machine, [`Failure::Usage`] when it has no code
+    /// of that name.
+    pub(crate) fn load(artifact: Artifact, isa: Option<&str>, file: &str) -> Outcome<Program> {
+        let program = cardinal_runtime::Program::load_variant(artifact, isa);
         let program = program.map_err(|error| not_loaded(&error, file))?;
         Ok(Program {
             inputs: program.inputs().iter().map(spec).collect(),
@@ -277,6 +314,9 @@ impl Program {
 }
 
 fn not_loaded(error: &LoadError, file: &str) -> Failure {
+    if let LoadError::NoVariant { .. } = error {
+        return Failure::Usage { message: format!("`{file}`: {error}"), help: error.remedy() };
+    }
     Failure::BadModel { file: file.to_owned(), message: error.to_string(), help: error.remedy() }
 }
 
@@ -363,24 +403,4 @@ fn not_run(error: RunError) -> Failure {
         }
         other => Failure::Failed(other.to_string()),
     }
-}
-
-/// What an artifact says about itself, as lines of (what, value).
-pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
-    let about = artifact.manifest();
-    let line = |what: &str, value: String| (what.to_owned(), value);
-    let mut lines = vec![
-        line("model", about.model_name.clone()),
-        line("digest", about.model_digest.iter().map(|b| format!("{b:02x}")).collect()),
-        line("compiler", about.compiler_version.clone()),
-        line("target", about.target.clone()),
-        line("cpu features", about.cpu_features.join(" ")),
-        line("code bytes", artifact.code().len().to_string()),
-        line("weight bytes", artifact.weights().len().to_string()),
-        line("arena bytes", about.arena_bytes.to_string()),
-    ];
-    lines.extend(artifact.inputs().iter().map(|s| line("input", spec(s).to_string())));
-    lines.extend(artifact.outputs().iter().map(|s| line("output", spec(s).to_string())));
-    lines.extend(about.metadata.iter().map(|p| line("metadata", format!("{}={}", p.key, p.value))));
-    lines
 }

@@ -7,7 +7,7 @@ use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use crate::args::ModelOptions;
+use crate::args::{IsaOption, ModelOptions};
 use crate::engine::{self, Model, Program, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
@@ -33,40 +33,51 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
             shapes: options.shape.iter().cloned().collect(),
         },
         target: None,
-        cpu: options.cpu.clone(),
+        cpus: options.cpu.clone(),
         compile: CompileOptions { winograd: !options.no_winograd, ..CompileOptions::default() },
     }
 }
 
+/// The same where an ISA may be asked for by name: without a CPU, that is compiled for.
+pub(crate) fn settings_for(options: &ModelOptions, isa: &IsaOption) -> Settings {
+    let mut settings = settings(options);
+    if settings.cpus.is_empty() {
+        settings.cpus.extend(isa.name().map(str::to_owned));
+    }
+    settings
+}
+
 /// Loads an artifact, or compiles an ONNX model in memory and loads that. `batch` is the batch of
-/// the inputs at hand: it is used where the model and the options leave the batch open.
+/// the inputs at hand: it is used where the model and the options leave the batch open. `isa` is the
+/// CPU whose code shall run.
 ///
 /// # Errors
 /// Everything that is wrong with the model, or with options for it.
 pub(crate) fn load(
     file: &ModelFile,
     options: &ModelOptions,
+    isa: &IsaOption,
     batch: Option<usize>,
 ) -> Outcome<Loaded> {
     if file.is_artifact() {
-        return load_artifact(file, options);
+        return load_artifact(file, options, isa);
     }
     let progress = progress(format!("compiling {}", file.name()));
     let begin = Instant::now();
-    let settings = settings(options);
+    let settings = settings_for(options, isa);
     let model = import_for_batch(file, &settings.import, batch)?;
     let compiled = engine::compile(&model, &settings).map_err(|error| refused(file, error))?;
     let compile_ms = Some(milliseconds(begin));
     progress.finish_and_clear();
     let begin = Instant::now();
-    let program = Program::load(compiled.artifact, &file.name())?;
+    let program = Program::load(compiled.artifact, isa.name(), &file.name())?;
     Ok(Loaded { program, model: Some(model), compile_ms, load_ms: milliseconds(begin) })
 }
 
-fn load_artifact(file: &ModelFile, options: &ModelOptions) -> Outcome<Loaded> {
+fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> Outcome<Loaded> {
     let begin = Instant::now();
     let artifact = engine::open_artifact(file.bytes.clone(), &file.name())?;
-    let program = Program::load(artifact, &file.name())?;
+    let program = Program::load(artifact, isa.name(), &file.name())?;
     let load_ms = milliseconds(begin);
     check_options(program.inputs(), options)?;
     Ok(Loaded { program, model: None, compile_ms: None, load_ms })
@@ -109,7 +120,7 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
         Failure::usage(format!("{what}, and the model is compiled already"))
             .with_help("compile the .onnx again with this option")
     };
-    if options.cpu.is_some() || options.no_winograd {
+    if !options.cpu.is_empty() || options.no_winograd {
         return Err(fixed("--cpu and --no-winograd say how to compile"));
     }
     let another =

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     };
     let outcome = match &cli.command {
         Command::Compile(args) => commands::compile::run(args),
+        Command::Relink(args) => commands::relink::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Bench(args) => commands::bench::run(args),

@@ -5,7 +5,7 @@
 
 mod common;
 
-use cardinal_runtime::manifest::{Manifest, Property, TensorInfo};
+use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
 use cardinal_runtime::{ArtifactParts, DType, cpu};
 use serde_json::Value;
 
@@ -35,12 +35,11 @@ fn identity(from: &[u64], to: &[u64], metadata: &[(&str, &str)]) -> Vec<u8> {
         target: cpu::host_triple(),
         inputs: vec![tensor("x", from)],
         outputs: vec![tensor("y", to)],
-        arena_bytes: 64,
+        variants: vec![Variant { name: "any".into(), arena_bytes: 64, ..Variant::default() }],
         metadata: metadata.iter().map(property).collect(),
-        worker_bytes: 0,
         ..Manifest::default()
     };
-    let parts = ArtifactParts { manifest, code, weights: vec![1; 64] };
+    let parts = ArtifactParts { manifest, code: vec![code], weights: vec![1; 64] };
     parts.to_artifact().unwrap().as_bytes().to_vec()
 }
 

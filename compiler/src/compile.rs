@@ -1,15 +1,18 @@
 //! The whole pipeline: an imported model to an artifact.
 
-use cardinal_runtime::ArtifactParts;
-use cardinal_runtime::manifest::{Manifest, Property, TensorInfo};
+use std::collections::BTreeMap;
 
-use crate::codegen::{self, Listing, Target};
-use crate::error::Result;
+use cardinal_runtime::ArtifactParts;
+use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
+
+use crate::codegen::{self, Code, Listing, Target};
+use crate::error::{Error, Problem, Result};
 use crate::ir::{Graph, verify};
 use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::passes::{self, Run};
-use crate::plan::{self, Plan, Port};
+use crate::plan::structure::Structure;
+use crate::plan::{self, Constant, Machine, Plan, Port};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -20,42 +23,130 @@ pub struct Compiled {
     pub nodes: usize,
 }
 
-/// Compiles a model for a target.
+/// Compiles a model for one or more CPUs of one kind of machine, whatever their order. All read one
+/// weights section, and each has the kernels that it would have alone, and so gives the same bits.
 ///
-/// The result depends on the model, the target, the options and the version of the compiler alone.
+/// The result depends on the model, the targets, the options and the version of the compiler alone.
 ///
 /// # Errors
-/// What the model asks for and generated code cannot do, as [`crate::error::Problem`] describes.
-pub fn compile(model: &Model, target: &Target, options: &CompileOptions) -> Result<Compiled> {
-    let mut graph = model.graph.clone();
-    let run = Run { until: None, check_rewrites: options.check_rewrites };
-    passes::run_with(&mut graph, run, &mut |_, _| {})?;
-    verify(&graph)?;
-    let plan = plan::lower(&graph, &target.machine(options.winograd))?;
-    let code = codegen::generate(&plan, target, Listing::default())?;
-    let manifest = Manifest {
-        model_name: model.graph.name.clone(),
-        model_digest: model.digest.to_vec(),
-        compiler_version: env!("CARGO_PKG_VERSION").into(),
-        target: target.triple(),
-        cpu_features: target.features().to_vec(),
-        inputs: plan.inputs.iter().map(info).collect(),
-        outputs: plan.outputs.iter().map(info).collect(),
-        arena_bytes: plan.arena_bytes as u64,
-        entry_offset: code.entry as u64,
-        code: None,
-        weights: None,
-        metadata: model.metadata.iter().map(property).collect(),
-        worker_bytes: plan.worker_bytes as u64,
-    };
-    let parts = ArtifactParts { manifest, code: code.bytes, weights: weights(&plan) };
-    Ok(Compiled { parts, nodes: computing_nodes(&graph) })
+/// What the model asks for and generated code cannot do, as [`crate::error::Problem`] describes;
+/// [`Problem::Target`] for no target, and for targets of different triples.
+pub fn compile(model: &Model, targets: &[Target], options: &CompileOptions) -> Result<Compiled> {
+    let lowered = Lowered::new(model, targets, options)?;
+    let code = lowered.each().map(|(target, plan)| code(target, plan)).collect::<Result<_>>()?;
+    Ok(lowered.with_code(code))
 }
 
-/// The weights section: every constant at its offset.
-fn weights(plan: &Plan) -> Vec<u8> {
-    let mut section = vec![0; plan.weight_bytes];
-    for constant in &plan.constants {
+fn code(target: &Target, plan: &Plan) -> Result<VariantCode> {
+    let Code { bytes, entry, .. } = codegen::generate(plan, target, Listing::default())?;
+    Ok(VariantCode { bytes, entry: entry as u64 })
+}
+
+/// The code section of a variant.
+pub(crate) struct VariantCode {
+    pub(crate) bytes: Vec<u8>,
+    /// Offset of its entry point.
+    pub(crate) entry: u64,
+}
+
+/// A model planned for each target, before there is code.
+pub(crate) struct Lowered<'m> {
+    model: &'m Model,
+    winograd: bool,
+    nodes: usize,
+    /// The targets, the one that asks for the least first.
+    targets: Vec<Target>,
+    plans: Vec<Plan>,
+}
+
+impl<'m> Lowered<'m> {
+    /// Imported model to plans.
+    pub(crate) fn new(
+        model: &'m Model,
+        targets: &[Target],
+        options: &CompileOptions,
+    ) -> Result<Lowered<'m>> {
+        let targets = in_order(targets)?;
+        let mut graph = model.graph.clone();
+        let run = Run { until: None, check_rewrites: options.check_rewrites };
+        passes::run_with(&mut graph, run, &mut |_, _| {})?;
+        verify(&graph)?;
+        let machines: Vec<Machine> = targets.iter().map(|t| t.machine(options.winograd)).collect();
+        let plans = plan::lower_all(&graph, &machines)?;
+        let nodes = computing_nodes(&graph);
+        Ok(Lowered { model, winograd: options.winograd, nodes, targets, plans })
+    }
+
+    /// Each target with its plan.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&Target, &Plan)> {
+        self.targets.iter().zip(&self.plans)
+    }
+
+    /// Puts everything together, with the code of each variant in order.
+    pub(crate) fn with_code(self, code: Vec<VariantCode>) -> Compiled {
+        let described = self.each().zip(&code);
+        let variants = described.map(|((target, plan), code)| variant(target, plan, code.entry));
+        let first = || self.plans.first().into_iter();
+        let manifest = Manifest {
+            model_name: self.model.graph.name.clone(),
+            model_digest: self.model.digest.to_vec(),
+            compiler_version: VERSION.into(),
+            target: self.targets.first().map(Target::triple).unwrap_or_default(),
+            variants: variants.collect(),
+            inputs: first().flat_map(|plan| &plan.inputs).map(info).collect(),
+            outputs: first().flat_map(|plan| &plan.outputs).map(info).collect(),
+            weights: None,
+            metadata: self.model.metadata.iter().map(property).collect(),
+            winograd: self.winograd,
+        };
+        let code = code.into_iter().map(|code| code.bytes).collect();
+        let parts = ArtifactParts { manifest, code, weights: weights(&self.plans) };
+        Compiled { parts, nodes: self.nodes }
+    }
+}
+
+/// The compiler's version, as artifacts state it.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The targets without repetitions, in the order of an artifact's variants: none asks for less than
+/// one before it.
+fn in_order(targets: &[Target]) -> Result<Vec<Target>> {
+    let mut targets = targets.to_vec();
+    targets.sort_by_cached_key(|t| (t.features().len(), t.features().to_vec()));
+    targets.dedup();
+    let Some(first) = targets.first() else {
+        return Err(Problem::Target("there is none to compile for".into()).into());
+    };
+    match targets.iter().find(|target| target.triple() != first.triple()) {
+        Some(other) => {
+            let what = format!("{} and {} in one artifact", first.triple(), other.triple());
+            Err(Error::from(Problem::Target(what)).with_remedy("compile once for each"))
+        }
+        None => Ok(targets),
+    }
+}
+
+fn variant(target: &Target, plan: &Plan, entry_offset: u64) -> Variant {
+    let structure = Structure::of(plan);
+    Variant {
+        name: target.cpu(),
+        cpu_features: target.features().to_vec(),
+        code: None,
+        entry_offset,
+        arena_bytes: plan.arena_bytes as u64,
+        worker_bytes: plan.worker_bytes as u64,
+        structure: structure.digest.to_vec(),
+        outline: structure.outline,
+    }
+}
+
+/// The weights section: every constant at its offset. Plans share what they pack alike.
+fn weights(plans: &[Plan]) -> Vec<u8> {
+    let mut section = vec![0; plans.first().map_or(0, |plan| plan.weight_bytes)];
+    let all = plans.iter().flat_map(|plan| &plan.constants);
+    let distinct: BTreeMap<(usize, usize), &Constant> =
+        all.map(|constant| ((constant.offset, constant.ty.bytes()), constant)).collect();
+    for constant in distinct.values() {
         if let Some(bytes) = constant.data.bytes(&constant.ty) {
             section[constant.offset..][..bytes.len()].copy_from_slice(&bytes);
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::relink::Difference;
+
 /// A model that cannot be compiled: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{problem}", Place(.site))]
@@ -69,6 +71,9 @@ pub enum Problem {
     /// An option contradicts the model.
     #[error("{0}")]
     BadOption(String),
+    /// An artifact cannot be given the weights of this model.
+    #[error("the graph is not the artifact's: {0}")]
+    OtherGraph(Difference),
     /// The target machine is not supported.
     #[error("target: {0}")]
     Target(String),

@@ -9,5 +9,6 @@ pub mod onnx;
 pub mod options;
 pub mod passes;
 pub mod plan;
+pub mod relink;
 
 pub use compile::{Compiled, compile, computing_nodes};

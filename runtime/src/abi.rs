@@ -1,6 +1,6 @@
 //! The calling convention between generated code and whoever calls it.
 //!
-//! The code section of an artifact is one position-independent blob without relocations. Its entry
+//! The code section of each variant of an artifact is one position-independent blob without relocations. Its entry
 //! point and its kernels are leaf-like functions of the platform's C convention; they call nothing
 //! but `parallel_for` and each other, touch no global, and get everything through [`Frame`].
 
@@ -37,7 +37,7 @@ pub struct Frame {
     pub outputs: *const *mut u8,
     /// The weights section, aligned to [`ALIGNMENT`].
     pub weights: *const u8,
-    /// Scratch memory, aligned to [`ALIGNMENT`]; needs no clearing. The manifest's `arena_bytes`,
+    /// Scratch memory, aligned to [`ALIGNMENT`]; needs no clearing. The variant's `arena_bytes`,
     /// then `worker_bytes` for each thread of the parallel-for.
     pub arena: *mut u8,
     /// The code section: kernels are addressed relative to it.

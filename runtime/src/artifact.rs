@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::abi::ALIGNMENT;
 use crate::error::{LoadError, ManifestError, Part};
-use crate::manifest::{Manifest, Section};
+use crate::manifest::{Manifest, Section, Variant};
 use crate::memory;
 use crate::tensor::TensorSpec;
 use crate::validate::{
@@ -24,10 +24,10 @@ use crate::validate::{
 /// What the compiler makes; [`to_artifact`](Self::to_artifact) lays it out.
 #[derive(Debug, Clone, Default)]
 pub struct ArtifactParts {
-    /// The manifest. Its `code` and `weights` sections are filled in, and its features sorted.
+    /// The manifest. Its sections are filled in, and the variants' features sorted.
     pub manifest: Manifest,
-    /// The code section.
-    pub code: Vec<u8>,
+    /// The code section of each variant, in the manifest's order.
+    pub code: Vec<Vec<u8>>,
     /// The weights section.
     pub weights: Vec<u8>,
 }
@@ -39,8 +39,14 @@ impl ArtifactParts {
     /// the result, or for want of memory.
     pub fn to_artifact(self) -> Result<Artifact, LoadError> {
         let ArtifactParts { mut manifest, code, weights } = self;
-        manifest.cpu_features.sort();
-        manifest.cpu_features.dedup();
+        if manifest.variants.len() != code.len() {
+            let (variants, sections) = (manifest.variants.len(), code.len());
+            return Err(ManifestError::Sections { variants, sections }.into());
+        }
+        for variant in &mut manifest.variants {
+            variant.cpu_features.sort();
+            variant.cpu_features.dedup();
+        }
         let encoded = place_sections(&mut manifest, &code, &weights)?;
         check_manifest_length(encoded.len() as u64)?;
         let contents = check_manifest(manifest, HEADER_BYTES + encoded.len() as u64)?;
@@ -52,41 +58,55 @@ impl ArtifactParts {
 
 /// Fills in the sections and returns the encoded manifest.
 ///
-/// The code's offset depends on the manifest's length, which depends on the offset's; both only
+/// The first offset depends on the manifest's length, which depends on the offsets'; both only
 /// grow here, and a varint has at most ten bytes, so this settles in two or three rounds.
 fn place_sections(
     manifest: &mut Manifest,
-    code: &[u8],
+    code: &[Vec<u8>],
     weights: &[u8],
 ) -> Result<Vec<u8>, ManifestError> {
-    let code_digest = blake3::hash(code);
-    let weights_digest = blake3::hash(weights);
-    let mut code_offset = 0;
+    for (variant, code) in manifest.variants.iter_mut().zip(code) {
+        variant.code = Some(section(code));
+    }
+    manifest.weights = Some(section(weights));
+    let mut first = 0;
     loop {
-        let code_end = code_offset + code.len() as u64;
-        let weights_offset =
-            next_page(code_end).ok_or(ManifestError::SectionOverflow(Part::Weights))?;
-        manifest.code = Some(section(code_offset, code, &code_digest));
-        manifest.weights = Some(section(weights_offset, weights, &weights_digest));
+        set_offsets(manifest, first)?;
         let encoded = manifest.encode_to_vec();
         let needed = next_page(HEADER_BYTES + encoded.len() as u64)
-            .ok_or(ManifestError::SectionOverflow(Part::Code))?;
-        if needed == code_offset {
+            .ok_or(ManifestError::SectionOverflow(Part::Code(0)))?;
+        if needed == first {
             return Ok(encoded);
         }
-        code_offset = needed;
+        first = needed;
     }
 }
 
-fn section(offset: u64, bytes: &[u8], digest: &blake3::Hash) -> Section {
-    Section { offset, length: bytes.len() as u64, digest: digest.as_bytes().to_vec() }
+/// Puts the sections one after the other, each on the next page, from `offset` on.
+fn set_offsets(manifest: &mut Manifest, mut offset: u64) -> Result<(), ManifestError> {
+    let code = manifest.variants.iter_mut().enumerate();
+    let code = code.map(|(i, variant)| (Part::Code(i), &mut variant.code));
+    for (part, section) in code.chain([(Part::Weights, &mut manifest.weights)]) {
+        let section = section.as_mut().ok_or(ManifestError::NoSection(part))?;
+        section.offset = offset;
+        offset = offset
+            .checked_add(section.length)
+            .and_then(next_page)
+            .ok_or(ManifestError::SectionOverflow(part))?;
+    }
+    Ok(())
+}
+
+fn section(bytes: &[u8]) -> Section {
+    let digest = blake3::hash(bytes).as_bytes().to_vec();
+    Section { offset: 0, length: bytes.len() as u64, digest }
 }
 
 /// Writes all parts to their places; the rest is zero because fresh memory is.
 fn write_artifact(
     contents: &Contents,
     manifest: &[u8],
-    code: &[u8],
+    code: &[Vec<u8>],
     weights: &[u8],
 ) -> io::Result<Mmap> {
     let mut map = memory::anonymous(contents.weights.end)?;
@@ -98,7 +118,9 @@ fn write_artifact(
     put(12, &(manifest.len() as u32).to_le_bytes());
     put(16, blake3::hash(manifest).as_bytes());
     put(HEADER_BYTES as usize, manifest);
-    put(contents.code.start, code);
+    for (range, code) in contents.code.iter().zip(code) {
+        put(range.start, code);
+    }
     put(contents.weights.start, weights);
     map.make_read_only()
 }
@@ -173,9 +195,16 @@ impl Artifact {
         &self.contents.manifest
     }
 
-    /// The code section: one position-independent blob.
-    pub fn code(&self) -> &[u8] {
-        &self.as_bytes()[self.contents.code.clone()]
+    /// The code, once for each kind of CPU, the preferred last.
+    pub fn variants(&self) -> &[Variant] {
+        &self.manifest().variants
+    }
+
+    /// The code section of a variant, by its position: one position-independent blob; empty where
+    /// there is no such variant.
+    pub fn code(&self, variant: usize) -> &[u8] {
+        let range = self.contents.code.get(variant).cloned();
+        range.map_or(&[], |range| &self.as_bytes()[range])
     }
 
     /// The weights section.

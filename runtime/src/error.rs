@@ -1,5 +1,7 @@
 //! What can go wrong between a file and its results. Errors are typed here and rendered elsewhere.
 
+mod manifest;
+
 use std::fmt;
 use std::io;
 
@@ -7,24 +9,26 @@ use crate::cpu;
 use crate::dtype::DType;
 use crate::tensor::TensorSpec;
 
+pub use manifest::ManifestError;
+
 /// A digested part of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The manifest, whose digest is in the header.
     Manifest,
-    /// The code section, whose digest is in the manifest.
-    Code,
+    /// The code section of a variant, by its position; its digest is in the manifest.
+    Code(usize),
     /// The weights section, whose digest is in the manifest.
     Weights,
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Part::Manifest => "manifest",
-            Part::Code => "code section",
-            Part::Weights => "weights section",
-        })
+        match self {
+            Part::Manifest => f.write_str("manifest"),
+            Part::Code(variant) => write!(f, "code section {}", variant + 1),
+            Part::Weights => f.write_str("weights section"),
+        }
     }
 }
 
@@ -87,11 +91,22 @@ pub enum LoadError {
         /// The host's.
         host: String,
     },
-    /// The code uses instructions that this CPU does not have.
-    #[error("this CPU lacks what the artifact was compiled for: {}", missing.join(", "))]
+    /// The code uses instructions that this CPU does not have: that of every variant, or that of
+    /// the one asked for.
+    #[error("this CPU lacks what the artifact's code for {variant} needs: {}", missing.join(", "))]
     MissingFeatures {
+        /// The variant asked for, or else the one that asks for the least.
+        variant: String,
         /// The features missing, sorted.
         missing: Vec<String>,
+    },
+    /// There is no code for the kind of CPU asked for.
+    #[error("the artifact has no code for {name:?}")]
+    NoVariant {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
     },
     /// The manifest is intact and wrong.
     #[error("the manifest is invalid: {0}")]
@@ -131,6 +146,9 @@ impl LoadError {
                 }
                 None => "compile with --cpu native on this machine".into(),
             }),
+            LoadError::NoVariant { known, .. } => {
+                Some(format!("it has code for {}", known.join(", ")))
+            }
             LoadError::Executable(_) => {
                 Some("allow executable anonymous memory (SELinux: execmem) for this process".into())
             }
@@ -141,115 +159,6 @@ impl LoadError {
     pub(crate) fn io(action: impl Into<String>, source: io::Error) -> LoadError {
         LoadError::Io { action: action.into(), source }
     }
-}
-
-/// What is wrong with a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// Longer than [`MAX_MANIFEST_BYTES`](crate::MAX_MANIFEST_BYTES).
-    #[error("{bytes} bytes are more than the {limit} allowed")]
-    TooLong {
-        /// Its length.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// Not a protobuf message of this type.
-    #[error(transparent)]
-    Decode(#[from] prost::DecodeError),
-    /// The model's digest is neither absent nor 32 bytes.
-    #[error("the model digest has {0} bytes instead of 32")]
-    ModelDigest(usize),
-    /// A section is not described.
-    #[error("it does not describe the {0}")]
-    NoSection(Part),
-    /// A section's digest is not 32 bytes.
-    #[error("the digest of the {part} has {bytes} bytes instead of 32")]
-    SectionDigest {
-        /// Which section.
-        part: Part,
-        /// Length of its digest.
-        bytes: usize,
-    },
-    /// A section does not begin on a page.
-    #[error("the {part} begins at byte {offset}, which is not a multiple of the page size")]
-    Misaligned {
-        /// Which section.
-        part: Part,
-        /// Its offset.
-        offset: u64,
-    },
-    /// A section begins inside what precedes it.
-    #[error("the {part} begins at byte {offset}, before the end of what precedes it at {end}")]
-    Overlap {
-        /// Which section.
-        part: Part,
-        /// Its offset.
-        offset: u64,
-        /// Where the preceding part ends.
-        end: u64,
-    },
-    /// A section does not begin on the first page after what precedes it.
-    #[error("the {part} begins at byte {offset} instead of {expected}")]
-    Gap {
-        /// Which section.
-        part: Part,
-        /// Its offset.
-        offset: u64,
-        /// The offset it must have.
-        expected: u64,
-    },
-    /// A section ends past what can be addressed.
-    #[error("the {0} is impossibly long")]
-    SectionOverflow(Part),
-    /// There is no code.
-    #[error("the code section is empty")]
-    NoCode,
-    /// The entry point is outside the code.
-    #[error("the entry point {entry} is outside the {code} bytes of code")]
-    EntryOutside {
-        /// Offset of the entry point.
-        entry: u64,
-        /// Length of the code section.
-        code: u64,
-    },
-    /// The arena is larger than [`MAX_BYTES`](crate::MAX_BYTES).
-    #[error("an arena of {0} bytes is absurd")]
-    Arena(u64),
-    /// A thread's scratch memory is larger than
-    /// [`MAX_WORKER_BYTES`](crate::MAX_BYTES), or not aligned.
-    #[error("{0} bytes of scratch memory for each thread are absurd")]
-    Worker(u64),
-    /// The CPU features are not sorted or not unique.
-    #[error("its CPU features are not sorted or not unique")]
-    Features,
-    /// A tensor has a dtype code that names no [`DType`].
-    #[error("{role} {name:?} has the unknown element type {code}")]
-    UnknownDType {
-        /// Whether it is an input or an output.
-        role: Role,
-        /// The tensor's name.
-        name: String,
-        /// The code.
-        code: u32,
-    },
-    /// A tensor is larger than [`MAX_BYTES`](crate::MAX_BYTES).
-    #[error("the shape of {role} {name:?} is absurdly large")]
-    Shape {
-        /// Whether it is an input or an output.
-        role: Role,
-        /// The tensor's name.
-        name: String,
-    },
-    /// Two inputs or two outputs have the same name.
-    #[error("there is more than one {role} {name:?}")]
-    Duplicate {
-        /// Whether they are inputs or outputs.
-        role: Role,
-        /// The name.
-        name: String,
-    },
 }
 
 /// Whether a tensor goes into a model or comes out of it.

@@ -34,6 +34,7 @@ mod session;
 #[allow(unsafe_code)] // Declares the 64-byte storage block to be plain data.
 mod tensor;
 mod validate;
+mod variant;
 
 pub use artifact::{Artifact, ArtifactParts};
 pub use dtype::DType;
@@ -41,4 +42,5 @@ pub use error::{LoadError, ManifestError, Part, Role, RunError, TensorError};
 pub use program::Program;
 pub use session::{MAX_THREADS, Session};
 pub use tensor::{Tensor, TensorSpec};
-pub use validate::{FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, PAGE};
+pub use validate::{FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, PAGE};
+pub use variant::best;

@@ -17,34 +17,57 @@ pub struct Manifest {
     /// Target triple of the code.
     #[prost(string, tag = "4")]
     pub target: String,
-    /// CPU features the code needs, by their `/proc/cpuinfo`-like names (`avx2`, `fma`, …), sorted.
-    #[prost(string, repeated, tag = "5")]
-    pub cpu_features: Vec<String>,
+    /// The code, once for each kind of CPU, the preferred last. Their features are such that a later
+    /// one never asks for less than an earlier one.
+    #[prost(message, repeated, tag = "5")]
+    pub variants: Vec<Variant>,
     /// Inputs in the order of the call frame.
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TensorInfo>,
     /// Outputs in the order of the call frame.
     #[prost(message, repeated, tag = "7")]
     pub outputs: Vec<TensorInfo>,
-    /// Scratch memory that one inference needs, in bytes.
-    #[prost(uint64, tag = "8")]
-    pub arena_bytes: u64,
-    /// Offset of the entry point in the code section.
-    #[prost(uint64, tag = "9")]
-    pub entry_offset: u64,
-    /// The code section.
-    #[prost(message, optional, tag = "10")]
-    pub code: Option<Section>,
     /// The weights section.
     #[prost(message, optional, tag = "11")]
     pub weights: Option<Section>,
     /// The model's own `metadata_props`, in file order (preprocessing, labels, …).
     #[prost(message, repeated, tag = "12")]
     pub metadata: Vec<Property>,
+    /// Whether the compiler was allowed Winograd's transforms: with the target, the variants'
+    /// features and the inputs' shapes, everything that the code depends on besides the model.
+    #[prost(bool, tag = "13")]
+    pub winograd: bool,
+}
+
+/// Code for one kind of CPU. All variants read one weights section.
+#[derive(Clone, PartialEq, Message)]
+pub struct Variant {
+    /// The CPU, as `compile --cpu` names it: `x86-64-v3`, …
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// CPU features the code needs, by Rust's names (`avx2`, `fma`, …), sorted.
+    #[prost(string, repeated, tag = "2")]
+    pub cpu_features: Vec<String>,
+    /// The code section.
+    #[prost(message, optional, tag = "3")]
+    pub code: Option<Section>,
+    /// Offset of the entry point in the code section.
+    #[prost(uint64, tag = "4")]
+    pub entry_offset: u64,
+    /// Scratch memory that one inference needs, in bytes.
+    #[prost(uint64, tag = "5")]
+    pub arena_bytes: u64,
     /// Scratch memory that each thread needs besides, in bytes, a multiple of
     /// [`ALIGNMENT`](crate::abi::ALIGNMENT).
-    #[prost(uint64, tag = "13")]
+    #[prost(uint64, tag = "6")]
     pub worker_bytes: u64,
+    /// BLAKE3 of everything in the plan that code depends on, which is all but the contents of the
+    /// weights: models of equal structure share this code. Empty where the maker does not say.
+    #[prost(bytes = "vec", tag = "7")]
+    pub structure: Vec<u8>,
+    /// The first four bytes of the BLAKE3 of each part of that, to name the part that differs.
+    #[prost(fixed32, repeated, tag = "8")]
+    pub outline: Vec<u32>,
 }
 
 /// Name, element type and shape of a model input or output.

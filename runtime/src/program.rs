@@ -9,31 +9,46 @@ use crate::abi::Entry;
 use crate::artifact::Artifact;
 use crate::cpu;
 use crate::error::{LoadError, Part};
-use crate::manifest::{Manifest, Property};
+use crate::manifest::{Manifest, Property, Variant};
 use crate::memory;
 use crate::tensor::TensorSpec;
 use crate::validate::check_section;
+use crate::variant::choose;
 
-/// A loaded model: its artifact, with the code made executable. Shared by sessions.
+/// A loaded model: its artifact, with the code for this machine made executable. Shared by sessions.
 pub struct Program {
     artifact: Artifact,
+    /// Position of the variant that runs.
+    variant: usize,
+    /// Its code.
     code: Mmap,
-    /// Offset of the entry point, inside `code`.
+    /// Offset of its entry point, inside `code`.
     entry: usize,
 }
 
 impl Program {
-    /// Checks that this machine can run the code, and maps it.
+    /// Picks the best code that this machine can run, and maps it.
     ///
     /// The code is copied to memory of its own, its digest is checked once more *there* (so what
     /// was checked is what runs, even if a mapped file changes), and only then does the memory
     /// become executable and cease to be writable.
     pub fn load(artifact: Artifact) -> Result<Arc<Program>, LoadError> {
+        Program::load_variant(artifact, None)
+    }
+
+    /// As [`load`](Self::load), with the code for the CPU of this name, where one is given: to
+    /// compare variants, or to use less than the machine has.
+    pub fn load_variant(artifact: Artifact, name: Option<&str>) -> Result<Arc<Program>, LoadError> {
         check_target(artifact.manifest())?;
-        check_features(artifact.manifest(), &cpu::host_features())?;
-        let code = map_code(&artifact)?;
-        let entry = artifact.manifest().entry_offset as usize;
-        Ok(Arc::new(Program { artifact, code, entry }))
+        let variant = choose(artifact.variants(), &cpu::host_features(), name)?;
+        let code = map_code(&artifact, variant)?;
+        let entry = artifact.variants()[variant].entry_offset as usize;
+        Ok(Arc::new(Program { artifact, variant, code, entry }))
+    }
+
+    /// The variant that runs.
+    pub fn variant(&self) -> &Variant {
+        &self.artifact.variants()[self.variant]
     }
 
     /// The model's inputs, in order.
@@ -90,20 +105,12 @@ fn check_target(manifest: &Manifest) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn check_features(manifest: &Manifest, present: &[String]) -> Result<(), LoadError> {
-    let missing = cpu::missing_features(&manifest.cpu_features, present);
-    if !missing.is_empty() {
-        return Err(LoadError::MissingFeatures { missing });
-    }
-    Ok(())
-}
-
-fn map_code(artifact: &Artifact) -> Result<Mmap, LoadError> {
-    let code = artifact.code();
+fn map_code(artifact: &Artifact, variant: usize) -> Result<Mmap, LoadError> {
+    let code = artifact.code(variant);
     let mut map = memory::anonymous(code.len())
         .map_err(|source| LoadError::io("allocate memory for the code", source))?;
     map[..code.len()].copy_from_slice(code);
-    check_section(Part::Code, &artifact.manifest().code, &map[..code.len()])?;
+    check_section(Part::Code(variant), &artifact.variants()[variant].code, &map[..code.len()])?;
     memory::make_executable(map).map_err(LoadError::Executable)
 }
 
@@ -132,10 +139,11 @@ mod tests {
 
     #[test]
     fn code_is_executable_while_the_program_lives() {
-        let manifest = Manifest { target: cpu::host_triple(), ..Manifest::default() };
-        let parts = ArtifactParts { manifest, code: vec![0xC3; 10_000], weights: vec![1] };
+        let variants = vec![Variant { name: "any".into(), ..Variant::default() }];
+        let manifest = Manifest { target: cpu::host_triple(), variants, ..Manifest::default() };
+        let parts = ArtifactParts { manifest, code: vec![vec![0xC3; 10_000]], weights: vec![1] };
         let program = Program::load(parts.to_artifact().unwrap()).unwrap();
-        let (copy, original) = (program.code().as_ptr(), program.artifact().code().as_ptr());
+        let (copy, original) = (program.code().as_ptr(), program.artifact().code(0).as_ptr());
         assert_eq!(permissions(copy.addr()).as_deref(), Some("r-xp"));
         assert_eq!(permissions(original.addr()).as_deref(), Some("r--p"));
         drop(program);

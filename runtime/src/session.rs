@@ -45,9 +45,9 @@ impl Session {
             return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
         }
         // Workers' memory begins at an aligned address behind the arena.
-        let manifest = program.manifest();
-        let arena = manifest.arena_bytes.next_multiple_of(ALIGNMENT as u64);
-        let bytes = arena + manifest.worker_bytes * threads.get() as u64;
+        let variant = program.variant();
+        let arena = variant.arena_bytes.next_multiple_of(ALIGNMENT as u64);
+        let bytes = arena + variant.worker_bytes * threads.get() as u64;
         let arena = memory::anonymous(bytes as usize)
             .map_err(|source| RunError::Arena { bytes, source })?;
         let pool = Pool::new(threads).map_err(RunError::Thread)?;

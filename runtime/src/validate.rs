@@ -7,19 +7,24 @@
 //! 16      BLAKE3 of the manifest, 32 bytes
 //! 48      the manifest: a protobuf message
 //!         zeros up to the next page
-//! page    code section
+//! page    code section of the first variant
 //!         zeros up to the next page
+//! …       the same of each other variant
 //! page    weights section; the file ends with it
 //! ```
 //!
 //! Rules, each checked before anything of the file is used:
 //!
 //! 1. The magic and the version are ours; the manifest has its digest and decodes.
-//! 2. Code begins on the first page after the manifest, weights on the first after the code, and
-//!    the file ends where the weights do. So nothing overlaps and no byte is unaccounted for.
-//! 3. Padding is zero, and both sections have their digests. So every bit of the file matters.
-//! 4. The entry point is inside the code; arena and tensors are no larger than [`MAX_BYTES`];
-//!    element types are known; names are unique among inputs and among outputs.
+//! 2. The first variant's code begins on the first page after the manifest, each other section on
+//!    the first after the one before it, and the file ends where the weights do. So nothing
+//!    overlaps and no byte is unaccounted for.
+//! 3. Padding is zero, and all sections have their digests, those of variants for other machines
+//!    too. So every bit of the file matters.
+//! 4. There are 1 to [`MAX_VARIANTS`] variants with names of their own, each with its entry point
+//!    inside its code. A later one, which is preferred, does not ask for less than an earlier one.
+//! 5. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
+//!    among inputs and among outputs.
 //!
 //! Nothing is allocated before rule 1 holds, and then in proportion to a manifest of at most
 //! [`MAX_MANIFEST_BYTES`]. Whether *this machine* can run the code is for
@@ -30,22 +35,27 @@ use std::ops::Range;
 
 use prost::Message;
 
+use crate::abi::ALIGNMENT;
+use crate::cpu::missing_features;
 use crate::dtype::DType;
 use crate::error::{LoadError, ManifestError, Part, Role};
-use crate::manifest::{Manifest, Section, TensorInfo};
+use crate::manifest::{Manifest, Section, TensorInfo, Variant};
 use crate::tensor::{TensorSpec, byte_length};
 
 /// The first bytes of every artifact.
 pub const MAGIC: [u8; 8] = *b"CARDINAL";
 
 /// Version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame).
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Sections begin at multiples of this.
 pub const PAGE: u64 = 4096;
 
 /// Manifests are no longer than this.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// No artifact has code for more kinds of CPU than this.
+pub const MAX_VARIANTS: usize = 16;
 
 /// No arena and no input or output is larger than this (64 GiB).
 pub const MAX_BYTES: u64 = 1 << 36;
@@ -65,8 +75,8 @@ pub(crate) struct Contents {
     pub(crate) manifest: Manifest,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
-    /// Where the code is in the artifact.
-    pub(crate) code: Range<usize>,
+    /// Where the code of each variant is in the artifact.
+    pub(crate) code: Vec<Range<usize>>,
     /// Where the weights are in the artifact; they end it.
     pub(crate) weights: Range<usize>,
 }
@@ -80,11 +90,22 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
     let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
     let contents = check_manifest(manifest, manifest_end)?;
     check_length(bytes, contents.weights.end as u64)?;
-    check_padding(bytes, manifest_end as usize..contents.code.start)?;
-    check_padding(bytes, contents.code.end..contents.weights.start)?;
-    check_section(Part::Code, &contents.manifest.code, &bytes[contents.code.clone()])?;
-    check_section(Part::Weights, &contents.manifest.weights, &bytes[contents.weights.clone()])?;
+    let mut end = manifest_end as usize;
+    for (_, _, range) in sections(&contents) {
+        check_padding(bytes, end..range.start)?;
+        end = range.end;
+    }
+    for (part, section, range) in sections(&contents) {
+        check_section(part, section, &bytes[range.clone()])?;
+    }
     Ok(contents)
+}
+
+/// Every section with its place, in the order of the file.
+fn sections(contents: &Contents) -> impl Iterator<Item = (Part, &Option<Section>, &Range<usize>)> {
+    let code = contents.manifest.variants.iter().zip(&contents.code).enumerate();
+    let code = code.map(|(i, (variant, range))| (Part::Code(i), &variant.code, range));
+    code.chain([(Part::Weights, &contents.manifest.weights, &contents.weights)])
 }
 
 /// The fixed fields in front of the manifest.
@@ -144,26 +165,62 @@ pub(crate) fn check_manifest(
     manifest: Manifest,
     manifest_end: u64,
 ) -> Result<Contents, ManifestError> {
-    let code = check_placement(Part::Code, &manifest.code, manifest_end)?;
-    let weights = check_placement(Part::Weights, &manifest.weights, code.end as u64)?;
-    check_entry(manifest.entry_offset, code.len() as u64)?;
-    if manifest.worker_bytes > MAX_WORKER_BYTES
-        || !manifest.worker_bytes.is_multiple_of(crate::abi::ALIGNMENT as u64)
-    {
-        return Err(ManifestError::Worker(manifest.worker_bytes));
+    check_variants(&manifest.variants)?;
+    let mut code = Vec::with_capacity(manifest.variants.len());
+    let mut end = manifest_end;
+    for (i, variant) in manifest.variants.iter().enumerate() {
+        let range = check_placement(Part::Code(i), &variant.code, end)?;
+        check_variant(variant, range.len() as u64)?;
+        end = range.end as u64;
+        code.push(range);
     }
-    if manifest.arena_bytes > MAX_BYTES {
-        return Err(ManifestError::Arena(manifest.arena_bytes));
-    }
+    let weights = check_placement(Part::Weights, &manifest.weights, end)?;
     if !matches!(manifest.model_digest.len(), 0 | DIGEST_BYTES) {
         return Err(ManifestError::ModelDigest(manifest.model_digest.len()));
-    }
-    if !manifest.cpu_features.is_sorted_by(|a, b| a < b) {
-        return Err(ManifestError::Features);
     }
     let inputs = check_tensors(Role::Input, &manifest.inputs)?;
     let outputs = check_tensors(Role::Output, &manifest.outputs)?;
     Ok(Contents { manifest, inputs, outputs, code, weights })
+}
+
+/// Checks what variants are to each other.
+fn check_variants(variants: &[Variant]) -> Result<(), ManifestError> {
+    if !(1..=MAX_VARIANTS).contains(&variants.len()) {
+        return Err(ManifestError::Variants(variants.len()));
+    }
+    for (i, later) in variants.iter().enumerate() {
+        let name = || later.name.clone();
+        if later.name.is_empty() || variants[..i].iter().any(|v| v.name == later.name) {
+            return Err(ManifestError::VariantName(name()));
+        }
+        if !later.cpu_features.is_sorted_by(|a, b| a < b) {
+            return Err(ManifestError::Features(name()));
+        }
+        let asks_for_less = |earlier: &Variant| {
+            missing_features(&later.cpu_features, &earlier.cpu_features).is_empty()
+        };
+        if variants[..i].iter().any(asks_for_less) {
+            return Err(ManifestError::VariantOrder(name()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the sizes of a variant with so many bytes of code.
+fn check_variant(variant: &Variant, code: u64) -> Result<(), ManifestError> {
+    check_entry(variant.entry_offset, code)?;
+    if variant.worker_bytes > MAX_WORKER_BYTES
+        || !variant.worker_bytes.is_multiple_of(ALIGNMENT as u64)
+    {
+        return Err(ManifestError::Worker(variant.worker_bytes));
+    }
+    if variant.arena_bytes > MAX_BYTES {
+        return Err(ManifestError::Arena(variant.arena_bytes));
+    }
+    if !matches!(variant.structure.len(), 0 | DIGEST_BYTES) {
+        return Err(ManifestError::Structure(variant.structure.len()));
+    }
+    Ok(())
 }
 
 /// Checks where a section is, given where the part before it ends.

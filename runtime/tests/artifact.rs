@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 
 use bytes::Bytes;
+use cardinal_runtime::manifest::{Manifest, Section};
 use cardinal_runtime::{
     Artifact, ArtifactParts, LoadError, MAX_BYTES, MAX_MANIFEST_BYTES, ManifestError, Part,
     Program, Role,
@@ -22,7 +23,8 @@ fn parts_come_back_from_memory_and_from_a_file() {
     fs::write(file.path(), &bytes).unwrap();
     for artifact in [open(&bytes).unwrap(), Artifact::open(file.path()).unwrap()] {
         assert_eq!(artifact.as_bytes(), bytes);
-        assert_eq!(artifact.code(), code);
+        assert_eq!([artifact.code(0), artifact.code(1)], [&code[0][..], &code[1]]);
+        assert_eq!(artifact.code(2), [] as [u8; 0]);
         assert_eq!(artifact.weights(), weights);
         assert_eq!(artifact.manifest().metadata, manifest.metadata);
         assert_eq!(artifact.inputs()[0].to_string(), "x f32[1, 3, 2, 2]");
@@ -39,9 +41,10 @@ fn the_writer_agrees_with_the_description_of_the_format() {
 #[test]
 fn writing_is_deterministic_and_sorts_features() {
     let mut shuffled = parts();
-    shuffled.manifest.cpu_features = vec!["fma".into(), "avx2".into(), "fma".into()];
+    let features = ["fma", "avx2", "fma"].map(str::to_owned).to_vec();
+    shuffled.manifest.variants[1].cpu_features = features;
     let artifact = shuffled.clone().to_artifact().unwrap();
-    assert_eq!(artifact.manifest().cpu_features, ["avx2", "fma"]);
+    assert_eq!(artifact.variants()[1].cpu_features, ["avx2", "fma"]);
     assert_eq!(artifact.as_bytes(), shuffled.to_artifact().unwrap().as_bytes());
 }
 
@@ -70,9 +73,10 @@ fn manifests_of_every_size_are_placed() {
 #[test]
 fn sections_may_fill_their_pages_and_weights_be_empty() {
     for (code, weights) in [(1, 0), (4096, 0), (4095, 4096), (4097, 4097), (8192, 1)] {
-        let parts = ArtifactParts { code: vec![1; code], weights: vec![2; weights], ..parts() };
+        let code = vec![vec![1; code], vec![3; 8193 - code]];
+        let parts = ArtifactParts { code, weights: vec![2; weights], ..parts() };
         let artifact = parts.to_artifact().unwrap();
-        assert!(open(artifact.as_bytes()).is_ok(), "{code} {weights}");
+        assert!(open(artifact.as_bytes()).is_ok(), "{weights}");
     }
 }
 
@@ -118,10 +122,16 @@ fn damage_is_located() {
         open(&bytes).unwrap_err()
     };
     assert!(matches!(flipped(60), LoadError::Digest(Part::Manifest)));
-    assert!(matches!(flipped(4096), LoadError::Digest(Part::Code)));
-    assert!(matches!(flipped(8192), LoadError::Digest(Part::Weights)));
+    assert!(matches!(flipped(4096), LoadError::Digest(Part::Code(0))));
+    assert!(matches!(flipped(8192), LoadError::Digest(Part::Code(1))));
+    assert!(matches!(flipped(12288), LoadError::Digest(Part::Weights)));
     assert!(matches!(flipped(4095), LoadError::Padding { offset: 4095 }));
     assert!(matches!(flipped(8191), LoadError::Padding { offset: 8191 }));
+    assert!(matches!(flipped(12287), LoadError::Padding { offset: 12287 }));
+    assert_eq!(
+        flipped(8192).to_string(),
+        "the code section 2 is damaged: its digest does not match"
+    );
 }
 
 #[test]
@@ -136,11 +146,11 @@ fn other_files_are_named() {
 
 #[test]
 fn other_versions_are_refused_with_a_remedy() {
-    for (version, remedy) in [(0u32, "compile the model again"), (2, "use a newer Cardinal")] {
+    for (version, remedy) in [(1u32, "compile the model again"), (3, "use a newer Cardinal")] {
         let mut bytes = artifact_bytes();
         bytes[8..12].copy_from_slice(&version.to_le_bytes());
         let error = open(&bytes).unwrap_err();
-        assert!(matches!(error, LoadError::Version { found, supported: 1 } if found == version));
+        assert!(matches!(error, LoadError::Version { found, supported: 2 } if found == version));
         assert!(error.remedy().unwrap().starts_with(remedy));
     }
 }
@@ -159,19 +169,20 @@ fn missing_files_and_directories_are_io_errors() {
 }
 
 /// Opens an artifact whose manifest was changed and given its new digest.
-fn forged(change: impl FnOnce(&mut cardinal_runtime::manifest::Manifest)) -> LoadError {
+fn forged(change: impl FnOnce(&mut Manifest)) -> LoadError {
     let ArtifactParts { code, weights, .. } = parts();
     let mut manifest = placed_manifest();
     change(&mut manifest);
     open(&forge(&manifest, &code, &weights)).unwrap_err()
 }
 
+fn code_of(manifest: &mut Manifest, variant: usize) -> &mut Section {
+    manifest.variants[variant].code.as_mut().unwrap()
+}
+
 /// As [`forged`], for an error in the manifest.
 #[track_caller]
-fn assert_forged(
-    expected: ManifestError,
-    change: impl FnOnce(&mut cardinal_runtime::manifest::Manifest),
-) {
+fn assert_forged(expected: ManifestError, change: impl FnOnce(&mut Manifest)) {
     let error = forged(change);
     assert!(error.remedy().is_some());
     let LoadError::BadManifest(error) = error else { panic!("{error:?}") };
@@ -180,29 +191,30 @@ fn assert_forged(
 
 #[test]
 fn sections_in_wrong_places_are_refused() {
-    let (code, weights) = (Part::Code, Part::Weights);
-    let code_at = |offset: u64| {
-        move |m: &mut cardinal_runtime::manifest::Manifest| {
-            m.code.as_mut().unwrap().offset = offset;
+    let (code, weights) = (Part::Code(0), Part::Weights);
+    let code_at = |variant: usize, offset: u64| {
+        move |m: &mut Manifest| {
+            code_of(m, variant).offset = offset;
         }
     };
     let weights_at = |offset: u64| {
-        move |m: &mut cardinal_runtime::manifest::Manifest| {
+        move |m: &mut Manifest| {
             m.weights.as_mut().unwrap().offset = offset;
         }
     };
     let misaligned = |part, offset| ManifestError::Misaligned { part, offset };
-    assert_forged(misaligned(code, 4097), code_at(4097));
-    assert_forged(misaligned(weights, 8256), weights_at(8256));
+    assert_forged(misaligned(code, 4097), code_at(0, 4097));
+    assert_forged(misaligned(Part::Code(1), 8193), code_at(1, 8193));
+    assert_forged(misaligned(weights, 12352), weights_at(12352));
     assert_forged(misaligned(weights, u64::MAX), weights_at(u64::MAX));
-    let gap = |offset, expected| ManifestError::Gap { part: weights, offset, expected };
-    assert_forged(gap(12288, 8192), weights_at(12288));
-    assert_forged(
-        ManifestError::Overlap { part: weights, offset: 4096, end: 4196 },
-        weights_at(4096),
-    );
-    let LoadError::BadManifest(ManifestError::Overlap { part, offset: 0, .. }) = forged(code_at(0))
-    else {
+    let gap = |part, offset, expected| ManifestError::Gap { part, offset, expected };
+    assert_forged(gap(Part::Code(1), 12288, 8192), code_at(1, 12288));
+    assert_forged(gap(weights, 16384, 12288), weights_at(16384));
+    let overlap = |part, offset, end| ManifestError::Overlap { part, offset, end };
+    assert_forged(overlap(Part::Code(1), 4096, 4196), code_at(1, 4096));
+    assert_forged(overlap(weights, 8192, 8242), weights_at(8192));
+    let error = forged(code_at(0, 0));
+    let LoadError::BadManifest(ManifestError::Overlap { part, offset: 0, .. }) = error else {
         panic!("code over the header")
     };
     assert_eq!(part, code);
@@ -211,9 +223,11 @@ fn sections_in_wrong_places_are_refused() {
 #[test]
 fn sections_of_wrong_lengths_are_refused() {
     for length in [u64::MAX, u64::MAX - 4096, 1 << 63, i64::MAX as u64] {
-        assert_forged(ManifestError::SectionOverflow(Part::Code), |m| {
-            m.code.as_mut().unwrap().length = length;
-        });
+        for variant in 0..2 {
+            assert_forged(ManifestError::SectionOverflow(Part::Code(variant)), |m| {
+                code_of(m, variant).length = length;
+            });
+        }
         assert_forged(ManifestError::SectionOverflow(Part::Weights), |m| {
             m.weights.as_mut().unwrap().length = length;
         });
@@ -222,37 +236,67 @@ fn sections_of_wrong_lengths_are_refused() {
     assert!(matches!(error, LoadError::Truncated { .. }));
     let error = forged(|m| m.weights.as_mut().unwrap().length -= 1);
     assert!(matches!(error, LoadError::TrailingBytes { .. }));
-    let error = forged(|m| m.code.as_mut().unwrap().length -= 1);
+    let error = forged(|m| code_of(m, 0).length -= 1);
     assert!(matches!(error, LoadError::Padding { offset: 4195 }));
 }
 
 #[test]
 fn sections_without_description_or_digest_are_refused() {
-    assert_forged(ManifestError::NoSection(Part::Code), |m| m.code = None);
+    assert_forged(ManifestError::NoSection(Part::Code(1)), |m| m.variants[1].code = None);
     assert_forged(ManifestError::NoSection(Part::Weights), |m| m.weights = None);
     let short = |part| ManifestError::SectionDigest { part, bytes: 31 };
-    assert_forged(short(Part::Code), |m| {
-        m.code.as_mut().unwrap().digest.pop();
+    assert_forged(short(Part::Code(0)), |m| {
+        code_of(m, 0).digest.pop();
     });
     assert_forged(short(Part::Weights), |m| {
         m.weights.as_mut().unwrap().digest.pop();
     });
     assert_forged(ManifestError::ModelDigest(1), |m| m.model_digest = vec![0]);
+    assert_forged(ManifestError::Structure(33), |m| m.variants[0].structure = vec![0; 33]);
 }
 
 #[test]
 fn absurd_sizes_and_entries_are_refused() {
-    for entry in [100, 101, u64::MAX] {
-        assert_forged(ManifestError::EntryOutside { entry, code: 100 }, |m| m.entry_offset = entry);
+    for (variant, code) in [(0, 100), (1, 50)] {
+        for entry in [code, code + 1, u64::MAX] {
+            assert_forged(ManifestError::EntryOutside { entry, code }, |m| {
+                m.variants[variant].entry_offset = entry;
+            });
+        }
+        for bytes in [MAX_BYTES + 1, u64::MAX] {
+            assert_forged(ManifestError::Arena(bytes), |m| m.variants[variant].arena_bytes = bytes);
+            let set_worker = |m: &mut Manifest| m.variants[variant].worker_bytes = bytes;
+            assert_forged(ManifestError::Worker(bytes), set_worker);
+        }
+        assert_forged(ManifestError::Worker(65), |m| m.variants[variant].worker_bytes = 65);
     }
     assert_forged(ManifestError::NoCode, |m| {
-        m.code.as_mut().unwrap().length = 0;
-        m.weights.as_mut().unwrap().offset = 4096;
+        code_of(m, 1).length = 0;
+        m.weights.as_mut().unwrap().offset = 8192;
     });
-    for bytes in [MAX_BYTES + 1, u64::MAX] {
-        assert_forged(ManifestError::Arena(bytes), |m| m.arena_bytes = bytes);
-        assert_forged(ManifestError::Worker(bytes), |m| m.worker_bytes = bytes);
+}
+
+#[test]
+fn wrong_variants_are_refused() {
+    assert_forged(ManifestError::Variants(0), |m| m.variants.clear());
+    assert_forged(ManifestError::Variants(17), |m| {
+        m.variants.resize(17, m.variants[0].clone());
+    });
+    for (i, name) in [(0, ""), (1, ""), (1, "any")] {
+        assert_forged(ManifestError::VariantName(name.into()), |m| {
+            m.variants[i].name = name.into()
+        });
     }
+    assert_forged(ManifestError::VariantOrder("quantum".into()), |m| {
+        m.variants[1].cpu_features.clear();
+    });
+    assert_forged(ManifestError::VariantOrder("any".into()), |m| m.variants.swap(0, 1));
+    assert_forged(ManifestError::Features("quantum".into()), |m| {
+        m.variants[1].cpu_features = vec!["fma".into(), "avx2".into()];
+    });
+    assert_forged(ManifestError::Features("any".into()), |m| {
+        m.variants[0].cpu_features = vec!["fma".into(), "fma".into()];
+    });
 }
 
 #[test]
@@ -273,9 +317,6 @@ fn wrong_tensors_are_refused() {
     assert_forged(ManifestError::Duplicate { role: Role::Input, name: "x".into() }, |m| {
         m.inputs.push(tensor("x", &[1]));
     });
-    assert_forged(ManifestError::Features, |m| {
-        m.cpu_features = vec!["fma".into(), "avx2".into()];
-    });
 }
 
 #[test]
@@ -292,9 +333,13 @@ fn long_manifests_are_refused_before_they_are_read_and_written() {
 
 #[test]
 fn the_writer_refuses_what_the_reader_would() {
-    let without_code = ArtifactParts { code: Vec::new(), ..parts() };
-    let error = without_code.to_artifact().unwrap_err();
-    assert!(matches!(error, LoadError::BadManifest(ManifestError::NoCode)));
+    let refused = |code: Vec<Vec<u8>>| match (ArtifactParts { code, ..parts() }).to_artifact() {
+        Err(LoadError::BadManifest(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(vec![vec![1], Vec::new()]), ManifestError::NoCode);
+    let sections = ManifestError::Sections { variants: 2, sections: 1 };
+    assert_eq!(refused(vec![vec![1]]), sections);
 }
 
 /// A hostile manifest has a right digest. Whatever it says, opening returns.
@@ -313,7 +358,9 @@ fn damaged_manifests_with_right_digests_do_no_harm() {
             manifest.truncate(random.below(manifest.len()));
         }
         if let Ok(artifact) = open(&forge_encoded(&manifest, &code, &weights)) {
-            assert_eq!(artifact.code(), code);
+            for (i, code) in code.iter().enumerate().take(artifact.variants().len()) {
+                assert_eq!(artifact.code(i), code);
+            }
             assert_eq!(artifact.weights(), weights);
         }
     }
@@ -333,9 +380,46 @@ fn other_targets_are_refused_with_a_remedy() {
 #[test]
 fn missing_features_are_listed_with_a_remedy() {
     let mut parts = parts();
-    parts.manifest.cpu_features = vec!["quantum".into(), "avx9".into()];
+    parts.manifest.variants.remove(0);
+    parts.code.remove(0);
+    parts.manifest.variants[0].cpu_features = vec!["quantum".into(), "avx9".into()];
     let error = Program::load(parts.to_artifact().unwrap()).unwrap_err();
-    let LoadError::MissingFeatures { missing } = &error else { panic!("{error:?}") };
+    let LoadError::MissingFeatures { variant, missing } = &error else { panic!("{error:?}") };
+    assert_eq!(variant, "quantum");
     assert_eq!(missing, &["avx9", "quantum"]);
     assert!(error.remedy().unwrap().starts_with("compile with --cpu "));
+}
+
+#[test]
+fn the_variant_that_the_machine_can_run_is_loaded() {
+    let artifact = || parts().to_artifact().unwrap();
+    assert_eq!(Program::load(artifact()).unwrap().variant().name, "any");
+    assert_eq!(Program::load_variant(artifact(), Some("any")).unwrap().variant().name, "any");
+    let error = Program::load_variant(artifact(), Some("quantum")).unwrap_err();
+    assert!(matches!(error, LoadError::MissingFeatures { .. }), "{error:?}");
+    let error = Program::load_variant(artifact(), Some("none")).unwrap_err();
+    assert!(matches!(error, LoadError::NoVariant { .. }), "{error:?}");
+}
+
+/// Processes that map one file share its pages, weights included: the mapping is read-only, shared
+/// and of the file itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn weights_are_the_pages_of_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), artifact_bytes()).unwrap();
+    let program = Program::load(Artifact::open(file.path()).unwrap()).unwrap();
+    let weights = program.artifact().weights().as_ptr().addr();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mapping = maps.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (begin, end) = words[0].split_once('-')?;
+        let bound = |text| usize::from_str_radix(text, 16).unwrap();
+        (bound(begin)..bound(end)).contains(&weights).then(|| {
+            let offset = bound(words[2]) + weights - bound(begin);
+            (words[1].to_owned(), offset, words.last().copied().unwrap_or("").to_owned())
+        })
+    });
+    let path = file.path().canonicalize().unwrap().display().to_string();
+    assert_eq!(mapping, Some(("r--s".into(), 12288, path)));
 }

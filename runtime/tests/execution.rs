@@ -89,7 +89,7 @@ fn double(items: u32) -> Vec<u8> {
 /// A program from `x` to `y`, vectors of `length` floats.
 fn program(code: &[u8], weights: &[f32], length: u64) -> Arc<Program> {
     let weights = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let parts = ArtifactParts { manifest: manifest(&[length]), code: code.to_vec(), weights };
+    let parts = ArtifactParts { manifest: manifest(&[length]), code: vec![code.to_vec()], weights };
     Program::load(parts.to_artifact().unwrap()).unwrap()
 }
 
@@ -111,11 +111,11 @@ fn inputs_reach_outputs() {
 
 #[test]
 fn weights_arena_and_entry_offset_are_where_the_frame_says() {
-    let mut parts = ArtifactParts { code: vec![0xCC; 48], ..parts() };
-    parts.code.extend(ADD_WEIGHT);
+    let code = vec![[&[0xCC; 48], ADD_WEIGHT].concat()];
+    let mut parts = ArtifactParts { code, ..parts() };
     parts.weights = 0.25f32.to_le_bytes().to_vec();
     parts.manifest = manifest(&[1]);
-    parts.manifest.entry_offset = 48;
+    parts.manifest.variants[0].entry_offset = 48;
     let program = Program::load(parts.to_artifact().unwrap()).unwrap();
     let mut session = session(program, 1);
     assert_eq!(session.run(&[vector(&[2.0])]).unwrap(), [vector(&[2.25])]);
@@ -215,10 +215,10 @@ fn absurd_numbers_of_threads_are_refused() {
 
 #[test]
 fn huge_outputs_are_errors_or_lazy() {
-    let mut parts = ArtifactParts { code: COPY.to_vec(), ..parts() };
+    let mut parts = ArtifactParts { code: vec![COPY.to_vec()], ..parts() };
     parts.manifest = manifest(&[1]);
     parts.manifest.outputs.push(tensor("huge", &[1 << 34]));
-    parts.manifest.arena_bytes = 1 << 36;
+    parts.manifest.variants[0].arena_bytes = 1 << 36;
     let program = Program::load(parts.to_artifact().unwrap()).unwrap();
     // Whether the system promises so much memory is up to it; neither answer may end the process.
     match Session::new(program, NonZeroUsize::MIN) {

@@ -24,13 +24,15 @@ pub(crate) struct ModelOptions {
     /// Example: --shape pixels=1x3x224x224
     #[arg(long, value_name = "NAME=SHAPE", value_parser = parse_shape)]
     pub(crate) shape: Vec<(String, Vec<usize>)>,
-    /// CPU to generate code for
+    /// CPU to generate code for; can be repeated, or a list
     ///
-    /// native (this machine, the default), x86-64, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), …
+    /// native (this machine, the default), x86-64, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), … With
+    /// several, one artifact has code for each, and the best that a machine has runs there. Weights
+    /// are stored once where they are packed alike.
     ///
-    /// Example: --cpu x86-64-v3
-    #[arg(long, value_name = "CPU")]
-    pub(crate) cpu: Option<String>,
+    /// Example: --cpu x86-64,x86-64-v3,x86-64-v4
+    #[arg(long, value_name = "CPU", value_delimiter = ',')]
+    pub(crate) cpu: Vec<String>,
     /// Compute every convolution directly, without Winograd's transform
     ///
     /// Slower where 3x3 convolutions have stride 1. The transform's own rounding errors are of the
@@ -39,6 +41,26 @@ pub(crate) struct ModelOptions {
     /// Example: --no-winograd
     #[arg(long)]
     pub(crate) no_winograd: bool,
+}
+
+/// How to run a compiled model.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct IsaOption {
+    /// Run the code for this CPU, of those that the model was compiled for
+    ///
+    /// The best that this machine has is taken otherwise; `inspect` lists them. An .onnx is compiled
+    /// for this CPU, unless --cpu says for which.
+    ///
+    /// Example: --isa x86-64-v3
+    #[arg(long, value_name = "CPU", env = "CARDINAL_ISA", hide_env_values = true)]
+    isa: Option<String>,
+}
+
+impl IsaOption {
+    /// The CPU asked for. An empty variable asks for none.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.isa.as_deref().filter(|name| !name.is_empty())
+    }
 }
 
 /// Preprocessing of images.

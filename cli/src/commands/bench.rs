@@ -21,11 +21,12 @@ const SCHEMA: &str = "cardinal.bench/v1";
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(engine::available_threads);
     let file = ModelFile::open(&args.model)?;
-    let loaded = loading::load(&file, &args.options, None)?;
+    let loaded = loading::load(&file, &args.options, &args.isa, None)?;
     let steps = match (&loaded.model, args.steps) {
         (_, false) => None,
         (Some(model), true) => {
-            let steps = engine::steps(model, &loading::settings(&args.options));
+            let settings = loading::settings_for(&args.options, &args.isa);
+            let steps = engine::steps(model, &settings, &loaded.program);
             Some(steps.map_err(|error| loading::refused(&file, error))?)
         }
         (None, true) => {

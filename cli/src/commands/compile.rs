@@ -30,11 +30,12 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     progress.finish_and_clear();
     write(emit, &output, &compiled)?;
     render::note(format_args!(
-        "{} -> {}: {} nodes, {} of code, {} of weights, {} of scratch memory, in {:.2} s",
+        "{} -> {}: {} nodes, {} of code for {}, {} of weights, {} of scratch memory, in {:.2} s",
         file.name(),
         if is_dash(&output) { "standard output".into() } else { output.display().to_string() },
         compiled.nodes,
         size(compiled.code_bytes),
+        compiled.cpus.join(", "),
         size(compiled.weight_bytes),
         size(compiled.arena_bytes),
         begin.elapsed().as_secs_f64(),

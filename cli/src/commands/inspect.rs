@@ -13,6 +13,7 @@ use crate::output;
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
+    check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -44,6 +45,15 @@ fn check_format(args: &InspectArgs) -> Outcome {
         }
         (Format::Text | Format::Json | Format::Dot, _) => Ok(()),
     }
+}
+
+fn check_cpus(args: &InspectArgs) -> Outcome {
+    let lowered = matches!(args.stage, Some(Stage::Plan | Stage::Clif | Stage::Asm));
+    if lowered && args.options.cpu.len() > 1 {
+        return Err(Failure::usage("plans and code are shown for one CPU")
+            .with_help("give one --cpu, and inspect once for each"));
+    }
+    Ok(())
 }
 
 fn check_pass(name: Option<&str>) -> Outcome {

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     let given = read_inputs(&request.input)?;
     let threads = request.threads.unwrap_or_else(engine::available_threads);
     let file = ModelFile::open(&args.model)?;
-    let loaded = loading::load(&file, &args.options, loading::batch_of(&given))?;
+    let loaded = loading::load(&file, &args.options, &request.isa, loading::batch_of(&given))?;
     let program = &loaded.program;
     if let Some(path) = &request.output {
         tensors::check_output(path, program.outputs().len())?;

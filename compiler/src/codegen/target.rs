@@ -23,6 +23,10 @@ const X86_64_V2: &[&str] = &["popcnt", "sse3", "sse4.1", "sse4.2", "ssse3"];
 const X86_64_V3: &[&str] = &["avx", "avx2", "bmi1", "bmi2", "fma", "lzcnt"];
 const X86_64_V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"];
 
+/// The x86-64 levels, with what each adds to the one before.
+const LEVELS: [(&str, &[&str]); 4] =
+    [("x86-64", &[]), ("x86-64-v2", X86_64_V2), ("x86-64-v3", X86_64_V3), ("x86-64-v4", X86_64_V4)];
+
 /// The names by which [`Target::named`] knows CPUs.
 pub const CPUS: &[&str] = &["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic"];
 
@@ -68,18 +72,17 @@ impl Target {
 
     /// A target from a triple and a CPU of [`CPUS`].
     pub fn named(triple: &str, cpu: &str) -> Result<Target> {
-        let levels: &[&[&str]] = match cpu {
-            "x86-64" | "generic" => &[],
-            "x86-64-v2" => &[X86_64_V2],
-            "x86-64-v3" => &[X86_64_V2, X86_64_V3],
-            "x86-64-v4" => &[X86_64_V2, X86_64_V3, X86_64_V4],
-            _ => {
+        let levels = match LEVELS.iter().position(|(name, _)| *name == cpu) {
+            Some(level) => &LEVELS[..=level],
+            None if cpu == "generic" => &[],
+            None => {
                 let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
                 let known = CPUS.join(", ");
                 return Err(Error::from(problem).with_remedy(format!("known are native, {known}")));
             }
         };
-        let features: Vec<String> = levels.iter().copied().flatten().map(|f| (*f).into()).collect();
+        let features = levels.iter().flat_map(|(_, added)| *added);
+        let features: Vec<String> = features.map(|f| (*f).into()).collect();
         let target = Target::new(triple, &features)?;
         let is_x86 = target.triple.architecture == Architecture::X86_64;
         if cpu.starts_with("x86") && !is_x86 {
@@ -92,6 +95,20 @@ impl Target {
     /// The triple.
     pub fn triple(&self) -> String {
         self.triple.to_string()
+    }
+
+    /// The CPU's name: the highest level that its features reach, with what they are beyond that,
+    /// as in `x86-64-v2+avx`. Equal names have equal features.
+    pub fn cpu(&self) -> String {
+        if self.triple.architecture != Architecture::X86_64 {
+            return "generic".into();
+        }
+        let reached = |(_, added): &&(&str, &[&str])| added.iter().all(|f| self.has(f));
+        let levels: Vec<_> = LEVELS.iter().take_while(reached).collect();
+        let beyond = |f: &&String| !levels.iter().any(|(_, added)| added.contains(&f.as_str()));
+        let level = levels.last().map_or("", |(name, _)| name);
+        let beyond = self.features.iter().filter(beyond).map(String::as_str);
+        std::iter::once(level).chain(beyond).collect::<Vec<_>>().join("+")
     }
 
     /// The features that generated code uses, sorted.

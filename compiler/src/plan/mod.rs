@@ -2,6 +2,7 @@
 //!
 //! - [`lower`](lower::lower) turns a graph into steps over named buffers,
 //! - [`arena`] gives each buffer its place,
+//! - [`structure`] says what code depends on, so that weights can be replaced,
 //! - [`check`] proves, sharing no code with either, that no step reads what is not there and that
 //!   no two live buffers overlap.
 
@@ -17,11 +18,12 @@ pub mod kernel;
 mod layout;
 mod lower;
 mod pack;
+pub mod structure;
 pub mod text;
 pub mod tile;
 pub mod winograd;
 
-pub use lower::{Machine, lower};
+pub use lower::{Machine, lower, lower_all};
 
 use crate::ir::{Origin, TensorType, Weight};
 use kernel::Kernel;

@@ -62,10 +62,14 @@ pub fn print(plan: &Plan) -> String {
     out
 }
 
-fn print_step(out: &mut String, step: &Step) {
+/// The first line of a step: its value, kernel and places.
+pub fn headline(step: &Step) -> String {
     let args: Vec<String> = step.args.iter().map(|p| place(*p)).collect();
-    let name = sigiled('%', &step.name);
-    let _ = writeln!(out, "\n  step {name} = {}({})", step.kernel.name(), args.join(", "));
+    format!("step {} = {}({})", sigiled('%', &step.name), step.kernel.name(), args.join(", "))
+}
+
+fn print_step(out: &mut String, step: &Step) {
+    let _ = writeln!(out, "\n  {}", headline(step));
     for (key, value) in attributes(&step.kernel) {
         let _ = writeln!(out, "    {key:<9} {value}");
     }

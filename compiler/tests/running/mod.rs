@@ -54,7 +54,12 @@ pub(crate) fn to_reference(tensor: &Tensor) -> interp::Tensor {
 
 pub(crate) fn compile_for(graph: &Graph, target: &Target) -> std::sync::Arc<Program> {
     let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
-    let compiled = cardinal_compiler::compile(&model, target, &CompileOptions::default()).unwrap();
+    let compiled = cardinal_compiler::compile(
+        &model,
+        std::slice::from_ref(target),
+        &CompileOptions::default(),
+    )
+    .unwrap();
     Program::load(compiled.parts.to_artifact().unwrap()).unwrap()
 }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of this.
 
 use bytes::Bytes;
-use cardinal_runtime::manifest::{Manifest, Property, Section, TensorInfo};
+use cardinal_runtime::manifest::{Manifest, Property, Section, TensorInfo, Variant};
 use cardinal_runtime::{Artifact, ArtifactParts, DType, LoadError, cpu};
 use prost::Message;
 
@@ -21,18 +21,25 @@ pub(crate) fn manifest(shape: &[u64]) -> Manifest {
         target: cpu::host_triple(),
         inputs: vec![tensor("x", shape)],
         outputs: vec![tensor("y", shape)],
-        arena_bytes: 256,
+        variants: vec![Variant { name: "any".into(), arena_bytes: 256, ..Variant::default() }],
         metadata: vec![Property { key: "labels".into(), value: "cat,dog".into() }],
-        worker_bytes: 0,
         ..Manifest::default()
     }
 }
 
-/// Parts that pass every check; the code is not code.
+/// Parts that pass every check; the code is not code. The second variant is for no machine.
 pub(crate) fn parts() -> ArtifactParts {
+    let mut manifest = manifest(&[1, 3, 2, 2]);
+    let quantum = Variant {
+        name: "quantum".into(),
+        cpu_features: vec!["quantum".into()],
+        arena_bytes: 512,
+        ..Variant::default()
+    };
+    manifest.variants.push(quantum);
     ArtifactParts {
-        manifest: manifest(&[1, 3, 2, 2]),
-        code: (0..100).collect(),
+        manifest,
+        code: vec![(0..100).collect(), (0..50).collect()],
         weights: (0..200).rev().collect(),
     }
 }
@@ -48,18 +55,18 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
 }
 
 /// Writes an artifact with this manifest as it is, and with the digest that this manifest has.
-pub(crate) fn forge(manifest: &Manifest, code: &[u8], weights: &[u8]) -> Vec<u8> {
+pub(crate) fn forge(manifest: &Manifest, code: &[Vec<u8>], weights: &[u8]) -> Vec<u8> {
     forge_encoded(&manifest.encode_to_vec(), code, weights)
 }
 
 /// As [`forge`], with the manifest's bytes.
-pub(crate) fn forge_encoded(manifest: &[u8], code: &[u8], weights: &[u8]) -> Vec<u8> {
+pub(crate) fn forge_encoded(manifest: &[u8], code: &[Vec<u8>], weights: &[u8]) -> Vec<u8> {
     let mut bytes = b"CARDINAL".to_vec();
-    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(2u32.to_le_bytes());
     bytes.extend((manifest.len() as u32).to_le_bytes());
     bytes.extend(blake3::hash(manifest).as_bytes());
     bytes.extend(manifest);
-    for section in [code, weights] {
+    for section in code.iter().map(Vec::as_slice).chain([weights]) {
         bytes.resize(bytes.len().next_multiple_of(4096), 0);
         bytes.extend(section);
     }
@@ -74,8 +81,9 @@ pub(crate) fn placed_manifest() -> Manifest {
         length: bytes.len() as u64,
         digest: blake3::hash(bytes).as_bytes().to_vec(),
     };
-    manifest.code = Some(section(4096, &code));
-    manifest.weights = Some(section(8192, &weights));
+    manifest.variants[0].code = Some(section(4096, &code[0]));
+    manifest.variants[1].code = Some(section(8192, &code[1]));
+    manifest.weights = Some(section(12288, &weights));
     manifest
 }
 

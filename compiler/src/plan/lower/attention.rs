@@ -32,7 +32,7 @@ struct Sizes {
     blocked: bool,
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn split_attention(&mut self, id: NodeId, op: &SplitAttention) -> Result<()> {
         let x = self.operand(id, SplitAttention::U)?;
         let [n, channels, h, w] = four(self.graph.ty(x))?;

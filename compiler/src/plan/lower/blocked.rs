@@ -31,7 +31,7 @@ impl InBlocks {
     }
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     /// A buffer for a value that lies in blocks. The border is cleared by
     /// [`clear_border`](Self::clear_border), after whoever fills the rest is a step: a buffer lives
     /// from its first step on.

@@ -11,7 +11,7 @@ use crate::plan::kernel::{CHANNEL_BLOCK, Contract, Kernel, Nest, Outer, Pixels, 
 /// Most pixels that a tile of a contraction spans: with 8 channels, 12 vectors of sums.
 const TILE: usize = 6;
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
         let graph = self.graph;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);

@@ -7,7 +7,7 @@ use crate::plan::Place;
 use crate::plan::expr::Expr;
 use crate::plan::kernel::{Kernel, Map, Nest};
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn copy(&mut self, nest: Nest, dtype: DType, out: Place, from: Place) {
         let map = Map { nest, dtypes: vec![dtype; 2], expr: Expr::Operand(1) };
         self.step(Kernel::Map(map), vec![out, from]);

@@ -23,7 +23,7 @@ use super::{Base, Buffer, Constant, Place, Plan, Port, Step, check};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
 use blocked::InBlocks;
-use weights::{Packing, pack_weight};
+use weights::{Packing, Section, pack_weight};
 
 pub(super) use blocked::keeps_zero_finite;
 
@@ -36,22 +36,39 @@ pub struct Machine {
     pub winograd: bool,
 }
 
-/// Lowers a verified graph.
+/// Lowers a verified graph for one machine.
 ///
 /// # Errors
 /// [`Problem::Unsupported`] for element types that generated code does not compute in, and
 /// [`Problem::Internal`] when the result fails its own check.
 pub fn lower(graph: &Graph, machine: &Machine) -> Result<Plan> {
+    let mut plans = lower_all(graph, std::slice::from_ref(machine))?;
+    plans.pop().ok_or_else(|| Error::internal("there is no plan"))
+}
+
+/// Lowers a verified graph for each machine, over one weights section: what several plans pack
+/// alike is stored once. The first plan's constants lie as they would if it were alone.
+///
+/// # Errors
+/// Those of [`lower`].
+pub fn lower_all(graph: &Graph, machines: &[Machine]) -> Result<Vec<Plan>> {
     let staged = batch::staged(graph);
     let graph = staged.as_ref().unwrap_or(graph);
-    let mut lowering = Lowering::new(graph, *machine);
-    for id in graph.topological() {
-        lowering.node(id).map_err(|e| located(graph, id, e))?;
+    let mut section = Section::default();
+    let mut plans = Vec::with_capacity(machines.len());
+    for machine in machines {
+        let mut lowering = Lowering::new(graph, *machine, &mut section);
+        for id in graph.topological() {
+            lowering.node(id).map_err(|e| located(graph, id, e))?;
+        }
+        lowering.outputs()?;
+        plans.push(lowering.finish());
     }
-    lowering.outputs()?;
-    let plan = lowering.finish();
-    check::check(&plan)?;
-    Ok(plan)
+    for plan in &mut plans {
+        plan.weight_bytes = section.bytes;
+        check::check(plan)?;
+    }
+    Ok(plans)
 }
 
 fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
@@ -60,9 +77,11 @@ fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
     error.at(name, node.op.mnemonic())
 }
 
-struct Lowering<'g> {
+struct Lowering<'g, 's> {
     graph: &'g Graph,
     plan: Plan,
+    /// Constants of this and of other plans.
+    section: &'s mut Section,
     machine: Machine,
     /// Most scratch elements that a kernel wants for each thread.
     worker_elements: usize,
@@ -71,14 +90,14 @@ struct Lowering<'g> {
     layouts: BTreeMap<NodeId, Blocked>,
     /// Values in blocks, each in one or more layouts.
     blocked: BTreeMap<NodeId, Vec<InBlocks>>,
-    /// Constants already stored, by the weight and how it is packed.
+    /// This plan's constants, by the weight and how it is packed.
     stored: BTreeMap<(NodeId, Packing), Place>,
     name: String,
     from: Vec<Origin>,
 }
 
-impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, machine: Machine) -> Lowering<'g> {
+impl<'g, 's> Lowering<'g, 's> {
+    fn new(graph: &'g Graph, machine: Machine, section: &'s mut Section) -> Lowering<'g, 's> {
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
         let plan = Plan {
             name: graph.name.clone(),
@@ -94,6 +113,7 @@ impl<'g> Lowering<'g> {
         Lowering {
             graph,
             plan,
+            section,
             machine,
             worker_elements: 0,
             places: BTreeMap::new(),
@@ -209,11 +229,12 @@ impl<'g> Lowering<'g> {
                 .with_remedy("export the model with its weights as initializers"));
         };
         computable(&node.ty)?;
-        let (ty, data) = pack_weight(&node.ty, weight, packing)?;
-        let offset = arena::round_up(self.plan.weight_bytes);
-        self.plan.weight_bytes = offset + ty.bytes();
+        let constant = self.section.store(id, packing, || {
+            let (ty, data) = pack_weight(&node.ty, weight, packing)?;
+            Ok(Constant { name: node.name.clone(), ty, data, offset: 0 })
+        })?;
         let place = Place { base: Base::Constant(self.plan.constants.len()), offset: 0 };
-        self.plan.constants.push(Constant { name: node.name.clone(), ty, data, offset });
+        self.plan.constants.push(constant);
         self.stored.insert((id, packing), place);
         Ok(place)
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ir::{NodeId, Pool, Reduce};
 use crate::plan::kernel::{ArgMax, Gather, Kernel, Nest, Pooling, Reduction, Softmax};
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn softmax(&mut self, id: NodeId, axis: usize, log: bool) -> Result<()> {
         let [outer, extent, inner] = around(&self.graph.ty(id).shape(), axis);
         let from = self.place(self.operand(id, 0)?)?;

@@ -44,7 +44,7 @@ struct Source {
     flat: bool,
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn tiled_conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
         let graph = self.graph;
         if let Some(outputs) = winograd_tiles(graph, id, conv, &self.machine) {

@@ -1,10 +1,12 @@
 //! How weights are stored.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
-use crate::ir::{DType, TensorType, Weight};
+use crate::ir::{DType, NodeId, TensorType, Weight};
 use crate::plan::kernel::CHANNEL_BLOCK;
-use crate::plan::pack;
 use crate::plan::tile::BLOCK;
+use crate::plan::{Constant, arena, pack};
 
 /// How a weight is laid out in the weights section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,37 @@ pub(super) struct TilePacking {
     pub(super) in_segments: Option<usize>,
     /// Blocks of output channels of a tile.
     pub(super) tile: usize,
+}
+
+/// The weights section while plans are made: what is stored, and where.
+///
+/// A constant is known by the weight it comes from and by its packing, never by its contents. So two
+/// weights that happen to be equal are stored twice, and where constants lie depends on the plans
+/// alone: an artifact's weights can be replaced by others.
+#[derive(Default)]
+pub(super) struct Section {
+    stored: BTreeMap<(NodeId, Packing), Constant>,
+    /// Its length so far.
+    pub(super) bytes: usize,
+}
+
+impl Section {
+    /// The constant, which `make` packs if no plan has stored it yet.
+    pub(super) fn store(
+        &mut self,
+        id: NodeId,
+        packing: Packing,
+        make: impl FnOnce() -> Result<Constant>,
+    ) -> Result<Constant> {
+        if let Some(constant) = self.stored.get(&(id, packing)) {
+            return Ok(constant.clone());
+        }
+        let offset = arena::round_up(self.bytes);
+        let constant = Constant { offset, ..make()? };
+        self.bytes = offset + constant.ty.bytes();
+        self.stored.insert((id, packing), constant.clone());
+        Ok(constant)
+    }
 }
 
 /// The weight as the packing stores it.

@@ -1,0 +1,44 @@
+//! `cardinal relink`: other weights for a compiled model.
+
+use std::time::Instant;
+
+use crate::args::RelinkArgs;
+use crate::engine;
+use crate::exit::{Failure, Outcome};
+use crate::loading;
+use crate::model_file::{ModelFile, is_dash};
+use crate::{output, render};
+
+pub(crate) fn run(args: &RelinkArgs) -> Outcome {
+    if is_dash(&args.artifact) && is_dash(&args.weights) {
+        return Err(Failure::usage("only one thing can be read from stdin"));
+    }
+    let begin = Instant::now();
+    let old = ModelFile::open(&args.artifact)?;
+    let new = ModelFile::open(&args.weights)?;
+    if new.is_artifact() {
+        return Err(Failure::usage(format!("`{}` is compiled already", new.name()))
+            .with_help("--weights takes an .onnx model"));
+    }
+    let artifact = engine::open_artifact(old.bytes.clone(), &old.name())?;
+    let progress = loading::progress(format!("packing the weights of {}", new.name()));
+    let relinked = engine::relink(
+        &artifact,
+        |options| loading::import(&new, options),
+        |error| loading::refused(&new, error),
+    )?;
+    progress.finish_and_clear();
+    output::write(&args.output, relinked.artifact.as_bytes())?;
+    render::note(format_args!(
+        "{} with the weights of {} -> {}, in {:.2} s",
+        old.name(),
+        new.name(),
+        if is_dash(&args.output) {
+            "standard output".into()
+        } else {
+            args.output.display().to_string()
+        },
+        begin.elapsed().as_secs_f64(),
+    ));
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! What an artifact says about itself.
+
+use cardinal_runtime::{Artifact, best, cpu};
+
+use super::spec;
+
+/// An artifact as lines of (what, value). Those from `variant` on are of one variant.
+pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
+    let about = artifact.manifest();
+    let line = |what: &str, value: String| (what.to_owned(), value);
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let mut lines = vec![
+        line("model", about.model_name.clone()),
+        line("digest", hex(&about.model_digest)),
+        line("compiler", about.compiler_version.clone()),
+        line("target", about.target.clone()),
+        line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
+        line("weight bytes", artifact.weights().len().to_string()),
+    ];
+    let here = runs_here(artifact);
+    lines.push(line(
+        "runs here",
+        match here {
+            Some(i) => artifact.variants()[i].name.clone(),
+            None => "nothing: it is for other machines".into(),
+        },
+    ));
+    for (i, variant) in artifact.variants().iter().enumerate() {
+        let mark = if here == Some(i) { " (runs here)" } else { "" };
+        lines.push(line("variant", format!("{}{mark}", variant.name)));
+        lines.push(line("cpu features", variant.cpu_features.join(" ")));
+        lines.push(line("code bytes", artifact.code(i).len().to_string()));
+        lines.push(line("arena bytes", variant.arena_bytes.to_string()));
+        lines.push(line("worker bytes", variant.worker_bytes.to_string()));
+        lines.push(line("structure", hex(&variant.structure)));
+    }
+    lines.extend(artifact.inputs().iter().map(|s| line("input", spec(s).to_string())));
+    lines.extend(artifact.outputs().iter().map(|s| line("output", spec(s).to_string())));
+    lines.extend(about.metadata.iter().map(|p| line("metadata", format!("{}={}", p.key, p.value))));
+    lines
+}
+
+/// The position of the variant that this machine would run.
+fn runs_here(artifact: &Artifact) -> Option<usize> {
+    if !cpu::matches_host(&artifact.manifest().target) {
+        return None;
+    }
+    best(artifact.variants(), &cpu::host_features())
+}

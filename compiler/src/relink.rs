@@ -1,0 +1,165 @@
+//! Other weights for an artifact whose code fits them.
+//!
+//! Code depends on a plan's structure and never on the contents of its constants. So the new model is
+//! planned as the old one was, and where the structures are equal, the old code is what compiling
+//! would give: only the weights are packed anew.
+
+use cardinal_runtime::manifest::{Manifest, Variant};
+use cardinal_runtime::{Artifact, DType, TensorSpec};
+
+use crate::codegen::Target;
+use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
+use crate::error::{Error, Problem, Result};
+use crate::ir::TensorType;
+use crate::onnx::Model;
+use crate::options::{CompileOptions, ImportOptions};
+use crate::plan::structure::Structure;
+use crate::plan::{Plan, Port, text};
+
+/// Why an artifact's code does not fit a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Difference {
+    /// Another version of the compiler made the code, and may have planned it differently.
+    #[error("version {artifact} of the compiler made the artifact, and this is {this}")]
+    Version {
+        /// The artifact's.
+        artifact: String,
+        /// This compiler's.
+        this: String,
+    },
+    /// The artifact does not say what its code depends on.
+    #[error("the artifact does not state the structure of its plan for {0}")]
+    Unstated(String),
+    /// Its features are not those of a CPU that this compiler generates code for.
+    #[error("the artifact's {0} is no CPU that this compiler knows")]
+    Cpu(String),
+    /// The model's inputs cannot have the shapes that the artifact has.
+    #[error("its inputs are others: {0}")]
+    Shapes(String),
+    /// An input or an output is another.
+    #[error("the model has {model}, and the artifact {artifact}")]
+    Port {
+        /// The model's, or `no such`.
+        model: String,
+        /// The artifact's, or `no such`.
+        artifact: String,
+    },
+    /// A step is another.
+    #[error("step {at} of its plan for {cpu} is another: `{step}`")]
+    Step {
+        /// The CPU planned for.
+        cpu: String,
+        /// Position of the step, from 1.
+        at: usize,
+        /// The model's step.
+        step: String,
+    },
+    /// There are more or fewer steps.
+    #[error("its plan for {cpu} has {model} steps, and the artifact's has {artifact}")]
+    Steps {
+        /// The CPU planned for.
+        cpu: String,
+        /// The model's number of steps.
+        model: usize,
+        /// The artifact's.
+        artifact: usize,
+    },
+    /// All steps are equal, but not where they find their operands.
+    #[error("its plan for {0} lays memory out differently")]
+    Memory(String),
+}
+
+impl From<Difference> for Error {
+    fn from(difference: Difference) -> Error {
+        Error::from(Problem::OtherGraph(difference)).with_remedy("compile the model instead")
+    }
+}
+
+/// How to read the model of new weights for an artifact: with the artifact's shapes.
+pub fn import_options(artifact: &Artifact) -> ImportOptions {
+    let shapes = artifact.inputs().iter().map(|spec| (spec.name.clone(), spec.shape.clone()));
+    ImportOptions { batch: None, shapes: shapes.collect() }
+}
+
+/// The artifact's code with the weights, digest and metadata of `model`: what compiling the model as
+/// the artifact's was would give, without generating code.
+///
+/// # Errors
+/// [`Problem::OtherGraph`] where the code is not the model's, and what can be wrong with a model.
+pub fn relink(model: &Model, artifact: &Artifact) -> Result<Compiled> {
+    let manifest = artifact.manifest();
+    check_version(manifest)?;
+    let options = CompileOptions { winograd: manifest.winograd, ..CompileOptions::default() };
+    let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
+    let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
+    let code = code.collect::<Result<_>>()?;
+    Ok(lowered.with_code(code))
+}
+
+/// The artifact's code for a target, where it is the plan's.
+fn fitting_code(target: &Target, plan: &Plan, artifact: &Artifact) -> Result<VariantCode> {
+    let mut variants = artifact.variants().iter().enumerate();
+    let variant = variants.find(|(_, variant)| variant.cpu_features == target.features());
+    let (i, variant) = variant.ok_or_else(|| Difference::Cpu(target.cpu()))?;
+    if variant.structure.is_empty() {
+        return Err(Difference::Unstated(target.cpu()).into());
+    }
+    check_ports(plan, artifact)?;
+    let structure = Structure::of(plan);
+    if structure.digest[..] != variant.structure {
+        return Err(difference(plan, target.cpu(), &structure.outline, &variant.outline).into());
+    }
+    Ok(VariantCode { bytes: artifact.code(i).to_vec(), entry: variant.entry_offset })
+}
+
+/// Where two structures differ, by their outlines: that of `plan` and the artifact's.
+fn difference(plan: &Plan, cpu: String, model: &[u32], artifact: &[u32]) -> Difference {
+    let other = model.iter().zip(artifact).position(|(model, artifact)| model != artifact);
+    match other.and_then(|at| Some((at, plan.steps.get(at)?))) {
+        Some((at, step)) => Difference::Step { cpu, at: at + 1, step: text::headline(step) },
+        None if model.len() == artifact.len() => Difference::Memory(cpu),
+        None => Difference::Steps { cpu, model: model.len(), artifact: artifact.len() },
+    }
+}
+
+fn check_version(manifest: &Manifest) -> Result<()> {
+    if manifest.compiler_version != VERSION {
+        let artifact = manifest.compiler_version.clone();
+        return Err(Difference::Version { artifact, this: VERSION.into() }.into());
+    }
+    Ok(())
+}
+
+/// The targets of the artifact's variants.
+fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
+    let target = |variant: &Variant| {
+        let target = Target::new(&manifest.target, &variant.cpu_features)?;
+        match target.features() == variant.cpu_features {
+            true => Ok(target),
+            false => Err(Difference::Cpu(variant.name.clone()).into()),
+        }
+    };
+    manifest.variants.iter().map(target).collect()
+}
+
+fn check_ports(plan: &Plan, artifact: &Artifact) -> Result<()> {
+    check_list(&plan.inputs, artifact.inputs(), "input")?;
+    check_list(&plan.outputs, artifact.outputs(), "output")
+}
+
+fn check_list(ports: &[Port], specs: &[TensorSpec], role: &str) -> Result<()> {
+    for i in 0..ports.len().max(specs.len()) {
+        let model = ports.get(i).map(|p| described(role, &p.name, p.ty.dtype, &p.ty.shape()));
+        let artifact = specs.get(i).map(|s| described(role, &s.name, s.dtype, &s.shape));
+        if model != artifact {
+            let [model, artifact] = [model, artifact].map(|d| d.unwrap_or("no such".into()));
+            return Err(Difference::Port { model, artifact }.into());
+        }
+    }
+    Ok(())
+}
+
+fn described(role: &str, name: &str, dtype: DType, shape: &[usize]) -> String {
+    format!("{role} `{name}` {}", TensorType::new(dtype, shape))
+}

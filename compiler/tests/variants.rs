@@ -1,0 +1,304 @@
+//! One artifact for several CPUs: each variant gives the bits that it gives alone, weights are shared
+//! by where they come from, and damage anywhere is refused.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+mod running;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::compile;
+use cardinal_compiler::error::Problem;
+use cardinal_compiler::ir::{Graph, text};
+use cardinal_compiler::onnx::Model;
+use cardinal_compiler::options::CompileOptions;
+use cardinal_compiler::passes;
+use cardinal_compiler::plan::{Constant, Machine, Plan, lower, lower_all};
+use cardinal_runtime::manifest::Manifest;
+use cardinal_runtime::{Artifact, LoadError, Program, Session, Tensor, cpu};
+use prost::Message as _;
+use running::files::{import, import_unfilled, models};
+use running::random;
+
+const LINUX: &str = "x86_64-unknown-linux-gnu";
+const LEVELS: [&str; 3] = ["x86-64", "x86-64-v3", "x86-64-v4"];
+
+fn targets(cpus: &[&str]) -> Vec<Target> {
+    cpus.iter().map(|cpu| Target::named(LINUX, cpu).unwrap()).collect()
+}
+
+fn artifact(model: &Model, cpus: &[&str]) -> Artifact {
+    let compiled = compile(model, &targets(cpus), &CompileOptions::default()).unwrap();
+    compiled.parts.to_artifact().unwrap()
+}
+
+/// A small ResNeSt with a stem, grouped convolutions, attention and a head.
+fn small() -> Model {
+    let paths = models("tiny");
+    let path = paths.iter().find(|p| p.to_string_lossy().contains("r2k2_avdfirst")).unwrap();
+    import(path, None)
+}
+
+/// What a variant makes of reproducible inputs, where this machine can run it.
+fn outputs(artifact: Artifact, cpu: &str) -> Option<Vec<Tensor>> {
+    let program = match Program::load_variant(artifact, Some(cpu)) {
+        Ok(program) => program,
+        Err(LoadError::MissingFeatures { .. } | LoadError::Target { .. }) => return None,
+        Err(other) => panic!("{cpu}: {other}"),
+    };
+    assert_eq!(program.variant().name, cpu);
+    let inputs = program.inputs().iter().zip(1..);
+    let inputs: Vec<Tensor> = inputs
+        .map(|(spec, seed)| {
+            random(&cardinal_compiler::ir::TensorType::new(spec.dtype, &spec.shape), seed)
+        })
+        .collect();
+    let mut session = Session::new(program, NonZeroUsize::new(2).unwrap()).unwrap();
+    Some(session.run(&inputs).unwrap())
+}
+
+#[test]
+fn each_variant_gives_the_bits_it_gives_alone() {
+    let mut ran = 0;
+    for path in models("tiny").iter().chain(&models("branches")).step_by(4) {
+        let model = import(path, None);
+        for cpu in LEVELS {
+            let together = outputs(artifact(&model, &LEVELS), cpu);
+            let alone = outputs(artifact(&model, &[cpu]), cpu);
+            let bits = |all: &Option<Vec<Tensor>>| {
+                all.as_ref()
+                    .map(|all| all.iter().map(|t| t.as_bytes().to_vec()).collect::<Vec<_>>())
+            };
+            assert_eq!(bits(&together), bits(&alone), "{path:?} {cpu}");
+            ran += usize::from(together.is_some());
+        }
+    }
+    assert!(ran > 0 || !cpu::matches_host(LINUX));
+}
+
+#[test]
+fn an_artifact_does_not_depend_on_the_order_of_cpus() {
+    let model = small();
+    let expected = artifact(&model, &LEVELS);
+    let names: Vec<&str> = expected.variants().iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, LEVELS);
+    for order in [
+        &["x86-64-v4", "x86-64", "x86-64-v3"][..],
+        &["x86-64-v3", "x86-64-v4", "generic", "x86-64-v3", "x86-64"],
+    ] {
+        assert!(artifact(&model, order).as_bytes() == expected.as_bytes(), "{order:?}");
+    }
+}
+
+#[test]
+fn targets_of_one_artifact_are_of_one_triple() {
+    let mut both = targets(&["x86-64"]);
+    both.extend(Target::named("aarch64-unknown-linux-gnu", "generic"));
+    for bad in [&both[..], &[]] {
+        let error = compile(&small(), bad, &CompileOptions::default()).err().unwrap();
+        assert!(matches!(error.problem, Problem::Target(_)), "{error}");
+    }
+}
+
+#[test]
+fn cpus_are_named_after_what_they_have() {
+    for cpu in ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"] {
+        assert_eq!(Target::named(LINUX, cpu).unwrap().cpu(), cpu);
+    }
+    let of = |triple: &str, features: &[&str]| {
+        let features: Vec<String> = features.iter().map(|f| (*f).to_owned()).collect();
+        Target::new(triple, &features).unwrap().cpu()
+    };
+    assert_eq!(of(LINUX, &["fma", "avx", "sse2"]), "x86-64+avx+fma");
+    assert_eq!(of("aarch64-unknown-linux-gnu", &["neon"]), "generic");
+}
+
+// ---- the shared weights section ------------------------------------------------------------------
+
+fn machines() -> Vec<Machine> {
+    targets(&LEVELS).iter().map(|target| target.machine(true)).collect()
+}
+
+fn fused(mut graph: Graph) -> Graph {
+    passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
+    graph
+}
+
+/// The constants of all plans by their place.
+fn stored(plans: &[Plan]) -> BTreeMap<usize, &Constant> {
+    let mut stored: BTreeMap<usize, &Constant> = BTreeMap::new();
+    for constant in plans.iter().flat_map(|plan| &plan.constants) {
+        let first = stored.entry(constant.offset).or_insert(constant);
+        // Two at one place are one.
+        assert_eq!((&first.name, &first.ty), (&constant.name, &constant.ty));
+        assert_eq!(first.data.bytes(&first.ty), constant.data.bytes(&constant.ty));
+    }
+    stored
+}
+
+#[test]
+fn plans_share_what_they_pack_alike_and_nothing_else() {
+    for path in models("tiny") {
+        let graph = fused(import(&path, None).graph);
+        let plans = lower_all(&graph, &machines()).unwrap();
+        let mut end = 0;
+        for (offset, constant) in stored(&plans) {
+            assert!(offset.is_multiple_of(64) && offset >= end, "{path:?} {}", constant.name);
+            end = offset + constant.ty.bytes();
+        }
+        let alone: Vec<Plan> = machines().iter().map(|m| lower(&graph, m).unwrap()).collect();
+        assert!(plans.iter().all(|plan| plan.weight_bytes == end));
+        assert!(end < alone.iter().map(|plan| plan.weight_bytes).sum());
+        // The first lies as it would alone, and what is computed is the same for all.
+        assert_eq!(plans[0].constants, alone[0].constants);
+        for (plan, alone) in plans.iter().zip(&alone) {
+            assert_eq!((&plan.steps, &plan.buffers), (&alone.steps, &alone.buffers));
+        }
+    }
+}
+
+#[test]
+fn equal_machines_share_all_weights() {
+    let graph = fused(small().graph);
+    let machine = machines()[1];
+    let plans = lower_all(&graph, &[machine, machine]).unwrap();
+    assert_eq!(plans[0], plans[1]);
+    assert_eq!(plans[0], lower(&graph, &machine).unwrap());
+}
+
+/// AVX2 and AVX-512 cut tiles of one width from many layers of a full-size network.
+#[test]
+fn avx512_shares_weights_with_avx2() {
+    let graph = fused(import_unfilled(&models("graphs")[0]).graph);
+    let bytes = |machines: &[Machine]| lower_all(&graph, machines).unwrap()[0].weight_bytes;
+    let one = bytes(&machines()[1..2]);
+    let two = bytes(&machines()[1..3]);
+    println!("{one} bytes of weights for AVX2, {two} with AVX-512");
+    assert!(two < one + one / 3 * 2);
+}
+
+/// Two weights that happen to be equal are two: others may take their places that are not.
+#[test]
+fn equal_contents_are_not_merged() {
+    let source = "graph @twins {\n\
+        input %x f32[1, 16, 8, 8]\n\
+        weight %a f32[16, 16, 1, 1] rand(7)\n\
+        weight %b f32[16, 16, 1, 1] rand(7)\n\
+        %u f32[1, 16, 8, 8] = conv(%x, %a)\nwindow 1x1\nthen relu\n\
+        %y f32[1, 16, 8, 8] = conv(%u, %b)\nwindow 1x1\n\
+        output %y\n}\n";
+    let graph = fused(text::parse(source).unwrap());
+    for plan in lower_all(&graph, &machines()).unwrap() {
+        let places: BTreeSet<usize> = plan.constants.iter().map(|c| c.offset).collect();
+        assert_eq!((plan.constants.len(), places.len()), (2, 2));
+    }
+}
+
+// ---- damage --------------------------------------------------------------------------------------
+
+fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
+    Artifact::from_bytes(Bytes::copy_from_slice(bytes))
+}
+
+/// Where the parts of an artifact are: header, manifest, the code of each variant, weights.
+fn regions(artifact: &Artifact) -> Vec<(String, std::ops::Range<usize>)> {
+    let manifest = artifact.manifest();
+    let section = |section: &Option<cardinal_runtime::manifest::Section>| {
+        let section = section.as_ref().unwrap();
+        section.offset as usize..(section.offset + section.length) as usize
+    };
+    let mut regions = vec![
+        ("header".to_owned(), 0..48),
+        ("manifest".to_owned(), 48..48 + manifest.encoded_len()),
+        ("weights".to_owned(), section(&manifest.weights)),
+    ];
+    for variant in &manifest.variants {
+        regions.push((format!("code for {}", variant.name), section(&variant.code)));
+    }
+    regions
+}
+
+/// No byte of a damaged artifact runs: there is no program without an artifact, and opening fails.
+#[test]
+fn damaged_copies_are_refused() {
+    let intact = artifact(&small(), &LEVELS);
+    let bytes = intact.as_bytes();
+    let mut copies = 0;
+    let mut refuse = |what: &str, copy: &[u8]| {
+        assert!(open(copy).is_err(), "{what}");
+        copies += 1;
+    };
+    for (what, range) in regions(&intact) {
+        for k in 0..24 {
+            let at = range.start + (range.len() - 1) * k / 23;
+            let mut copy = bytes.to_vec();
+            copy[at] ^= 1 << (k % 8);
+            refuse(&format!("{what}: bit {} of byte {at}", k % 8), &copy);
+        }
+        for at in [range.start, range.start + range.len() / 2, range.end - 1] {
+            refuse(&format!("{what}: cut at {at}"), &bytes[..at]);
+        }
+        let mut copy = bytes.to_vec();
+        copy.drain(range.clone());
+        refuse(&format!("without {what}"), &copy);
+        let mut copy = bytes.to_vec();
+        copy[range].fill(0xC3);
+        refuse(&format!("{what} overwritten"), &copy);
+    }
+    refuse("one byte more", &[bytes, &[0]].concat());
+    for version in [0u32, 1, 3, u32::MAX] {
+        let mut copy = bytes.to_vec();
+        copy[8..12].copy_from_slice(&version.to_le_bytes());
+        refuse(&format!("version {version}"), &copy);
+    }
+    assert!(copies >= 100, "{copies}");
+    assert!(open(bytes).is_ok());
+}
+
+/// An artifact with another manifest, which has its digest: as whoever writes one can make it.
+fn with_manifest(artifact: &Artifact, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    let mut manifest = artifact.manifest().clone();
+    let before = manifest.encoded_len();
+    change(&mut manifest);
+    let encoded = manifest.encode_to_vec();
+    let first = manifest.variants[0].code.as_ref().unwrap().offset as usize;
+    assert!(48 + before.max(encoded.len()) <= first, "the code would have to move");
+    let mut bytes = artifact.as_bytes().to_vec();
+    bytes[12..16].copy_from_slice(&(encoded.len() as u32).to_le_bytes());
+    bytes[16..48].copy_from_slice(blake3::hash(&encoded).as_bytes());
+    bytes[48..first].fill(0);
+    bytes[48..48 + encoded.len()].copy_from_slice(&encoded);
+    bytes
+}
+
+#[test]
+fn intact_artifacts_for_other_machines_are_not_loaded() {
+    let intact = artifact(&small(), &LEVELS);
+    let load = |change: &dyn Fn(&mut Manifest)| {
+        Program::load(open(&with_manifest(&intact, change)).unwrap()).unwrap_err()
+    };
+    for target in ["aarch64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "x86_64-unknown-none"] {
+        let error = load(&|m| m.target = target.into());
+        assert!(matches!(error, LoadError::Target { .. }), "{error}");
+    }
+    if cpu::matches_host(LINUX) {
+        let error =
+            load(&|m| m.variants.iter_mut().for_each(|v| v.cpu_features.push("zzz".into())));
+        let LoadError::MissingFeatures { variant, missing } = error else { panic!("{error}") };
+        assert_eq!((variant.as_str(), missing), ("x86-64", vec!["zzz".to_owned()]));
+    }
+}
+
+/// A swap of two variants' code gives each the other's digest, which is refused.
+#[test]
+fn code_of_another_variant_is_refused() {
+    let intact = artifact(&small(), &LEVELS);
+    let bytes = with_manifest(&intact, |m| {
+        let digest = m.variants[1].code.as_ref().unwrap().digest.clone();
+        m.variants[0].code.as_mut().unwrap().digest = digest;
+    });
+    assert!(matches!(open(&bytes), Err(LoadError::Digest(_))));
+}

@@ -1,0 +1,132 @@
+//! What can be wrong with an intact manifest.
+
+use super::{Part, Role};
+
+/// What is wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Longer than [`MAX_MANIFEST_BYTES`](crate::MAX_MANIFEST_BYTES).
+    #[error("{bytes} bytes are more than the {limit} allowed")]
+    TooLong {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not a protobuf message of this type.
+    #[error(transparent)]
+    Decode(#[from] prost::DecodeError),
+    /// The model's digest is neither absent nor 32 bytes.
+    #[error("the model digest has {0} bytes instead of 32")]
+    ModelDigest(usize),
+    /// A section is not described.
+    #[error("it does not describe the {0}")]
+    NoSection(Part),
+    /// A section's digest is not 32 bytes.
+    #[error("the digest of the {part} has {bytes} bytes instead of 32")]
+    SectionDigest {
+        /// Which section.
+        part: Part,
+        /// Length of its digest.
+        bytes: usize,
+    },
+    /// A section does not begin on a page.
+    #[error("the {part} begins at byte {offset}, which is not a multiple of the page size")]
+    Misaligned {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+    },
+    /// A section begins inside what precedes it.
+    #[error("the {part} begins at byte {offset}, before the end of what precedes it at {end}")]
+    Overlap {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+        /// Where the preceding part ends.
+        end: u64,
+    },
+    /// A section does not begin on the first page after what precedes it.
+    #[error("the {part} begins at byte {offset} instead of {expected}")]
+    Gap {
+        /// Which section.
+        part: Part,
+        /// Its offset.
+        offset: u64,
+        /// The offset it must have.
+        expected: u64,
+    },
+    /// A section ends past what can be addressed.
+    #[error("the {0} is impossibly long")]
+    SectionOverflow(Part),
+    /// There is no code.
+    #[error("the code section is empty")]
+    NoCode,
+    /// The entry point is outside the code.
+    #[error("the entry point {entry} is outside the {code} bytes of code")]
+    EntryOutside {
+        /// Offset of the entry point.
+        entry: u64,
+        /// Length of the code section.
+        code: u64,
+    },
+    /// The arena is larger than [`MAX_BYTES`](crate::MAX_BYTES).
+    #[error("an arena of {0} bytes is absurd")]
+    Arena(u64),
+    /// A thread's scratch memory is larger than
+    /// [`MAX_WORKER_BYTES`](crate::MAX_BYTES), or not aligned.
+    #[error("{0} bytes of scratch memory for each thread are absurd")]
+    Worker(u64),
+    /// There is no variant, or more than [`MAX_VARIANTS`](crate::MAX_VARIANTS).
+    #[error("code for {0} kinds of CPU is absurd")]
+    Variants(usize),
+    /// There are not as many code sections as variants.
+    #[error("there are {sections} code sections for {variants} variants")]
+    Sections {
+        /// Variants described.
+        variants: usize,
+        /// Code sections given.
+        sections: usize,
+    },
+    /// A variant has no name, or that of another.
+    #[error("a variant is named {0:?}, which is empty or another's name")]
+    VariantName(String),
+    /// A variant asks for no more than one that it is preferred to.
+    #[error("the variant {0:?} asks for no more than one before it")]
+    VariantOrder(String),
+    /// The CPU features of a variant are not sorted or not unique.
+    #[error("the CPU features of the variant {0:?} are not sorted or not unique")]
+    Features(String),
+    /// The digest of a variant's structure is neither absent nor 32 bytes.
+    #[error("the digest of a structure has {0} bytes instead of 32")]
+    Structure(usize),
+    /// A tensor has a dtype code that names no [`DType`].
+    #[error("{role} {name:?} has the unknown element type {code}")]
+    UnknownDType {
+        /// Whether it is an input or an output.
+        role: Role,
+        /// The tensor's name.
+        name: String,
+        /// The code.
+        code: u32,
+    },
+    /// A tensor is larger than [`MAX_BYTES`](crate::MAX_BYTES).
+    #[error("the shape of {role} {name:?} is absurdly large")]
+    Shape {
+        /// Whether it is an input or an output.
+        role: Role,
+        /// The tensor's name.
+        name: String,
+    },
+    /// Two inputs or two outputs have the same name.
+    #[error("there is more than one {role} {name:?}")]
+    Duplicate {
+        /// Whether they are inputs or outputs.
+        role: Role,
+        /// The name.
+        name: String,
+    },
+}
