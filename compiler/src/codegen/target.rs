@@ -99,6 +99,11 @@ impl Target {
         &self.features
     }
 
+    /// The triple, parsed.
+    pub(crate) fn machine_triple(&self) -> &Triple {
+        &self.triple
+    }
+
     /// Whether the feature may be used.
     pub(super) fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)

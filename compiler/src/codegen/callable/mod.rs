@@ -1,0 +1,189 @@
+//! What makes the code section callable from C: functions that check their arguments, make a
+//! [`Frame`](cardinal_runtime::abi::Frame) on the stack, and call the entry point in the
+//! floating-point mode that it wants.
+//!
+//! They stand behind the code section, which stays as it is, so that a model gives the same bits
+//! however it is called. Nothing is left to relocate but the distance to the weights.
+
+mod parallel;
+mod run;
+
+use std::ops::Range;
+
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{
+    AbiParam, InstBuilder, SigRef, Signature, StackSlotData, StackSlotKind, Value,
+};
+use cranelift_codegen::isa::CallConv;
+
+use super::emitter::Emitter;
+use super::leaves::{Leaves, Relocation, leaves};
+use super::{KERNEL_PARAMETERS, Linker, Listing, Target};
+use crate::error::Result;
+
+/// What the functions return. The header that goes with them explains these to their users.
+pub(crate) mod status {
+    /// All went well.
+    pub(crate) const OK: i64 = 0;
+    /// A pointer is null.
+    pub(crate) const NULL: i64 = 1;
+    /// The arena is not aligned.
+    pub(crate) const ARENA: i64 = 2;
+    /// An input or output is not aligned to its elements.
+    pub(crate) const TENSOR: i64 = 3;
+    /// No threads.
+    pub(crate) const THREADS: i64 = 4;
+    /// The parallel-for left work out, did some twice, or made up ranges or workers.
+    pub(crate) const PARALLEL_FOR: i64 = 5;
+}
+
+/// A code section with functions behind it.
+#[derive(Debug)]
+pub(crate) struct Callable {
+    /// The code section, verbatim, and the functions.
+    pub(crate) bytes: Vec<u8>,
+    /// `(inputs…, outputs…, arena) -> status`
+    pub(crate) run: Range<usize>,
+    /// `(inputs…, outputs…, arena, parallel_for, context, threads) -> status`
+    pub(crate) run_parallel: Range<usize>,
+    /// `() -> 1 or 0`
+    pub(crate) cpu_supported: Range<usize>,
+    /// Where the address of the weights is wanted.
+    pub(crate) relocations: Vec<Relocation>,
+}
+
+/// Alignment in bytes that each input's and each output's elements need.
+#[derive(Debug, Clone)]
+pub(crate) struct Tensors {
+    /// By input.
+    pub(crate) inputs: Vec<usize>,
+    /// By output.
+    pub(crate) outputs: Vec<usize>,
+}
+
+/// Puts functions behind a code section whose entry point is at `entry`.
+///
+/// # Errors
+/// [`crate::error::Problem::Internal`], for a target that the section cannot be for.
+pub(crate) fn callable(
+    target: &Target,
+    code: &[u8],
+    entry: usize,
+    tensors: &Tensors,
+) -> Result<Callable> {
+    let mut linker = Linker::new(target, Listing::default())?;
+    linker.bytes = code.to_vec();
+    let leaves = leaves(target)?;
+    let weights = linker.append("weights", &leaves.weights, None, None);
+    let cpu_supported = linker.append("cpu_supported", &leaves.cpu_supported, None, None);
+    let at = Offsets::place(&mut linker, &leaves, weights, entry)?;
+    let run = run::place(&mut linker, &at, tensors, Threads::One)?;
+    let run_parallel = run::place(&mut linker, &at, tensors, Threads::Many)?;
+    let placed = |r: &Relocation| Relocation { offset: weights + r.offset, ..*r };
+    Ok(Callable {
+        run: run..linker.end_of(run),
+        run_parallel: run_parallel..linker.end_of(run_parallel),
+        cpu_supported: cpu_supported..linker.end_of(cpu_supported),
+        relocations: leaves.relocations.iter().map(placed).collect(),
+        bytes: linker.bytes,
+    })
+}
+
+/// Where the functions are that others call, in the code section.
+struct Offsets {
+    conv: CallConv,
+    entry: usize,
+    enter_mode: usize,
+    leave_mode: usize,
+    here: usize,
+    weights: usize,
+    serial: usize,
+    fork: usize,
+}
+
+/// Whose parallel-for runs the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    /// `parallel::serial`.
+    One,
+    /// The caller's, by way of `parallel::fork`.
+    Many,
+}
+
+impl Linker {
+    /// The end of the function at this offset.
+    fn end_of(&self, offset: usize) -> usize {
+        let function = self.functions.iter().find(|f| f.offset == offset);
+        function.map_or(offset, |f| f.offset + f.length)
+    }
+}
+
+impl Offsets {
+    fn place(
+        linker: &mut Linker,
+        leaves: &Leaves,
+        weights: usize,
+        entry: usize,
+    ) -> Result<Offsets> {
+        let mut at = Offsets {
+            conv: linker.fast.default_call_conv(),
+            entry,
+            enter_mode: linker.append("enter_mode", &leaves.enter_mode, None, None),
+            leave_mode: linker.append("leave_mode", &leaves.leave_mode, None, None),
+            here: linker.append("here", &leaves.here, None, None),
+            weights,
+            serial: 0,
+            fork: 0,
+        };
+        let function =
+            linker.function(|e, args| parallel::serial(e, &at, args), KERNEL_PARAMETERS)?;
+        at.serial = linker.place("serial", function, true)?;
+        let function =
+            linker.function(|e, args| parallel::guarded(e, &at, args), KERNEL_PARAMETERS)?;
+        let guarded = linker.place("guarded", function, true)?;
+        let function =
+            linker.function(|e, args| parallel::fork(e, &at, guarded, args), KERNEL_PARAMETERS)?;
+        at.fork = linker.place("fork", function, true)?;
+        Ok(at)
+    }
+
+    /// Calls a function that gives a value.
+    fn ask(&self, e: &mut Emitter<'_, '_>, function: usize) -> Value {
+        let mut signature = Signature::new(self.conv);
+        signature.returns = vec![AbiParam::new(I64)];
+        let function = e.import_with(signature, function);
+        let call = e.builder.ins().call(function, &[]);
+        e.builder.inst_results(call)[0]
+    }
+
+    /// The former mode.
+    fn enter_mode(&self, e: &mut Emitter<'_, '_>) -> Value {
+        self.ask(e, self.enter_mode)
+    }
+
+    fn leave_mode(&self, e: &mut Emitter<'_, '_>, mode: Value) {
+        let function = e.import(self.conv, 1, self.leave_mode);
+        e.builder.ins().call(function, &[mode]);
+    }
+
+    /// The address of the code section.
+    fn code(&self, e: &mut Emitter<'_, '_>) -> Value {
+        let here = self.ask(e, self.here);
+        e.add_imm(here, -(self.here as i64))
+    }
+}
+
+/// A call through a pointer to something with a kernel's or a parallel-for's four parameters.
+fn call_pointer(e: &mut Emitter<'_, '_>, conv: CallConv, function: Value, args: [Value; 4]) {
+    let mut signature = Signature::new(conv);
+    signature.params = vec![AbiParam::new(I64); args.len()];
+    let signature: SigRef = e.builder.import_signature(signature);
+    e.builder.ins().call_indirect(signature, function, &args);
+}
+
+/// The address of new memory on the stack.
+fn stack(e: &mut Emitter<'_, '_>, bytes: usize) -> Value {
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 3);
+    let slot = e.builder.create_sized_stack_slot(slot);
+    e.builder.ins().stack_addr(I64, slot, 0)
+}
