@@ -83,7 +83,7 @@ fn link(elf: &[u8], name: &OsStr) -> Outcome<Vec<u8>> {
         let words = String::from_utf8_lossy(&said.stderr);
         return Err(fail(format!("`{compiler}`, {}:\n{}", said.status, words.trim())));
     }
-    fs::read(&library).map_err(|error| Failure::reading(&library, error))
+    fs::read(&library).map_err(|error| fail(format!("`{compiler}` made none: {error}")))
 }
 
 /// The command that links. The compiler may come with arguments, as it does for `make`. The library
