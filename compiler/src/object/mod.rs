@@ -8,9 +8,11 @@
 mod header;
 mod name;
 
+use std::ops::Range;
+
 use cardinal_runtime::abi::ALIGNMENT;
 use cardinal_runtime::{Artifact, TensorSpec};
-use object::write::{self, StandardSection, Symbol, SymbolSection};
+use object::write::{self, SectionId, StandardSection, Symbol, SymbolSection};
 use object::{Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use target_lexicon::{Architecture, BinaryFormat, PointerWidth};
 
@@ -114,34 +116,36 @@ fn elf(
     elf.set_section_data(constants, weights, ALIGNMENT as u64);
     // Says that the stack need not be executable: linkers assume the worst of objects without it.
     elf.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Other);
-    for (suffix, range) in [
-        ("run", &callable.run),
-        ("run_parallel", &callable.run_parallel),
-        ("cpu_supported", &callable.cpu_supported),
-    ] {
-        elf.add_symbol(Symbol {
-            name: format!("{name}_{suffix}").into_bytes(),
-            value: range.start as u64,
-            size: range.len() as u64,
-            kind: SymbolKind::Text,
-            scope: SymbolScope::Dynamic,
-            weak: false,
-            section: SymbolSection::Section(text),
-            flags: SymbolFlags::None,
-        });
-    }
-    let weights = elf.section_symbol(constants);
+    let mut add = |suffix: &str, scope, range: &Range<usize>| {
+        elf.add_symbol(function(format!("{name}_{suffix}"), text, scope, range));
+    };
+    // For debuggers and profilers.
+    add("kernels", SymbolScope::Compilation, &callable.kernels);
+    add("run", SymbolScope::Dynamic, &callable.run);
+    add("run_parallel", SymbolScope::Dynamic, &callable.run_parallel);
+    add("cpu_supported", SymbolScope::Dynamic, &callable.cpu_supported);
+    let symbol = elf.section_symbol(constants);
     let fail = |error: write::Error| Error::internal(format!("object file: {error}"));
     for relocation in &callable.relocations {
-        let relocation = write::Relocation {
-            offset: relocation.offset as u64,
-            symbol: weights,
-            addend: relocation.addend,
-            flags: RelocationFlags::Elf { r_type: relocation.kind },
-        };
+        let (offset, addend) = (relocation.offset as u64, relocation.addend);
+        let flags = RelocationFlags::Elf { r_type: relocation.kind };
+        let relocation = write::Relocation { offset, symbol, addend, flags };
         elf.add_relocation(text, relocation).map_err(fail)?;
     }
     elf.write().map_err(fail)
+}
+
+fn function(name: String, text: SectionId, scope: SymbolScope, range: &Range<usize>) -> Symbol {
+    Symbol {
+        name: name.into_bytes(),
+        value: range.start as u64,
+        size: range.len() as u64,
+        kind: SymbolKind::Text,
+        scope,
+        weak: false,
+        section: SymbolSection::Section(text),
+        flags: SymbolFlags::None,
+    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,9 @@ pub(super) fn write(output: &Path, files: &Files) -> Outcome {
 }
 
 fn header_of(output: &Path) -> PathBuf {
-    output.with_extension("h")
+    let mut name = output.file_stem().unwrap_or_default().to_owned();
+    name.push(".h");
+    output.with_file_name(name)
 }
 
 /// What to do without a linker.

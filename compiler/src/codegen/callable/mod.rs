@@ -42,6 +42,8 @@ pub(crate) mod status {
 pub(crate) struct Callable {
     /// The code section, verbatim, and the functions.
     pub(crate) bytes: Vec<u8>,
+    /// The code section.
+    pub(crate) kernels: Range<usize>,
     /// `(inputs…, outputs…, arena) -> status`
     pub(crate) run: Range<usize>,
     /// `(inputs…, outputs…, arena, parallel_for, context, threads) -> status`
@@ -81,6 +83,7 @@ pub(crate) fn callable(
     let run_parallel = run::place(&mut linker, &at, tensors, Threads::Many)?;
     let placed = |r: &Relocation| Relocation { offset: weights + r.offset, ..*r };
     Ok(Callable {
+        kernels: 0..code.len(),
         run: run..linker.end_of(run),
         run_parallel: run_parallel..linker.end_of(run_parallel),
         cpu_supported: cpu_supported..linker.end_of(cpu_supported),
