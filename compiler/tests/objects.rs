@@ -11,7 +11,7 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::object::{self, Name};
 use cardinal_runtime::{Artifact, Program, Session, Tensor, cpu};
-use running::files::{import, models};
+use running::files::{import, import_unfilled, models, stem};
 use running::linked::{Link, Linked, NATIVE, artifact, build, c_file, compiled, object};
 use running::{host, random};
 
@@ -71,6 +71,13 @@ fn every_cpu_and_both_ways_of_linking_give_the_same_bits() {
             check(&model.graph, &target, &inputs, &[0, 1, 2, 5], &[Link::Static, Link::Shared]);
         }
     }
+}
+
+#[test]
+fn a_full_size_network_gives_the_same_bits() {
+    let path = models("graphs").into_iter().find(|path| stem(path).contains("resnest14d.ts17"));
+    let model = import_unfilled(&path.unwrap());
+    check(&model.graph, &host(), &made_inputs(&model.graph), &[0, 3], &[Link::Shared]);
 }
 
 #[test]

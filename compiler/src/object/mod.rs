@@ -168,7 +168,7 @@ mod tests {
         let of = |triple: &str| architecture(&Target::named(triple, "generic").unwrap());
         assert_eq!(of("x86_64-unknown-linux-musl"), Ok(object::Architecture::X86_64));
         assert_eq!(of("aarch64-linux-android"), Ok(object::Architecture::Aarch64));
-        assert_eq!(of("x86_64-unknown-none"), Ok(object::Architecture::X86_64));
+        assert_eq!(of("x86_64-unknown-none-elf"), Ok(object::Architecture::X86_64));
         for triple in [
             "x86_64-pc-windows-msvc",
             "aarch64-apple-darwin",

@@ -26,6 +26,8 @@ pub(super) fn check_output(output: &Path) -> Outcome {
         "the output has no name"
     } else if header_of(output) == output {
         "the output would overwrite its own header"
+    } else if fs::metadata(output).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        "a device or a pipe has no place for the header"
     } else {
         return Ok(());
     };

@@ -78,9 +78,10 @@ pub(crate) fn callable(
     let leaves = leaves(target)?;
     let weights = linker.append("weights", &leaves.weights, None, None);
     let cpu_supported = linker.append("cpu_supported", &leaves.cpu_supported, None, None);
-    let at = Offsets::place(&mut linker, &leaves, weights, entry)?;
-    let run = run::place(&mut linker, &at, tensors, Threads::One)?;
-    let run_parallel = run::place(&mut linker, &at, tensors, Threads::Many)?;
+    let helpers = Helpers::place(&mut linker, &leaves, weights);
+    let callees = Callees::place(&mut linker, &helpers, entry)?;
+    let run = run::place(&mut linker, &callees, tensors, Threads::One)?;
+    let run_parallel = run::place(&mut linker, &callees, tensors, Threads::Many)?;
     let placed = |r: &Relocation| Relocation { offset: weights + r.offset, ..*r };
     Ok(Callable {
         kernels: 0..code.len(),
@@ -92,15 +93,22 @@ pub(crate) fn callable(
     })
 }
 
-/// Where the functions are that others call, in the code section.
-struct Offsets {
+/// Where the leaves are that others call, in the code section.
+struct Helpers {
     conv: CallConv,
-    entry: usize,
     enter_mode: usize,
     leave_mode: usize,
     here: usize,
     weights: usize,
+}
+
+/// What `run` and `run_parallel` call, besides.
+struct Callees<'a> {
+    helpers: &'a Helpers,
+    entry: usize,
+    /// `parallel::serial`
     serial: usize,
+    /// `parallel::fork`
     fork: usize,
 }
 
@@ -121,33 +129,26 @@ impl Linker {
     }
 }
 
-impl Offsets {
-    fn place(
-        linker: &mut Linker,
-        leaves: &Leaves,
-        weights: usize,
-        entry: usize,
-    ) -> Result<Offsets> {
-        let mut at = Offsets {
-            conv: linker.fast.default_call_conv(),
-            entry,
-            enter_mode: linker.append("enter_mode", &leaves.enter_mode, None, None),
-            leave_mode: linker.append("leave_mode", &leaves.leave_mode, None, None),
-            here: linker.append("here", &leaves.here, None, None),
-            weights,
-            serial: 0,
-            fork: 0,
+impl<'a> Callees<'a> {
+    fn place(linker: &mut Linker, helpers: &'a Helpers, entry: usize) -> Result<Callees<'a>> {
+        let mut place = |name: &str, emit: &dyn Fn(&mut Emitter<'_, '_>, &[Value])| {
+            let function = linker.function(emit, KERNEL_PARAMETERS)?;
+            linker.place(name, function, true)
         };
-        let function =
-            linker.function(|e, args| parallel::serial(e, &at, args), KERNEL_PARAMETERS)?;
-        at.serial = linker.place("serial", function, true)?;
-        let function =
-            linker.function(|e, args| parallel::guarded(e, &at, args), KERNEL_PARAMETERS)?;
-        let guarded = linker.place("guarded", function, true)?;
-        let function =
-            linker.function(|e, args| parallel::fork(e, &at, guarded, args), KERNEL_PARAMETERS)?;
-        at.fork = linker.place("fork", function, true)?;
-        Ok(at)
+        let serial = place("serial", &|e, args| parallel::serial(e, helpers, args))?;
+        let guarded = place("guarded", &|e, args| parallel::guarded(e, helpers, args))?;
+        let fork = place("fork", &|e, args| parallel::fork(e, helpers, guarded, args))?;
+        Ok(Callees { helpers, entry, serial, fork })
+    }
+}
+
+impl Helpers {
+    fn place(linker: &mut Linker, leaves: &Leaves, weights: usize) -> Helpers {
+        let mut place = |name: &str, code: &[u8]| linker.append(name, code, None, None);
+        let enter_mode = place("enter_mode", &leaves.enter_mode);
+        let leave_mode = place("leave_mode", &leaves.leave_mode);
+        let here = place("here", &leaves.here);
+        Helpers { conv: linker.fast.default_call_conv(), enter_mode, leave_mode, here, weights }
     }
 
     /// Calls a function that gives a value.

@@ -9,7 +9,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, MemFlagsData, Value};
 
-use super::{Offsets, call_pointer, stack};
+use super::{Helpers, call_pointer, stack};
 use crate::codegen::emitter::Emitter;
 
 /// What `run_parallel` keeps on its stack for [`fork`].
@@ -49,15 +49,15 @@ fn load(e: &mut Emitter<'_, '_>, record: Value, offset: i64) -> Value {
 }
 
 /// A parallel-for on the calling thread: one range, of all items.
-pub(super) fn serial(e: &mut Emitter<'_, '_>, at: &Offsets, args: &[Value]) {
+pub(super) fn serial(e: &mut Emitter<'_, '_>, helpers: &Helpers, args: &[Value]) {
     let &[_context, kernel, kernel_args, items] = args else { return };
     let zero = e.int(0);
-    call_pointer(e, at.conv, kernel, [kernel_args, zero, items, zero]);
+    call_pointer(e, helpers.conv, kernel, [kernel_args, zero, items, zero]);
 }
 
 /// A parallel-for with the caller's: in the caller's floating-point mode, on [`guarded`] in place of
 /// the kernel. Once it did something wrong it is not called again.
-pub(super) fn fork(e: &mut Emitter<'_, '_>, at: &Offsets, guarded: usize, args: &[Value]) {
+pub(super) fn fork(e: &mut Emitter<'_, '_>, helpers: &Helpers, guarded: usize, args: &[Value]) {
     let &[job, kernel, kernel_args, items] = args else { return };
     let broken = load(e, job, at!(Job, broken));
     let record = stack(e, size_of::<Fork>());
@@ -78,13 +78,13 @@ pub(super) fn fork(e: &mut Emitter<'_, '_>, at: &Offsets, guarded: usize, args: 
                 e.store(value, record, offset);
             }
             let mode = load(e, job, at!(Job, mode));
-            at.leave_mode(e, mode);
+            helpers.leave_mode(e, mode);
             let function = load(e, job, at!(Job, parallel_for));
             let context = load(e, job, at!(Job, context));
-            let code = at.code(e);
+            let code = helpers.code(e);
             let kernel = e.add_imm(code, guarded as i64);
-            call_pointer(e, at.conv, function, [context, kernel, record, items]);
-            at.enter_mode(e);
+            call_pointer(e, helpers.conv, function, [context, kernel, record, items]);
+            helpers.enter_mode(e);
             note_damage(e, job, record, items);
         },
     );
@@ -106,7 +106,7 @@ pub(super) fn broken(e: &mut Emitter<'_, '_>, job: Value) -> Value {
 
 /// The kernel that the caller's parallel-for sees: checks the range and the worker, and calls the
 /// real kernel in the floating-point mode that it wants, whichever thread this is.
-pub(super) fn guarded(e: &mut Emitter<'_, '_>, at: &Offsets, args: &[Value]) {
+pub(super) fn guarded(e: &mut Emitter<'_, '_>, helpers: &Helpers, args: &[Value]) {
     let &[record, begin, end, worker] = args else { return };
     let items = load(e, record, at!(Fork, items));
     let threads = load(e, record, at!(Fork, threads));
@@ -120,7 +120,7 @@ pub(super) fn guarded(e: &mut Emitter<'_, '_>, at: &Offsets, args: &[Value]) {
         good,
         |e| {
             let count = e.builder.ins().isub(end, begin);
-            e.either(count, |e| run_range(e, at, record, [begin, end, worker], count), |_| {});
+            e.either(count, |e| run_range(e, helpers, record, [begin, end, worker], count), |_| {});
         },
         |e| {
             let one = e.int(1);
@@ -133,16 +133,16 @@ pub(super) fn guarded(e: &mut Emitter<'_, '_>, at: &Offsets, args: &[Value]) {
 /// Runs the real kernel on a range of `count` items, at least one.
 fn run_range(
     e: &mut Emitter<'_, '_>,
-    at: &Offsets,
+    helpers: &Helpers,
     record: Value,
     [begin, end, worker]: [Value; 3],
     count: Value,
 ) {
-    let mode = at.enter_mode(e);
+    let mode = helpers.enter_mode(e);
     let kernel = load(e, record, at!(Fork, kernel));
     let args = load(e, record, at!(Fork, args));
-    call_pointer(e, at.conv, kernel, [args, begin, end, worker]);
-    at.leave_mode(e, mode);
+    call_pointer(e, helpers.conv, kernel, [args, begin, end, worker]);
+    helpers.leave_mode(e, mode);
     let done = e.add_imm(record, at!(Fork, done));
     e.builder.ins().atomic_rmw(I64, MemFlagsData::trusted(), AtomicRmwOp::Add, done, count);
 }

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, V
 
 use cardinal_runtime::abi::{self, ALIGNMENT, offset};
 
-use super::{Offsets, Tensors, Threads, parallel, stack, status};
+use super::{Callees, Tensors, Threads, parallel, stack, status};
 use crate::codegen::Linker;
 use crate::codegen::emitter::Emitter;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use crate::error::Result;
 /// Places `run` or `run_parallel`; returns its offset.
 pub(super) fn place(
     linker: &mut Linker,
-    at: &Offsets,
+    callees: &Callees<'_>,
     tensors: &Tensors,
     threads: Threads,
 ) -> Result<usize> {
@@ -25,12 +25,12 @@ pub(super) fn place(
         Threads::One => ("run", 0),
         Threads::Many => ("run_parallel", 3),
     };
-    let mut signature = Signature::new(at.conv);
+    let mut signature = Signature::new(callees.helpers.conv);
     signature.params = vec![AbiParam::new(I64); pointers + more];
     signature.returns = vec![AbiParam::new(I32)];
     let function = linker.function_with(signature, |e, args| {
         let (pointers, more) = args.split_at(pointers);
-        Some(run(e, at, tensors, pointers, more))
+        Some(run(e, callees, tensors, pointers, more))
     })?;
     linker.place(name, function, true)
 }
@@ -39,7 +39,7 @@ pub(super) fn place(
 /// or parallel-for, context and threads. Returns the status.
 fn run(
     e: &mut Emitter<'_, '_>,
-    at: &Offsets,
+    callees: &Callees<'_>,
     tensors: &Tensors,
     pointers: &[Value],
     more: &[Value],
@@ -50,7 +50,7 @@ fn run(
     if let &[parallel_for, _, threads] = more {
         check_threads(e, parallel_for, threads, done);
     }
-    let frame = Frame { at, pointers, inputs: tensors.inputs.len() };
+    let frame = Frame { callees, pointers, inputs: tensors.inputs.len() };
     let status = frame.call(e, more);
     e.builder.ins().jump(done, &[BlockArg::Value(status)]);
     e.builder.switch_to_block(done);
@@ -94,7 +94,7 @@ fn check_threads(e: &mut Emitter<'_, '_>, parallel_for: Value, threads: Value, d
 
 /// A call of the entry point.
 struct Frame<'a> {
-    at: &'a Offsets,
+    callees: &'a Callees<'a>,
     /// Inputs, outputs and the arena.
     pointers: &'a [Value],
     /// How many of them are inputs.
@@ -105,22 +105,22 @@ impl Frame<'_> {
     /// Calls the entry point, with `more` (parallel-for, context, threads) if there is any; returns
     /// the status.
     fn call(&self, e: &mut Emitter<'_, '_>, more: &[Value]) -> Value {
-        let mode = self.at.enter_mode(e);
-        let code = self.at.code(e);
-        let serial = e.add_imm(code, self.at.serial as i64);
+        let mode = self.callees.helpers.enter_mode(e);
+        let code = self.callees.helpers.code(e);
+        let serial = e.add_imm(code, self.callees.serial as i64);
         let (parallel_for, context) = match more {
             &[parallel_for, context, threads] => {
                 let job = parallel::job(e, [parallel_for, context, threads, mode]);
-                let fork = e.add_imm(code, self.at.fork as i64);
+                let fork = e.add_imm(code, self.callees.fork as i64);
                 let many = e.builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, threads, 1);
                 (e.builder.ins().select(many, fork, serial), Some(job))
             }
             _ => (serial, None),
         };
         let frame = self.fill(e, code, parallel_for, context);
-        let entry = e.import(self.at.conv, 1, self.at.entry);
+        let entry = e.import(self.callees.helpers.conv, 1, self.callees.entry);
         e.builder.ins().call(entry, &[frame]);
-        self.at.leave_mode(e, mode);
+        self.callees.helpers.leave_mode(e, mode);
         let ok = e.builder.ins().iconst(I32, status::OK);
         let Some(job) = context else { return ok };
         let broken = parallel::broken(e, job);
@@ -142,7 +142,7 @@ impl Frame<'_> {
             e.store(*pointer, table, i as i64 * 8);
         }
         let outputs = e.add_imm(table, self.inputs as i64 * 8);
-        let weights = self.at.ask(e, self.at.weights);
+        let weights = self.callees.helpers.ask(e, self.callees.helpers.weights);
         let context = context.unwrap_or(table);
         let frame = stack(e, size_of::<abi::Frame>());
         let fields = [
