@@ -3,8 +3,8 @@
 #
 #     scripts/check_cross.sh
 #
-# aarch64: every operator, small network and block of the tests, and the examples in C and C++ on the
-# hundred stored digits. x86-64: that the query for CPU features says no where some are missing.
+# aarch64: every operator, small network and block of the tests, some random graphs, and the examples
+# in C and C++ on the hundred stored digits. x86-64: that the query for CPU features says no where some are missing.
 # Needs Debian or Ubuntu on x86-64, and installs with apt what is not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,6 +63,7 @@ supports x86-64-v3 Nehalem "digits: this CPU lacks"
 supports x86-64-v3 max runs
 supports x86-64-v4 max "digits: this CPU lacks"
 
-echo "aarch64: operators, networks and blocks"
+echo "aarch64: operators, random graphs, networks and blocks"
 CARDINAL_CROSS=aarch64 cargo test --locked -p cardinal-compiler --test compiled
+CARDINAL_CROSS=aarch64 PROPTEST_CASES=50 cargo test --locked -p cardinal-compiler --test properties
 CARDINAL_CROSS=aarch64 cargo test --locked -p cardinal-compiler --test fixtures -- tiny blocks
