@@ -3,7 +3,7 @@
 //!
 //! The result is one position-independent blob without relocations. Kernels are placed first; the
 //! entry point then knows their offsets and reaches them relative to the frame's code pointer. So
-//! the bytes that the JIT maps, an artifact stores and an object file would wrap are the same.
+//! the bytes that the JIT maps, an artifact stores and an object file wraps are the same.
 
 mod callable;
 mod emitter;
