@@ -39,7 +39,9 @@ Examples:
   cardinal compile resnest50.onnx                         # resnest50.cardinal, for this machine
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
   cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
-  cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'")]
+  cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'
+  cardinal compile resnest50.onnx -o r50.o                # for C and C++, with a header, r50.h
+  cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc")]
     Compile(CompileArgs),
     /// Give a compiled model other weights
     #[command(after_help = "\
@@ -96,7 +98,8 @@ pub(crate) struct CompileArgs {
     /// Where to write; `-` is stdout [default: MODEL's name with .cardinal, in this folder]
     ///
     /// The extension says what is written, unless --emit does: .cardinal an artifact, .o an object
-    /// file, .so a shared library, none an executable.
+    /// file, .so a shared library, none an executable. Beside .o and .so stands a C header, .h, and
+    /// what it declares begins with OUT's stem: resnet-50.o has resnet_50_run.
     ///
     /// Example: -o build/resnest50.cardinal
     #[arg(short, long, value_name = "OUT")]

@@ -13,11 +13,12 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
-use cardinal_compiler::{codegen, interp, ir, onnx, passes, plan};
+use cardinal_compiler::{codegen, interp, ir, object, onnx, passes, plan};
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
 pub(crate) use cardinal_compiler::ir::Graph;
+pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
 pub(crate) use describe::describe;
 pub(crate) use relink::relink;
@@ -161,6 +162,11 @@ fn targets(settings: &Settings) -> ModelResult<Vec<Target>> {
         [] => Ok(vec![target(settings, None)?]),
         cpus => cpus.iter().map(|cpu| target(settings, Some(cpu))).collect(),
     }
+}
+
+/// An object file of a compiled model, whose symbols begin with the stem of the file that it is for.
+pub(crate) fn object(compiled: &Compiled, stem: &str) -> ModelResult<Object> {
+    Ok(object::build(&compiled.artifact, &object::Name::from_stem(stem))?)
 }
 
 /// The machine that the settings ask for: this one where they are silent. Another triple without

@@ -79,6 +79,14 @@ pub(crate) enum Failure {
     /// The compiled model did not run.
     #[error("{0}")]
     Failed(String),
+    /// The system's linker is not there, or did not link.
+    #[error("cannot make a shared library: {message}")]
+    Linker {
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
     /// Whoever reads our stdout has gone.
     #[error("standard output was closed")]
     ClosedPipe,
@@ -93,7 +101,7 @@ impl Failure {
             Failure::BadModel { .. } => Status::Model,
             Failure::Mismatch(_) => Status::Mismatch,
             Failure::Io { .. } | Failure::Damaged { .. } => Status::Io,
-            Failure::Failed(_) => Status::Failed,
+            Failure::Failed(_) | Failure::Linker { .. } => Status::Failed,
             Failure::ClosedPipe => Status::Quiet,
         }
     }
@@ -103,6 +111,7 @@ impl Failure {
         match self {
             Failure::Usage { help, .. } | Failure::BadModel { help, .. } => help.as_deref(),
             Failure::Model { error, .. } => error.remedy.as_deref(),
+            Failure::Linker { help, .. } => Some(help),
             Failure::Mismatch(_)
             | Failure::Io { .. }
             | Failure::Damaged { .. }

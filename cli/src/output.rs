@@ -16,20 +16,53 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
     if is_dash(path) {
         return print(|out| out.write_all(bytes));
     }
-    let written = match fs::metadata(path) {
-        Ok(about) if !about.is_file() => fs::write(path, bytes),
-        Ok(_) => path.canonicalize().and_then(|path| replace(&path, bytes)),
-        Err(_) => replace(path, bytes),
-    };
-    written.map_err(|error| Failure::writing(path, error))
+    write_all(&[(path, bytes)])
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes several files, none of which is stdout: everything that can fail for want of space or of
+/// permission is done for all of them before the first takes its place.
+///
+/// # Errors
+/// [`Failure::Io`].
+pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Outcome {
+    let staged = files
+        .iter()
+        .map(|(path, bytes)| stage(path, bytes).map_err(|error| Failure::writing(path, error)));
+    let staged = staged.collect::<Outcome<Vec<Staged<'_>>>>()?;
+    for (file, (path, _)) in staged.into_iter().zip(files) {
+        file.put().map_err(|error| Failure::writing(path, error))?;
+    }
+    Ok(())
+}
+
+/// A file that is ready to be put into its place.
+enum Staged<'a> {
+    /// It is in the same folder already, under another name.
+    File(tempfile::NamedTempFile, PathBuf),
+    /// It goes to a device or a pipe.
+    Stream(&'a Path, &'a [u8]),
+}
+
+fn stage<'a>(path: &'a Path, bytes: &'a [u8]) -> io::Result<Staged<'a>> {
+    let path = match fs::metadata(path) {
+        Ok(about) if about.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(about) if !about.is_file() => return Ok(Staged::Stream(path, bytes)),
+        Ok(_) => path.canonicalize()?,
+        Err(_) => path.to_owned(),
+    };
     let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
     let mut file = new_file(&folder)?;
     file.write_all(bytes)?;
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
+    Ok(Staged::File(file, path))
+}
+
+impl Staged<'_> {
+    fn put(self) -> io::Result<()> {
+        match self {
+            Staged::File(file, path) => file.persist(path).map(drop).map_err(|e| e.error),
+            Staged::Stream(path, bytes) => fs::write(path, bytes),
+        }
+    }
 }
 
 #[cfg(unix)]

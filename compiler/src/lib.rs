@@ -5,6 +5,7 @@ mod compile;
 pub mod error;
 pub mod interp;
 pub mod ir;
+pub mod object;
 pub mod onnx;
 pub mod options;
 pub mod passes;

@@ -15,6 +15,7 @@ use cardinal_runtime::Tensor;
 use running::files::{
     fill, import, import_filled, made_input, models, read_npy, rows, stem, try_import,
 };
+use running::linked::{self, Link, Linked};
 use running::{avx2, host, run, to_reference};
 
 /// Largest absolute difference.
@@ -49,6 +50,13 @@ fn check_file(path: &Path, x: &Tensor, y: &Tensor, tolerance: f32) {
         let found = run_model(&model, &x);
         let d = distance(found.as_f32().unwrap(), expected);
         assert!(d <= tolerance, "{path:?}: compiled differs by {d}");
+        if let Some((target, tools)) = linked::foreign() {
+            let artifact = linked::artifact(&model.graph, &target);
+            let program = Linked::new(&artifact, tools, Link::Static);
+            let found = program.run(2, std::slice::from_ref(&x)).remove(0);
+            let d = distance(found.as_f32().unwrap(), expected);
+            assert!(d <= tolerance, "{path:?}: {d} off on {target:?}");
+        }
     }
 }
 

@@ -77,6 +77,16 @@ const _: () = {
     assert!(offset_of!(Frame, context) == offset::CONTEXT as usize);
 };
 
+/// Control words of the floating-point mode that generated code is called in: round to nearest,
+/// exceptions masked, denormals taken for and flushed to zero.
+pub mod float_mode {
+    /// x86-64's MXCSR: the power-on default 0x1F80 with flush-to-zero (bit 15) and
+    /// denormals-are-zero (bit 6).
+    pub const MXCSR: u32 = 0x1F80 | 1 << 15 | 1 << 6;
+    /// aarch64's FPCR: flush-to-zero (bit 24), which covers inputs and results.
+    pub const FPCR: u32 = 1 << 24;
+}
+
 /// Alignment in bytes of the arena, of the weights section and of every buffer inside them.
 pub const ALIGNMENT: usize = 64;
 

@@ -30,8 +30,7 @@ impl Drop for FloatMode {
 mod control {
     use std::arch::asm;
 
-    /// The power-on default 0x1F80 with flush-to-zero (bit 15) and denormals-are-zero (bit 6).
-    pub(super) const GENERATED_CODE: u64 = 0x1F80 | 1 << 15 | 1 << 6;
+    pub(super) const GENERATED_CODE: u64 = crate::abi::float_mode::MXCSR as u64;
 
     pub(super) fn read() -> u64 {
         let mut value = 0u32;
@@ -55,8 +54,7 @@ mod control {
 mod control {
     use std::arch::asm;
 
-    /// Flush-to-zero (bit 24), which covers inputs and results; round to nearest; no traps.
-    pub(super) const GENERATED_CODE: u64 = 1 << 24;
+    pub(super) const GENERATED_CODE: u64 = crate::abi::float_mode::FPCR as u64;
 
     pub(super) fn read() -> u64 {
         let value: u64;

@@ -1,10 +1,12 @@
 //! `cardinal compile`: a model to a file.
 
+mod native;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::args::{CompileArgs, Emit};
-use crate::engine::{self, Compiled, Settings};
+use crate::engine::{self, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::{ModelFile, is_dash};
@@ -12,9 +14,16 @@ use crate::output;
 use crate::render;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
-    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model));
+    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
     check_available(emit)?;
+    if matches!(emit, Emit::Obj | Emit::Shared) {
+        native::check_output(&output)?;
+        if args.options.cpu.len() > 1 {
+            return Err(Failure::usage("object files and libraries hold code for one CPU")
+                .with_help("write one for each, or an artifact, which chooses when it is loaded"));
+        }
+    }
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -27,8 +36,15 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let model = loading::import(&file, &settings.import)?;
     let compiled =
         engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
+    let native = match emit {
+        Emit::Obj | Emit::Shared => Some(native::make(emit, &output, &file, &compiled)?),
+        Emit::Artifact | Emit::Exe => None,
+    };
     progress.finish_and_clear();
-    write(emit, &output, &compiled)?;
+    match native {
+        Some(files) => native::write(&output, &files)?,
+        None => output::write(&output, compiled.artifact.as_bytes())?,
+    }
     render::note(format_args!(
         "{} -> {}: {} nodes, {} of code for {}, {} of weights, {} of scratch memory, in {:.2} s",
         file.name(),
@@ -46,26 +62,21 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
 /// The kinds that this build writes.
 fn check_available(emit: Emit) -> Outcome {
     let what = match emit {
-        Emit::Artifact => return Ok(()),
-        Emit::Obj => "object files",
-        Emit::Shared => "shared libraries",
+        Emit::Artifact | Emit::Obj | Emit::Shared => return Ok(()),
         Emit::Exe => "executables",
     };
     Err(Failure::usage(format!("this build does not write {what} yet"))
         .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"))
 }
 
-fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
-    match emit {
-        Emit::Artifact => output::write(output, compiled.artifact.as_bytes()),
-        Emit::Obj | Emit::Shared | Emit::Exe => check_available(emit),
-    }
-}
-
-fn default_output(model: &Path) -> PathBuf {
+fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {
     let stem = if is_dash(model) { None } else { model.file_stem() };
     let mut name = stem.unwrap_or("model".as_ref()).to_owned();
-    name.push(".cardinal");
+    name.push(match emit {
+        Some(Emit::Obj) => ".o",
+        Some(Emit::Shared) => ".so",
+        Some(Emit::Artifact | Emit::Exe) | None => ".cardinal",
+    });
     name.into()
 }
 
@@ -113,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_default_output_is_in_this_folder() {
-        assert_eq!(default_output(Path::new("/a/b/r50.v2.onnx")), Path::new("r50.v2.cardinal"));
-        assert_eq!(default_output(Path::new("-")), Path::new("model.cardinal"));
+        let output = |model: &str, emit| default_output(Path::new(model), emit);
+        assert_eq!(output("/a/b/r50.v2.onnx", None), Path::new("r50.v2.cardinal"));
+        assert_eq!(output("-", None), Path::new("model.cardinal"));
+        assert_eq!(output("a/r50.onnx", Some(Emit::Obj)), Path::new("r50.o"));
+        assert_eq!(output("r50.onnx", Some(Emit::Shared)), Path::new("r50.so"));
     }
 }

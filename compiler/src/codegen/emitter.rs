@@ -112,6 +112,11 @@ impl Emitter<'_, '_> {
     pub(super) fn import(&mut self, conv: CallConv, parameters: usize, offset: usize) -> FuncRef {
         let mut signature = Signature::new(conv);
         signature.params = vec![AbiParam::new(I64); parameters];
+        self.import_with(signature, offset)
+    }
+
+    /// The function of this signature at this offset of the code section.
+    pub(super) fn import_with(&mut self, signature: Signature, offset: usize) -> FuncRef {
         let signature = self.builder.import_signature(signature);
         // The linker knows functions by their offsets.
         let name = UserExternalName::new(0, offset as u32);

@@ -3,11 +3,13 @@
 //!
 //! The result is one position-independent blob without relocations. Kernels are placed first; the
 //! entry point then knows their offsets and reaches them relative to the frame's code pointer. So
-//! the bytes that the JIT maps, an artifact stores and an object file would wrap are the same.
+//! the bytes that the JIT maps, an artifact stores and an object file wraps are the same.
 
+mod callable;
 mod emitter;
 mod entry;
 mod kernels;
+mod leaves;
 mod link;
 mod math;
 mod target;
@@ -20,11 +22,12 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     AbiParam, ExternalName, FuncRef, InstBuilder, Signature, UserFuncName,
 };
-use cranelift_codegen::ir::{Function, types::I64};
+use cranelift_codegen::ir::{Function, Value, types::I64};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
+pub(crate) use callable::{Callable, Tensors, callable, status};
 pub use target::{CPUS, Target};
 
 use crate::error::{Error, Result};
@@ -109,7 +112,7 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
 }
 
 /// Arguments, begin, end and worker of a kernel.
-fn parameters(args: &[cranelift_codegen::ir::Value]) -> [cranelift_codegen::ir::Value; 4] {
+fn parameters(args: &[Value]) -> [Value; 4] {
     [args[0], args[1], args[2], args[3]]
 }
 
@@ -182,11 +185,23 @@ impl Linker {
     /// A function of `parameters` pointer-sized parameters with the given body.
     fn function(
         &self,
-        body: impl FnOnce(&mut Emitter<'_, '_>, &[cranelift_codegen::ir::Value]),
+        body: impl FnOnce(&mut Emitter<'_, '_>, &[Value]),
         parameters: usize,
     ) -> Result<Function> {
         let mut signature = Signature::new(self.fast.default_call_conv());
         signature.params = vec![AbiParam::new(I64); parameters];
+        self.function_with(signature, |e, params| {
+            body(e, params);
+            None
+        })
+    }
+
+    /// A function of a signature; its body gives what it returns.
+    fn function_with(
+        &self,
+        signature: Signature,
+        body: impl FnOnce(&mut Emitter<'_, '_>, &[Value]) -> Option<Value>,
+    ) -> Result<Function> {
         let name = UserFuncName::user(0, 0);
         let mut function = Function::with_name_signature(name, signature);
         let mut context = FunctionBuilderContext::new();
@@ -196,8 +211,8 @@ impl Linker {
         builder.switch_to_block(block);
         builder.seal_block(block);
         let params = builder.block_params(block).to_vec();
-        body(&mut Emitter { builder: &mut builder, fma: self.fma }, &params);
-        builder.ins().return_(&[]);
+        let result = body(&mut Emitter { builder: &mut builder, fma: self.fma }, &params);
+        builder.ins().return_(result.as_slice());
         builder.finalize(self.fast.frontend_config());
         Ok(function)
     }
@@ -276,7 +291,7 @@ impl Linker {
                 self.append(&name, &code, None, assembly)
             }
             None => {
-                let body = |e: &mut Emitter<'_, '_>, args: &[cranelift_codegen::ir::Value]| {
+                let body = |e: &mut Emitter<'_, '_>, args: &[Value]| {
                     kernels::tile::micro_kernel(e, &spec, args);
                 };
                 let function = self.function(body, MICRO_PARAMETERS)?;

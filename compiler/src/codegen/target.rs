@@ -63,7 +63,16 @@ impl Target {
             Architecture::X86_64 | Architecture::Aarch64(_) => {}
             other => {
                 let problem = Problem::Target(format!("`{other}` is not supported"));
-                return Err(Error::from(problem).with_remedy("x86_64 and aarch64 are"));
+                let why = match other {
+                    // Nor has the architecture a mode in which denormals are zero.
+                    Architecture::Riscv64(_) => {
+                        "; kernels compute in 128-bit vectors, which the code generator has on \
+                         RISC-V with the V extension alone"
+                    }
+                    _ => "",
+                };
+                let remedy = format!("x86_64 and aarch64 are{why}");
+                return Err(Error::from(problem).with_remedy(remedy));
             }
         }
         let used = USED.iter().map(|(name, _)| (*name).to_owned());
@@ -114,6 +123,11 @@ impl Target {
     /// The features that generated code uses, sorted.
     pub fn features(&self) -> &[String] {
         &self.features
+    }
+
+    /// The triple, parsed.
+    pub(crate) fn machine_triple(&self) -> &Triple {
+        &self.triple
     }
 
     /// Whether the feature may be used.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 pub(crate) mod files;
+pub(crate) mod linked;
 
 use std::num::NonZeroUsize;
 
@@ -14,6 +15,7 @@ use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::plan::Machine;
 use cardinal_runtime::{Program, Session, Tensor, cpu};
+use linked::{Link, Linked};
 use proptest::test_runner::{Config, RngSeed};
 
 /// Largest error that compiled code may make, relative to what [`RelativeTo`] says.
@@ -142,16 +144,25 @@ pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
             targets.push(avx2);
         }
     }
-    for target in &targets {
-        let outputs = run(graph, target, 1, &inputs);
+    let compare = |outputs: &[Tensor], target: &Target| {
         for (found, expected) in outputs.iter().zip(&expected) {
             let scale = match relative_to {
                 RelativeTo::Output => magnitude(expected).max(1e-30),
                 RelativeTo::AnyValue => largest,
             };
             let error = error(found, expected, scale);
-            assert!(error <= TOLERANCE, "error {error:e} on {:?}\n{source}", target.features());
+            assert!(error <= TOLERANCE, "error {error:e} on {target:?}\n{source}");
         }
+    };
+    for target in &targets {
+        let outputs = run(graph, target, 1, &inputs);
+        compare(&outputs, target);
         assert!(outputs == run(graph, target, 2, &inputs), "two threads differ\n{source}");
+    }
+    if let Some((target, tools)) = linked::foreign() {
+        let program = Linked::new(&linked::artifact(graph, &target), tools, Link::Static);
+        let outputs = program.run(0, &inputs);
+        compare(&outputs, &target);
+        assert!(outputs == program.run(2, &inputs), "two threads differ\n{source}");
     }
 }

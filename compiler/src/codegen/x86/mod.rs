@@ -252,14 +252,19 @@ impl<'i> Assembler<'i> {
     fn finish(mut self, name: &str) -> Result<Vec<u8>> {
         self.push(Ok(Instruction::with(Code::VEX_Vzeroupper)));
         self.push(Ok(Instruction::with(Code::Retnq)));
-        let fail = |error: IcedError| Error::internal(format!("{name}: {error}"));
-        if let Some(error) = self.failed {
-            return Err(fail(error));
+        match self.failed {
+            Some(error) => Err(Error::internal(format!("{name}: {error}"))),
+            None => encode(name, &self.instructions),
         }
-        let block = InstructionBlock::new(&self.instructions, 0);
-        let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map_err(fail)?;
-        Ok(encoded.code_buffer)
     }
+}
+
+/// The bytes of a function. Branches lead to instructions by their addresses before encoding.
+pub(super) fn encode(name: &str, instructions: &[Instruction]) -> Result<Vec<u8>> {
+    let block = InstructionBlock::new(instructions, 0);
+    let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE);
+    let encoded = encoded.map_err(|error| Error::internal(format!("{name}: {error}")))?;
+    Ok(encoded.code_buffer)
 }
 
 fn at(base: Register, bytes: usize) -> MemoryOperand {

@@ -1,0 +1,102 @@
+//! Object files and shared libraries, each with its header beside it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::args::Emit;
+use crate::engine::{self, Compiled, Object};
+use crate::exit::{Failure, Outcome};
+use crate::loading;
+use crate::model_file::{ModelFile, is_dash};
+use crate::output;
+
+/// What goes into the output and into the header beside it.
+pub(super) struct Files {
+    binary: Vec<u8>,
+    header: String,
+}
+
+/// Refuses outputs that leave no place for a header.
+pub(super) fn check_output(output: &Path) -> Outcome {
+    let refused = if is_dash(output) {
+        "standard output has no place for the header"
+    } else if output.file_name().is_none() {
+        "the output has no name"
+    } else if header_of(output) == output {
+        "the output would overwrite its own header"
+    } else if fs::metadata(output).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        "a device or a pipe has no place for the header"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(refused).with_help("name a file, such as `-o model.o`"))
+}
+
+/// Makes both files.
+///
+/// # Errors
+/// [`Failure::Model`] where the compiler refuses, [`Failure::Linker`] where the system's does.
+pub(super) fn make(
+    emit: Emit,
+    output: &Path,
+    file: &ModelFile,
+    compiled: &Compiled,
+) -> Outcome<Files> {
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+    let object = engine::object(compiled, &stem);
+    let Object { elf, header } = object.map_err(|error| loading::refused(file, error))?;
+    let binary = match emit {
+        Emit::Shared => link(&elf, output.file_name().unwrap_or_default())?,
+        Emit::Obj | Emit::Artifact | Emit::Exe => elf,
+    };
+    Ok(Files { binary, header })
+}
+
+/// Writes both files, or neither.
+///
+/// # Errors
+/// [`Failure::Io`].
+pub(super) fn write(output: &Path, files: &Files) -> Outcome {
+    let header = header_of(output);
+    output::write_all(&[(output, &files.binary), (&header, files.header.as_bytes())])
+}
+
+fn header_of(output: &Path) -> PathBuf {
+    let mut name = output.file_stem().unwrap_or_default().to_owned();
+    name.push(".h");
+    output.with_file_name(name)
+}
+
+/// What to do without a linker.
+const ADVICE: &str = "install a C compiler for the target, or name one in the variable CC; or write \
+                      an object file, `-o model.o`, and link it elsewhere";
+
+/// Has the system's C compiler link an object into a library of this name.
+fn link(elf: &[u8], name: &OsStr) -> Outcome<Vec<u8>> {
+    let fail = |message: String| Failure::Linker { message, help: ADVICE.to_owned() };
+    let folder = tempfile::tempdir().map_err(|e| fail(format!("no temporary folder: {e}")))?;
+    let [object, library] = ["model.o", "model.so"].map(|name| folder.path().join(name));
+    fs::write(&object, elf).map_err(|error| Failure::writing(&object, error))?;
+    let compiler = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty());
+    let compiler = compiler.unwrap_or_else(|| "cc".into());
+    let said = linker(&compiler, name).arg("-o").arg(&library).arg(&object).output();
+    let said = said.map_err(|error| fail(format!("cannot start `{compiler}`: {error}")))?;
+    if !said.status.success() {
+        let words = String::from_utf8_lossy(&said.stderr);
+        return Err(fail(format!("`{compiler}`, {}:\n{}", said.status, words.trim())));
+    }
+    fs::read(&library).map_err(|error| fail(format!("`{compiler}` made none: {error}")))
+}
+
+/// The command that links. The compiler may come with arguments, as it does for `make`. The library
+/// needs no other, exports what the object does, and is the same wherever it is linked.
+fn linker(compiler: &str, name: &OsStr) -> Command {
+    let mut words = compiler.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("cc"));
+    command.args(words).args(["-shared", "-nostdlib", "-Wl,--build-id=none", "-Wl,-z,text"]);
+    // Not in one argument after `-Wl`, where commas separate.
+    command.args(["-Xlinker", "-soname", "-Xlinker"]).arg(name);
+    command
+}
