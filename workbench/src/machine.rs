@@ -15,14 +15,15 @@ const IN_A_TURN: usize = 12;
 /// Multiply-adds a second, in units of 10⁹ operations of which each is two: the best of some runs.
 ///
 /// # Panics
-/// For vectors that code is not assembled for.
+/// For vectors that code is not assembled for, or that this machine does not have.
 pub fn peak(vectors: Vectors) -> f64 {
     const TURNS: usize = 1 << 20;
-    let turns: fn(usize) = match vectors {
-        Vectors::Avx2 => multiply_add_256,
-        Vectors::Avx512 => multiply_add_512,
+    let (turns, present): (fn(usize), bool) = match vectors {
+        Vectors::Avx2 => (multiply_add_256, is_x86_feature_detected!("fma")),
+        Vectors::Avx512 => (multiply_add_512, is_x86_feature_detected!("avx512f")),
         Vectors::Sse | Vectors::Neon => panic!("no peak of {vectors:?}"),
     };
+    assert!(present, "this machine has no {vectors:?}");
     let operations = (2 * vectors.lanes() * IN_A_TURN * TURNS) as f64;
     let run = |_| {
         let begin = Instant::now();
@@ -51,8 +52,8 @@ macro_rules! multiply_adds {
     ($name:ident, $register:literal) => {
         fn $name(turns: usize) {
             let half = 0.5f32;
-            // SAFETY: touches the registers named only, and reads `half`. The caller has seen that
-            // this machine has them.
+            // SAFETY: touches the registers named only, and reads `half`. `peak` has seen that this
+            // machine has them.
             unsafe {
                 asm!(
                     concat!("vbroadcastss ", $register, "14, [{half}]"),
