@@ -9,8 +9,8 @@ fn files_named_in_the_architecture_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
     let quoted = text.split('`').skip(1).step_by(2);
-    let paths: Vec<&str> =
-        quoted.filter(|q| q.starts_with("src/") || q.starts_with("tests/")).collect();
+    let folders = ["src/", "tests/", "../"];
+    let paths: Vec<&str> = quoted.filter(|q| folders.iter().any(|f| q.starts_with(f))).collect();
     assert!(paths.len() > 20, "{paths:?}");
     for path in paths.into_iter().filter(|p| !p.contains('*')) {
         assert!(root.join(path).exists(), "{path} is named, but not there");

@@ -1,0 +1,198 @@
+//! The innermost functions as machine code, small enough to be read; and what must hold of any of
+//! them: the registers are enough, nothing is called, and upper halves are cleared at the end.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+use cardinal_compiler::codegen::{FunctionInfo, Listing, Target, generate};
+use cardinal_compiler::plan::kernel::{Kernel, Span};
+use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
+use cardinal_compiler::plan::winograd::{WinogradInput, WinogradOutput};
+use cardinal_compiler::plan::{Plan, Step};
+
+const X86_64: &str = "x86_64-unknown-linux-gnu";
+
+/// The functions that a kernel consists of, its driver and the entry point not counted.
+fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
+    let step = Step { name: "y".into(), kernel, args: Vec::new(), from: Vec::new() };
+    let plan = Plan {
+        name: "one kernel".into(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        constants: Vec::new(),
+        buffers: Vec::new(),
+        steps: vec![step],
+        arena_bytes: 0,
+        worker_bytes: 0,
+        weight_bytes: 0,
+    };
+    let target = Target::named(triple, cpu).unwrap();
+    let code = generate(&plan, &target, Listing { clif: false, assembly: true }).unwrap();
+    let innermost =
+        |f: &FunctionInfo| ["micro.", "transform."].iter().any(|n| f.name.starts_with(n));
+    code.functions.into_iter().filter(innermost).collect()
+}
+
+/// A whole number of tiles, so that there is one micro-kernel.
+fn tile(micro: MicroKernel) -> Kernel {
+    let once = Around { count: 1, input: 0, output: 0, other: 0 };
+    let micro = MicroKernel { output_pixel: BLOCK, output_block: 1024, ..micro };
+    let (blocks, columns) = (micro.blocks, 2 * micro.pixels);
+    let (images, groups, rows) = (once, once, once);
+    let (pixels_first, parts) = (false, 1);
+    Kernel::Tile(Tile { images, groups, blocks, rows, columns, pixels_first, parts, micro })
+}
+
+/// Two channels of a loop of three.
+fn short() -> MicroKernel {
+    let reduce = vec![Span { count: 3, stride: 512 }, Span { count: 2, stride: 1 }];
+    MicroKernel {
+        input_pixel: BLOCK,
+        reduce,
+        bias: true,
+        steps: vec![TileStep::Relu],
+        ..MicroKernel::default()
+    }
+}
+
+/// 3×3 windows of groups of so many channels.
+fn groups_of(narrow: usize, pixels: usize) -> MicroKernel {
+    let spans = [[3, 512], [1, BLOCK], [narrow, 1]];
+    let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
+    MicroKernel { pixels, blocks: 1, narrow, reduce, ..short() }
+}
+
+fn winograd_input(outputs: usize) -> Kernel {
+    let once = Span { count: 1, stride: 0 };
+    let (images, blocks) = (once, once);
+    Kernel::WinogradInput(WinogradInput { outputs, images, blocks, tiles: [1, 2], row: 256 })
+}
+
+/// Whole tiles, with one micro-kernel and one transform.
+fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
+    let once = Around { count: 1, input: 0, output: 0, other: 0 };
+    Kernel::WinogradOutput(WinogradOutput {
+        outputs,
+        images: once,
+        groups: once,
+        blocks: 1,
+        tiles: [1, 2],
+        together: 1,
+        chunk: 1,
+        size: [outputs, 2 * outputs],
+        element: 64,
+        rows: [256, 256],
+        block: [0, 0],
+        bias: true,
+        steps,
+        micro: MicroKernel { pixels: 2, blocks: 1, output_pixel: BLOCK, ..short() },
+    })
+}
+
+fn show(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(format!("{name}@asm"), text));
+}
+
+/// The named one of a kernel's functions, shown.
+fn shown(name: &str, kernel: Kernel, machine: [&str; 2], prefix: &str) {
+    let all = functions(kernel, machine);
+    let found = all.iter().find(|f| f.name.starts_with(prefix)).unwrap();
+    show(name, found.assembly.as_ref().unwrap());
+}
+
+#[test]
+fn micro_kernels_read_as_before() {
+    let sized = |pixels, blocks| tile(MicroKernel { pixels, blocks, ..short() });
+    shown("tile.6x1.avx2", sized(6, 1), [X86_64, "x86-64-v3"], "micro.");
+    shown("tile.6x2.avx512", sized(6, 2), [X86_64, "x86-64-v4"], "micro.");
+    shown("tile.2x1.neon", sized(2, 1), ["aarch64-unknown-linux-gnu", "generic"], "micro.");
+    let narrow = |narrow| tile(groups_of(narrow, 2));
+    shown("groups.4.avx512", narrow(4), [X86_64, "x86-64-v4"], "micro.");
+    shown("groups.8.avx2", narrow(8), [X86_64, "x86-64-v3"], "micro.");
+}
+
+#[test]
+fn transforms_read_as_before() {
+    for (isa, cpu) in [("avx2", "x86-64-v3"), ("avx512", "x86-64-v4")] {
+        let machine = [X86_64, cpu];
+        shown(&format!("winograd.2.input.{isa}"), winograd_input(2), machine, "transform.");
+        let output = winograd_output(2, vec![TileStep::AddOther, TileStep::Relu]);
+        shown(&format!("winograd.2.output.{isa}"), output, machine, "transform.");
+    }
+}
+
+/// Every kernel that is assembled for this machine, of every size that fits.
+fn every(vectors: Vectors) -> Vec<Kernel> {
+    let mut all: Vec<Kernel> = Vec::new();
+    for blocks in 1..=4 {
+        for pixels in 1..=vectors.most_pixels(blocks) {
+            let steps = vec![TileStep::AddOther, TileStep::Relu];
+            all.push(tile(MicroKernel { pixels, blocks, steps, ..short() }));
+        }
+    }
+    for narrow in [1, 4, 8] {
+        let most = vectors.for_groups_of(narrow).most_pixels(1);
+        all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels))));
+    }
+    for outputs in [2, 4] {
+        all.push(winograd_input(outputs));
+        all.push(winograd_output(outputs, vec![TileStep::AddOther, TileStep::Relu]));
+    }
+    all
+}
+
+#[test]
+fn sums_stay_in_registers_and_nothing_is_called() {
+    for (cpu, vectors, register) in
+        [("x86-64-v3", Vectors::Avx2, "ymm"), ("x86-64-v4", Vectors::Avx512, "zmm")]
+    {
+        for kernel in every(vectors) {
+            // Groups of eight are computed in registers of eight lanes.
+            let narrow = matches!(&kernel, Kernel::Tile(t) if t.micro.narrow == 8);
+            let register = if narrow { "ymm" } else { register };
+            for function in functions(kernel, [X86_64, cpu]) {
+                check(&function, register);
+            }
+        }
+    }
+}
+
+fn check(function: &FunctionInfo, register: &str) {
+    let text = function.assembly.as_ref().unwrap();
+    let fail = |what: &str| panic!("{}: {what}\n{text}", function.name);
+    let lines: Vec<(u64, &str)> = text.lines().map(instruction).collect();
+    let other = if register == "zmm" { "ymm" } else { "zmm" };
+    if !text.contains(register) || text.contains(other) {
+        fail("wrong registers");
+    }
+    if lines.iter().any(|(_, i)| i.starts_with("call") || i.contains("rsp") || i.contains("bad")) {
+        fail("a call, the stack, or what is no instruction");
+    }
+    // The stack is for the caller's registers only, outside of every loop.
+    let loops = lines.iter().filter_map(|(at, i)| Some((target(i)?, *at)));
+    for (first, last) in loops {
+        let inside = lines.iter().filter(|(at, _)| (first..=last).contains(at));
+        if first >= last
+            || inside.clone().any(|(_, i)| i.starts_with("push") || i.starts_with("pop"))
+        {
+            fail("a jump ahead, or the stack in a loop");
+        }
+    }
+    let [.., (_, "vzeroupper"), (_, "ret")] = lines.as_slice() else { return fail("wrong end") };
+}
+
+/// Address and text.
+fn instruction(line: &str) -> (u64, &str) {
+    let (at, text) = line.trim_start().split_once("  ").unwrap();
+    (u64::from_str_radix(at, 16).unwrap(), text)
+}
+
+/// Where a jump goes; the only ones there are close loops.
+fn target(instruction: &str) -> Option<u64> {
+    let (name, operand) = instruction.split_once(' ')?;
+    let hex = operand.trim_start_matches("short ").trim_end_matches('h');
+    name.starts_with('j').then(|| u64::from_str_radix(hex, 16).unwrap())
+}

@@ -1,0 +1,159 @@
+//! The table: families, their layers, and the steps of each.
+
+use std::collections::BTreeSet;
+
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::ir::text;
+use cardinal_compiler::plan::kernel::Kernel;
+use cardinal_compiler::plan::tile::BLOCK;
+use cardinal_compiler::plan::{Base, Plan, Step, lower};
+use cardinal_runtime::cpu;
+use cardinal_workbench::families::{Extents, FAMILIES, Family, Operator};
+use cardinal_workbench::machine;
+use cardinal_workbench::random;
+use cardinal_workbench::rig::Rig;
+
+use crate::timing::{Times, time};
+
+/// The CPUs that code is assembled for.
+const CPUS: [&str; 2] = ["x86-64-v4", "x86-64-v3"];
+
+/// Families whose name contains one of the words, or all, on the CPUs named, or all that this
+/// machine is.
+pub(crate) fn print(words: &[String]) {
+    let (cpus, names): (Vec<&str>, Vec<&str>) =
+        words.iter().map(String::as_str).partition(|word| CPUS.contains(word));
+    let wanted = |f: &Family| names.is_empty() || names.iter().any(|word| f.name.contains(word));
+    println!("memory read by one thread: {:.1} GB/s", machine::bandwidth());
+    for named in CPUS {
+        let target = Target::named(&cpu::host_triple(), named).expect("a known CPU");
+        let missing = cpu::missing_features(target.features(), &cpu::host_features());
+        if !missing.is_empty() || !(cpus.is_empty() || cpus.contains(&named)) {
+            continue;
+        }
+        let bits = target.vectors().lanes() * 32;
+        let peak = machine::peak(target.vectors());
+        println!("\n{named}: {peak:.0} GFLOP/s at best with registers of {bits} bits\n");
+        println!(
+            "{:40} {:>9} {:>9} {:>8} {:>5}   {:>9} {:>8} {:>5}",
+            "", "best us", "median", "GFLOP/s", "%", "cold us", "GFLOP/s", "%"
+        );
+        for family in FAMILIES.iter().filter(|f| !f.layers.is_empty() && wanted(f)) {
+            println!("{}", family.name);
+            for (name, extents) in family.layers {
+                layer(family, name, extents, &target, peak);
+            }
+        }
+        println!("\n{:.0} GFLOP/s at best after that", machine::peak(target.vectors()));
+    }
+}
+
+fn layer(family: &Family, name: &str, extents: &Extents, target: &Target, peak: f64) {
+    let graph = text::parse(&family.graph(extents)).expect("a graph");
+    let plan = lower(&graph, &target.machine(family.winograd)).expect("a plan");
+    let mut rig = Rig::together(&plan, target);
+    for (i, (port, seed)) in plan.inputs.iter().zip(1..).enumerate() {
+        rig.input_mut(i).copy_from_slice(&random::bytes(&port.ty, seed));
+    }
+    // Everything in memory is then a value that there might be.
+    rig.run();
+    let steps = of_interest(family, &plan);
+    let times: Vec<Times> = steps.iter().map(|(at, _)| time(&mut rig, *at)).collect();
+    let total = times.iter().fold(Times::default(), |sum, times| sum + *times);
+    let whole = 2 * family.multiply_adds(extents);
+    if whole > 0 {
+        let way = way(steps.iter().map(|(_, step)| &step.kernel));
+        line(&format!("  {name}, {way}"), total, Some((whole, peak)));
+        if times.len() == 1 {
+            return;
+        }
+    } else {
+        println!("  {name}");
+    }
+    for ((_, step), times) in steps.iter().zip(times) {
+        let work = 2 * multiply_adds(&step.kernel);
+        let label = format!("    {}", step.kernel.name());
+        if work > 0 {
+            line(&label, times, Some((work, peak)));
+        } else {
+            let rate = bytes(&plan, step) as f64 / times.best / 1e9;
+            line(&format!("{label}, {rate:.0} GB/s"), times, None);
+        }
+    }
+}
+
+/// The steps of the operator: values are packed and unpacked around it, and where it is no
+/// convolution one makes what it reads.
+fn of_interest<'p>(family: &Family, plan: &'p Plan) -> Vec<(usize, &'p Step)> {
+    let makes_ready = |step: &Step| match step.kernel {
+        Kernel::Map(_) => true,
+        Kernel::Tile(_) => !matches!(family.operator, Operator::Conv(_)),
+        _ => false,
+    };
+    let unpacks = plan.steps.last().is_some_and(|step| matches!(step.kernel, Kernel::Map(_)));
+    let end = plan.steps.len() - usize::from(unpacks);
+    plan.steps[..end].iter().enumerate().skip_while(|(_, step)| makes_ready(step)).collect()
+}
+
+fn line(label: &str, times: Times, work: Option<(usize, f64)>) {
+    let Times { best, median, cold } = times;
+    let micros = |seconds: f64| seconds * 1e6;
+    let rate = |seconds: f64| {
+        let Some((work, peak)) = work else { return format!("{:8} {:>5}", "", "") };
+        let rate = work as f64 / seconds / 1e9;
+        format!("{rate:8.1} {:5.1}", 100.0 * rate / peak)
+    };
+    println!(
+        "{label:40} {:9.1} {:9.1} {}   {:9.1} {}",
+        micros(best),
+        micros(median),
+        rate(best),
+        micros(cold),
+        rate(cold)
+    );
+}
+
+/// How the planner has it computed.
+fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
+    let last = kernels.last();
+    last.map_or(String::new(), |kernel| match kernel {
+        Kernel::Tile(t) => format!("tile {}x{}", t.micro.pixels, t.micro.blocks),
+        Kernel::WinogradOutput(w) => {
+            format!("F({}), tile {}x{}", w.outputs, w.micro.pixels, w.micro.blocks)
+        }
+        other => other.name().into(),
+    })
+}
+
+/// Multiply-adds that the kernel itself has, where it is mostly these.
+fn multiply_adds(kernel: &Kernel) -> usize {
+    match kernel {
+        Kernel::Contract(c) => {
+            let outer: usize = c.outer.iter().map(|o| o.count).product();
+            outer * c.channels.count * c.rows.count * c.columns.count * c.depth()
+        }
+        Kernel::Tile(t) => {
+            let pixels = t.images.count * t.rows.count * t.columns;
+            t.groups.count * t.blocks * BLOCK * pixels * t.micro.depth()
+        }
+        Kernel::WinogradOutput(w) => {
+            let tiles = w.images.count * w.tiles[0] * w.tiles[1];
+            w.groups.count * w.blocks * BLOCK * tiles * w.elements() * w.micro.depth()
+        }
+        _ => 0,
+    }
+}
+
+/// Bytes of everything that a step reads or writes, each counted once.
+fn bytes(plan: &Plan, step: &Step) -> usize {
+    let mut seen = BTreeSet::new();
+    let size = |base: Base| match base {
+        Base::Input(i) => (0, i, plan.inputs[i].ty.bytes()),
+        Base::Output(i) => (1, i, plan.outputs[i].ty.bytes()),
+        Base::Constant(i) => (2, i, plan.constants[i].ty.bytes()),
+        Base::Buffer(i) => (3, i, plan.buffers[i].bytes),
+        Base::Worker => (4, 0, 0),
+    };
+    seen.extend(step.args.iter().map(|place| size(place.base)));
+    seen.into_iter().map(|(_, _, bytes)| bytes).sum()
+}

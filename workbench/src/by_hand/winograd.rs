@@ -1,0 +1,124 @@
+//! A 3×3 convolution in Winograd's domain, of planes of any size: the planner takes this way for
+//! large ones only.
+
+use cardinal_compiler::plan::kernel::{Kernel, Span};
+use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, TileStep};
+use cardinal_compiler::plan::winograd::{WinogradInput, WinogradOutput, border, transformed};
+
+use super::{ByHand, input, output, plan};
+use crate::random::{floats, to_bytes};
+use crate::rig::WORKERS;
+
+/// One block of `[h][w][16]`, with the border that tiles of `outputs`² need, to one block without a
+/// border, with bias, the other operand and relu.
+pub fn winograd(outputs: usize, [h, w]: [usize; 2]) -> ByHand {
+    let [top, left, bottom, right] = border(outputs, [h, w]);
+    let (rows, width) = (top + h + bottom, left + w + right);
+    let (inside, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
+    let (bias, other) = (floats(BLOCK, 3), floats(h * w * BLOCK, 4));
+    let mut x = vec![0.0; rows * width * BLOCK];
+    for (y, row) in inside.chunks_exact(w * BLOCK).enumerate() {
+        x[((top + y) * width + left) * BLOCK..][..row.len()].copy_from_slice(row);
+    }
+    let expected = reference([h, w], &inside, &filters, &bias, &other);
+    let (elements, tiles) = ((outputs + 2).pow(2), [h.div_ceil(outputs), w.div_ceil(outputs)]);
+    let once = Span { count: 1, stride: 0 };
+    let to = WinogradInput { outputs, images: once, blocks: once, tiles, row: width * BLOCK };
+    let back = products(outputs, tiles, [h, w], to.element());
+    let scratch = [to.scratch(), back.scratch()].map(|n| vec![f32::NAN; n * WORKERS]);
+    let [to_scratch, back_scratch] = scratch;
+    let inputs = [
+        x,
+        packed(outputs, &filters),
+        bias,
+        other,
+        vec![f32::NAN; elements * to.element()],
+        to_scratch,
+        back_scratch,
+    ];
+    let steps = [
+        (Kernel::WinogradInput(to), vec![input(4), input(0), input(5)]),
+        (
+            Kernel::WinogradOutput(back),
+            vec![output(), input(4), input(1), input(6), input(2), input(3)],
+        ),
+    ];
+    let inputs = inputs.map(|values| to_bytes(&values)).to_vec();
+    ByHand { plan: plan(steps), inputs, expected }
+}
+
+fn products(outputs: usize, tiles: [usize; 2], size: [usize; 2], element: usize) -> WinogradOutput {
+    let once = Around { count: 1, input: 0, output: 0, other: 0 };
+    // As many rows at a time as make several items.
+    let chunk = if tiles[0].is_multiple_of(2) { tiles[0] / 2 } else { 1 };
+    let row = size[1] * BLOCK;
+    let micro = MicroKernel {
+        pixels: 5.min(chunk * tiles[1]),
+        blocks: 1,
+        input_pixel: BLOCK,
+        output_pixel: BLOCK,
+        output_block: chunk * tiles[1] * BLOCK,
+        reduce: vec![Span { count: 1, stride: 0 }, Span { count: BLOCK, stride: 1 }],
+        ..MicroKernel::default()
+    };
+    WinogradOutput {
+        outputs,
+        images: once,
+        groups: once,
+        blocks: 1,
+        tiles,
+        together: 1,
+        chunk,
+        size,
+        element,
+        rows: [row, row],
+        block: [0, 0],
+        bias: true,
+        steps: vec![TileStep::AddOther, TileStep::Relu],
+        micro,
+    }
+}
+
+/// `[made][read][3][3]` to `[element][read][made]`.
+fn packed(outputs: usize, filters: &[f32]) -> Vec<f32> {
+    let elements = (outputs + 2).pow(2);
+    let mut all = vec![0.0; elements * BLOCK * BLOCK];
+    for (i, filter) in filters.chunks_exact(9).enumerate() {
+        let (made, read) = (i / BLOCK, i % BLOCK);
+        for (element, value) in transformed(outputs, filter).into_iter().enumerate() {
+            all[(element * BLOCK + read) * BLOCK + made] = value as f32;
+        }
+    }
+    all
+}
+
+/// The definition, without a transform.
+fn reference(
+    [h, w]: [usize; 2],
+    x: &[f32],
+    filters: &[f32],
+    bias: &[f32],
+    other: &[f32],
+) -> Vec<f64> {
+    let mut all = Vec::with_capacity(x.len());
+    for (i, residual) in other.iter().enumerate() {
+        let (y, column, made) = (i / BLOCK / w, i / BLOCK % w, i % BLOCK);
+        let mut sum = f64::from(bias[made]) + f64::from(*residual);
+        for (dy, dx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
+            // The window begins one pixel before.
+            let (Some(y), Some(column)) = ((y + dy).checked_sub(1), (column + dx).checked_sub(1))
+            else {
+                continue;
+            };
+            if y >= h || column >= w {
+                continue;
+            }
+            for read in 0..BLOCK {
+                let weight = filters[(made * BLOCK + read) * 9 + dy * 3 + dx];
+                sum += f64::from(weight) * f64::from(x[(y * w + column) * BLOCK + read]);
+            }
+        }
+        all.push(sum.max(0.0));
+    }
+    all
+}

@@ -1,0 +1,144 @@
+//! The table of kernel cases. A row is an operator as a graph, the sizes at which it is proved, and
+//! the layers of real networks at which it is timed.
+//!
+//! Cases are graphs and not kernels, because what is laid out, packed and cut is the planner's work:
+//! a case runs the kernels that a model with this operator would run.
+
+mod rows;
+mod tails;
+mod texts;
+
+pub use rows::FAMILIES;
+
+/// One operator, at any size.
+pub struct Family {
+    /// `conv 3x3`, …
+    pub name: &'static str,
+    /// What is computed.
+    pub operator: Operator,
+    /// Whether the planner may use Winograd's transforms.
+    pub winograd: bool,
+    /// Sizes that leave every kind of rest.
+    pub tails: fn() -> Vec<Extents>,
+    /// Named layers.
+    pub layers: &'static [(&'static str, Extents)],
+}
+
+/// What a row computes.
+#[derive(Debug, Clone, Copy)]
+pub enum Operator {
+    /// A convolution.
+    Conv(Taps),
+    /// A convolution to 16 channels and a pool over its result, which so lies in blocks.
+    Pool(&'static str, Taps),
+    /// Split-Attention with this radix, after a convolution. The channels made are those of the
+    /// result; groups are its cardinality.
+    Attention(usize),
+    /// Any graph, and its multiply-adds.
+    Other(fn(&Extents) -> String, fn(&Extents) -> usize),
+}
+
+/// A square window.
+#[derive(Debug, Clone, Copy)]
+pub struct Taps {
+    /// Extent.
+    pub kernel: usize,
+    /// Distance between windows.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub pad: usize,
+}
+
+/// How big a case is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extents {
+    /// Images.
+    pub images: usize,
+    /// Channels read.
+    pub read: usize,
+    /// Channels made.
+    pub made: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+    /// What follows the sums of a convolution.
+    pub end: End,
+}
+
+/// What follows the sums of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing, not even a bias.
+    Bare,
+    /// A bias and relu.
+    Relu,
+    /// A bias, a residual and relu.
+    Residual,
+}
+
+impl Extents {
+    /// One image with a bias and relu.
+    pub const fn of([read, made, groups]: [usize; 3], size: [usize; 2]) -> Extents {
+        Extents { images: 1, read, made, groups, size, end: End::Relu }
+    }
+
+    /// One group over a square.
+    pub const fn square(read: usize, made: usize, side: usize) -> Extents {
+        Extents::of([read, made, 1], [side, side])
+    }
+
+    /// The same with another end.
+    pub const fn then(self, end: End) -> Extents {
+        Extents { end, ..self }
+    }
+
+    /// The same with so many images.
+    pub const fn times(self, images: usize) -> Extents {
+        Extents { images, ..self }
+    }
+}
+
+impl std::fmt::Display for Extents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Extents { images, read, made, groups, size: [h, w], end } = self;
+        write!(f, "{images}x{read}x{h}x{w} to {made}, groups {groups}, {end:?}")
+    }
+}
+
+impl Taps {
+    /// Output extents for these of the input.
+    fn output(self, size: [usize; 2]) -> [usize; 2] {
+        size.map(|n| (n + 2 * self.pad - self.kernel) / self.stride + 1)
+    }
+
+    fn text(self) -> String {
+        let Taps { kernel, stride, pad } = self;
+        format!("{kernel}x{kernel} stride {stride} pad {pad}")
+    }
+}
+
+impl Family {
+    /// The graph's text.
+    pub fn graph(&self, e: &Extents) -> String {
+        let body = match self.operator {
+            Operator::Conv(taps) => texts::conv(e, taps),
+            Operator::Pool(kind, taps) => texts::pool(e, kind, taps),
+            Operator::Attention(radix) => texts::attention(e, radix),
+            Operator::Other(text, _) => text(e),
+        };
+        format!("graph @case {{\n{body}\n}}\n")
+    }
+
+    /// Multiply-adds of the operator as it is defined, over channels that are there.
+    pub fn multiply_adds(&self, e: &Extents) -> usize {
+        match self.operator {
+            Operator::Conv(taps) => {
+                let [h, w] = taps.output(e.size);
+                e.images * e.made * h * w * (e.read / e.groups) * taps.kernel * taps.kernel
+            }
+            Operator::Pool(..) | Operator::Attention(_) => 0,
+            Operator::Other(_, work) => work(e),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Every kernel on memory that ends where it must stop: each argument lies right before a page that
+//! may not be touched, then right behind one, and is full of NaNs where nobody has written. Results
+//! are compared with the f64 interpreter, or with what a kernel specified by hand must compute.
+//!
+//! A kernel that strays kills its process. So each test runs itself again as a child, which names
+//! every case before it starts; the test fails with the last name.
+
+#![cfg(all(unix, target_arch = "x86_64"))]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::interp::{self, Data};
+use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::plan::tile::{MicroKernel, TileStep, Vectors};
+use cardinal_compiler::plan::{Plan, lower};
+use cardinal_runtime::cpu;
+use cardinal_workbench::by_hand::{self, ByHand};
+use cardinal_workbench::families::FAMILIES;
+use cardinal_workbench::memory::Placement;
+use cardinal_workbench::random;
+use cardinal_workbench::rig::Rig;
+
+/// Largest error, relative to the largest magnitude of the output.
+const TOLERANCE: f64 = 2e-6;
+
+/// Set in children.
+const CHILD: &str = "CARDINAL_GUARDED_CHILD";
+
+const PLACEMENTS: [Placement; 2] = [Placement::BeforeGuard, Placement::BehindGuard];
+
+#[test]
+fn families_on_x86_64() {
+    in_child("families_on_x86_64", "x86-64", families);
+}
+
+#[test]
+fn families_on_x86_64_v3() {
+    in_child("families_on_x86_64_v3", "x86-64-v3", families);
+}
+
+#[test]
+fn families_on_x86_64_v4() {
+    in_child("families_on_x86_64_v4", "x86-64-v4", families);
+}
+
+#[test]
+fn micro_kernels_on_x86_64() {
+    in_child("micro_kernels_on_x86_64", "x86-64", micro_kernels);
+}
+
+#[test]
+fn micro_kernels_on_x86_64_v3() {
+    in_child("micro_kernels_on_x86_64_v3", "x86-64-v3", micro_kernels);
+}
+
+#[test]
+fn micro_kernels_on_x86_64_v4() {
+    in_child("micro_kernels_on_x86_64_v4", "x86-64-v4", micro_kernels);
+}
+
+/// The guards guard: one byte too far is seen.
+#[test]
+fn a_step_too_far_is_a_failure() {
+    let outcome = std::panic::catch_unwind(|| {
+        in_child("a_step_too_far_is_a_failure", "x86-64", |target| {
+            begin("one byte more");
+            let mut case = by_hand::tile(MicroKernel { pixels: 2, ..one_block() }, 1, [5, 1]);
+            case.inputs[0].pop();
+            run_by_hand(&case, target, Placement::BeforeGuard);
+        });
+    });
+    if std::env::var_os(CHILD).is_none() {
+        let message = *outcome.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.contains("signal") && message.contains("one byte more"), "{message}");
+    }
+}
+
+/// What is timed is a graph too.
+#[test]
+fn layers_are_graphs() {
+    for family in FAMILIES {
+        for (name, extents) in family.layers {
+            let graph = text::parse(&family.graph(extents));
+            let graph = graph.unwrap_or_else(|e| panic!("{}, {name}: {e}", family.name));
+            verify(&graph).unwrap_or_else(|e| panic!("{}, {name}: {e}", family.name));
+        }
+    }
+}
+
+/// Runs `body` for a CPU in a process of its own, if this machine has what it needs.
+fn in_child(test: &str, named: &str, body: fn(&Target)) {
+    let target = Target::named(&cpu::host_triple(), named).unwrap();
+    let missing = cpu::missing_features(target.features(), &cpu::host_features());
+    if !missing.is_empty() {
+        eprintln!("skipped: this machine is no {named}");
+        return;
+    }
+    if std::env::var_os(CHILD).is_some() {
+        return body(&target);
+    }
+    let program = std::env::current_exe().unwrap();
+    let arguments = [test, "--exact", "--nocapture"];
+    let output = Command::new(program).args(arguments).env(CHILD, "1").output().unwrap();
+    let said = lossy(&output.stdout);
+    let last = said.lines().rfind(|line| line.starts_with("case "));
+    let last = last.unwrap_or("before any case");
+    assert!(output.status.success(), "{}: {last}\n{}", output.status, lossy(&output.stderr));
+    assert!(said.contains("case "), "{test} names no test: nothing ran");
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Names the case that begins, for the parent.
+fn begin(name: &str) {
+    println!("\ncase {name}");
+}
+
+/// Every size of every family, as the planner has it done; and all kernels together are every
+/// kernel there is.
+fn families(target: &Target) {
+    let mut seen = BTreeSet::new();
+    for family in FAMILIES {
+        for extents in (family.tails)() {
+            let name = format!("{}, {extents}", family.name);
+            begin(&name);
+            let graph =
+                text::parse(&family.graph(&extents)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            verify(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let plan = lower(&graph, &target.machine(family.winograd)).unwrap();
+            seen.extend(plan.steps.iter().map(|step| step.kernel.name()));
+            run_planned(&name, &graph, &plan, target);
+        }
+    }
+    let assembled = !matches!(target.vectors(), Vectors::Sse | Vectors::Neon);
+    let winograd = ["winograd_input", "winograd_output"];
+    let every = [
+        "argmax",
+        "block_mean",
+        "block_pool",
+        "contract",
+        "gather",
+        "map",
+        "pool",
+        "reduce",
+        "softmax",
+        "tile",
+    ];
+    let every = every.into_iter().chain(winograd.into_iter().filter(|_| assembled));
+    assert_eq!(seen, every.collect(), "kernels that no case runs, or that are new");
+}
+
+fn run_planned(name: &str, graph: &Graph, plan: &Plan, target: &Target) {
+    let ports = plan.inputs.iter().zip(1..);
+    let inputs: Vec<Vec<u8>> = ports.map(|(port, seed)| random::bytes(&port.ty, seed)).collect();
+    let tensor = |(port, bytes): (&cardinal_compiler::plan::Port, &Vec<u8>)| {
+        interp::Tensor::from_bytes(&port.ty, bytes).unwrap()
+    };
+    let tensors: Vec<_> = plan.inputs.iter().zip(&inputs).map(tensor).collect();
+    let expected = interp::run(graph, &tensors).unwrap();
+    for placement in PLACEMENTS {
+        let mut rig = Rig::apart(plan, target, placement);
+        for (i, bytes) in inputs.iter().enumerate() {
+            rig.input_mut(i).copy_from_slice(bytes);
+        }
+        rig.run();
+        for (i, expected) in expected.iter().enumerate() {
+            let found = interp::Tensor::from_bytes(&plan.outputs[i].ty, rig.output(i)).unwrap();
+            match (&found.data, &expected.data) {
+                (Data::Float(found), Data::Float(expected)) => {
+                    compare(&format!("{name}, {placement:?}"), found, expected);
+                }
+                (found, expected) => assert_eq!(found, expected, "{name}, {placement:?}"),
+            }
+        }
+    }
+}
+
+fn compare(name: &str, found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let near = (found - expected).abs() <= TOLERANCE * largest;
+        assert!(near, "{name}: element {i} is {found}, not {expected}");
+    }
+}
+
+/// One block at a time with everything else at rest.
+fn one_block() -> MicroKernel {
+    MicroKernel { blocks: 1, ..MicroKernel::default() }
+}
+
+/// Every tile that fits the registers, with every rest of pixels and of blocks and every epilogue;
+/// and Winograd's transforms cut off at every place.
+fn micro_kernels(target: &Target) {
+    use TileStep::{AddOther, Relu};
+    let ends = [vec![], vec![Relu], vec![AddOther], vec![AddOther, Relu], vec![Relu, AddOther]];
+    let mut ends = ends.into_iter().cycle();
+    for blocks in 1..=4 {
+        for pixels in 1..=target.vectors().most_pixels(blocks) {
+            for columns in rests(pixels) {
+                let all_blocks = blocks + columns % (blocks + 1);
+                let (parts, bias) = (1 + columns % 2, columns % 3 > 0);
+                let steps = ends.next().unwrap_or_default();
+                // Weights are fetched ahead or not.
+                let passes = [if all_blocks % 2 == 0 { columns.div_ceil(pixels) } else { 0 }, 0];
+                let micro = MicroKernel { pixels, blocks, bias, steps, passes, ..one_block() };
+                let size = [columns, all_blocks];
+                let name = format!("{size:?} pixels and blocks in {parts} parts, {micro:?}");
+                check_by_hand(&name, &by_hand::tile(micro, parts, size), target);
+            }
+        }
+    }
+    if matches!(target.vectors(), Vectors::Sse | Vectors::Neon) {
+        return;
+    }
+    for outputs in [2, 4] {
+        for (h, w) in (1..=9).flat_map(|h| (1..=9).map(move |w| (h, w))) {
+            let name = format!("winograd {outputs}, {h}x{w}");
+            check_by_hand(&name, &by_hand::winograd(outputs, [h, w]), target);
+        }
+    }
+}
+
+/// Rows of every length up to two tiles and one pixel, where these are few.
+fn rests(pixels: usize) -> Vec<usize> {
+    let all = 1..=2 * pixels + 1;
+    let near = |n: &usize| pixels <= 4 || n % pixels <= 1 || n % pixels == pixels - 1;
+    all.filter(near).collect()
+}
+
+fn check_by_hand(name: &str, case: &ByHand, target: &Target) {
+    begin(name);
+    for placement in PLACEMENTS {
+        let found = run_by_hand(case, target, placement);
+        compare(&format!("{name}, {placement:?}"), &found, &case.expected);
+    }
+}
+
+fn run_by_hand(case: &ByHand, target: &Target, placement: Placement) -> Vec<f64> {
+    let bytes = case.expected.len() * 4;
+    let mut rig = Rig::by_hand(case.plan.clone(), target, &case.inputs, &[bytes], placement);
+    rig.run();
+    random::from_bytes(rig.output(0)).into_iter().map(f64::from).collect()
+}
