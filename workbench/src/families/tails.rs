@@ -78,6 +78,8 @@ pub(super) fn winograd() -> Vec<Extents> {
     }
     all.push(Extents::of([32, 64, 2], [22, 21]).times(2));
     all.push(Extents::of([20, 40, 1], [21, 22]));
+    // Small planes, whose images share products.
+    all.extend((2..=4).map(|n| Extents::of([64, 48, 1], [7, 7]).times(n)));
     in_turn(all)
 }
 
