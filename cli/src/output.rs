@@ -5,7 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Outcome};
-use crate::model_file::is_dash;
+use crate::stdio::is_dash;
+
+/// Permissions of a new file before the process's umask: what `File::create` gives.
+const DATA: u32 = 0o666;
+/// The same with the right to run it: what a linker gives.
+#[cfg(feature = "compiler")]
+const PROGRAM: u32 = 0o777;
 
 /// Writes `bytes` to the file at `path`, or to stdout when that is `-`. A regular file is replaced
 /// in one step, so that nobody ever sees a part of it; a device or a pipe is written to as it is.
@@ -13,35 +19,55 @@ use crate::model_file::is_dash;
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
+    write_pieces(path, &[bytes], DATA)
+}
+
+/// Writes pieces one after the other as [`write`] does, to a file that can be run.
+///
+/// # Errors
+/// [`Failure::Io`].
+#[cfg(feature = "compiler")]
+pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
+    write_pieces(path, pieces, PROGRAM)
+}
+
+fn write_pieces(path: &Path, pieces: &[&[u8]], mode: u32) -> Outcome {
     if is_dash(path) {
-        return print(|out| out.write_all(bytes));
+        return print(|out| write_all(out, pieces));
     }
     let written = match fs::metadata(path) {
-        Ok(about) if !about.is_file() => fs::write(path, bytes),
-        Ok(_) => path.canonicalize().and_then(|path| replace(&path, bytes)),
-        Err(_) => replace(path, bytes),
+        Ok(about) if !about.is_file() => fs::File::options()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| write_all(&mut file, pieces)),
+        Ok(_) => path.canonicalize().and_then(|path| replace(&path, pieces, mode)),
+        Err(_) => replace(path, pieces, mode),
     };
     written.map_err(|error| Failure::writing(path, error))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_all(out: &mut dyn Write, pieces: &[&[u8]]) -> io::Result<()> {
+    pieces.iter().try_for_each(|piece| out.write_all(piece))
+}
+
+fn replace(path: &Path, pieces: &[&[u8]], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
-    let mut file = new_file(&folder)?;
-    file.write_all(bytes)?;
+    let mut file = new_file(&folder, mode)?;
+    write_all(&mut file, pieces)?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
 
 #[cfg(unix)]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
-    // What `File::create` would give; the process's umask applies.
-    let mode = fs::Permissions::from_mode(0o666);
+    // The process's umask applies.
+    let mode = fs::Permissions::from_mode(mode);
     tempfile::Builder::new().prefix(".cardinal-").permissions(mode).tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path, _mode: u32) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(".cardinal-").tempfile_in(folder)
 }
 

@@ -1,109 +1,15 @@
 //! `cardinal bench`: how fast a model runs.
 
-use std::time::Instant;
-
-use serde_json::json;
-
 use crate::args::BenchArgs;
-use crate::engine::{self, Session};
 use crate::exit::Outcome;
-use crate::loading::{self, milliseconds};
+use crate::loading;
+use crate::measure::measure;
 use crate::model_file::ModelFile;
-use crate::{output, random};
-
-/// The schema of `--json`.
-const SCHEMA: &str = "cardinal.bench/v1";
+use crate::program;
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
-    let threads = args.threads.unwrap_or_else(engine::available_threads);
+    let threads = args.threads.unwrap_or_else(program::available_threads);
     let file = ModelFile::open(&args.model)?;
     let loaded = loading::load(&file, &args.options, None)?;
-    let inputs = random::arrays(loaded.program.inputs(), args.seed);
-    let mut session = Session::new(&loaded.program, threads)?;
-    let mut prepared = session.prepare(&inputs)?;
-    for _ in 0..args.warmup {
-        session.run_prepared(&mut prepared)?;
-    }
-    let mut latencies = Vec::with_capacity(args.iterations.get().min(1 << 20));
-    for _ in 0..args.iterations.get() {
-        let begin = Instant::now();
-        session.run_prepared(&mut prepared)?;
-        latencies.push(milliseconds(begin));
-    }
-    let batch = loaded.program.inputs().first().and_then(|s| s.shape.first()).copied();
-    let batch = batch.unwrap_or(1);
-    if args.json {
-        return output::print_json(&json!({
-            "schema": SCHEMA,
-            "latency_ms": latencies,
-            "threads": threads,
-            "batch": batch,
-            "compile_ms": loaded.compile_ms,
-            "load_ms": loaded.load_ms,
-            "peak_rss_bytes": peak_rss_bytes(),
-        }));
-    }
-    print_table(&latencies, batch, threads.get(), &loaded)
-}
-
-fn print_table(
-    latencies: &[f64],
-    batch: usize,
-    threads: usize,
-    loaded: &loading::Loaded,
-) -> Outcome {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
-    let compile = loaded.compile_ms.map_or("compiled before".into(), |ms| format!("{ms:10.1} ms"));
-    let rows = [
-        ("minimum", format!("{:10.3} ms", quantile(&sorted, 0.))),
-        ("median", format!("{:10.3} ms", quantile(&sorted, 0.5))),
-        ("p90", format!("{:10.3} ms", quantile(&sorted, 0.9))),
-        ("mean", format!("{mean:10.3} ms")),
-        ("compile", compile),
-        ("load", format!("{:10.1} ms", loaded.load_ms)),
-        (
-            "peak memory",
-            peak_rss_bytes().map_or("unknown".into(), |b| format!("{:10.1} MB", b as f64 / 1e6)),
-        ),
-    ];
-    output::print(|out| {
-        writeln!(out, "{} inferences, batch {batch}, {threads} threads", latencies.len())?;
-        rows.iter().try_for_each(|(name, value)| writeln!(out, "  {name:<12} {value}"))
-    })
-}
-
-/// The smallest value that at least `q` of all are not above (nearest rank).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
-}
-
-/// Most memory that this process has had resident, where the system says.
-fn peak_rss_bytes() -> Option<u64> {
-    parse_peak(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_measured_values() {
-        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
-        assert_eq!([0., 0.5, 0.9, 1.].map(|q| quantile(&ten, q)), [1., 5., 9., 10.]);
-        assert_eq!(quantile(&[7.], 0.5), 7.);
-    }
-
-    #[test]
-    fn the_peak_is_in_kibibytes() {
-        assert_eq!(parse_peak("VmPeak:\t 1 kB\nVmHWM:\t  12 kB\n"), Some(12288));
-        assert_eq!(parse_peak("VmRSS: 1 kB"), None);
-    }
+    measure(&loaded.program, loaded.preparation, threads, &args.measurement)?.print(args.json)
 }

@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use crate::args::{CompileArgs, Emit};
 use crate::engine::{self, Compiled, Settings};
+use crate::executable::{self, Sample};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
-use crate::model_file::{ModelFile, is_dash};
+use crate::model_file::ModelFile;
 use crate::output;
 use crate::render;
+use crate::stdio::is_dash;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
-    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model));
+    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
-    check_available(emit)?;
+    check_available(emit, args.target.as_deref())?;
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -25,10 +27,14 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     settings.compile.check_rewrites = args.check_rewrites;
     let model = loading::import(&file, &settings.import)?;
-    let compiled =
-        engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
+    let refused = |error| loading::refused(&file, error);
+    let sample = match emit {
+        Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
+        Emit::Artifact | Emit::Obj | Emit::Shared => None,
+    };
+    let compiled = engine::compile(&model, &settings).map_err(refused)?;
     progress.finish_and_clear();
-    write(emit, &output, &compiled)?;
+    write(&output, &compiled, sample.as_ref())?;
     render::note(format_args!(
         "{} -> {}: {} nodes, {} of code, {} of weights, {} of scratch memory, in {:.2} s",
         file.name(),
@@ -43,28 +49,31 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
 }
 
 /// The kinds that this build writes.
-fn check_available(emit: Emit) -> Outcome {
+fn check_available(emit: Emit, target: Option<&str>) -> Outcome {
     let what = match emit {
         Emit::Artifact => return Ok(()),
+        Emit::Exe => return executable::check_target(target),
         Emit::Obj => "object files",
         Emit::Shared => "shared libraries",
-        Emit::Exe => "executables",
     };
     Err(Failure::usage(format!("this build does not write {what} yet"))
         .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"))
 }
 
-fn write(emit: Emit, output: &Path, compiled: &Compiled) -> Outcome {
-    match emit {
-        Emit::Artifact => output::write(output, compiled.artifact.as_bytes()),
-        Emit::Obj | Emit::Shared | Emit::Exe => check_available(emit),
+/// Writes an executable when there is a sample for it, and else an artifact.
+fn write(output: &Path, compiled: &Compiled, sample: Option<&Sample>) -> Outcome {
+    match sample {
+        Some(sample) => executable::write(output, &compiled.artifact, sample),
+        None => output::write(output, compiled.artifact.as_bytes()),
     }
 }
 
-fn default_output(model: &Path) -> PathBuf {
+fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {
     let stem = if is_dash(model) { None } else { model.file_stem() };
     let mut name = stem.unwrap_or("model".as_ref()).to_owned();
-    name.push(".cardinal");
+    if emit != Some(Emit::Exe) {
+        name.push(".cardinal");
+    }
     name.into()
 }
 
@@ -112,7 +121,9 @@ mod tests {
 
     #[test]
     fn the_default_output_is_in_this_folder() {
-        assert_eq!(default_output(Path::new("/a/b/r50.v2.onnx")), Path::new("r50.v2.cardinal"));
-        assert_eq!(default_output(Path::new("-")), Path::new("model.cardinal"));
+        let default = |model: &str, emit| default_output(Path::new(model), emit);
+        assert_eq!(default("/a/b/r50.v2.onnx", None), Path::new("r50.v2.cardinal"));
+        assert_eq!(default("a/r50.onnx", Some(Emit::Exe)), Path::new("r50"));
+        assert_eq!(default("-", None), Path::new("model.cardinal"));
     }
 }
