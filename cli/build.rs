@@ -38,13 +38,13 @@ fn main() -> io::Result<()> {
     for file in ["Cargo.toml", "Cargo.lock", "cli/Cargo.toml", "runtime/Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", build.root.join(file).display());
     }
-    match LINK_ARGS.iter().map(|args| build.run(args)).reduce(Result::or) {
-        Some(Ok(runner)) => {
+    let [small, plain] = LINK_ARGS;
+    match build.run(small).or_else(|_| build.run(plain)) {
+        Ok(runner) => {
             sources(&fs::read_to_string(runner.with_extension("d"))?);
             fs::copy(runner, place).map(drop)
         }
-        other => {
-            let why = other.and_then(Result::err).unwrap_or_default();
+        Err(why) => {
             println!("cargo::warning=executables cannot be made: no static runner: {why}");
             println!("cargo::rerun-if-changed=src");
             fs::write(place, b"")

@@ -56,7 +56,11 @@ pub(super) fn command(name: &str) -> Command {
         command = command.mut_arg(argument, |a| a.conflicts_with_all(INSTEAD));
     }
     for argument in OF_BENCH {
-        command = command.mut_arg(argument, |a| a.requires("bench").help_heading("With --bench"));
+        // What is required need not be there when it conflicts with what is, so both are said.
+        command = command.mut_arg(argument, |a| {
+            let bench_only = a.requires("bench").help_heading("With --bench");
+            bench_only.conflicts_with_all(["images", "input", "info", "selftest"])
+        });
     }
     command.mut_arg("images", |a| a.required_unless_present_any(INSTEAD))
 }
