@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use options::{Emit, Format, ImageOptions, IsaOption, ModelOptions, Stage};
+pub(crate) use options::{Emit, Format, ModelOptions, Stage};
 pub(crate) use relink::RelinkArgs;
+
+use crate::request::{IsaOption, Measurement, RunRequest};
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
@@ -39,6 +41,7 @@ Examples:
   cardinal compile resnest50.onnx                         # resnest50.cardinal, for this machine
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
   cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
+  cardinal compile resnest50.onnx -o resnest50            # an executable that stands alone
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'
   cardinal compile resnest50.onnx -o r50.o                # for C and C++, with a header, r50.h
   cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc")]
@@ -147,54 +150,6 @@ pub(crate) struct RunArgs {
     pub(crate) options: ModelOptions,
 }
 
-/// Everything of `run` that is not about the model.
-#[derive(Debug, Args)]
-pub(crate) struct RunRequest {
-    /// PNG or JPEG images, each a sample
-    #[arg(value_name = "IMAGE", conflicts_with = "input", required_unless_present = "input")]
-    pub(crate) images: Vec<PathBuf>,
-    /// An input tensor: X.npy for the only input, NAME=X.npy, or X.npz with an array per input
-    ///
-    /// Can be repeated. `-` reads a .npy from stdin.
-    ///
-    /// Example: --input tokens=t.npy --input mask=m.npy
-    #[arg(short, long, value_name = "[NAME=]FILE")]
-    pub(crate) input: Vec<String>,
-    /// Write the outputs to a .npy (one output) or .npz (any number); `-` is stdout
-    ///
-    /// Example: --output y.npz
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// How many of the best classes to print [default: 5]
-    ///
-    /// Example: --top 1
-    #[arg(long, value_name = "K")]
-    pub(crate) top: Option<NonZeroUsize>,
-    /// Names of the classes, one a line in class order
-    ///
-    /// Example: --labels imagenet_classes.txt
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
-    /// Print one JSON object (cardinal.run/v1) instead of text
-    ///
-    /// Example: --json
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Threads to run on [default: all of this machine]
-    ///
-    /// The results do not depend on it.
-    ///
-    /// Example: --threads 4
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
-    /// Which code to run.
-    #[command(flatten)]
-    pub(crate) isa: IsaOption,
-    /// How images are made inputs.
-    #[command(flatten)]
-    pub(crate) image: ImageOptions,
-}
-
 /// `cardinal inspect`
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -255,21 +210,9 @@ pub(crate) struct BenchArgs {
     /// Example: --threads 1
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Inferences before measuring begins
-    ///
-    /// Example: --warmup 10
-    #[arg(long, value_name = "W", default_value_t = 5)]
-    pub(crate) warmup: usize,
-    /// Inferences to measure
-    ///
-    /// Example: --iterations 200
-    #[arg(long, value_name = "N", default_value = "50")]
-    pub(crate) iterations: NonZeroUsize,
-    /// Seed of the random inputs
-    ///
-    /// Example: --seed 1
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// What to measure.
+    #[command(flatten)]
+    pub(crate) measurement: Measurement,
     /// Say how long each step of the plan takes, for an .onnx
     ///
     /// A step's time is its median. GFLOP/s count a multiply-add as two, by the definition of the

@@ -1,11 +1,8 @@
-//! The one module that calls the compiler and the runtime.
+//! The one module that calls the compiler.
 
-mod describe;
 mod relink;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_compiler::codegen::{Listing, Target};
@@ -14,18 +11,16 @@ use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use cardinal_compiler::{codegen, interp, ir, object, onnx, passes, plan};
-use cardinal_runtime::manifest::Property;
-use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
+use cardinal_runtime::Artifact;
 
 pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
-pub(crate) use describe::describe;
 pub(crate) use relink::relink;
 
 use crate::args::{Format, Stage};
-use crate::exit::{Failure, Outcome};
-use crate::tensors::{Array, Spec};
+use crate::program::Program;
+use crate::tensors::Array;
 
 /// What the compiler gives, or why it refuses the model.
 pub(crate) type ModelResult<T> = Result<T, Box<ModelError>>;
@@ -41,11 +36,6 @@ pub(crate) struct Settings {
     pub(crate) cpus: Vec<String>,
     /// How to compile it.
     pub(crate) compile: CompileOptions,
-}
-
-/// How many threads this machine runs at once.
-pub(crate) fn available_threads() -> NonZeroUsize {
-    cardinal_runtime::cpu::available_threads()
 }
 
 /// Reads an ONNX model.
@@ -235,9 +225,8 @@ pub(crate) fn steps(
     settings: &Settings,
     program: &Program,
 ) -> ModelResult<Vec<StepInfo>> {
-    let name = &program.program.variant().name;
     let mut targets = targets(settings)?.into_iter();
-    let target = targets.find(|target| target.cpu() == *name);
+    let target = targets.find(|target| target.cpu() == program.isa());
     let target = target.ok_or_else(|| ModelError::internal("no target is what runs"))?;
     let plan = lowered(model, settings, &target)?;
     let info = |step: &plan::Step| StepInfo {
@@ -267,146 +256,4 @@ pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Arra
         bytes: tensor.to_bytes().to_vec(),
     };
     Ok(interp::run(graph, &inputs)?.iter().map(array).collect())
-}
-
-/// A loaded model.
-pub(crate) struct Program {
-    program: Arc<cardinal_runtime::Program>,
-    inputs: Vec<Spec>,
-    outputs: Vec<Spec>,
-    metadata: Vec<(String, String)>,
-}
-
-/// Checks the bytes of an artifact; `file` is its name for messages.
-///
-/// # Errors
-/// [`Failure::BadModel`] when it is damaged.
-pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
-    Artifact::from_bytes(bytes).map_err(|error| not_loaded(&error, file))
-}
-
-impl Program {
-    /// Makes an artifact runnable, with the code for the CPU named `isa` if there is a name; `file`
-    /// is the artifact's name for messages.
-    ///
-    /// # Errors
-    /// [`Failure::BadModel`] when it is for another machine, [`Failure::Usage`] when it has no code
-    /// of that name.
-    pub(crate) fn load(artifact: Artifact, isa: Option<&str>, file: &str) -> Outcome<Program> {
-        let program = cardinal_runtime::Program::load_variant(artifact, isa);
-        let program = program.map_err(|error| not_loaded(&error, file))?;
-        Ok(Program {
-            inputs: program.inputs().iter().map(spec).collect(),
-            outputs: program.outputs().iter().map(spec).collect(),
-            metadata: program.metadata().iter().map(pair).collect(),
-            program,
-        })
-    }
-
-    /// What it takes, in order.
-    pub(crate) fn inputs(&self) -> &[Spec] {
-        &self.inputs
-    }
-
-    /// What it gives, in order.
-    pub(crate) fn outputs(&self) -> &[Spec] {
-        &self.outputs
-    }
-
-    /// The ONNX file's `metadata_props`.
-    pub(crate) fn metadata(&self) -> &[(String, String)] {
-        &self.metadata
-    }
-}
-
-fn not_loaded(error: &LoadError, file: &str) -> Failure {
-    if let LoadError::NoVariant { .. } = error {
-        return Failure::Usage { message: format!("`{file}`: {error}"), help: error.remedy() };
-    }
-    Failure::BadModel { file: file.to_owned(), message: error.to_string(), help: error.remedy() }
-}
-
-fn spec(spec: &TensorSpec) -> Spec {
-    Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() }
-}
-
-fn pair(property: &Property) -> (String, String) {
-    (property.key.clone(), property.value.clone())
-}
-
-/// A program with its threads and scratch memory.
-pub(crate) struct Session(cardinal_runtime::Session);
-
-/// Inputs in the form that the runtime takes, and memory for the outputs.
-pub(crate) struct Prepared {
-    inputs: Vec<Tensor>,
-    outputs: Vec<Tensor>,
-}
-
-impl Session {
-    /// Threads and memory for one inference at a time.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`] for absurdly many threads, [`Failure::Failed`] for want of memory.
-    pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
-        let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
-        Ok(Session(session.map_err(not_run)?))
-    }
-
-    /// Runs the model once.
-    ///
-    /// # Errors
-    /// [`Failure::Usage`] when the inputs are not the model's, [`Failure::Failed`] otherwise.
-    pub(crate) fn run(&mut self, inputs: &[Array]) -> Outcome<Vec<Array>> {
-        let mut prepared = self.prepare(inputs)?;
-        self.run_prepared(&mut prepared)?;
-        let array = |tensor: &Tensor| Array {
-            dtype: tensor.dtype(),
-            shape: tensor.shape().to_vec(),
-            bytes: tensor.as_bytes().to_vec(),
-        };
-        Ok(prepared.outputs.iter().map(array).collect())
-    }
-
-    /// Converts inputs once, for [`run_prepared`](Self::run_prepared).
-    ///
-    /// # Errors
-    /// [`Failure::Failed`] for want of memory.
-    pub(crate) fn prepare(&self, inputs: &[Array]) -> Outcome<Prepared> {
-        let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
-        let inputs: Result<Vec<Tensor>, _> = inputs.iter().map(tensor).collect();
-        let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
-        let outputs = self.0.new_outputs().map_err(not_run)?;
-        Ok(Prepared { inputs, outputs })
-    }
-
-    /// Runs the model once and leaves its results where they are.
-    ///
-    /// # Errors
-    /// Those of [`run`](Self::run).
-    pub(crate) fn run_prepared(&mut self, prepared: &mut Prepared) -> Outcome {
-        let Prepared { inputs, outputs } = prepared;
-        self.0.run_into(inputs, outputs).map_err(not_run)
-    }
-
-    /// Runs the model once and says how long each step of its plan took, in milliseconds.
-    ///
-    /// # Errors
-    /// Those of [`run`](Self::run).
-    pub(crate) fn time_steps(&mut self, prepared: &mut Prepared) -> Outcome<Vec<f64>> {
-        let Prepared { inputs, outputs } = prepared;
-        let steps = self.0.run_timed(inputs, outputs).map_err(not_run)?;
-        Ok(steps.iter().map(|step| step.as_secs_f64() * 1e3).collect())
-    }
-}
-
-fn not_run(error: RunError) -> Failure {
-    let help = error.remedy();
-    match error {
-        RunError::Count { .. } | RunError::Mismatch { .. } | RunError::TooManyThreads { .. } => {
-            let message = error.to_string();
-            Failure::Usage { message, help }
-        }
-        other => Failure::Failed(other.to_string()),
-    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+#[cfg(feature = "compiler")]
 use cardinal_compiler::error::{Error as ModelError, Problem};
 
 /// The result of a command or of a part of one.
@@ -38,6 +39,7 @@ pub(crate) enum Failure {
         help: Option<String>,
     },
     /// The compiler refuses the model.
+    #[cfg(feature = "compiler")]
     #[error("cannot compile `{file}`: {error}")]
     Model {
         /// The model, as typed.
@@ -97,6 +99,7 @@ impl Failure {
     pub(crate) fn status(&self) -> Status {
         match self {
             Failure::Usage { .. } => Status::Usage,
+            #[cfg(feature = "compiler")]
             Failure::Model { error, .. } => status_of(&error.problem),
             Failure::BadModel { .. } => Status::Model,
             Failure::Mismatch(_) => Status::Mismatch,
@@ -110,6 +113,7 @@ impl Failure {
     pub(crate) fn help(&self) -> Option<&str> {
         match self {
             Failure::Usage { help, .. } | Failure::BadModel { help, .. } => help.as_deref(),
+            #[cfg(feature = "compiler")]
             Failure::Model { error, .. } => error.remedy.as_deref(),
             Failure::Linker { help, .. } => Some(help),
             Failure::Mismatch(_)
@@ -157,6 +161,7 @@ impl Failure {
     }
 }
 
+#[cfg(feature = "compiler")]
 fn status_of(problem: &Problem) -> Status {
     match problem {
         Problem::BadOption(_) | Problem::UnknownDimension { .. } | Problem::Target(_) => {

@@ -7,22 +7,23 @@ use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use crate::args::{IsaOption, ModelOptions};
-use crate::engine::{self, Model, Program, Settings};
+use crate::args::ModelOptions;
+use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
+use crate::measure::{Preparation, milliseconds};
 use crate::model_file::ModelFile;
+use crate::program::{self, Program};
+use crate::request::IsaOption;
 use crate::tensors::{Named, Spec};
 
-/// A loaded model, and what loading it took.
+/// A loaded model.
 pub(crate) struct Loaded {
     /// What runs.
     pub(crate) program: Program,
     /// What it was compiled from; absent for an artifact.
     pub(crate) model: Option<Model>,
-    /// Time to import and compile; absent for an artifact.
-    pub(crate) compile_ms: Option<f64>,
-    /// Time to make the artifact runnable.
-    pub(crate) load_ms: f64,
+    /// How long loading took.
+    pub(crate) preparation: Preparation,
 }
 
 /// The compiler's settings for a model on this machine.
@@ -71,16 +72,17 @@ pub(crate) fn load(
     progress.finish_and_clear();
     let begin = Instant::now();
     let program = Program::load(compiled.artifact, isa.name(), &file.name())?;
-    Ok(Loaded { program, model: Some(model), compile_ms, load_ms: milliseconds(begin) })
+    let preparation = Preparation { compile_ms, load_ms: milliseconds(begin) };
+    Ok(Loaded { program, model: Some(model), preparation })
 }
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> Outcome<Loaded> {
     let begin = Instant::now();
-    let artifact = engine::open_artifact(file.bytes.clone(), &file.name())?;
+    let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
     let program = Program::load(artifact, isa.name(), &file.name())?;
-    let load_ms = milliseconds(begin);
+    let preparation = Preparation { compile_ms: None, load_ms: milliseconds(begin) };
     check_options(program.inputs(), options)?;
-    Ok(Loaded { program, model: None, compile_ms: None, load_ms })
+    Ok(Loaded { program, model: None, preparation })
 }
 
 /// Imports a model.
@@ -152,11 +154,6 @@ pub(crate) fn progress(message: String) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
-}
-
-/// Milliseconds since `begin`.
-pub(crate) fn milliseconds(begin: Instant) -> f64 {
-    begin.elapsed().as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

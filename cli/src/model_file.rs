@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use cardinal_compiler::onnx::{ExternalData, NoExternalData};
 
 use crate::exit::{Failure, Outcome};
 use crate::mapped;
+use crate::stdio::{is_dash, read_stdin};
 
 /// The first bytes of every artifact.
 const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
@@ -60,18 +60,6 @@ impl ModelFile {
         let folder = folder.canonicalize().map_err(|error| Failure::reading(folder, error))?;
         Ok(Box::new(Folder { root: folder, open: RefCell::default() }))
     }
-}
-
-/// Whether a path means stdin or stdout.
-pub(crate) fn is_dash(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-/// All of stdin.
-pub(crate) fn read_stdin() -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes.into())
 }
 
 /// External data in one folder. A file outside of it is refused, however it is reached. Errors do

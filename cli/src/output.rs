@@ -5,7 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Outcome};
-use crate::model_file::is_dash;
+use crate::stdio::is_dash;
+
+/// Permissions of a new file before the process's umask: what `File::create` gives.
+const DATA: u32 = 0o666;
+/// The same with the right to run it: what a linker gives.
+#[cfg(feature = "compiler")]
+const PROGRAM: u32 = 0o777;
 
 /// Writes `bytes` to the file at `path`, or to stdout when that is `-`. A regular file is replaced
 /// in one step, so that nobody ever sees a part of it; a device or a pipe is written to as it is.
@@ -13,10 +19,16 @@ use crate::model_file::is_dash;
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    if is_dash(path) {
-        return print(|out| out.write_all(bytes));
-    }
-    write_all(&[(path, bytes)])
+    write_pieces(path, &[bytes], DATA)
+}
+
+/// Writes pieces one after the other as [`write`] does, to a file that can be run.
+///
+/// # Errors
+/// [`Failure::Io`].
+#[cfg(feature = "compiler")]
+pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
+    write_pieces(path, pieces, PROGRAM)
 }
 
 /// Writes several files, none of which is stdout: everything that can fail for want of space or of
@@ -24,15 +36,41 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
 ///
 /// # Errors
 /// [`Failure::Io`].
+#[cfg(feature = "compiler")]
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Outcome {
-    let staged = files
-        .iter()
-        .map(|(path, bytes)| stage(path, bytes).map_err(|error| Failure::writing(path, error)));
-    let staged = staged.collect::<Outcome<Vec<Staged<'_>>>>()?;
-    for (file, (path, _)) in staged.into_iter().zip(files) {
-        file.put().map_err(|error| Failure::writing(path, error))?;
+    let pieces: Vec<[&[u8]; 1]> = files.iter().map(|(_, bytes)| [*bytes]).collect();
+    let paths = files.iter().map(|(path, _)| *path);
+    let each = paths.zip(&pieces).map(|(path, pieces)| Contents { path, pieces, mode: DATA });
+    put(&each.collect::<Vec<_>>())
+}
+
+fn write_pieces(path: &Path, pieces: &[&[u8]], mode: u32) -> Outcome {
+    if is_dash(path) {
+        return print(|out| write_to(out, pieces));
     }
-    Ok(())
+    put(&[Contents { path, pieces, mode }])
+}
+
+fn write_to(out: &mut dyn Write, pieces: &[&[u8]]) -> io::Result<()> {
+    pieces.iter().try_for_each(|piece| out.write_all(piece))
+}
+
+/// A file to be written.
+struct Contents<'a> {
+    path: &'a Path,
+    pieces: &'a [&'a [u8]],
+    mode: u32,
+}
+
+fn put(files: &[Contents<'_>]) -> Outcome {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Failure::writing(&path, error)
+    };
+    let staged = files.iter().map(|file| stage(file).map_err(failed(file.path)));
+    let staged = staged.collect::<Outcome<Vec<Staged<'_>>>>()?;
+    let mut each = staged.into_iter().zip(files);
+    each.try_for_each(|(staged, file)| staged.put().map_err(failed(file.path)))
 }
 
 /// A file that is ready to be put into its place.
@@ -40,19 +78,19 @@ enum Staged<'a> {
     /// It is in the same folder already, under another name.
     File(tempfile::NamedTempFile, PathBuf),
     /// It goes to a device or a pipe.
-    Stream(&'a Path, &'a [u8]),
+    Stream(&'a Contents<'a>),
 }
 
-fn stage<'a>(path: &'a Path, bytes: &'a [u8]) -> io::Result<Staged<'a>> {
-    let path = match fs::metadata(path) {
+fn stage<'a>(contents: &'a Contents<'a>) -> io::Result<Staged<'a>> {
+    let path = match fs::metadata(contents.path) {
         Ok(about) if about.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(about) if !about.is_file() => return Ok(Staged::Stream(path, bytes)),
-        Ok(_) => path.canonicalize()?,
-        Err(_) => path.to_owned(),
+        Ok(about) if !about.is_file() => return Ok(Staged::Stream(contents)),
+        Ok(_) => contents.path.canonicalize()?,
+        Err(_) => contents.path.to_owned(),
     };
     let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
-    let mut file = new_file(&folder)?;
-    file.write_all(bytes)?;
+    let mut file = new_file(&folder, contents.mode)?;
+    write_to(&mut file, contents.pieces)?;
     Ok(Staged::File(file, path))
 }
 
@@ -60,21 +98,24 @@ impl Staged<'_> {
     fn put(self) -> io::Result<()> {
         match self {
             Staged::File(file, path) => file.persist(path).map(drop).map_err(|e| e.error),
-            Staged::Stream(path, bytes) => fs::write(path, bytes),
+            Staged::Stream(contents) => {
+                let mut file = fs::File::options().write(true).open(contents.path)?;
+                write_to(&mut file, contents.pieces)
+            }
         }
     }
 }
 
 #[cfg(unix)]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
-    // What `File::create` would give; the process's umask applies.
-    let mode = fs::Permissions::from_mode(0o666);
+    // The process's umask applies.
+    let mode = fs::Permissions::from_mode(mode);
     tempfile::Builder::new().prefix(".cardinal-").permissions(mode).tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path, _mode: u32) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(".cardinal-").tempfile_in(folder)
 }
 

@@ -5,9 +5,7 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
-
-use crate::exit::{Failure, Status};
+use crate::exit::{Failure, Outcome, Status};
 
 /// The most characters of a message or of its help text that are shown.
 const MESSAGE_LIMIT: usize = 1200;
@@ -16,11 +14,15 @@ const WIDTH: usize = 100;
 /// The most characters of one word, such as the name of a node.
 const WORD_LIMIT: usize = 160;
 
-/// Prints a failure and gives its exit code.
-pub(crate) fn failure(failure: &Failure) -> ExitCode {
+/// The exit code of a command that has ended; prints what went wrong with it.
+pub(crate) fn outcome(outcome: Outcome) -> ExitCode {
+    outcome.map_or_else(|failed| failure(&failed), |()| ExitCode::SUCCESS)
+}
+
+fn failure(failure: &Failure) -> ExitCode {
     if failure.status() != Status::Quiet {
         // Nothing is left to do when stderr cannot be written either.
-        let _ = stderr().write_all(report(failure, theme()).as_bytes());
+        let _ = stderr().write_all(report(failure, Style::of_stderr()).as_bytes());
     }
     ExitCode::from(failure.status() as u8)
 }
@@ -51,54 +53,73 @@ pub(crate) fn install_panic_hook() {
     }));
 }
 
-/// How a terminal draws a failure; `None` when stderr is none.
-fn theme() -> Option<GraphicalTheme> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let theme = || {
-        if no_color { GraphicalTheme::unicode_nocolor() } else { GraphicalTheme::unicode() }
-    };
-    stderr().is_terminal().then(theme)
+/// How failures are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// ASCII, for files and programs.
+    Plain,
+    /// For a terminal.
+    Drawn,
+    /// For a terminal, in colour.
+    Coloured,
 }
 
-fn report(failure: &Failure, theme: Option<GraphicalTheme>) -> String {
-    let shown = Shown { message: shown(&failure.to_string()), help: failure.help().map(shown) };
-    let mut text = String::new();
-    let drawn = theme.map(|theme| {
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH);
-        handler.with_links(false).render_report(&mut text, &shown)
-    });
-    match drawn {
-        Some(Ok(())) => text,
-        Some(Err(_)) | None => shown.plain(),
+impl Style {
+    fn of_stderr() -> Style {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        match stderr().is_terminal() {
+            false => Style::Plain,
+            true if no_color => Style::Drawn,
+            true => Style::Coloured,
+        }
+    }
+
+    /// `text` in a colour of ECMA-48, where there are colours.
+    fn paint(self, colour: u8, text: &str) -> String {
+        match self {
+            Style::Plain | Style::Drawn => text.to_owned(),
+            Style::Coloured => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+        }
     }
 }
 
-/// A failure's texts, made fit to print.
-#[derive(Debug)]
-struct Shown {
-    message: String,
-    help: Option<String>,
+const RED: u8 = 31;
+const CYAN: u8 = 36;
+
+fn report(failure: &Failure, style: Style) -> String {
+    let message = shown(&failure.to_string());
+    let help = failure.help().map(shown);
+    if style == Style::Plain {
+        let help = help.map(|help| format!("  help: {help}\n")).unwrap_or_default();
+        return format!("error: {message}\n{help}");
+    }
+    let (cross, bar) = (style.paint(RED, "×"), style.paint(RED, "│"));
+    let mut text = wrapped(&message, WIDTH - 4, &format!("  {cross} "), &format!("  {bar} "));
+    if let Some(help) = help {
+        let first = format!("  {} ", style.paint(CYAN, "help:"));
+        text += &wrapped(&help, WIDTH - 8, &first, "        ");
+    }
+    text
 }
 
-impl Shown {
-    fn plain(&self) -> String {
-        let help = self.help.as_ref().map(|help| format!("  help: {help}\n"));
-        format!("error: {}\n{}", self.message, help.unwrap_or_default())
+/// The lines of `text`, broken between words where they are longer than `width` characters, after
+/// `first` or `rest`.
+fn wrapped(text: &str, width: usize, first: &str, rest: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split_whitespace() {
+            let length = current.chars().count() + 1 + word.chars().count();
+            if !current.is_empty() && length > width {
+                lines.push(std::mem::take(&mut current));
+            }
+            current += if current.is_empty() { "" } else { " " };
+            current += word;
+        }
+        lines.push(current);
     }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Shown {}
-
-impl Diagnostic for Shown {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
-    }
+    let indents = std::iter::once(first).chain(std::iter::repeat(rest));
+    lines.iter().zip(indents).map(|(line, indent)| format!("{indent}{line}\n")).collect()
 }
 
 /// `text` without control characters and cut to a screenful: names come from files and may hold
@@ -147,9 +168,24 @@ mod tests {
     #[test]
     fn a_failure_is_drawn_on_a_terminal_and_plain_elsewhere() {
         let failure = Failure::usage("no such thing").with_help("try another");
-        assert_eq!(report(&failure, None), "error: no such thing\n  help: try another\n");
-        let drawn = report(&failure, Some(GraphicalTheme::unicode_nocolor()));
+        assert_eq!(report(&failure, Style::Plain), "error: no such thing\n  help: try another\n");
+        let drawn = report(&failure, Style::Drawn);
         assert_eq!(drawn, "  × no such thing\n  help: try another\n");
-        assert!(report(&failure, Some(GraphicalTheme::unicode())).contains('\u{1b}'));
+        let coloured = report(&failure, Style::Coloured);
+        let bare = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[36m", "");
+        assert_eq!(bare.replace("\u{1b}[0m", ""), drawn);
+        assert!(coloured.contains("\u{1b}[31m×\u{1b}[0m no such"), "{coloured:?}");
+    }
+
+    #[test]
+    fn long_messages_are_broken_between_words() {
+        let failure = Failure::usage(["seven 7"; 20].join(" ")).with_help(["help"; 30].join(" "));
+        let drawn = report(&failure, Style::Drawn);
+        let lines: Vec<&str> = drawn.lines().collect();
+        assert_eq!(lines.len(), 4, "{drawn}");
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{drawn}");
+        assert!(lines[1].starts_with("  │ ") && lines[3].starts_with("        help"), "{drawn}");
+        let one = report(&Failure::usage("x".repeat(150)), Style::Drawn);
+        assert_eq!(one.lines().count(), 1);
     }
 }

@@ -41,15 +41,6 @@ fn a_command_line_that_cannot_be_gives_2() {
 }
 
 #[test]
-fn kinds_of_output_that_are_not_there_yet_say_what_to_do() {
-    let folder = Folder::new();
-    for output in ["m", "m.cardinal --emit exe"] {
-        let said = folder.run(&format!("compile m.onnx -o {output}")).fails_with(2);
-        assert!(said.contains("help: write an artifact"), "{said}");
-    }
-}
-
-#[test]
 fn a_file_that_is_not_there_gives_5() {
     let folder = Folder::new();
     for arguments in [

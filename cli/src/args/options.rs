@@ -1,10 +1,8 @@
 //! Options that several commands share, and the values that options take.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-
-use crate::image_input::Interpolation;
 
 /// How to read and compile an `.onnx`, for every command that takes one.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,59 +39,6 @@ pub(crate) struct ModelOptions {
     /// Example: --no-winograd
     #[arg(long)]
     pub(crate) no_winograd: bool,
-}
-
-/// How to run a compiled model.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct IsaOption {
-    /// Run the code for this CPU, of those that the model was compiled for
-    ///
-    /// The best that this machine has is taken otherwise; `inspect` lists them. An .onnx is compiled
-    /// for this CPU, unless --cpu says for which.
-    ///
-    /// Example: --isa x86-64-v3
-    #[arg(long, value_name = "CPU", env = "CARDINAL_ISA", hide_env_values = true)]
-    isa: Option<String>,
-}
-
-impl IsaOption {
-    /// The CPU asked for. An empty variable asks for none.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.isa.as_deref().filter(|name| !name.is_empty())
-    }
-}
-
-/// Preprocessing of images.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Image options")]
-pub(crate) struct ImageOptions {
-    /// Make the shorter side of an image this long before the centre crop
-    ///
-    /// By default the model's input divided by the model's crop_pct, or by 0.875; an image of
-    /// exactly the input's size is left as it is.
-    ///
-    /// Example: --resize 256
-    #[arg(long, value_name = "N")]
-    pub(crate) resize: Option<NonZeroU32>,
-    /// Mean of each channel of the images trained on, in [0, 1]
-    ///
-    /// By default the model's metadata `mean`, or else ImageNet's for colour and 0.5 for grey.
-    ///
-    /// Example: --mean 0.485,0.456,0.406
-    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
-    pub(crate) mean: Option<Vec<f32>>,
-    /// Standard deviation of each channel of the images trained on
-    ///
-    /// By default the model's metadata `std`, or else ImageNet's for colour and 0.5 for grey.
-    ///
-    /// Example: --std 0.229,0.224,0.225
-    #[arg(long, value_name = "S,…", value_delimiter = ',')]
-    pub(crate) std: Option<Vec<f32>>,
-    /// How to resample [default: the model's metadata `interpolation`, or else bicubic]
-    ///
-    /// Example: --interpolation bilinear
-    #[arg(long, value_name = "HOW")]
-    pub(crate) interpolation: Option<Interpolation>,
 }
 
 /// Kinds of compiled output.

@@ -7,22 +7,21 @@ use std::time::Instant;
 
 use crate::args::{CompileArgs, Emit};
 use crate::engine::{self, Settings};
+use crate::executable;
 use crate::exit::{Failure, Outcome};
 use crate::loading;
-use crate::model_file::{ModelFile, is_dash};
+use crate::model_file::ModelFile;
 use crate::output;
 use crate::render;
+use crate::stdio::is_dash;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
-    check_available(emit)?;
-    if matches!(emit, Emit::Obj | Emit::Shared) {
-        native::check_output(&output)?;
-        if args.options.cpu.len() > 1 {
-            return Err(Failure::usage("object files and libraries hold code for one CPU")
-                .with_help("write one for each, or an artifact, which chooses when it is loaded"));
-        }
+    match emit {
+        Emit::Artifact => {}
+        Emit::Exe => executable::check_target(args.target.as_deref())?,
+        Emit::Obj | Emit::Shared => native::check(&output, &args.options)?,
     }
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
@@ -34,16 +33,21 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     settings.compile.check_rewrites = args.check_rewrites;
     let model = loading::import(&file, &settings.import)?;
-    let compiled =
-        engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
+    let refused = |error| loading::refused(&file, error);
+    let sample = match emit {
+        Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
+        Emit::Artifact | Emit::Obj | Emit::Shared => None,
+    };
+    let compiled = engine::compile(&model, &settings).map_err(refused)?;
     let native = match emit {
         Emit::Obj | Emit::Shared => Some(native::make(emit, &output, &file, &compiled)?),
         Emit::Artifact | Emit::Exe => None,
     };
     progress.finish_and_clear();
-    match native {
-        Some(files) => native::write(&output, &files)?,
-        None => output::write(&output, compiled.artifact.as_bytes())?,
+    match (native, sample) {
+        (Some(files), _) => native::write(&output, &files)?,
+        (None, Some(sample)) => executable::write(&output, &compiled.artifact, &sample)?,
+        (None, None) => output::write(&output, compiled.artifact.as_bytes())?,
     }
     render::note(format_args!(
         "{} -> {}: {} nodes, {} of code for {}, {} of weights, {} of scratch memory, in {:.2} s",
@@ -59,23 +63,14 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     Ok(())
 }
 
-/// The kinds that this build writes.
-fn check_available(emit: Emit) -> Outcome {
-    let what = match emit {
-        Emit::Artifact | Emit::Obj | Emit::Shared => return Ok(()),
-        Emit::Exe => "executables",
-    };
-    Err(Failure::usage(format!("this build does not write {what} yet"))
-        .with_help("write an artifact, `-o model.cardinal`, and run it with `cardinal run`"))
-}
-
 fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {
     let stem = if is_dash(model) { None } else { model.file_stem() };
     let mut name = stem.unwrap_or("model".as_ref()).to_owned();
     name.push(match emit {
         Some(Emit::Obj) => ".o",
         Some(Emit::Shared) => ".so",
-        Some(Emit::Artifact | Emit::Exe) | None => ".cardinal",
+        Some(Emit::Exe) => "",
+        Some(Emit::Artifact) | None => ".cardinal",
     });
     name.into()
 }
@@ -129,5 +124,6 @@ mod tests {
         assert_eq!(output("-", None), Path::new("model.cardinal"));
         assert_eq!(output("a/r50.onnx", Some(Emit::Obj)), Path::new("r50.o"));
         assert_eq!(output("r50.onnx", Some(Emit::Shared)), Path::new("r50.so"));
+        assert_eq!(output("a/r50.onnx", Some(Emit::Exe)), Path::new("r50"));
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{self, Graph, Model, NearMiss, PassInfo, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::output;
+use crate::{about, output, program};
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
@@ -74,18 +74,9 @@ fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("stages and passes are those of an .onnx model"));
     }
-    let lines = engine::describe(&engine::open_artifact(file.bytes.clone(), &file.name())?);
+    let lines = about::lines(&program::open_artifact(file.bytes.clone(), &file.name())?);
     match args.format {
-        Format::Text => {
-            output::print(|out| lines.iter().try_for_each(|(k, v)| writeln!(out, "{k:<16} {v}")))
-        }
-        Format::Json => {
-            let pair = |(k, v): &(String, String)| json!([k, v]);
-            output::print_json(&json!({
-                "schema": "cardinal.artifact/v1",
-                "about": lines.iter().map(pair).collect::<Vec<_>>(),
-            }))
-        }
+        Format::Text | Format::Json => about::print(&lines, args.format == Format::Json),
         Format::Dot | Format::Svg | Format::Html => {
             Err(Failure::usage("an artifact is described as text or json"))
         }

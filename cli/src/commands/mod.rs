@@ -1,8 +1,37 @@
-//! One file a subcommand.
+//! The `cardinal` command: reads the arguments, runs one subcommand, turns its outcome into an exit
+//! code. One file a subcommand.
 
-pub(crate) mod bench;
-pub(crate) mod compile;
-pub(crate) mod inspect;
-pub(crate) mod relink;
-pub(crate) mod run;
-pub(crate) mod verify;
+mod bench;
+mod compile;
+mod inspect;
+mod relink;
+mod run;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::exit::Outcome;
+use crate::render;
+
+/// Runs the command line of this process.
+pub fn cardinal() -> ExitCode {
+    render::install_panic_hook();
+    match Cli::try_parse() {
+        Ok(cli) => render::outcome(run(&cli.command)),
+        Err(error) => render::usage(&error),
+    }
+}
+
+fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Compile(args) => compile::run(args),
+        Command::Relink(args) => relink::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Verify(args) => verify::run(args),
+    }
+}

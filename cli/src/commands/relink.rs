@@ -6,8 +6,9 @@ use crate::args::RelinkArgs;
 use crate::engine;
 use crate::exit::{Failure, Outcome};
 use crate::loading;
-use crate::model_file::{ModelFile, is_dash};
-use crate::{output, render};
+use crate::model_file::ModelFile;
+use crate::stdio::is_dash;
+use crate::{output, program, render};
 
 pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     if is_dash(&args.artifact) && is_dash(&args.weights) {
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
         return Err(Failure::usage(format!("`{}` is compiled already", new.name()))
             .with_help("--weights takes an .onnx model"));
     }
-    let artifact = engine::open_artifact(old.bytes.clone(), &old.name())?;
+    let artifact = program::open_artifact(old.bytes.clone(), &old.name())?;
     let progress = loading::progress(format!("packing the weights of {}", new.name()));
     let relinked = engine::relink(
         &artifact,

@@ -1,18 +1,17 @@
 //! `cardinal verify`: are the results right?
 
-use std::io::{self, Write};
-
 use crate::args::VerifyArgs;
-use crate::compare::compare;
-use crate::engine::{self, Session};
+use crate::engine;
 use crate::exit::{Failure, Outcome};
 use crate::loading::{self, Loaded};
 use crate::model_file::ModelFile;
+use crate::program::{self, Session};
 use crate::tensors::{self, Array, Named, Spec};
+use crate::verdict::{self, Tolerance};
 use crate::{output, random};
 
 pub(crate) fn run(args: &VerifyArgs) -> Outcome {
-    let threads = args.threads.unwrap_or_else(engine::available_threads);
+    let threads = args.threads.unwrap_or_else(program::available_threads);
     let given = read_all(&args.input)?;
     let expected = read_all(&args.expected)?;
     let file = ModelFile::open(&args.model)?;
@@ -28,16 +27,10 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         false => tensors::assign(specs, expected, "output")?,
     };
     let actual = Session::new(&loaded.program, threads)?.run(&inputs)?;
-    let verdicts: Vec<Verdict> = specs
-        .iter()
-        .zip(actual.iter().zip(&expected))
-        .map(|(spec, (actual, expected))| Verdict::of(spec, actual, expected, args))
-        .collect();
+    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
+    let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
     output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?;
-    match verdicts.iter().filter(|v| !v.same).count() {
-        0 => Ok(()),
-        bad => Err(Failure::Mismatch(format!("{bad} of {} outputs differ", verdicts.len()))),
-    }
+    verdict::conclude(&verdicts)
 }
 
 fn read_all(arguments: &[String]) -> Outcome<Named> {
@@ -65,41 +58,4 @@ fn reference(file: &ModelFile, loaded: &Loaded, inputs: &[Array]) -> Outcome<Vec
     let outputs = engine::interpret(&model.graph, inputs);
     progress.finish_and_clear();
     outputs.map_err(|error| loading::refused(file, error))
-}
-
-/// What became of one output.
-struct Verdict {
-    same: bool,
-    text: String,
-}
-
-impl Verdict {
-    fn of(spec: &Spec, actual: &Array, expected: &Array, args: &VerifyArgs) -> Verdict {
-        let name = &spec.name;
-        if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
-            let text = format!("{name}: {}, but {} is expected", actual.ty(), expected.ty());
-            return Verdict { same: false, text };
-        }
-        let c = compare(actual, expected);
-        let same = c.within(args.rtol, args.atol);
-        let mut text = format!(
-            "{name} {}: max abs error {:.3e}, {:.3e} of the largest magnitude {:.4}",
-            actual.ty(),
-            c.max_abs,
-            c.max_rel,
-            c.scale,
-        );
-        if let Some((agree, rows)) = c.argmax {
-            text += &format!(", argmax agrees in {agree} of {rows}");
-        }
-        if !same {
-            let (rtol, atol) = (args.rtol, args.atol);
-            text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
-        }
-        Verdict { same, text }
-    }
-
-    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
-    }
 }

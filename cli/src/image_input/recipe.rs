@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use cardinal_runtime::DType;
 
-use crate::args::ImageOptions;
 use crate::exit::{Failure, Outcome};
+use crate::request::ImageOptions;
 use crate::tensors::Spec;
 
 /// timm's default: the crop keeps this much of the resized image.

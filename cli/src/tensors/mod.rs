@@ -10,8 +10,8 @@ use bytes::Bytes;
 use cardinal_runtime::DType;
 
 use crate::exit::{Failure, Outcome};
-use crate::model_file::{is_dash, read_stdin};
 use crate::output;
+use crate::stdio::{is_dash, read_stdin};
 
 /// A dense row-major tensor with little-endian elements.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use std::io::{self, Cursor, Write as _};
 
-use npyz::zip::write::FileOptions;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Array, npy};
 
@@ -11,13 +12,13 @@ const DEFLATE_LIMIT: u64 = 1032;
 
 /// Reads every array of a `.npz`, by name, in the archive's order.
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
-    let mut archive = npyz::npz::NpzArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    let zip = archive.zip_archive();
+    let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
     let mut arrays = Vec::with_capacity(zip.len().min(64));
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).map_err(|e| e.to_string())?;
-        let Some(name) = entry.name().strip_suffix(".npy").map(str::to_owned) else {
-            return Err(format!("it holds `{}`, which is not a .npy", entry.name()));
+        let file = entry.name().map_err(|e| e.to_string())?.into_owned();
+        let Some(name) = file.strip_suffix(".npy").map(str::to_owned) else {
+            return Err(format!("it holds `{file}`, which is not a .npy"));
         };
         // What the directory says of sizes is not to be believed beyond the bytes that are there.
         let stored = entry.compressed_size().min(bytes.len() as u64);
@@ -37,20 +38,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
 pub(super) fn encode<'a>(
     arrays: impl Iterator<Item = (&'a str, &'a Array)>,
 ) -> io::Result<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    let mut archive = npyz::npz::NpzWriter::new(&mut bytes);
-    let zip = archive.zip_writer();
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, array) in arrays {
-        let options = FileOptions::default()
-            .compression_method(npyz::zip::CompressionMethod::Stored)
-            .last_modified_time(npyz::zip::DateTime::default())
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
             .large_file(array.bytes.len() >= 1 << 31);
         zip.start_file(format!("{name}.npy"), options)?;
         zip.write_all(&npy::encode(array))?;
     }
-    zip.finish()?;
-    drop(archive);
-    Ok(bytes.into_inner())
+    Ok(zip.finish()?.into_inner())
 }
 
 #[cfg(test)]

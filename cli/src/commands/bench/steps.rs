@@ -1,29 +1,38 @@
 //! `bench --steps`: where the time goes.
 
+use std::num::NonZeroUsize;
+
 use serde_json::{Value, json};
 
-use super::quantile;
-use crate::engine::{Prepared, Session, StepInfo};
+use crate::engine::StepInfo;
 use crate::exit::Outcome;
-use crate::output;
+use crate::measure::quantile;
+use crate::program::{Program, Session};
+use crate::request::Measurement;
+use crate::{output, random};
 
 /// Every step of a plan, with its median time in milliseconds.
 pub(super) struct StepTimes(Vec<(StepInfo, f64)>);
 
 impl StepTimes {
-    /// Runs the model so many times.
+    /// Runs the program on random inputs, and times its steps.
     ///
     /// # Errors
-    /// Those of [`Session::run`].
+    /// Those of [`Session::new`] and of [`Session::run`].
     pub(super) fn measure(
         steps: Vec<StepInfo>,
-        iterations: usize,
-        session: &mut Session,
-        prepared: &mut Prepared,
+        program: &Program,
+        threads: NonZeroUsize,
+        what: &Measurement,
     ) -> Outcome<StepTimes> {
-        let mut times = vec![Vec::with_capacity(iterations.min(1 << 20)); steps.len()];
-        for _ in 0..iterations {
-            for (times, ms) in times.iter_mut().zip(session.time_steps(prepared)?) {
+        let mut session = Session::new(program, threads)?;
+        let mut prepared = session.prepare(&random::arrays(program.inputs(), what.seed))?;
+        let mut times = vec![Vec::new(); steps.len()];
+        for _ in 0..what.warmup {
+            session.run_prepared(&mut prepared)?;
+        }
+        for _ in 0..what.iterations.get() {
+            for (times, ms) in times.iter_mut().zip(session.time_steps(&mut prepared)?) {
                 times.push(ms);
             }
         }

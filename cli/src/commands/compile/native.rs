@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::args::Emit;
+use crate::args::{Emit, ModelOptions};
 use crate::engine::{self, Compiled, Object};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
-use crate::model_file::{ModelFile, is_dash};
+use crate::model_file::ModelFile;
 use crate::output;
+use crate::stdio::is_dash;
 
 /// What goes into the output and into the header beside it.
 pub(super) struct Files {
@@ -18,8 +19,15 @@ pub(super) struct Files {
     header: String,
 }
 
-/// Refuses outputs that leave no place for a header.
-pub(super) fn check_output(output: &Path) -> Outcome {
+/// Refuses outputs that leave no place for a header, and code for several CPUs.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub(super) fn check(output: &Path, options: &ModelOptions) -> Outcome {
+    if options.cpu.len() > 1 {
+        return Err(Failure::usage("object files and libraries hold code for one CPU")
+            .with_help("write one for each, or an artifact, which chooses when it is loaded"));
+    }
     let refused = if is_dash(output) {
         "standard output has no place for the header"
     } else if output.file_name().is_none() {

@@ -1,20 +1,20 @@
-//! What `run` prints.
+//! What an inference prints.
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 use super::Sample;
-use crate::args::RunRequest;
 use crate::classify::Class;
 use crate::exit::Outcome;
+use crate::request::RunRequest;
 use crate::tensors::{Array, Spec};
 use crate::{output, render};
 
 /// The schema of `--json`.
 const SCHEMA: &str = "cardinal.run/v1";
 
-/// Everything that `run` may print.
+/// Everything that may be printed.
 pub(super) struct Report<'a> {
     pub(super) samples: &'a [Sample],
     pub(super) specs: &'a [Spec],

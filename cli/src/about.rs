@@ -1,11 +1,17 @@
-//! What an artifact says about itself.
+//! What a compiled model says about itself.
 
 use cardinal_runtime::{Artifact, best, cpu};
+use serde_json::json;
 
-use super::spec;
+use crate::exit::Outcome;
+use crate::output;
+use crate::program::spec;
+
+/// The schema of JSON.
+const SCHEMA: &str = "cardinal.artifact/v1";
 
 /// An artifact as lines of (what, value). Those from `variant` on are of one variant.
-pub(crate) fn describe(artifact: &Artifact) -> Vec<(String, String)> {
+pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
     let about = artifact.manifest();
     let line = |what: &str, value: String| (what.to_owned(), value);
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -46,4 +52,18 @@ fn runs_here(artifact: &Artifact) -> Option<usize> {
         return None;
     }
     best(artifact.variants(), &cpu::host_features())
+}
+
+/// Prints lines of (what, value) as text or as one JSON object.
+///
+/// # Errors
+/// Those of writing to stdout.
+pub(crate) fn print(lines: &[(String, String)], json: bool) -> Outcome {
+    if json {
+        let pairs: Vec<_> = lines.iter().map(|(what, value)| json!([what, value])).collect();
+        return output::print_json(&json!({"schema": SCHEMA, "about": pairs}));
+    }
+    output::print(|out| {
+        lines.iter().try_for_each(|(what, value)| writeln!(out, "{what:<16} {value}"))
+    })
 }

@@ -1,0 +1,70 @@
+//! The model in this process's own file.
+
+use std::time::Instant;
+
+use cardinal_runtime::Artifact;
+
+use super::format::{FormatError, split};
+use super::own_file;
+use super::sample::Sample;
+use crate::about;
+use crate::exit::{Failure, Outcome};
+use crate::measure::{Preparation, milliseconds};
+use crate::program::{self, Program};
+use crate::request::IsaOption;
+
+/// A checked executable: this one. None of the model's code has run.
+pub(super) struct Attached {
+    name: String,
+    artifact: Artifact,
+    /// What to compare with.
+    pub(super) sample: Sample,
+    runner_bytes: usize,
+    /// When opening began.
+    begin: Instant,
+}
+
+impl Attached {
+    /// Maps and checks this process's own file; `name` is its name for messages.
+    ///
+    /// # Errors
+    /// [`Failure::BadModel`] when it is damaged, [`Failure::Io`] when it cannot be read.
+    pub(super) fn open(name: &str) -> Outcome<Attached> {
+        let begin = Instant::now();
+        let parts = split(&own_file::open()?).map_err(|error| damaged(name, &error))?;
+        Ok(Attached {
+            name: name.to_owned(),
+            artifact: program::open_artifact(parts.artifact, name)?,
+            sample: parts.sample,
+            runner_bytes: parts.runner.len(),
+            begin,
+        })
+    }
+
+    /// Makes the model runnable, with the code that `isa` asks for.
+    ///
+    /// # Errors
+    /// [`Failure::BadModel`] when this machine cannot run it.
+    pub(super) fn load(self, isa: &IsaOption) -> Outcome<(Program, Preparation)> {
+        let program = Program::load(self.artifact, isa.name(), &self.name)?;
+        Ok((program, Preparation { compile_ms: None, load_ms: milliseconds(self.begin) }))
+    }
+
+    /// Prints what the model is.
+    ///
+    /// # Errors
+    /// Those of writing to stdout.
+    pub(super) fn describe(&self, json: bool) -> Outcome {
+        let mut lines = about::lines(&self.artifact);
+        lines.push(("runner".into(), env!("CARGO_PKG_VERSION").into()));
+        lines.push(("runner bytes".into(), self.runner_bytes.to_string()));
+        lines.push(("artifact bytes".into(), self.artifact.as_bytes().len().to_string()));
+        about::print(&lines, json)
+    }
+}
+
+fn damaged(name: &str, error: &FormatError) -> Failure {
+    let message = error.to_string();
+    let help = "copy the file again, or compile the model again".to_owned();
+    Failure::BadModel { file: name.to_owned(), message, help: Some(help) }
+}

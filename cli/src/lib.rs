@@ -1,0 +1,37 @@
+//! The `cardinal` command, and the command line of the executables that it makes. What is printed
+//! where, and which exit code means what, is in `exit.rs` and `render.rs`.
+//!
+//! An executable is a prebuilt runner with a compiled model behind it. The runner is this crate
+//! without its feature `compiler`: `infer.rs` and `measure.rs` are the same functions in both.
+
+mod about;
+mod classify;
+mod compare;
+pub mod executable;
+mod exit;
+mod image_input;
+mod infer;
+mod mapped;
+mod measure;
+mod output;
+mod program;
+mod random;
+mod render;
+mod request;
+mod stdio;
+mod tensors;
+mod verdict;
+
+#[cfg(feature = "compiler")]
+mod args;
+#[cfg(feature = "compiler")]
+mod commands;
+#[cfg(feature = "compiler")]
+mod engine;
+#[cfg(feature = "compiler")]
+mod loading;
+#[cfg(feature = "compiler")]
+mod model_file;
+
+#[cfg(feature = "compiler")]
+pub use commands::cardinal;

@@ -1,0 +1,85 @@
+//! Whether outputs are what they should be, in words.
+
+use std::io::{self, Write};
+
+use crate::compare::compare;
+use crate::exit::{Failure, Outcome};
+use crate::tensors::{Array, Spec};
+
+/// How much an element may differ: by `atol + rtol * M`, where M is the largest magnitude in the
+/// expected output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tolerance {
+    /// Relative to the largest magnitude.
+    pub(crate) rtol: f64,
+    /// Besides that.
+    pub(crate) atol: f64,
+}
+
+impl Tolerance {
+    /// What is allowed unless somebody says otherwise.
+    pub(crate) const DEFAULT: Tolerance = Tolerance { rtol: 1e-3, atol: 1e-6 };
+}
+
+/// What became of one output.
+pub(crate) struct Verdict {
+    /// Whether it is what it should be.
+    pub(crate) same: bool,
+    /// How close it is.
+    pub(crate) text: String,
+}
+
+/// Compares each output with what is expected of it.
+pub(crate) fn judge(
+    specs: &[Spec],
+    actual: &[Array],
+    expected: &[Array],
+    tolerance: Tolerance,
+) -> Vec<Verdict> {
+    let pairs = actual.iter().zip(expected);
+    let verdict = |(spec, (a, e)): (&Spec, (&Array, &Array))| Verdict::of(spec, a, e, tolerance);
+    specs.iter().zip(pairs).map(verdict).collect()
+}
+
+/// The outcome of a comparison, once its verdicts are printed.
+///
+/// # Errors
+/// [`Failure::Mismatch`] when an output differs.
+pub(crate) fn conclude(verdicts: &[Verdict]) -> Outcome {
+    match verdicts.iter().filter(|v| !v.same).count() {
+        0 => Ok(()),
+        bad => Err(Failure::Mismatch(format!("{bad} of {} outputs differ", verdicts.len()))),
+    }
+}
+
+impl Verdict {
+    fn of(spec: &Spec, actual: &Array, expected: &Array, tolerance: Tolerance) -> Verdict {
+        let Tolerance { rtol, atol } = tolerance;
+        let name = &spec.name;
+        if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
+            let text = format!("{name}: {}, but {} is expected", actual.ty(), expected.ty());
+            return Verdict { same: false, text };
+        }
+        let c = compare(actual, expected);
+        let same = c.within(rtol, atol);
+        let mut text = format!(
+            "{name} {}: max abs error {:.3e}, {:.3e} of the largest magnitude {:.4}",
+            actual.ty(),
+            c.max_abs,
+            c.max_rel,
+            c.scale,
+        );
+        if let Some((agree, rows)) = c.argmax {
+            text += &format!(", argmax agrees in {agree} of {rows}");
+        }
+        if !same {
+            text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
+        }
+        Verdict { same, text }
+    }
+
+    /// Prints a line.
+    pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
+    }
+}
