@@ -132,8 +132,53 @@ fn tile(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &Row
     let (loops, taps) = spec.reduce.split_at(spec.reduce.len() - unrolled);
     let mut state = sums;
     state.extend([row.input, row.weights]);
-    let state = contract(e, spec, loops, taps, pixels, state);
+    let state = match (loops, taps) {
+        ([axis], []) => interleaved(e, spec, *axis, pixels, state),
+        _ => contract(e, spec, loops, taps, pixels, state),
+    };
     epilogue(e, spec, pointers, row, pixels, &state);
+}
+
+/// A matrix product of few pixels: every `n`-th element goes to sums of its own, since one chain of
+/// multiply-adds would wait for each, and rounding errors grow with its length.
+fn interleaved(
+    e: &mut Emitter<'_, '_>,
+    spec: &Contract,
+    axis: Span,
+    pixels: usize,
+    state: Vec<Value>,
+) -> Vec<Value> {
+    const MOST_SUMS: usize = 12;
+    let count = pixels * VECTORS;
+    let chains = [4, 2].into_iter().find(|n| count * n <= MOST_SUMS && *n <= axis.count);
+    let Some(chains) = chains else { return contract(e, spec, &[axis], &[], pixels, state) };
+    let zero = e.float(F32X4, 0.0);
+    let mut all = state[..count].to_vec();
+    all.resize(count * chains, zero);
+    all.extend(&state[count..]);
+    let by = axis.stride as i64 * ELEMENT;
+    let mut all = e.repeat(axis.count / chains, &all, |e, state| {
+        let (sums, at) = state.split_at(count * chains);
+        let (mut next, mut at) = (Vec::with_capacity(state.len()), at.to_vec());
+        for sums in sums.chunks(count) {
+            let mut one = sums.to_vec();
+            one.extend(&at);
+            let one = multiply(e, spec, &[], pixels, one);
+            next.extend(&one[..count]);
+            at = vec![e.add_imm(at[0], by), one[count + 1]];
+        }
+        next.extend(at);
+        next
+    });
+    let at = all.split_off(count * chains);
+    while all.len() > count {
+        let half = all.len() / 2;
+        let (low, high) = all.split_at(half);
+        all = low.iter().zip(high).map(|(a, b)| e.builder.ins().fadd(*a, *b)).collect();
+    }
+    all.extend(at);
+    let left = Span { count: axis.count % chains, ..axis };
+    contract(e, spec, &[left], &[], pixels, all)
 }
 
 /// How many of the innermost axes are unrolled.
