@@ -13,7 +13,8 @@ const X86_64: &str = "x86_64-unknown-linux-gnu";
 
 /// The functions that a kernel consists of, its driver and the entry point not counted.
 fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
-    let step = Step { name: "y".into(), kernel, args: Vec::new(), from: Vec::new() };
+    let step =
+        Step { name: "y".into(), kernel, args: Vec::new(), why: String::new(), from: Vec::new() };
     let plan = Plan {
         name: "one kernel".into(),
         inputs: Vec::new(),

@@ -37,6 +37,7 @@ pub fn to_json(plan: &Plan) -> Value {
             "items": s.kernel.items(),
             "attributes": attributes,
             "args": s.args.iter().map(place).collect::<Vec<_>>(),
+            "why": s.why,
             "from": s.from.iter().map(|f| f.as_ref()).collect::<Vec<&str>>(),
         })
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::{Machine, keeps_zero_finite};
 use super::tile::BLOCK;
-use super::winograd;
+use super::winograd::{self, Estimate};
 use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, TensorType, Unary};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
@@ -294,13 +294,13 @@ fn segments(
     }
 }
 
-/// The size of Winograd's tiles for a convolution that uses them.
-pub(super) fn winograd_tiles(
+/// What a convolution costs directly and with Winograd's transforms, where these are possible.
+pub(super) fn winograd_estimate(
     graph: &Graph,
     id: NodeId,
     conv: &Conv,
     machine: &Machine,
-) -> Option<usize> {
+) -> Option<Estimate> {
     let shape = graph.ty(id).shape();
     let read = graph.operand(id, 1).map(|w| graph.ty(w).shape()[1])?;
     let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
@@ -314,12 +314,13 @@ pub(super) fn winograd_tiles(
     if planes.into_iter().fold(1, usize::saturating_mul) > MOST_ELEMENTS {
         return None;
     }
-    winograd::choose(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
+    Estimate::of(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
 }
 
 /// The border that a convolution reads.
 pub(super) fn border(graph: &Graph, id: NodeId, conv: &Conv, machine: &Machine) -> [usize; 4] {
-    if let Some(outputs) = winograd_tiles(graph, id, conv, machine) {
+    let estimate = winograd_estimate(graph, id, conv, machine);
+    if let Some(outputs) = estimate.and_then(|e| e.outputs()) {
         let shape = graph.ty(id).shape();
         return winograd::border(outputs, [shape[2], shape[3]]);
     }

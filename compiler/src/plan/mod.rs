@@ -97,6 +97,8 @@ pub struct Step {
     pub kernel: Kernel,
     /// The destination, then the sources.
     pub args: Vec<Place>,
+    /// Why it is computed like this, where there was a choice; empty elsewhere.
+    pub why: String,
     /// The ONNX nodes it came from.
     pub from: Vec<Origin>,
 }

@@ -7,7 +7,7 @@ use crate::ir::Weight;
 /// The structure of a plan, in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Structure {
-    /// BLAKE3 of the plan's text without names, origins and hashes of constants.
+    /// BLAKE3 of the plan's text without names, reasons, origins and hashes of constants.
     pub digest: [u8; 32],
     /// The first four bytes of the BLAKE3 of each step's part of that, to find what differs.
     pub outline: Vec<u32>,
@@ -45,6 +45,7 @@ fn bare(plan: &Plan) -> Plan {
     }
     for step in &mut plan.steps {
         step.name.clear();
+        step.why.clear();
         step.from.clear();
     }
     plan

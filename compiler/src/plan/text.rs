@@ -14,6 +14,7 @@
 //!     outer     []
 //!     …
 //!     store     relu(x0)
+//!     why       "estimated kilocycles: …"
 //!     from      "/conv1/Conv" "/act1/Relu"
 //! }
 //! ```
@@ -72,6 +73,9 @@ fn print_step(out: &mut String, step: &Step) {
     let _ = writeln!(out, "\n  {}", headline(step));
     for (key, value) in attributes(&step.kernel) {
         let _ = writeln!(out, "    {key:<9} {value}");
+    }
+    if !step.why.is_empty() {
+        let _ = writeln!(out, "    why       {}", quoted(&step.why));
     }
     if !step.from.is_empty() {
         let from: Vec<String> = step.from.iter().map(|f| quoted(f)).collect();
@@ -169,13 +173,14 @@ fn step(c: &mut Cursor<'_>) -> Result<Step> {
     c.mark('(')?;
     let args = c.list(')', read_place)?;
     fields::visit(&mut kernel, &mut Reader(c))?;
+    let why = if c.eat_word("why") { text(c, "a reason in quotes")? } else { String::new() };
     let mut from: Vec<Origin> = Vec::new();
     if c.eat_word("from") {
         while matches!(c.peek(), Token::Text(_)) {
             from.push(text(c, "a name in quotes")?.into());
         }
     }
-    Ok(Step { name, kernel, args, from })
+    Ok(Step { name, kernel, args, why, from })
 }
 
 struct Reader<'a, 't>(&'a mut Cursor<'t>);

@@ -9,6 +9,8 @@
 //! Points are 0, pairs ±p, and infinity. For F(4×4) the pairs are 0.625 and 1.5: errors are about
 //! four times smaller than with the textbook's 1 and 2, at the same cost.
 
+use std::fmt;
+
 use super::kernel::Span;
 use super::tile::{Around, BLOCK, MicroKernel, TileStep, Variants, Vectors};
 use crate::ir::{Conv, Window};
@@ -221,38 +223,63 @@ impl WinogradOutput {
     }
 }
 
-/// The size of Winograd's tiles for a convolution, where they are faster than computing it directly;
-/// an estimate in cycles. `read` and `made` are channels of a group, filled up to blocks.
-pub fn choose(
-    vectors: Vectors,
-    conv: &Conv,
-    [read, made]: [usize; 2],
-    [h, w]: [usize; 2],
-    images: usize,
-) -> Option<usize> {
-    let padded = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
-    let assembled = matches!(vectors, Vectors::Avx2 | Vectors::Avx512);
-    if conv.window != padded || !assembled || read < 16 || made < 16 {
-        return None;
+/// What a convolution costs in cycles of one core, by an estimate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    direct: f64,
+    /// With tiles of 2×2 and of 4×4 outputs.
+    winograd: [f64; 2],
+}
+
+impl Estimate {
+    /// The estimate for a 3×3 convolution that Winograd's transforms could serve; `None` for any
+    /// other. `read` and `made` are channels of a group, filled up to blocks.
+    pub fn of(
+        vectors: Vectors,
+        conv: &Conv,
+        [read, made]: [usize; 2],
+        [h, w]: [usize; 2],
+        images: usize,
+    ) -> Option<Estimate> {
+        let padded =
+            Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+        let assembled = matches!(vectors, Vectors::Avx2 | Vectors::Avx512);
+        if conv.window != padded || !assembled || read < 16 || made < 16 {
+            return None;
+        }
+        let lanes = vectors.lanes() as f64;
+        let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
+        // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
+        const BYTES_PER_CYCLE: f64 = 8.0;
+        let products = |pixels: f64, elements: f64| {
+            let compute = groups * pixels * elements * read * made / (2.0 * lanes);
+            compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
+        };
+        let cost = |outputs: usize| {
+            let tiles = images * (h.div_ceil(outputs) * w.div_ceil(outputs)) as f64;
+            let elements = ((outputs + 2) * (outputs + 2)) as f64;
+            // Both transforms move each element through registers about four times.
+            let transforms = 4.0 * tiles * elements * groups * (read + made) / lanes;
+            products(tiles, elements) + transforms
+        };
+        let direct = products(images * (h * w) as f64, 9.0);
+        Some(Estimate { direct, winograd: [cost(2), cost(4)] })
     }
-    let lanes = vectors.lanes() as f64;
-    let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
-    // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
-    const BYTES_PER_CYCLE: f64 = 8.0;
-    let products = |pixels: f64, elements: f64| {
-        let compute = groups * pixels * elements * read * made / (2.0 * lanes);
-        compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
-    };
-    let cost = |outputs: usize| {
-        let tiles = images * (h.div_ceil(outputs) * w.div_ceil(outputs)) as f64;
-        let elements = ((outputs + 2) * (outputs + 2)) as f64;
-        // Both transforms move each element through registers about four times.
-        let transforms = 4.0 * tiles * elements * groups * (read + made) / lanes;
-        products(tiles, elements) + transforms
-    };
-    let direct = products(images * (h * w) as f64, 9.0);
-    let best = if cost(4) < cost(2) { 4 } else { 2 };
-    (cost(best) < direct).then_some(best)
+
+    /// The size of the fastest tiles; `None` where direct convolution is faster.
+    pub fn outputs(&self) -> Option<usize> {
+        let [two, four] = self.winograd;
+        let (cost, outputs) = if four < two { (four, 4) } else { (two, 2) };
+        (cost < self.direct).then_some(outputs)
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [two, four, direct] =
+            [self.winograd[0], self.winograd[1], self.direct].map(|c| (c / 1e3).round());
+        write!(f, "estimated kilocycles: F(4x4) {four}, F(2x2) {two}, direct {direct}")
+    }
 }
 
 /// The border that a convolution with tiles of this size reads: rows above, columns left, rows

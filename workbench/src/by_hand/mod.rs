@@ -33,6 +33,7 @@ fn plan(steps: impl IntoIterator<Item = (Kernel, Vec<Place>)>) -> Plan {
         name: kernel.name().into(),
         kernel,
         args,
+        why: String::new(),
         from: Vec::new(),
     };
     Plan {

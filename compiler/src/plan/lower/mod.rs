@@ -94,6 +94,8 @@ struct Lowering<'g, 's> {
     stored: BTreeMap<(NodeId, Packing), Place>,
     name: String,
     from: Vec<Origin>,
+    /// Why the node is computed as it is.
+    why: String,
 }
 
 impl<'g, 's> Lowering<'g, 's> {
@@ -122,6 +124,7 @@ impl<'g, 's> Lowering<'g, 's> {
             stored: BTreeMap::new(),
             name: String::new(),
             from: Vec::new(),
+            why: String::new(),
         }
     }
 
@@ -130,6 +133,7 @@ impl<'g, 's> Lowering<'g, 's> {
         let node = graph.node(id);
         self.name.clone_from(&node.name);
         self.from.clone_from(&node.from);
+        self.why.clear();
         computable(&node.ty)?;
         if self.layouts.contains_key(&id) {
             return self.blocked_node(id);
@@ -261,8 +265,8 @@ impl<'g, 's> Lowering<'g, 's> {
         if kernel.items() == 0 {
             return;
         }
-        let (name, from) = (self.name.clone(), self.from.clone());
-        self.plan.steps.push(Step { name, kernel, args, from });
+        let (name, from, why) = (self.name.clone(), self.from.clone(), self.why.clone());
+        self.plan.steps.push(Step { name, kernel, args, why, from });
     }
 
     // ---- views -------------------------------------------------------------------------------
@@ -306,6 +310,7 @@ impl<'g, 's> Lowering<'g, 's> {
             }
             self.name.clone_from(&output.name);
             self.from.clear();
+            self.why.clear();
             let ty = graph.ty(output.node);
             let nest = Nest::collapsed(&[ty.elements()], &[vec![1], vec![1]]);
             self.copy(nest, ty.dtype, here, from);

@@ -6,7 +6,7 @@ use super::{Lowering, four};
 use crate::error::Result;
 use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
 use crate::plan::kernel::{Kernel, Span};
-use crate::plan::layout::{Blocked, narrow_groups, winograd_tiles};
+use crate::plan::layout::{Blocked, narrow_groups, winograd_estimate};
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
 use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
 use crate::plan::{Base, Place};
@@ -47,8 +47,11 @@ struct Source {
 impl Lowering<'_, '_> {
     pub(super) fn tiled_conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
         let graph = self.graph;
-        if let Some(outputs) = winograd_tiles(graph, id, conv, &self.machine) {
-            return self.winograd_conv(id, conv, outputs);
+        if let Some(estimate) = winograd_estimate(graph, id, conv, &self.machine) {
+            self.why = estimate.to_string();
+            if let Some(outputs) = estimate.outputs() {
+                return self.winograd_conv(id, conv, outputs);
+            }
         }
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
