@@ -34,7 +34,11 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         },
         target: None,
         cpus: options.cpu.clone(),
-        compile: CompileOptions { winograd: !options.no_winograd, ..CompileOptions::default() },
+        compile: CompileOptions {
+            winograd: !options.no_winograd,
+            threads: engine::available_threads(),
+            ..CompileOptions::default()
+        },
     }
 }
 

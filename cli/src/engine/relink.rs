@@ -5,7 +5,7 @@ use cardinal_compiler::options::ImportOptions;
 use cardinal_compiler::relink::{self, Difference};
 use cardinal_runtime::Artifact;
 
-use super::{Compiled, Model, ModelError, assemble};
+use super::{Compiled, Model, ModelError, assemble, available_threads};
 use crate::exit::{Failure, Outcome};
 
 /// Gives an artifact the weights of another model. `import` reads that model, with the options that
@@ -24,7 +24,7 @@ pub(crate) fn relink(
         }
         other => other,
     })?;
-    let relinked = relink::relink(&model, artifact);
+    let relinked = relink::relink(&model, artifact, available_threads());
     relinked.map_err(Box::new).and_then(assemble).map_err(refused)
 }
 

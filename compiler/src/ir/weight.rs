@@ -75,6 +75,15 @@ impl Weight {
         }
     }
 
+    /// Whether [`bytes`](Self::bytes) has as many bytes as a node of type `ty`, without making them.
+    pub fn is_known(&self, ty: &TensorType) -> bool {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len() == ty.bytes(),
+            Source::Rand(_) => ty.bytes() <= Weight::RAND_BYTES,
+            Source::Absent => false,
+        }
+    }
+
     /// The elements as dense little-endian bytes, for a node of type `ty`; `None` when only the
     /// hash is known, and for a `rand` of more than [`RAND_BYTES`](Self::RAND_BYTES).
     pub fn bytes(&self, ty: &TensorType) -> Option<Bytes> {
