@@ -43,7 +43,9 @@ impl Weight {
 
     /// A weight of f32 elements.
     pub fn from_f32(values: &[f32]) -> Weight {
-        Weight::from_bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        let mut bytes = Vec::with_capacity(size_of_val(values));
+        values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+        Weight::from_bytes(bytes.into())
     }
 
     /// A weight of i64 elements.
