@@ -119,7 +119,7 @@ pub(crate) struct CompileArgs {
     pub(crate) target: Option<String>,
     /// Threads of the compiler itself [default: all of this machine]
     ///
-    /// What is written does not depend on it. The compiler runs on one thread so far.
+    /// They pack the weights; the rest runs on one thread. What is written does not depend on it.
     ///
     /// Example: --threads 2
     #[arg(long, value_name = "N")]

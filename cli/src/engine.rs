@@ -131,6 +131,7 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
     assemble(cardinal_compiler::compile(model, &targets, &settings.compile)?)
 }
 
+/// Packs the weights and lays everything out.
 fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
     let nodes = compiled.nodes;
     let artifact = compiled.parts.to_artifact();

@@ -35,7 +35,11 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         },
         target: None,
         cpus: options.cpu.clone(),
-        compile: CompileOptions { winograd: !options.no_winograd, ..CompileOptions::default() },
+        compile: CompileOptions {
+            winograd: !options.no_winograd,
+            threads: program::available_threads(),
+            ..CompileOptions::default()
+        },
     }
 }
 

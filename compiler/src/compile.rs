@@ -1,6 +1,6 @@
 //! The whole pipeline: an imported model to an artifact.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use cardinal_runtime::ArtifactParts;
 use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
@@ -12,13 +12,13 @@ use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::passes::{self, Run};
 use crate::plan::structure::Structure;
-use crate::plan::{self, Constant, Machine, Plan, Port};
+use crate::plan::{self, Machine, PackedWeights, Plan, Port};
 
 /// A compiled model.
 #[derive(Debug)]
 pub struct Compiled {
-    /// Manifest, code and weights.
-    pub parts: ArtifactParts,
+    /// Manifest, code and weights. These are packed when the parts are laid out as an artifact.
+    pub parts: ArtifactParts<PackedWeights>,
     /// Nodes of the graph after all passes, weights not counted.
     pub nodes: usize,
 }
@@ -53,6 +53,7 @@ pub(crate) struct VariantCode {
 pub(crate) struct Lowered<'m> {
     model: &'m Model,
     winograd: bool,
+    threads: NonZeroUsize,
     nodes: usize,
     /// The targets, the one that asks for the least first.
     targets: Vec<Target>,
@@ -74,7 +75,8 @@ impl<'m> Lowered<'m> {
         let machines: Vec<Machine> = targets.iter().map(|t| t.machine(options.winograd)).collect();
         let plans = plan::lower_all(&graph, &machines)?;
         let nodes = computing_nodes(&graph);
-        Ok(Lowered { model, winograd: options.winograd, nodes, targets, plans })
+        let CompileOptions { winograd, threads, .. } = *options;
+        Ok(Lowered { model, winograd, threads, nodes, targets, plans })
     }
 
     /// Each target with its plan.
@@ -100,7 +102,8 @@ impl<'m> Lowered<'m> {
             winograd: self.winograd,
         };
         let code = code.into_iter().map(|code| code.bytes).collect();
-        let parts = ArtifactParts { manifest, code, weights: weights(&self.plans) };
+        let weights = PackedWeights::new(&self.plans, self.threads);
+        let parts = ArtifactParts { manifest, code, weights };
         Compiled { parts, nodes: self.nodes }
     }
 }
@@ -138,20 +141,6 @@ fn variant(target: &Target, plan: &Plan, entry_offset: u64) -> Variant {
         structure: structure.digest.to_vec(),
         outline: structure.outline,
     }
-}
-
-/// The weights section: every constant at its offset. Plans share what they pack alike.
-fn weights(plans: &[Plan]) -> Vec<u8> {
-    let mut section = vec![0; plans.first().map_or(0, |plan| plan.weight_bytes)];
-    let all = plans.iter().flat_map(|plan| &plan.constants);
-    let distinct: BTreeMap<(usize, usize), &Constant> =
-        all.map(|constant| ((constant.offset, constant.ty.bytes()), constant)).collect();
-    for constant in distinct.values() {
-        if let Some(bytes) = constant.data.bytes(&constant.ty) {
-            section[constant.offset..][..bytes.len()].copy_from_slice(&bytes);
-        }
-    }
-    section
 }
 
 /// Nodes that compute something.

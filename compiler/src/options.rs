@@ -1,6 +1,8 @@
-//! What the caller decides: everything the output depends on besides the model.
+//! What the caller decides: everything the output depends on besides the model, and with how many
+//! threads it is made.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 /// How to read a model.
 #[derive(Debug, Clone, Default)]
@@ -19,10 +21,13 @@ pub struct CompileOptions {
     pub winograd: bool,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
+    /// Threads that pack weights; the output does not depend on it. 1 by default: how many a machine
+    /// has is for the caller to say.
+    pub threads: NonZeroUsize,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { winograd: true, check_rewrites: false }
+        CompileOptions { winograd: true, check_rewrites: false, threads: NonZeroUsize::MIN }
     }
 }

@@ -4,6 +4,8 @@
 //! planned as the old one was, and where the structures are equal, the old code is what compiling
 //! would give: only the weights are packed anew.
 
+use std::num::NonZeroUsize;
+
 use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
@@ -83,14 +85,15 @@ pub fn import_options(artifact: &Artifact) -> ImportOptions {
 }
 
 /// The artifact's code with the weights, digest and metadata of `model`: what compiling the model as
-/// the artifact's was would give, without generating code.
+/// the artifact's was would give, without generating code. `threads` pack the weights.
 ///
 /// # Errors
 /// [`Problem::OtherGraph`] where the code is not the model's, and what can be wrong with a model.
-pub fn relink(model: &Model, artifact: &Artifact) -> Result<Compiled> {
+pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Result<Compiled> {
     let manifest = artifact.manifest();
     check_version(manifest)?;
-    let options = CompileOptions { winograd: manifest.winograd, ..CompileOptions::default() };
+    let winograd = manifest.winograd;
+    let options = CompileOptions { winograd, threads, ..CompileOptions::default() };
     let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
     let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
     let code = code.collect::<Result<_>>()?;

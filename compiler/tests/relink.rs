@@ -7,13 +7,14 @@ mod running;
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
-use cardinal_compiler::compile;
-use cardinal_compiler::error::Problem;
+use cardinal_compiler::error::{Error, Problem};
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::relink::{Difference, import_options, relink};
+use cardinal_compiler::plan::PackedWeights;
+use cardinal_compiler::relink::{Difference, import_options};
+use cardinal_compiler::{Compiled, compile};
 use cardinal_runtime::{Artifact, ArtifactParts, Program, Session, Tensor, cpu};
 use running::files::{import, models, stem};
 use running::{TOLERANCE, random, to_reference};
@@ -28,7 +29,11 @@ fn parsed(body: &str) -> Model {
     model(text::parse(&source).unwrap_or_else(|e| panic!("{e}\n{source}")))
 }
 
-fn parts(model: &Model) -> ArtifactParts {
+fn relink(new: &Model, old: &Artifact) -> Result<Compiled, Error> {
+    cardinal_compiler::relink::relink(new, old, NonZeroUsize::new(3).unwrap())
+}
+
+fn parts(model: &Model) -> ArtifactParts<PackedWeights> {
     let cpus = ["x86-64", "x86-64-v3", "x86-64-v4"];
     let target = |cpu: &&str| Target::named("x86_64-unknown-linux-gnu", cpu).unwrap();
     let targets: Vec<Target> = cpus.iter().map(target).collect();
@@ -200,7 +205,7 @@ fn the_model_is_planned_with_the_artifacts_options() {
 
 #[test]
 fn artifacts_of_other_makers_are_refused() {
-    let changed = |change: fn(&mut ArtifactParts)| {
+    let changed = |change: fn(&mut ArtifactParts<PackedWeights>)| {
         let mut parts = parts(&parsed(BASE));
         change(&mut parts);
         refused(&parsed(BASE), &parts.to_artifact().unwrap())

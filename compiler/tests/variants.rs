@@ -134,7 +134,7 @@ fn stored(plans: &[Plan]) -> BTreeMap<usize, &Constant> {
         let first = stored.entry(constant.offset).or_insert(constant);
         // Two at one place are one.
         assert_eq!((&first.name, &first.ty), (&constant.name, &constant.ty));
-        assert_eq!(first.data.bytes(&first.ty), constant.data.bytes(&constant.ty));
+        assert_eq!(first.data.bytes(), constant.data.bytes());
     }
     stored
 }

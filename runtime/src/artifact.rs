@@ -17,22 +17,43 @@ use crate::manifest::{Manifest, Section, Variant};
 use crate::memory;
 use crate::tensor::TensorSpec;
 use crate::validate::{
-    Contents, FORMAT_VERSION, HEADER_BYTES, MAGIC, check_manifest, check_manifest_length,
-    next_page, validate,
+    Contents, DIGEST_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, check_manifest,
+    check_manifest_length, next_page, validate,
 };
 
 /// What the compiler makes; [`to_artifact`](Self::to_artifact) lays it out.
 #[derive(Debug, Clone, Default)]
-pub struct ArtifactParts {
+pub struct ArtifactParts<W = Vec<u8>> {
     /// The manifest. Its sections are filled in, and the variants' features sorted.
     pub manifest: Manifest,
     /// The code section of each variant, in the manifest's order.
     pub code: Vec<Vec<u8>>,
-    /// The weights section.
-    pub weights: Vec<u8>,
+    /// The weights section, or how to write it.
+    pub weights: W,
 }
 
-impl ArtifactParts {
+/// A weights section that is written where it will lie: it is most of an artifact, and need not be in
+/// memory twice.
+pub trait Weights {
+    /// Its size in bytes.
+    fn length(&self) -> usize;
+
+    /// Writes the section. `section` is as long as [`length`](Self::length) says, begins on a page and
+    /// is zero.
+    fn write(self, section: &mut [u8]);
+}
+
+impl Weights for Vec<u8> {
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn write(self, section: &mut [u8]) {
+        section.copy_from_slice(&self);
+    }
+}
+
+impl<W: Weights> ArtifactParts<W> {
     /// Lays the parts out as an artifact in memory, ready to be written or loaded.
     ///
     /// The bytes depend on nothing but the parts. Fails where [`Artifact::from_bytes`] would refuse
@@ -47,36 +68,35 @@ impl ArtifactParts {
             variant.cpu_features.sort();
             variant.cpu_features.dedup();
         }
-        let encoded = place_sections(&mut manifest, &code, &weights)?;
-        check_manifest_length(encoded.len() as u64)?;
-        let contents = check_manifest(manifest, HEADER_BYTES + encoded.len() as u64)?;
-        let map = write_artifact(&contents, &encoded, &code, &weights)
+        let manifest_end = place_sections(&mut manifest, &code, weights.length())?;
+        check_manifest_length(manifest_end - HEADER_BYTES)?;
+        let mut contents = check_manifest(manifest, manifest_end)?;
+        let map = write_artifact(&mut contents, &code, weights)
             .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
         Ok(Artifact { storage: Storage::Map(map), contents })
     }
 }
 
-/// Fills in the sections and returns the encoded manifest.
+/// Fills in the sections but for their digests, and returns where the manifest ends.
 ///
 /// The first offset depends on the manifest's length, which depends on the offsets'; both only
 /// grow here, and a varint has at most ten bytes, so this settles in two or three rounds.
 fn place_sections(
     manifest: &mut Manifest,
     code: &[Vec<u8>],
-    weights: &[u8],
-) -> Result<Vec<u8>, ManifestError> {
+    weights: usize,
+) -> Result<u64, ManifestError> {
     for (variant, code) in manifest.variants.iter_mut().zip(code) {
-        variant.code = Some(section(code));
+        variant.code = Some(section(code.len()));
     }
     manifest.weights = Some(section(weights));
     let mut first = 0;
     loop {
         set_offsets(manifest, first)?;
-        let encoded = manifest.encode_to_vec();
-        let needed = next_page(HEADER_BYTES + encoded.len() as u64)
-            .ok_or(ManifestError::SectionOverflow(Part::Code(0)))?;
+        let end = HEADER_BYTES + manifest.encoded_len() as u64;
+        let needed = next_page(end).ok_or(ManifestError::SectionOverflow(Part::Code(0)))?;
         if needed == first {
-            return Ok(encoded);
+            return Ok(end);
         }
         first = needed;
     }
@@ -97,32 +117,44 @@ fn set_offsets(manifest: &mut Manifest, mut offset: u64) -> Result<(), ManifestE
     Ok(())
 }
 
-fn section(bytes: &[u8]) -> Section {
-    let digest = blake3::hash(bytes).as_bytes().to_vec();
-    Section { offset: 0, length: bytes.len() as u64, digest }
+/// A section without a place, and with room for its digest.
+fn section(length: usize) -> Section {
+    Section { offset: 0, length: length as u64, digest: vec![0; DIGEST_BYTES] }
 }
 
-/// Writes all parts to their places; the rest is zero because fresh memory is.
+/// Writes all parts to their places, the weights by themselves; the rest is zero because fresh memory
+/// is. Digests are of what then is there, so the manifest, whose length they do not change, comes last.
 fn write_artifact(
-    contents: &Contents,
-    manifest: &[u8],
+    contents: &mut Contents,
     code: &[Vec<u8>],
-    weights: &[u8],
+    weights: impl Weights,
 ) -> io::Result<Mmap> {
     let mut map = memory::anonymous(contents.weights.end)?;
+    for (range, code) in contents.code.iter().zip(code) {
+        map[range.clone()].copy_from_slice(code);
+    }
+    weights.write(&mut map[contents.weights.clone()]);
+    set_digests(contents, &map);
+    let manifest = contents.manifest.encode_to_vec();
     let mut put = |offset: usize, bytes: &[u8]| {
         map[offset..offset + bytes.len()].copy_from_slice(bytes);
     };
     put(0, &MAGIC);
     put(8, &FORMAT_VERSION.to_le_bytes());
     put(12, &(manifest.len() as u32).to_le_bytes());
-    put(16, blake3::hash(manifest).as_bytes());
-    put(HEADER_BYTES as usize, manifest);
-    for (range, code) in contents.code.iter().zip(code) {
-        put(range.start, code);
-    }
-    put(contents.weights.start, weights);
+    put(16, blake3::hash(&manifest).as_bytes());
+    put(HEADER_BYTES as usize, &manifest);
     map.make_read_only()
+}
+
+fn set_digests(contents: &mut Contents, bytes: &[u8]) {
+    let Contents { manifest, code, weights, .. } = contents;
+    let sections = manifest.variants.iter_mut().map(|variant| &mut variant.code).zip(&*code);
+    for (section, range) in sections.chain([(&mut manifest.weights, &*weights)]) {
+        if let Some(section) = section {
+            section.digest = blake3::hash(&bytes[range.clone()]).as_bytes().to_vec();
+        }
+    }
 }
 
 /// A checked artifact. Its bytes begin on a 64-byte boundary, and so do its sections.

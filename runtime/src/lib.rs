@@ -36,7 +36,7 @@ mod tensor;
 mod validate;
 mod variant;
 
-pub use artifact::{Artifact, ArtifactParts};
+pub use artifact::{Artifact, ArtifactParts, Weights};
 pub use dtype::DType;
 pub use error::{LoadError, ManifestError, Part, Role, RunError, TensorError};
 pub use program::Program;

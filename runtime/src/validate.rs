@@ -67,7 +67,7 @@ pub(crate) const MAX_WORKER_BYTES: u64 = 1 << 30;
 pub(crate) const HEADER_BYTES: u64 = 48;
 
 /// Bytes of a BLAKE3 digest.
-const DIGEST_BYTES: usize = 32;
+pub(crate) const DIGEST_BYTES: usize = 32;
 
 /// What a manifest says, checked and in the types of this crate.
 #[derive(Debug)]

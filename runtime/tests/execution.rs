@@ -88,7 +88,7 @@ fn double(items: u32) -> Vec<u8> {
 
 /// A program from `x` to `y`, vectors of `length` floats.
 fn program(code: &[u8], weights: &[f32], length: u64) -> Arc<Program> {
-    let weights = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let weights: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
     let parts = ArtifactParts { manifest: manifest(&[length]), code: vec![code.to_vec()], weights };
     Program::load(parts.to_artifact().unwrap()).unwrap()
 }

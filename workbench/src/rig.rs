@@ -37,7 +37,7 @@ impl Rig {
         let plain = |bytes: usize| Memory::new(bytes, placement);
         let ports = plan.inputs.iter().map(|p| plain(p.ty.bytes()));
         let constants = plan.constants.iter().map(|c| {
-            let bytes = c.data.bytes(&c.ty).expect("constants have contents");
+            let bytes = c.data.bytes().expect("constants have contents");
             Memory::holding(&bytes, placement)
         });
         let buffers = plan.buffers.iter().map(|b| plain(b.bytes));
@@ -68,7 +68,7 @@ impl Rig {
         let mut rig = Rig::new(plan.clone(), target, inputs, outputs, Placement::Free);
         rig.weights = free(plan.weight_bytes);
         for c in &plan.constants {
-            let bytes = c.data.bytes(&c.ty).expect("constants have contents");
+            let bytes = c.data.bytes().expect("constants have contents");
             rig.weights.bytes_mut()[c.offset..][..bytes.len()].copy_from_slice(&bytes);
         }
         let arena = plan.arena_bytes.next_multiple_of(abi::ALIGNMENT);

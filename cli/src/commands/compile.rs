@@ -32,6 +32,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let progress = loading::progress(format!("compiling {}", file.name()));
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     settings.compile.check_rewrites = args.check_rewrites;
+    settings.compile.threads = args.threads.unwrap_or(settings.compile.threads);
     let model = loading::import(&file, &settings.import)?;
     let refused = |error| loading::refused(&file, error);
     let sample = match emit {

@@ -7,6 +7,7 @@ use cardinal_runtime::Artifact;
 
 use super::{Compiled, Model, ModelError, assemble};
 use crate::exit::{Failure, Outcome};
+use crate::program::available_threads;
 
 /// Gives an artifact the weights of another model. `import` reads that model, with the options that
 /// it gets; `refused` makes a failure of what the compiler says of it.
@@ -24,7 +25,7 @@ pub(crate) fn relink(
         }
         other => other,
     })?;
-    let relinked = relink::relink(&model, artifact);
+    let relinked = relink::relink(&model, artifact, available_threads());
     relinked.map_err(Box::new).and_then(assemble).map_err(refused)
 }
 

@@ -43,7 +43,9 @@ impl Weight {
 
     /// A weight of f32 elements.
     pub fn from_f32(values: &[f32]) -> Weight {
-        Weight::from_bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        let mut bytes = Vec::with_capacity(size_of_val(values));
+        values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+        Weight::from_bytes(bytes.into())
     }
 
     /// A weight of i64 elements.
@@ -72,6 +74,15 @@ impl Weight {
         match self.source {
             Source::Rand(seed) => Some(seed),
             Source::Bytes(_) | Source::Absent => None,
+        }
+    }
+
+    /// Whether [`bytes`](Self::bytes) has as many bytes as a node of type `ty`, without making them.
+    pub fn is_known(&self, ty: &TensorType) -> bool {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len() == ty.bytes(),
+            Source::Rand(_) => ty.bytes() <= Weight::RAND_BYTES,
+            Source::Absent => false,
         }
     }
 

@@ -7,10 +7,7 @@
 //! the axes get their factors, `(k2 r2 c20)`.
 
 use crate::interp::{Data, Tensor};
-use crate::ir::{
-    Answer, Axis, DType, Edit, Failure, Graph, NodeId, Op, Operand, SplitAttention, TensorType,
-    Weight,
-};
+use crate::ir::{Answer, Axis, Edit, Failure, Graph, NodeId, Op, Operand, SplitAttention, Weight};
 
 pub(super) fn cardinality_major(graph: &Graph, id: NodeId) -> Answer {
     let Op::SplitAttention(attention) = &graph.node(id).op else { return Answer::NoMatch };
@@ -194,16 +191,20 @@ impl Mover<'_> {
         splits: Option<Splits>,
     ) -> Result<Operand, String> {
         let node = self.graph.node(id);
-        let values = match &node.op {
-            Op::Weight(weight) => weight.to_f32(&node.ty),
-            _ => None,
+        let Op::Weight(weight) = &node.op else {
+            return Err(format!("`{}` is not constant", node.name));
         };
-        let values = values.ok_or_else(|| format!("`{}` is not constant", node.name))?;
+        let mut ty = node.ty.clone();
+        ty.axes[0] = splits.map_or_else(|| Axis::plain(order.len()), |s| s.axis(order.len()));
+        if order.iter().enumerate().all(|(i, at)| i == *at) {
+            // Only the axis has another name.
+            return Ok(self.edit.constant(&node.name, ty, weight.clone()));
+        }
+        let values = weight.to_f32(&node.ty);
+        let values = values.ok_or_else(|| format!("`{}` is not known", node.name))?;
         let length = values.len() / order.len().max(1);
         let rows = order.iter().flat_map(|at| &values[at * length..][..length]);
         let rows: Vec<f32> = rows.copied().collect();
-        let mut ty = TensorType { dtype: DType::F32, ..node.ty.clone() };
-        ty.axes[0] = splits.map_or_else(|| Axis::plain(order.len()), |s| s.axis(order.len()));
         Ok(self.edit.constant(&node.name, ty, Weight::from_f32(&rows)))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`lower`](lower::lower) turns a graph into steps over named buffers,
 //! - [`arena`] gives each buffer its place,
+//! - [`PackedWeights`] packs constants, which plans only describe, into theirs,
 //! - [`structure`] says what code depends on, so that weights can be replaced,
 //! - [`check`] proves, sharing no code with either, that no step reads what is not there and that
 //!   no two live buffers overlap.
@@ -24,8 +25,9 @@ pub mod tile;
 pub mod winograd;
 
 pub use lower::{Machine, lower, lower_all};
+pub use pack::{Packed, PackedWeights};
 
-use crate::ir::{Origin, TensorType, Weight};
+use crate::ir::{Origin, TensorType};
 use kernel::Kernel;
 
 /// A whole inference, laid out in memory.
@@ -67,8 +69,8 @@ pub struct Constant {
     pub name: String,
     /// Element type and extents as stored.
     pub ty: TensorType,
-    /// The contents.
-    pub data: Weight,
+    /// The contents, packed when they are asked for.
+    pub data: Packed,
     /// Byte offset in the weights section.
     pub offset: usize,
 }

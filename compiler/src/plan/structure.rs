@@ -1,8 +1,7 @@
 //! What a plan is but for the contents of its weights. Generated code depends on nothing else, so
 //! plans of equal structure have the same code.
 
-use super::{Plan, text};
-use crate::ir::Weight;
+use super::{Packed, Plan, text};
 
 /// The structure of a plan, in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +37,7 @@ fn bare(plan: &Plan) -> Plan {
     plan.name.clear();
     for constant in &mut plan.constants {
         constant.name.clear();
-        constant.data = Weight::absent(0);
+        constant.data = Packed::absent(0);
     }
     for buffer in &mut plan.buffers {
         buffer.name.clear();

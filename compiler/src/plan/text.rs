@@ -21,18 +21,19 @@
 //!
 //! Places are `in`, `out`, `c` (constant) or `b` (buffer) and a position in the list above, or
 //! `worker0`, the scratch memory of a thread, and
-//! `at` so many bytes from its start where that is not 0.
+//! `at` so many bytes from its start where that is not 0. The hash of a constant is of its packed
+//! bytes, so printing a plan packs its weights, one after the other.
 
 use std::fmt::Write as _;
 
 use super::fields::{self, Fields};
 use super::kernel::Kernel;
-use super::{Base, Buffer, Constant, Place, Plan, Port, Step};
+use super::{Base, Buffer, Constant, Packed, Place, Plan, Port, Step};
 use crate::error::Result;
+use crate::ir::Origin;
 use crate::ir::text::lexer::{Cursor, Token, quoted, sigiled};
 use crate::ir::text::parse::{tensor_type, text};
 use crate::ir::text::values::Value;
-use crate::ir::{Origin, Weight};
 
 /// The plan's text.
 pub fn print(plan: &Plan) -> String {
@@ -151,7 +152,7 @@ fn statement(c: &mut Cursor<'_>, plan: &mut Plan) -> Result<()> {
         c.mark('#')?;
         let hash = c.word("16 hex digits", |w| u64::from_str_radix(w, 16).ok())?;
         let offset = labelled(c, "at")?;
-        plan.constants.push(Constant { name, ty, data: Weight::absent(hash), offset });
+        plan.constants.push(Constant { name, ty, data: Packed::absent(hash), offset });
     } else if c.eat_word("buffer") {
         let name = value_name(c)?;
         let bytes = c.number("a size")?;

@@ -35,22 +35,20 @@ pub fn filter_matrix(outputs: usize) -> Vec<[f64; 3]> {
     points.iter().enumerate().map(row).chain([[0.0, 0.0, 1.0]]).collect()
 }
 
+/// `G ⊗ G`, `[(outputs + 2)²][9]`: what each element of a transformed 3×3 filter is of the filter's,
+/// both row by row.
+pub fn filter_products(outputs: usize) -> Vec<[f64; 9]> {
+    let g = filter_matrix(outputs);
+    let pairs = g.iter().flat_map(|rows| g.iter().map(move |columns| (rows, columns)));
+    pairs.map(|(rows, columns)| std::array::from_fn(|at| rows[at / 3] * columns[at % 3])).collect()
+}
+
 /// A 3×3 filter in the transformed domain, row by row.
 pub fn transformed(outputs: usize, filter: &[f32]) -> Vec<f64> {
-    let g = filter_matrix(outputs);
-    let mut all = Vec::with_capacity(g.len() * g.len());
-    for rows in &g {
-        for columns in &g {
-            let mut sum = 0.0;
-            for (i, a) in rows.iter().enumerate() {
-                for (j, b) in columns.iter().enumerate() {
-                    sum += a * b * f64::from(filter[i * 3 + j]);
-                }
-            }
-            all.push(sum);
-        }
-    }
-    all
+    let element = |factors: &[f64; 9]| {
+        factors.iter().zip(filter).fold(0.0, |sum, (a, x)| sum + a * f64::from(*x))
+    };
+    filter_products(outputs).iter().map(element).collect()
 }
 
 /// One of the two transforms of activations, for a row of tiles: `fn(from, scratch, to, bias, tiles,

@@ -10,6 +10,7 @@ use cardinal_compiler::ir::Graph;
 use cardinal_compiler::object::{self, Name, Object};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
+use cardinal_compiler::plan::PackedWeights;
 use cardinal_runtime::{Artifact, ArtifactParts, Tensor, TensorSpec};
 
 /// What builds programs for a machine, and what runs them.
@@ -35,7 +36,7 @@ pub(crate) fn foreign() -> Option<(Target, Tools)> {
     Some((Target::named("aarch64-unknown-linux-gnu", "generic").unwrap(), AARCH64))
 }
 
-pub(crate) fn compiled(graph: &Graph, target: &Target) -> ArtifactParts {
+pub(crate) fn compiled(graph: &Graph, target: &Target) -> ArtifactParts<PackedWeights> {
     let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
     cardinal_compiler::compile(&model, std::slice::from_ref(target), &CompileOptions::default())
         .unwrap()

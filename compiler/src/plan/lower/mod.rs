@@ -19,11 +19,11 @@ use super::expr::Expr;
 use super::kernel::{Kernel, Nest};
 use super::layout::{self, Blocked};
 use super::tile::Vectors;
-use super::{Base, Buffer, Constant, Place, Plan, Port, Step, check};
+use super::{Base, Buffer, Constant, Packed, Place, Plan, Port, Step, check};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
 use blocked::InBlocks;
-use weights::{Packing, Section, pack_weight};
+use weights::{Packing, Section};
 
 pub(super) use blocked::keeps_zero_finite;
 
@@ -233,10 +233,9 @@ impl<'g, 's> Lowering<'g, 's> {
                 .with_remedy("export the model with its weights as initializers"));
         };
         computable(&node.ty)?;
-        let constant = self.section.store(id, packing, || {
-            let (ty, data) = pack_weight(&node.ty, weight, packing)?;
-            Ok(Constant { name: node.name.clone(), ty, data, offset: 0 })
-        })?;
+        let data = Packed::new(weight, &node.ty, packing)?;
+        let (name, ty) = (node.name.clone(), data.stored_type());
+        let constant = self.section.store(id, packing, Constant { name, ty, data, offset: 0 });
         let place = Place { base: Base::Constant(self.plan.constants.len()), offset: 0 };
         self.plan.constants.push(constant);
         self.stored.insert((id, packing), place);

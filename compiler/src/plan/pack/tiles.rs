@@ -1,0 +1,143 @@
+//! Filters for tile contractions.
+
+use std::ops::Range;
+
+use super::super::tile::BLOCK;
+use super::places::Places;
+use super::{Order, TilePacking, Word};
+
+/// The channels of a convolution in the order in which tiles want them. A stripe is the weights of a
+/// tile of output channels.
+pub(super) struct Channels {
+    /// Groups of channels.
+    groups: usize,
+    /// Output channels of a group in the weight.
+    made: usize,
+    /// Those of a group as tiles write them, some made up.
+    outputs: Places,
+    /// Its input channels in the order they are read, some made up.
+    pub(super) inputs: Places,
+    /// Output channels of a tile; the last of a group may have fewer.
+    width: usize,
+}
+
+impl Channels {
+    /// Of a weight `[m, c, kh, kw]`.
+    pub(super) fn new(shape: &[usize], packing: TilePacking) -> Channels {
+        let groups = packing.groups.max(1);
+        let made = shape[0] / groups;
+        let of_group = |segments: usize| (segments / groups).max(1);
+        Channels {
+            groups,
+            made,
+            outputs: Places::in_blocks(made, of_group(packing.out_segments)),
+            inputs: match packing.in_segments {
+                Some(segments) => Places::in_blocks(shape[1], of_group(segments)),
+                None => Places::all(shape[1]),
+            },
+            width: packing.tile.max(1) * BLOCK,
+        }
+    }
+
+    /// Sizes of the stripes for so many elements of each pair of channels.
+    pub(super) fn stripes(&self, elements: usize) -> Vec<usize> {
+        let depth = self.inputs.len() * elements * size_of::<Word>();
+        let stripe = |at: usize| self.tile(at).1.len() * depth;
+        (0..self.groups * self.tiles()).map(stripe).collect()
+    }
+
+    /// Tiles of a group.
+    fn tiles(&self) -> usize {
+        self.outputs.len().div_ceil(self.width)
+    }
+
+    /// The group of a stripe, and which of its outputs.
+    fn tile(&self, stripe: usize) -> (usize, Range<usize>) {
+        let first = stripe % self.tiles() * self.width;
+        (stripe / self.tiles(), first..self.outputs.len().min(first + self.width))
+    }
+
+    /// The output channels of a stripe, as rows of the weight.
+    pub(super) fn rows(&self, stripe: usize) -> Vec<Option<usize>> {
+        let (group, outputs) = self.tile(stripe);
+        let row = |output: usize| Some(group * self.made + self.outputs.get(output)?);
+        outputs.map(row).collect()
+    }
+}
+
+/// `[m, c, kh, kw]` as `[group][tile of blocks][c blocks][kh][kw][16][blocks][16]`, or for row-major
+/// inputs `[group][tile of blocks][c][kh][kw][blocks][16]`; zeros where channels are made up.
+pub(super) struct Tiles {
+    channels: Channels,
+    /// Elements of a filter.
+    taps: usize,
+    /// Elements of a row of the weight.
+    row: usize,
+    /// Inputs between which no other tap comes.
+    step: usize,
+}
+
+impl Tiles {
+    pub(super) fn new(shape: &[usize], packing: TilePacking) -> Tiles {
+        let taps = shape[2] * shape[3];
+        let step = if packing.in_segments.is_some() { BLOCK } else { 1 };
+        Tiles { channels: Channels::new(shape, packing), taps, row: shape[1] * taps, step }
+    }
+}
+
+impl Order for Tiles {
+    fn stripes(&self) -> Vec<usize> {
+        self.channels.stripes(self.taps)
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let from = from.as_chunks::<4>().0;
+        let rows = self.channels.rows(stripe);
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(rows.len());
+        let inputs = self.channels.inputs;
+        for first in (0..inputs.len()).step_by(self.step) {
+            for tap in 0..self.taps {
+                for (input, line) in (first..first + self.step).zip(&mut lines) {
+                    let at = inputs.get(input).map(|input| input * self.taps + tap);
+                    for (slot, row) in line.iter_mut().zip(&rows) {
+                        let at = row.zip(at).map(|(row, at)| row * self.row + at);
+                        *slot = at.map_or([0; 4], |at| from[at]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`. A
+/// stripe is a block.
+pub(super) struct Narrow {
+    blocks: usize,
+    /// Channels of a group.
+    channels: usize,
+    taps: usize,
+}
+
+impl Narrow {
+    pub(super) fn new(shape: &[usize]) -> Narrow {
+        Narrow { blocks: shape[0] / BLOCK, channels: shape[1], taps: shape[2..].iter().product() }
+    }
+}
+
+impl Order for Narrow {
+    fn stripes(&self) -> Vec<usize> {
+        vec![self.taps * self.channels * BLOCK * size_of::<Word>(); self.blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let (from, to) = (from.as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
+        let row = self.channels * self.taps;
+        let block = &from[stripe * BLOCK * row..][..BLOCK * row];
+        for (at, line) in to.chunks_exact_mut(BLOCK).enumerate() {
+            let (tap, channel) = (at / self.channels, at % self.channels);
+            for (slot, filters) in line.iter_mut().zip(block.chunks_exact(row)) {
+                *slot = filters[channel * self.taps + tap];
+            }
+        }
+    }
+}

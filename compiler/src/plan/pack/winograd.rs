@@ -1,0 +1,66 @@
+//! Filters in Winograd's transformed domain.
+
+use super::super::winograd::filter_products;
+use super::tiles::Channels;
+use super::{Order, TilePacking, Word};
+
+/// `[m, c, 3, 3]` as `[group][tile of blocks][element][c blocks][16][blocks][16]` in the transformed
+/// domain.
+pub(super) struct Winograd {
+    channels: Channels,
+    /// Elements of a row of the weight.
+    row: usize,
+    /// What each transformed element is of a filter's.
+    products: Vec<[f64; TAPS]>,
+}
+
+const TAPS: usize = 9;
+
+impl Winograd {
+    pub(super) fn new(shape: &[usize], packing: TilePacking, outputs: usize) -> Winograd {
+        Winograd {
+            // Inputs are always in blocks.
+            channels: Channels::new(
+                shape,
+                TilePacking { in_segments: packing.in_segments.or(Some(1)), ..packing },
+            ),
+            row: shape[1] * TAPS,
+            products: filter_products(outputs),
+        }
+    }
+}
+
+impl Order for Winograd {
+    fn stripes(&self) -> Vec<usize> {
+        self.channels.stripes(self.products.len())
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let from = from.as_chunks::<4>().0;
+        let rows = self.channels.rows(stripe);
+        let (inputs, to) = (self.channels.inputs, to.as_chunks_mut::<4>().0);
+        // The filters from one input channel, tap by tap, so that all outputs are computed at once.
+        let mut taps = vec![0f64; TAPS * rows.len()];
+        let mut sums = vec![0f64; rows.len()];
+        for (at, input) in inputs.iter().enumerate() {
+            for (lane, row) in rows.iter().enumerate() {
+                let begin = row.zip(input).map(|(row, input)| row * self.row + input * TAPS);
+                for tap in 0..TAPS {
+                    taps[tap * rows.len() + lane] = begin.map_or(0.0, |at| float(from[at + tap]));
+                }
+            }
+            for (element, factors) in self.products.iter().enumerate() {
+                sums.fill(0.0);
+                for (factor, lanes) in factors.iter().zip(taps.chunks_exact(rows.len())) {
+                    sums.iter_mut().zip(lanes).for_each(|(sum, tap)| *sum += factor * tap);
+                }
+                let line = &mut to[(element * inputs.len() + at) * rows.len()..][..rows.len()];
+                line.iter_mut().zip(&sums).for_each(|(to, sum)| *to = (*sum as f32).to_le_bytes());
+            }
+        }
+    }
+}
+
+fn float(word: Word) -> f64 {
+    f64::from(f32::from_le_bytes(word))
+}
