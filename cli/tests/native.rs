@@ -4,14 +4,11 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use common::programs::{examples, images, say};
 use common::{Folder, command};
-
-fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
-}
 
 /// A folder with a small model.
 fn small() -> Folder {
@@ -23,14 +20,6 @@ fn read(folder: &Folder, name: &str) -> Vec<u8> {
     std::fs::read(folder.path(name)).unwrap()
 }
 
-/// What a program says on stdout; it must succeed.
-fn say(command: &mut Command) -> String {
-    let said = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let errors = String::from_utf8_lossy(&said.stderr);
-    assert!(said.status.success(), "{command:?}: {errors}");
-    String::from_utf8(said.stdout).unwrap()
-}
-
 /// Builds both examples with their Makefile, into the folder's `build`.
 fn build_examples(folder: &Folder) {
     say(Command::new("make")
@@ -39,20 +28,6 @@ fn build_examples(folder: &Folder) {
         .arg(format!("CARDINAL={}", env!("CARGO_BIN_EXE_cardinal")))
         .arg(format!("BUILD={}", folder.path("build").display()))
         .env_remove("MAKEFLAGS"));
-}
-
-/// The stored images as PGM files, and the classes that the model's author saw it predict.
-fn images(folder: &Folder) -> (Vec<PathBuf>, Vec<String>) {
-    let text = std::fs::read_to_string(examples().join("digits/labels.txt")).unwrap();
-    let rows = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let image = image::open(examples().join("digits").join(words[0])).unwrap().to_luma8();
-        let path = folder.path(&words[0].replace('/', "_")).with_extension("pgm");
-        let header = format!("P5\n{} {}\n255\n", image.width(), image.height());
-        std::fs::write(&path, [header.as_bytes(), image.as_raw()].concat()).unwrap();
-        (path, words[2].to_owned())
-    });
-    rows.unzip()
 }
 
 #[test]

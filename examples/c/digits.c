@@ -4,35 +4,11 @@
  *
  * digits.o and digits.h are made by `cardinal compile`; see the Makefile. */
 #include "digits.h"
+#include "image.h"
 
-#include <stdio.h>
+enum { CLASSES = digits_OUTPUT0_ELEMENTS };
 
-enum { PIXELS = digits_INPUT0_ELEMENTS, CLASSES = digits_OUTPUT0_ELEMENTS };
-
-/* Reads an image and normalizes it as the model's metadata says: mean 0.1307, deviation 0.3081.
- * Returns 0 if the file is no such image. */
-static int read_image(const char *path, float image[PIXELS]) {
-    unsigned char bytes[PIXELS];
-    int width = 0, height = 0, most = 0;
-    FILE *file = fopen(path, "rb");
-    if (!file) return 0;
-    int good = fscanf(file, "P5 %d %d %d", &width, &height, &most) == 3 && fgetc(file) != EOF &&
-               width == 28 && height == 28 && most == 255 &&
-               fread(bytes, 1, PIXELS, file) == PIXELS;
-    fclose(file);
-    for (int i = 0; good && i < PIXELS; i++) {
-        image[i] = ((float)bytes[i] / 255.0f - 0.1307f) / 0.3081f;
-    }
-    return good;
-}
-
-static int largest(const float logits[CLASSES]) {
-    int best = 0;
-    for (int i = 1; i < CLASSES; i++) {
-        if (logits[i] > logits[best]) best = i;
-    }
-    return best;
-}
+_Static_assert(digits_INPUT0_ELEMENTS == PIXELS, "the model takes other images");
 
 int main(int argc, char **argv) {
     static _Alignas(digits_ARENA_ALIGN) unsigned char arena[digits_ARENA_BYTES];
@@ -52,7 +28,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "digits: error %d\n", status);
             return 1;
         }
-        printf("%s %d\n", argv[i], largest(logits));
+        printf("%s %d\n", argv[i], largest(logits, CLASSES));
     }
     return 0;
 }

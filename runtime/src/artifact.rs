@@ -207,7 +207,12 @@ impl Artifact {
         if bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
             return Artifact::new(Storage::Bytes(bytes));
         }
-        let map = copy_to_map(&bytes)
+        Artifact::copy(&bytes)
+    }
+
+    /// Checks a copy of bytes in memory.
+    pub fn copy(bytes: &[u8]) -> Result<Artifact, LoadError> {
+        let map = copy_to_map(bytes)
             .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
         Artifact::new(Storage::Map(map))
     }

@@ -210,6 +210,29 @@ pub enum RunError {
         /// Shape given.
         shape: Vec<usize>,
     },
+    /// Memory given for a tensor has another size than the tensor.
+    #[error(
+        "{role} {:?} is {} of {} bytes, {given} bytes given",
+        expected.name,
+        TypeText(expected.dtype, &expected.shape),
+        expected.bytes()
+    )]
+    Bytes {
+        /// Inputs or outputs.
+        role: Role,
+        /// What the model wants.
+        expected: TensorSpec,
+        /// Bytes given.
+        given: usize,
+    },
+    /// Memory given for a tensor begins where no element may.
+    #[error("{role} {:?} is not aligned to its elements of {} bytes", expected.name, expected.dtype.size())]
+    Misaligned {
+        /// Inputs or outputs.
+        role: Role,
+        /// What the model wants.
+        expected: TensorSpec,
+    },
     /// More threads than [`MAX_THREADS`](crate::MAX_THREADS).
     #[error("{given} threads are more than the {limit} allowed")]
     TooManyThreads {
@@ -239,10 +262,13 @@ impl RunError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             RunError::Count { role, .. } => Some(format!("give one tensor for each {role}")),
-            RunError::Mismatch { expected, .. } => Some(format!(
-                "give {}, or compile the model for the other shape with --shape or --batch",
-                TypeText(expected.dtype, &expected.shape)
-            )),
+            RunError::Misaligned { .. } => Some("give memory that an allocator returns".into()),
+            RunError::Mismatch { expected, .. } | RunError::Bytes { expected, .. } => {
+                Some(format!(
+                    "give {}, or compile the model for the other shape with --shape or --batch",
+                    TypeText(expected.dtype, &expected.shape)
+                ))
+            }
             RunError::TooManyThreads { .. } | RunError::Thread(_) => {
                 Some("use fewer threads: --threads N".into())
             }

@@ -91,6 +91,25 @@ impl Session {
         Ok(())
     }
 
+    /// Runs one inference on the caller's own memory, without allocating anything. A slice is a whole
+    /// tensor, dense and row-major, of as many bytes as its spec says, and begins where an element of
+    /// its type may; every element of `outputs` is overwritten.
+    pub fn run_slices<'a>(
+        &mut self,
+        inputs: impl IntoIterator<Item = &'a [u8]>,
+        outputs: impl IntoIterator<Item = &'a mut [u8]>,
+    ) -> Result<(), RunError> {
+        let program = &self.program;
+        bind(Role::Input, program.inputs(), &mut self.inputs, inputs, |spec, bytes| {
+            check_bytes(Role::Input, spec, bytes).map(|()| bytes.as_ptr())
+        })?;
+        bind(Role::Output, program.outputs(), &mut self.outputs, outputs, |spec, bytes| {
+            check_bytes(Role::Output, spec, bytes).map(|()| bytes.as_mut_ptr())
+        })?;
+        self.enter(None);
+        Ok(())
+    }
+
     /// Runs one inference like [`run_into`](Self::run_into), and says how long each step of the plan
     /// took, in order.
     pub fn run_timed<T: Borrow<Tensor>>(
@@ -110,19 +129,14 @@ impl Session {
         inputs: &[T],
         outputs: &mut [Tensor],
     ) -> Result<(), RunError> {
-        let (in_specs, out_specs) = (self.program.inputs(), self.program.outputs());
-        check_count(Role::Input, in_specs.len(), inputs.len())?;
-        check_count(Role::Output, out_specs.len(), outputs.len())?;
-        for ((slot, spec), tensor) in self.inputs.0.iter_mut().zip(in_specs).zip(inputs) {
+        let program = &self.program;
+        bind(Role::Input, program.inputs(), &mut self.inputs, inputs, |spec, tensor| {
             let tensor = tensor.borrow();
-            check_tensor(Role::Input, spec, tensor)?;
-            *slot = tensor.as_bytes().as_ptr();
-        }
-        for ((slot, spec), tensor) in self.outputs.0.iter_mut().zip(out_specs).zip(outputs) {
-            check_tensor(Role::Output, spec, tensor)?;
-            *slot = tensor.as_bytes_mut().as_mut_ptr();
-        }
-        Ok(())
+            check_tensor(Role::Input, spec, tensor).map(|()| tensor.as_bytes().as_ptr())
+        })?;
+        bind(Role::Output, program.outputs(), &mut self.outputs, outputs, |spec, tensor| {
+            check_tensor(Role::Output, spec, tensor).map(|()| tensor.as_bytes_mut().as_mut_ptr())
+        })
     }
 
     /// Calls the entry point on the tensors that are bound, which are borrowed still.
@@ -196,11 +210,24 @@ unsafe extern "C" fn timed_parallel_for(
     }
 }
 
-fn check_count(role: Role, expected: usize, given: usize) -> Result<(), RunError> {
-    if expected != given {
-        return Err(RunError::Count { role, expected, given });
+/// Fills a table of the call frame, a pointer for each spec, and refuses to do with more or fewer.
+fn bind<P, T>(
+    role: Role,
+    specs: &[TensorSpec],
+    table: &mut Pointers<P>,
+    given: impl IntoIterator<Item = T>,
+    address: impl Fn(&TensorSpec, T) -> Result<P, RunError>,
+) -> Result<(), RunError> {
+    let mut given = given.into_iter();
+    for (i, (slot, spec)) in table.0.iter_mut().zip(specs).enumerate() {
+        let tensor =
+            given.next().ok_or(RunError::Count { role, expected: specs.len(), given: i })?;
+        *slot = address(spec, tensor)?;
     }
-    Ok(())
+    match given.count() {
+        0 => Ok(()),
+        more => Err(RunError::Count { role, expected: specs.len(), given: specs.len() + more }),
+    }
 }
 
 fn check_tensor(role: Role, spec: &TensorSpec, tensor: &Tensor) -> Result<(), RunError> {
@@ -211,6 +238,16 @@ fn check_tensor(role: Role, spec: &TensorSpec, tensor: &Tensor) -> Result<(), Ru
             dtype: tensor.dtype(),
             shape: tensor.shape().to_vec(),
         });
+    }
+    Ok(())
+}
+
+fn check_bytes(role: Role, spec: &TensorSpec, bytes: &[u8]) -> Result<(), RunError> {
+    if bytes.len() != spec.bytes() {
+        return Err(RunError::Bytes { role, expected: spec.clone(), given: bytes.len() });
+    }
+    if !bytes.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
+        return Err(RunError::Misaligned { role, expected: spec.clone() });
     }
     Ok(())
 }

@@ -21,6 +21,12 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
+    /// Bytes of a dense tensor of this type.
+    pub fn bytes(&self) -> usize {
+        // Specs of artifacts are checked; no memory is as large as what saturates.
+        self.shape.iter().fold(self.dtype.size(), |n, &extent| n.saturating_mul(extent))
+    }
+
     /// Whether `tensor` has this element type and shape.
     pub fn accepts(&self, tensor: &Tensor) -> bool {
         tensor.dtype == self.dtype && tensor.shape == self.shape

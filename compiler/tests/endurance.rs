@@ -1,0 +1,111 @@
+//! Sixteen threads, each with a session of one program, for thousands of inferences: every result
+//! has the right bits, and memory does not grow.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Barrier};
+
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::onnx::{NoExternalData, import};
+use cardinal_compiler::options::{CompileOptions, ImportOptions};
+use cardinal_runtime::{Program, Session, Tensor, cpu};
+
+const THREADS: usize = 16;
+
+/// Inferences of each thread in each half of the test.
+const RUNS: usize = 500;
+
+/// A session does this many, then another takes its place.
+const RUNS_OF_A_SESSION: usize = 100;
+
+/// Growth that is not ours, in KiB: of the allocator's pages and of threads' stacks. In the second
+/// half there are 8,000 inferences, so 64 bytes lost in each would be 500.
+const SLACK: u64 = 256;
+
+fn program() -> Arc<Program> {
+    let model = include_bytes!("../../examples/digits/mnist_resnest.onnx");
+    let model = import(model.as_slice().into(), &NoExternalData, &ImportOptions::default());
+    let target = Target::new(&cpu::host_triple(), &cpu::host_features()).unwrap();
+    let options = CompileOptions::default();
+    let compiled = cardinal_compiler::compile(&model.unwrap(), &[target], &options).unwrap();
+    Program::load(compiled.parts.to_artifact().unwrap()).unwrap()
+}
+
+/// An image that no other thread has.
+fn image(thread: usize) -> Tensor {
+    let pixel = |i: usize| ((i * 37 + thread * 59) % 101) as f32 / 50.0 - 1.0;
+    Tensor::from_f32(&[1, 1, 28, 28], &(0..28 * 28).map(pixel).collect::<Vec<_>>()).unwrap()
+}
+
+fn session(program: &Arc<Program>, threads: usize) -> Session {
+    Session::new(Arc::clone(program), NonZeroUsize::new(threads).unwrap()).unwrap()
+}
+
+/// The process's memory that is in use, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Runs one half of what a thread does, in each of the three ways to run. How often it was wrong.
+fn half(program: &Arc<Program>, threads: usize, input: &Tensor, expected: &Tensor) -> usize {
+    let mut wrong = 0;
+    for _ in 0..RUNS / RUNS_OF_A_SESSION {
+        let mut session = session(program, threads);
+        let mut outputs = session.new_outputs().unwrap();
+        for run in 0..RUNS_OF_A_SESSION {
+            outputs[0].as_bytes_mut().fill(0xFF);
+            match run % 3 {
+                0 => outputs = session.run(std::slice::from_ref(input)).unwrap(),
+                1 => session.run_into(&[input], &mut outputs).unwrap(),
+                _ => {
+                    let outputs = outputs.iter_mut().map(Tensor::as_bytes_mut);
+                    session.run_slices([input.as_bytes()], outputs).unwrap();
+                }
+            }
+            wrong += usize::from(outputs[0] != *expected);
+        }
+    }
+    wrong
+}
+
+#[test]
+fn sixteen_threads_share_a_program_in_flat_memory() {
+    let program = program();
+    let images: Vec<Tensor> = (0..THREADS).map(image).collect();
+    let mut alone = session(&program, 1);
+    let expected: Vec<Tensor> =
+        images.iter().map(|x| alone.run(std::slice::from_ref(x)).unwrap().remove(0)).collect();
+    assert!(expected.windows(2).all(|pair| pair[0] != pair[1]), "results tell threads apart");
+
+    let all = Barrier::new(THREADS + 1);
+    let (wrong, [before, after]) = std::thread::scope(|scope| {
+        let start = |thread: usize| {
+            let (program, all, x, y) = (&program, &all, &images[thread], &expected[thread]);
+            // A few have a worker.
+            let threads = 1 + usize::from(thread.is_multiple_of(8));
+            scope.spawn(move || {
+                let mut wrong = 0;
+                for _ in 0..2 {
+                    wrong += half(program, threads, x, y);
+                    all.wait();
+                    all.wait(); // Memory is measured meanwhile.
+                }
+                wrong
+            })
+        };
+        let running: Vec<_> = (0..THREADS).map(start).collect();
+        let memory = [(); 2].map(|()| {
+            all.wait();
+            let memory = resident();
+            all.wait();
+            memory
+        });
+        (running.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>(), memory)
+    });
+    assert_eq!(wrong, 0, "of {} results", 2 * THREADS * RUNS);
+    assert!(after <= before + SLACK, "memory grew from {before} KiB to {after} KiB");
+}
