@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
-#[allow(dead_code, reason = "each test file uses a part")]
 mod running;
 
 use std::collections::BTreeSet;
