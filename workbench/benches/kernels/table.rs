@@ -125,22 +125,14 @@ fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
     })
 }
 
-/// Multiply-adds that the kernel itself has, where it is mostly these.
+/// Multiply-adds that the kernel itself has: of Winograd's products, not of the convolution.
 fn multiply_adds(kernel: &Kernel) -> usize {
     match kernel {
-        Kernel::Contract(c) => {
-            let outer: usize = c.outer.iter().map(|o| o.count).product();
-            outer * c.channels.count * c.rows.count * c.columns.count * c.depth()
-        }
-        Kernel::Tile(t) => {
-            let pixels = t.images.count * t.rows.count * t.columns;
-            t.groups.count * t.blocks * BLOCK * pixels * t.micro.depth()
-        }
         Kernel::WinogradOutput(w) => {
             let tiles = w.images.count * w.tiles[0] * w.tiles[1];
             w.groups.count * w.blocks * BLOCK * tiles * w.elements() * w.micro.depth()
         }
-        _ => 0,
+        other => other.multiply_adds(),
     }
 }
 
