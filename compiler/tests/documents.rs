@@ -1,4 +1,4 @@
-//! The documents name files that exist.
+//! The documents name files that exist, and commands that run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
@@ -27,4 +27,12 @@ fn files_named_in_the_readme_exist() {
     {
         assert!(root.join(path).exists(), "{path} is named, but not there");
     }
+}
+
+/// The README's first command names no binary, and there are two.
+#[test]
+fn the_command_is_what_cargo_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest = std::fs::read_to_string(root.join("cli/Cargo.toml")).unwrap();
+    assert!(manifest.lines().any(|line| line == "default-run = \"cardinal\""), "{manifest}");
 }
