@@ -36,7 +36,8 @@ fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
 /// A whole number of tiles, so that there is one micro-kernel.
 fn tile(micro: MicroKernel) -> Kernel {
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
-    let micro = MicroKernel { output_pixel: BLOCK, output_block: 1024, ..micro };
+    let weights_block = micro.depth() * BLOCK;
+    let micro = MicroKernel { output_pixel: BLOCK, output_block: 1024, weights_block, ..micro };
     let (blocks, columns) = (micro.blocks, 2 * micro.pixels);
     let (images, groups, rows) = (once, once, once);
     let (pixels_first, parts) = (false, 1);

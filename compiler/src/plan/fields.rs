@@ -130,6 +130,7 @@ fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     let mut tile = [m.pixels, m.blocks];
     v.field("tile", &mut tile)?;
     [m.pixels, m.blocks] = tile;
+    v.field("weights_block", &mut m.weights_block)?;
     v.field("in_pixel", &mut m.input_pixel)?;
     v.field("out_pixel", &mut m.output_pixel)?;
     v.field("out_block", &mut m.output_block)?;
@@ -137,6 +138,7 @@ fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     v.field("reduce", &mut m.reduce)?;
     v.field("narrow", &mut m.narrow)?;
     v.field("passes", &mut m.passes)?;
+    v.field("next", &mut m.next)?;
     v.field("bias", &mut m.bias)?;
     v.field("onto", &mut m.onto)?;
     v.field("then", &mut m.steps)

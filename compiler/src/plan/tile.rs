@@ -69,14 +69,17 @@ pub use super::kernel::Span;
 
 /// The innermost function: computes tiles of one row of pixels, one after the other.
 ///
-/// Called as `(in, weights, out, bias, tiles, other)`. Strides are in elements. Weights lie in the
-/// order they are read: `[reduce…][blocks][16]`.
+/// Called as `(in, weights, out, bias, tiles, other)`. Strides are in elements. Weights of a block
+/// lie in the order they are read, `[reduce…][16]`, whatever the tile: so CPUs with other registers
+/// share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
     /// Pixels of a tile.
     pub pixels: usize,
     /// Blocks of output channels of a tile.
     pub blocks: usize,
+    /// Distance between blocks in the weights.
+    pub weights_block: usize,
     /// Distance between pixels in the input.
     pub input_pixel: usize,
     /// Distance between pixels in the output, and in the other operand.
@@ -92,9 +95,11 @@ pub struct MicroKernel {
     /// them.
     pub narrow: usize,
     /// How often these weights are run through, once a tile, and how many tiles came before those of
-    /// this function. Meanwhile it fetches as many weights from behind them, its share in each
-    /// pass. 0 passes where that is not worth it.
+    /// this function. Meanwhile it fetches those of the next call, its share in each pass. 0 passes
+    /// where that is not worth it.
     pub passes: [usize; 2],
+    /// Distance from these weights to those of the next call.
+    pub next: usize,
     /// Whether sums start from a bias.
     pub bias: bool,
     /// Whether sums are added to what the output holds.
@@ -120,7 +125,8 @@ impl MicroKernel {
 
     /// The same for tiles of another size.
     pub fn sized(&self, pixels: usize, blocks: usize) -> MicroKernel {
-        MicroKernel { pixels, blocks, ..self.clone() }
+        let weights_block = if blocks > 1 { self.weights_block } else { 0 };
+        MicroKernel { pixels, blocks, weights_block, ..self.clone() }
     }
 }
 
@@ -196,8 +202,13 @@ impl Tile {
         if let Some(outermost) = micro.reduce.first_mut() {
             outermost.count /= self.parts;
         }
+        let part = micro.depth() * BLOCK;
+        micro.next = micro.next.saturating_sub((self.parts - 1) * part);
         let onto = MicroKernel { bias: false, onto: true, ..micro.clone() };
-        let and_nothing = |micro: &MicroKernel| MicroKernel { steps: Vec::new(), ..micro.clone() };
+        let and_nothing = |micro: &MicroKernel| {
+            let next = if micro.passes[0] > 0 { part } else { 0 };
+            MicroKernel { steps: Vec::new(), next, ..micro.clone() }
+        };
         let passes = match self.parts {
             1 => vec![(1, micro)],
             parts => vec![(1, and_nothing(&micro)), (parts - 2, and_nothing(&onto)), (1, onto)],

@@ -98,7 +98,7 @@ pub struct WinogradInput {
 }
 
 /// Products in the transformed domain and the output transform. Arguments: out, transformed input,
-/// weights `[group][tile of blocks][element][…]`, scratch, bias if `bias`, the other operand if a step reads
+/// weights `[group][block][element][…][16]`, scratch, bias if `bias`, the other operand if a step reads
 /// one. Items are (group, tile of blocks, images, rows of tiles).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinogradOutput {

@@ -15,8 +15,18 @@ pub fn tile(micro: MicroKernel, parts: usize, [columns, blocks]: [usize; 2]) -> 
     let reduce = vec![Span { count: READ, stride: block }, Span { count: BLOCK, stride: 1 }];
     let (input_pixel, output_pixel) = (BLOCK, BLOCK);
     let (output_block, other_block) = (block, block);
-    let micro =
-        MicroKernel { input_pixel, output_pixel, output_block, other_block, reduce, ..micro };
+    let weights_block = READ * BLOCK * BLOCK;
+    let next = if micro.passes[0] > 0 { micro.blocks * weights_block } else { 0 };
+    let micro = MicroKernel {
+        weights_block,
+        input_pixel,
+        output_pixel,
+        output_block,
+        other_block,
+        reduce,
+        next,
+        ..micro
+    };
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     let [x, w, b, r] =
         [READ * block, READ * BLOCK * blocks * BLOCK, blocks * BLOCK, blocks * block];
@@ -53,14 +63,11 @@ fn reference(
     let depth = micro.depth();
     let mut all = Vec::with_capacity(blocks * columns * BLOCK);
     for block in 0..blocks {
-        // Weights are packed by tiles of blocks, of which the last may be narrower.
-        let first = block / micro.blocks * micro.blocks;
-        let width = micro.blocks.min(blocks - first) * BLOCK;
         for pixel in 0..columns {
             for lane in 0..BLOCK {
                 let mut sum = 0.0;
                 for i in 0..depth {
-                    let weight = first * BLOCK * depth + i * width + (block - first) * BLOCK + lane;
+                    let weight = (block * depth + i) * BLOCK + lane;
                     let from = (i / BLOCK * columns + pixel) * BLOCK + i % BLOCK;
                     sum += f64::from(w[weight]) * f64::from(x[from]);
                 }

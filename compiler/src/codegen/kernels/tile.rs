@@ -108,9 +108,8 @@ fn calls(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, tile: Value, her
 
 /// Every part of the contraction, one after the other; `size` says for how many blocks.
 fn parts(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, size: usize, here: Here) {
-    let blocks = [spec.micro.blocks, spec.blocks % spec.micro.blocks][size];
     let input = spec.micro.reduce.first().map_or(0, |r| r.count / spec.parts * r.stride);
-    let weights = spec.micro.depth() / spec.parts * blocks * BLOCK;
+    let weights = spec.micro.depth() / spec.parts * BLOCK;
     let mut at = vec![here.input, here.weights];
     for (count, variants) in passes {
         at = e.repeat(*count, &at, |e, at| {
@@ -217,7 +216,9 @@ fn contract(
         for i in 0..count {
             let weights: Vec<Value> = (0..row)
                 .map(|v| {
-                    let at = (i * spec.blocks * BLOCK + v * LANES) as i64 * ELEMENT;
+                    let (block, part) = (v / PER_BLOCK, v % PER_BLOCK);
+                    let at = block * spec.weights_block + i * BLOCK + part * LANES;
+                    let at = at as i64 * ELEMENT;
                     e.load(F32X4, state[at_weights], at)
                 })
                 .collect();
@@ -247,7 +248,7 @@ fn contract(
                 }
             }
         }
-        let by = (count * spec.blocks * BLOCK) as i64 * ELEMENT;
+        let by = (count * BLOCK) as i64 * ELEMENT;
         next[at_weights] = e.add_imm(next[at_weights], by);
         return next;
     }

@@ -135,7 +135,7 @@ fn item(
     let columns = spec.columns();
     // Scratch has room for a whole tile of blocks.
     let element = spec.product() as i64 * ELEMENT;
-    let weights = (spec.micro.depth() * blocks) as i64 * BLOCK_BYTES;
+    let weights = spec.micro.depth() as i64 * BLOCK_BYTES;
     let state = [here.from, here.weights, scratch];
     let (pixels, none) = (spec.micro.pixels, e.int(0));
     e.repeat(spec.elements(), &state, |e, state| {

@@ -69,12 +69,17 @@ impl Kernel<'_> {
         self.spec.reduce.last().map_or(1, |span| span.count)
     }
 
-    /// Lines of the weights behind that the unrolled loop fetches.
+    /// Lines of each block's next weights that the unrolled loop fetches.
     fn ahead(&self) -> usize {
         match self.spec.passes[0] {
             0 => 0,
-            passes => (self.unrolled_count() * self.spec.blocks).div_ceil(passes),
+            passes => self.unrolled_count().div_ceil(passes),
         }
+    }
+
+    /// Bytes from a block's weights to those of another.
+    fn block(&self, block: usize) -> usize {
+        block * self.spec.weights_block * ELEMENT
     }
 
     fn function(&mut self) {
@@ -94,8 +99,8 @@ impl Kernel<'_> {
         if passes > 0 {
             self.a.copy(AHEAD, SECOND);
             let rounds = self.spec.depth() / self.unrolled_count();
-            let lines = self.spec.depth() * self.spec.blocks + passed * rounds * self.ahead();
-            self.a.advance(AHEAD, (lines * LINE) as i64);
+            let bytes = self.spec.next * ELEMENT + passed * rounds * self.ahead() * LINE;
+            self.a.advance(AHEAD, bytes as i64);
         }
         let tile = self.a.here();
         self.start();
@@ -153,7 +158,7 @@ impl Kernel<'_> {
         let moved = if is_last { 0 } else { reduce[level + 1].count * reduce[level + 1].stride };
         self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
         if is_last {
-            self.a.advance(WEIGHTS_AT, (inner * self.spec.blocks * BLOCK * ELEMENT) as i64);
+            self.a.advance(WEIGHTS_AT, (inner * LINE) as i64);
         }
         self.a.loop_back(counter, again);
     }
@@ -169,16 +174,18 @@ impl Kernel<'_> {
         let ahead = self.ahead();
         for i in 0..count {
             for line in i * ahead / count..(i + 1) * ahead / count {
-                self.a.fetch_ahead(AHEAD, line * LINE);
+                for block in 0..self.spec.blocks {
+                    self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
+                }
             }
             self.fetch_input(i, count);
             for vector in 0..row {
-                let at = (i * self.spec.blocks * BLOCK + vector * self.lanes()) * ELEMENT;
+                let (block, part) = (vector / self.vectors, vector % self.vectors);
+                let at = self.block(block) + i * LINE + part * self.lanes() * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
             }
-            for line in 0..self.spec.blocks {
-                let at = (i * self.spec.blocks + line) * BLOCK * ELEMENT;
-                self.a.prefetch(WEIGHTS_AT, at + PREFETCH);
+            for block in 0..self.spec.blocks {
+                self.a.prefetch(WEIGHTS_AT, self.block(block) + i * LINE + PREFETCH);
             }
             if self.spec.narrow > 0 {
                 self.narrow(i, weights, &mut turn, broadcasts);

@@ -69,16 +69,25 @@ impl Lowering<'_, '_> {
         let vectors = self.machine.vectors.for_groups_of(narrow.unwrap_or(0));
         let (pixels, tile_blocks) = cut(vectors, columns, blocks);
         let parts = Tile::parts_for(&source.reduce);
+        let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
+        let pixels_first = blocks * weights_block * 4 <= CACHED_WEIGHTS;
+        // Only otherwise do weights come from afar.
+        let (passes, next) = match pixels_first {
+            true => (0, 0),
+            false => (columns.div_ceil(pixels), tile_blocks * weights_block),
+        };
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
+            weights_block,
             input_pixel: source.pixel,
             output_pixel: BLOCK,
             output_block: layout.block(),
             other_block: other.map_or(0, |o| o.layout.block()),
             reduce: source.reduce,
             narrow: narrow.unwrap_or(0),
-            passes: [0, 0],
+            passes: [passes, 0],
+            next,
             bias: graph.operand(id, 2).is_some(),
             onto: false,
             steps,
@@ -89,7 +98,6 @@ impl Lowering<'_, '_> {
                 groups,
                 out_segments: layout.segments,
                 in_segments: source.segments,
-                tile: tile_blocks,
             }),
         };
         let weights = self.packed(w, packing)?;
@@ -97,11 +105,6 @@ impl Lowering<'_, '_> {
             Some(bias) => Some(self.packed(bias, Packing::Blocks(layout.segments))?),
             None => None,
         };
-        let bytes = blocks * BLOCK * micro.depth() * 4;
-        let pixels_first = bytes <= CACHED_WEIGHTS;
-        // Only then do they come from afar.
-        let passes = if pixels_first { 0 } else { columns.div_ceil(pixels) };
-        let micro = MicroKernel { passes: [passes, 0], ..micro };
         let other_layout = other.map(|o| o.layout);
         let tile = Tile {
             images: Around {
@@ -170,9 +173,11 @@ impl Lowering<'_, '_> {
         let WinogradCut { together, chunk, pixels, blocks: tile_blocks } =
             self.winograd_cut(source.images, tiles, blocks, elements, read_blocks * BLOCK);
         let columns = together * chunk * tiles[1];
+        let depth = read_blocks * BLOCK * BLOCK;
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,
+            weights_block: elements * depth,
             input_pixel: BLOCK,
             output_pixel: BLOCK,
             output_block: columns * BLOCK,
@@ -180,6 +185,7 @@ impl Lowering<'_, '_> {
             reduce: contracted(vec![Span { count: read_blocks, stride }]),
             narrow: 0,
             passes: [columns.div_ceil(pixels), 0],
+            next: depth,
             bias: false,
             onto: false,
             steps: Vec::new(),
@@ -188,7 +194,6 @@ impl Lowering<'_, '_> {
             groups: conv.groups,
             out_segments: layout.segments,
             in_segments: Some(source.segments),
-            tile: tile_blocks,
         };
         let weights = self.packed(w, Packing::Winograd(packing, outputs))?;
         let bias = match graph.operand(id, 2) {

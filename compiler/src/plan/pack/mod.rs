@@ -63,8 +63,6 @@ pub(in crate::plan) struct TilePacking {
     pub(in crate::plan) out_segments: usize,
     /// Segments of all input channels; `None` for a row-major input.
     pub(in crate::plan) in_segments: Option<usize>,
-    /// Blocks of output channels of a tile.
-    pub(in crate::plan) tile: usize,
 }
 
 /// How the elements of one weight become its packed form.

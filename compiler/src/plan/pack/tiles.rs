@@ -1,13 +1,11 @@
 //! Filters for tile contractions.
 
-use std::ops::Range;
-
 use super::super::tile::BLOCK;
 use super::places::Places;
 use super::{Order, TilePacking, Word};
 
 /// The channels of a convolution in the order in which tiles want them. A stripe is the weights of a
-/// tile of output channels.
+/// block of output channels.
 pub(super) struct Channels {
     /// Groups of channels.
     groups: usize,
@@ -17,8 +15,6 @@ pub(super) struct Channels {
     outputs: Places,
     /// Its input channels in the order they are read, some made up.
     pub(super) inputs: Places,
-    /// Output channels of a tile; the last of a group may have fewer.
-    width: usize,
 }
 
 impl Channels {
@@ -35,38 +31,31 @@ impl Channels {
                 Some(segments) => Places::in_blocks(shape[1], of_group(segments)),
                 None => Places::all(shape[1]),
             },
-            width: packing.tile.max(1) * BLOCK,
         }
     }
 
     /// Sizes of the stripes for so many elements of each pair of channels.
     pub(super) fn stripes(&self, elements: usize) -> Vec<usize> {
         let depth = self.inputs.len() * elements * size_of::<Word>();
-        let stripe = |at: usize| self.tile(at).1.len() * depth;
-        (0..self.groups * self.tiles()).map(stripe).collect()
+        vec![depth * BLOCK; self.groups * self.blocks()]
     }
 
-    /// Tiles of a group.
-    fn tiles(&self) -> usize {
-        self.outputs.len().div_ceil(self.width)
-    }
-
-    /// The group of a stripe, and which of its outputs.
-    fn tile(&self, stripe: usize) -> (usize, Range<usize>) {
-        let first = stripe % self.tiles() * self.width;
-        (stripe / self.tiles(), first..self.outputs.len().min(first + self.width))
+    /// Blocks of a group.
+    fn blocks(&self) -> usize {
+        self.outputs.len() / BLOCK
     }
 
     /// The output channels of a stripe, as rows of the weight.
-    pub(super) fn rows(&self, stripe: usize) -> Vec<Option<usize>> {
-        let (group, outputs) = self.tile(stripe);
-        let row = |output: usize| Some(group * self.made + self.outputs.get(output)?);
-        outputs.map(row).collect()
+    pub(super) fn rows(&self, stripe: usize) -> [Option<usize>; BLOCK] {
+        let (group, block) = (stripe / self.blocks(), stripe % self.blocks());
+        std::array::from_fn(|lane| {
+            Some(group * self.made + self.outputs.get(block * BLOCK + lane)?)
+        })
     }
 }
 
-/// `[m, c, kh, kw]` as `[group][tile of blocks][c blocks][kh][kw][16][blocks][16]`, or for row-major
-/// inputs `[group][tile of blocks][c][kh][kw][blocks][16]`; zeros where channels are made up.
+/// `[m, c, kh, kw]` as `[group][block][c blocks][kh][kw][16][16]`, or for row-major inputs
+/// `[group][block][c][kh][kw][16]`; zeros where channels are made up.
 pub(super) struct Tiles {
     channels: Channels,
     /// Elements of a filter.
@@ -93,7 +82,7 @@ impl Order for Tiles {
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
         let from = from.as_chunks::<4>().0;
         let rows = self.channels.rows(stripe);
-        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(rows.len());
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
         let inputs = self.channels.inputs;
         for first in (0..inputs.len()).step_by(self.step) {
             for tap in 0..self.taps {

@@ -4,8 +4,7 @@ use super::super::winograd::filter_products;
 use super::tiles::Channels;
 use super::{Order, TilePacking, Word};
 
-/// `[m, c, 3, 3]` as `[group][tile of blocks][element][c blocks][16][blocks][16]` in the transformed
-/// domain.
+/// `[m, c, 3, 3]` as `[group][block][element][c blocks][16][16]` in the transformed domain.
 pub(super) struct Winograd {
     channels: Channels,
     /// Elements of a row of the weight.
