@@ -6,7 +6,9 @@ mod running;
 
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::text;
-use running::{check, random, to_reference};
+use cardinal_compiler::plan::kernel::Kernel;
+use cardinal_compiler::plan::lower;
+use running::{avx2, check, random, to_reference};
 
 /// Checks a graph given as its body.
 fn body(text: &str) {
@@ -44,6 +46,28 @@ fn broadcasts_agree() {
         body(&format!(
             "input %a f32[7, 1]\ninput %b f32[1, 9]\n%y f32[7, 9] = {f}(%a, %b)\noutput %y"
         ));
+    }
+}
+
+/// Large enough for Winograd's way, in phases of one size; directly where they are not.
+#[test]
+fn dilated_convolutions_agree() {
+    for (groups, dilation, size) in
+        [(2, 2, [24, 20]), (4, 2, [18, 26]), (2, 3, [27, 21]), (2, 2, [23, 24]), (2, 4, [48, 16])]
+    {
+        let [h, w] = size;
+        let source = format!(
+            "graph @test {{\ninput %x f32[2, 64, {h}, {w}]\ninput %r f32[2, 48, {h}, {w}]\n\
+             weight %w f32[48, {}, 3, 3] rand(1)\nweight %b f32[48] rand(2)\n\
+             %y f32[2, 48, {h}, {w}] = group_conv(%x, %w, %b)\ngroups {groups}\n\
+             window 3x3 dilation {dilation} pad {dilation}\nthen add %r, relu\noutput %y\n}}\n",
+            64 / groups
+        );
+        let plan = lower(&text::parse(&source).unwrap(), &avx2()).unwrap();
+        let transformed =
+            plan.steps.iter().any(|step| matches!(step.kernel, Kernel::WinogradInput(_)));
+        assert_eq!(transformed, h % dilation == 0 && w % dilation == 0, "{source}");
+        check(&source);
     }
 }
 

@@ -66,7 +66,8 @@ fn groups_of(narrow: usize, pixels: usize) -> MicroKernel {
 fn winograd_input(outputs: usize) -> Kernel {
     let once = Span { count: 1, stride: 0 };
     let (images, blocks) = (once, once);
-    Kernel::WinogradInput(WinogradInput { outputs, images, blocks, tiles: [1, 2], row: 256 })
+    let (tiles, row, dilation) = ([1, 2], 256, 1);
+    Kernel::WinogradInput(WinogradInput { outputs, dilation, images, blocks, tiles, row })
 }
 
 /// Whole tiles, with one micro-kernel and one transform.
@@ -74,6 +75,7 @@ fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     Kernel::WinogradOutput(WinogradOutput {
         outputs,
+        dilation: 1,
         images: once,
         groups: once,
         blocks: 1,

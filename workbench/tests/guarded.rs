@@ -219,8 +219,11 @@ fn micro_kernels(target: &Target) {
     }
     for outputs in [2, 4] {
         for (h, w) in (1..=9).flat_map(|h| (1..=9).map(move |w| (h, w))) {
-            let name = format!("winograd {outputs}, {h}x{w}");
-            check_by_hand(&name, &by_hand::winograd(outputs, [h, w]), target);
+            for dilation in [1, 2, 3] {
+                let size = [h, w].map(|n| n * dilation);
+                let name = format!("winograd {outputs}, dilation {dilation}, {size:?}");
+                check_by_hand(&name, &by_hand::winograd(outputs, dilation, size), target);
+            }
         }
     }
 }

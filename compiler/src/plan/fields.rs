@@ -49,6 +49,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
         }
         Kernel::WinogradInput(w) => {
             v.field("outputs", &mut w.outputs)?;
+            v.field("dilation", &mut w.dilation)?;
             v.field("images", &mut w.images)?;
             v.field("blocks", &mut w.blocks)?;
             v.field("tiles", &mut w.tiles)?;
@@ -56,6 +57,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
         }
         Kernel::WinogradOutput(w) => {
             v.field("outputs", &mut w.outputs)?;
+            v.field("dilation", &mut w.dilation)?;
             v.field("images", &mut w.images)?;
             v.field("groups", &mut w.groups)?;
             v.field("blocks", &mut w.blocks)?;
@@ -190,6 +192,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
         }),
         Kernel::WinogradInput(WinogradInput {
             outputs: 0,
+            dilation: 1,
             images: Span { count: 0, stride: 0 },
             blocks: Span { count: 0, stride: 0 },
             tiles: [0; 2],
@@ -197,6 +200,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
         }),
         Kernel::WinogradOutput(WinogradOutput {
             outputs: 0,
+            dilation: 1,
             images: AROUND,
             groups: AROUND,
             blocks: 0,

@@ -322,7 +322,7 @@ pub(super) fn border(graph: &Graph, id: NodeId, conv: &Conv, machine: &Machine) 
     let estimate = winograd_estimate(graph, id, conv, machine);
     if let Some(outputs) = estimate.and_then(|e| e.outputs()) {
         let shape = graph.ty(id).shape();
-        return winograd::border(outputs, [shape[2], shape[3]]);
+        return winograd::border(outputs, conv.window.dilation[0], [shape[2], shape[3]]);
     }
     let ([top, left], [bottom, right]) = (conv.window.pad_before, conv.window.pad_after);
     [top, left, bottom, right]

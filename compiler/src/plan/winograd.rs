@@ -8,6 +8,15 @@
 //!
 //! Points are 0, pairs ±p, and infinity. For F(4×4) the pairs are 0.625 and 1.5: errors are about
 //! four times smaller than with the textbook's 1 and 2, at the same cost.
+//!
+//! A convolution with dilation d falls into d×d *phases*: outputs whose coordinates are alike modulo d
+//! read such inputs only, and they are convolved without dilation. Tiles are then of neighbours in a
+//! phase, d pixels apart; rows and columns of tiles take turns in phases,
+//!
+//! ```text
+//! row of tiles (tile, phase)    at pixel row  tile · m · d + phase
+//! column       (phase, tile)    at pixel      tile · m · d + phase
+//! ```
 
 use std::fmt;
 
@@ -59,7 +68,9 @@ pub enum Transform {
     Input {
         /// m.
         outputs: usize,
-        /// Distance between rows of pixels.
+        /// Pixels from one of a window to the next.
+        dilation: usize,
+        /// Distance between rows of a window.
         row: usize,
         /// Distance between elements in the transformed domain.
         element: usize,
@@ -68,11 +79,13 @@ pub enum Transform {
     Output {
         /// m.
         outputs: usize,
+        /// Pixels from one of a tile to the next.
+        dilation: usize,
         /// Rows and columns that are written.
         size: [usize; 2],
         /// Distance between elements in the transformed domain.
         element: usize,
-        /// Distance between rows of pixels in the output and in the other operand.
+        /// Distance between rows of a tile in the output and in the other operand.
         rows: [usize; 2],
         /// Whether a bias is added.
         bias: bool,
@@ -87,11 +100,13 @@ pub enum Transform {
 pub struct WinogradInput {
     /// m.
     pub outputs: usize,
+    /// d.
+    pub dilation: usize,
     /// Images: count, stride in the input.
     pub images: Span,
     /// Blocks of channels: count, stride in the input.
     pub blocks: Span,
-    /// Rows and columns of tiles.
+    /// Rows and columns of tiles, of all phases.
     pub tiles: [usize; 2],
     /// Distance between rows of pixels.
     pub row: usize,
@@ -104,19 +119,21 @@ pub struct WinogradInput {
 pub struct WinogradOutput {
     /// m.
     pub outputs: usize,
+    /// d.
+    pub dilation: usize,
     /// Images: strides in the transformed input, the output, the other operand.
     pub images: Around,
     /// Groups: strides in the transformed input, the output, the other operand.
     pub groups: Around,
     /// Blocks of output channels of a group.
     pub blocks: usize,
-    /// Rows and columns of tiles.
+    /// Rows and columns of tiles, of all phases.
     pub tiles: [usize; 2],
     /// Images of an item; divides the images. Where it is not 1, an item has all of their rows.
     pub together: usize,
     /// Rows of tiles of an item in each image; divides the rows of tiles.
     pub chunk: usize,
-    /// Height and width of the output.
+    /// Height and width of the output, multiples of the dilation.
     pub size: [usize; 2],
     /// Distance between elements in the transformed input.
     pub element: usize,
@@ -140,7 +157,12 @@ impl WinogradInput {
 
     /// The transform of a row of tiles.
     pub fn transform(&self) -> Transform {
-        Transform::Input { outputs: self.outputs, row: self.row, element: self.element() }
+        Transform::Input {
+            outputs: self.outputs,
+            dilation: self.dilation,
+            row: self.row * self.dilation,
+            element: self.element(),
+        }
     }
 
     /// Scratch elements of a thread: a tile half transformed.
@@ -201,8 +223,8 @@ impl WinogradOutput {
     /// the bottom, at both; `None` where there are none.
     pub fn transforms(&self) -> Variants<Transform> {
         let sizes = |axis: usize| {
-            let rest = self.size[axis] % self.outputs;
-            let whole = self.size[axis] / self.outputs > 0;
+            let size = self.size[axis] / self.dilation;
+            let (whole, rest) = (size / self.outputs > 0, size % self.outputs);
             [whole.then_some(self.outputs), (rest > 0).then_some(rest)]
         };
         let [rows, columns] = [sizes(0), sizes(1)];
@@ -210,9 +232,10 @@ impl WinogradOutput {
             columns.map(|w| {
                 Some(Transform::Output {
                     outputs: self.outputs,
+                    dilation: self.dilation,
                     size: [h?, w?],
                     element: self.product(),
-                    rows: self.rows,
+                    rows: self.rows.map(|row| row * self.dilation),
                     bias: self.bias,
                     steps: self.steps.clone(),
                 })
@@ -239,10 +262,19 @@ impl Estimate {
         [h, w]: [usize; 2],
         images: usize,
     ) -> Option<Estimate> {
-        let padded =
-            Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+        let dilation = conv.window.dilation[0];
+        let around = [dilation; 2];
+        let padded = Window {
+            kernel: [3, 3],
+            pad_before: around,
+            pad_after: around,
+            dilation: around,
+            ..Window::POINT
+        };
         let assembled = matches!(vectors, Vectors::Avx2 | Vectors::Avx512);
-        if conv.window != padded || !assembled || read < 16 || made < 16 {
+        // Phases of one size only.
+        let phases = [h, w].iter().all(|n| n.is_multiple_of(dilation));
+        if conv.window != padded || !phases || !assembled || read < 16 || made < 16 {
             return None;
         }
         let lanes = vectors.lanes() as f64;
@@ -254,7 +286,8 @@ impl Estimate {
             compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
         };
         let cost = |outputs: usize| {
-            let tiles = images * (h.div_ceil(outputs) * w.div_ceil(outputs)) as f64;
+            let [rows, columns] = tiles(outputs, dilation, [h, w]);
+            let tiles = images * (rows * columns) as f64;
             let elements = ((outputs + 2) * (outputs + 2)) as f64;
             // Both transforms move each element through registers about four times.
             let transforms = 4.0 * tiles * elements * groups * (read + made) / lanes;
@@ -280,9 +313,15 @@ impl fmt::Display for Estimate {
     }
 }
 
+/// Rows and columns of tiles of a plane of this size, which is a multiple of the dilation.
+pub fn tiles(outputs: usize, dilation: usize, size: [usize; 2]) -> [usize; 2] {
+    size.map(|n| dilation * (n / dilation).div_ceil(outputs))
+}
+
 /// The border that a convolution with tiles of this size reads: rows above, columns left, rows
 /// below, columns right.
-pub fn border(outputs: usize, [h, w]: [usize; 2]) -> [usize; 4] {
-    let after = |n: usize| n.next_multiple_of(outputs) + 1 - n;
-    [1, 1, after(h), after(w)]
+pub fn border(outputs: usize, dilation: usize, size: [usize; 2]) -> [usize; 4] {
+    let [rows, columns] = tiles(outputs, dilation, size);
+    let [below, right] = [rows * outputs - size[0], columns * outputs - size[1]];
+    [dilation, dilation, below + dilation, right + dilation]
 }

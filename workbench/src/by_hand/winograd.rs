@@ -3,16 +3,18 @@
 
 use cardinal_compiler::plan::kernel::{Kernel, Span};
 use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, TileStep};
-use cardinal_compiler::plan::winograd::{WinogradInput, WinogradOutput, border, transformed};
+use cardinal_compiler::plan::winograd::{
+    WinogradInput, WinogradOutput, border, tiles, transformed,
+};
 
 use super::{ByHand, input, output, plan};
 use crate::random::{floats, to_bytes};
 use crate::rig::WORKERS;
 
-/// One block of `[h][w][16]`, with the border that tiles of `outputs`² need, to one block without a
-/// border, with bias, the other operand and relu.
-pub fn winograd(outputs: usize, [h, w]: [usize; 2]) -> ByHand {
-    let [top, left, bottom, right] = border(outputs, [h, w]);
+/// One block of `[h][w][16]`, multiples of the dilation, with the border that tiles of `outputs`² need,
+/// to one block without a border, with bias, the other operand and relu.
+pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
+    let [top, left, bottom, right] = border(outputs, dilation, [h, w]);
     let (rows, width) = (top + h + bottom, left + w + right);
     let (inside, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
     let (bias, other) = (floats(BLOCK, 3), floats(h * w * BLOCK, 4));
@@ -20,11 +22,12 @@ pub fn winograd(outputs: usize, [h, w]: [usize; 2]) -> ByHand {
     for (y, row) in inside.chunks_exact(w * BLOCK).enumerate() {
         x[((top + y) * width + left) * BLOCK..][..row.len()].copy_from_slice(row);
     }
-    let expected = reference([h, w], &inside, &filters, &bias, &other);
-    let (elements, tiles) = ((outputs + 2).pow(2), [h.div_ceil(outputs), w.div_ceil(outputs)]);
+    let expected = reference(dilation, [h, w], &inside, [&filters, &bias, &other]);
+    let (elements, tiles) = ((outputs + 2).pow(2), tiles(outputs, dilation, [h, w]));
     let once = Span { count: 1, stride: 0 };
-    let to = WinogradInput { outputs, images: once, blocks: once, tiles, row: width * BLOCK };
-    let back = products(outputs, tiles, [h, w], to.element());
+    let row = width * BLOCK;
+    let to = WinogradInput { outputs, dilation, images: once, blocks: once, tiles, row };
+    let back = products(&to, [h, w]);
     let scratch = [to.scratch(), back.scratch()].map(|n| vec![f32::NAN; n * WORKERS]);
     let [to_scratch, back_scratch] = scratch;
     let inputs = [
@@ -47,7 +50,8 @@ pub fn winograd(outputs: usize, [h, w]: [usize; 2]) -> ByHand {
     ByHand { plan: plan(steps), inputs, expected }
 }
 
-fn products(outputs: usize, tiles: [usize; 2], size: [usize; 2], element: usize) -> WinogradOutput {
+fn products(to: &WinogradInput, size: [usize; 2]) -> WinogradOutput {
+    let WinogradInput { outputs, dilation, tiles, .. } = *to;
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     // As many rows at a time as make several items.
     let chunk = if tiles[0].is_multiple_of(2) { tiles[0] / 2 } else { 1 };
@@ -63,6 +67,7 @@ fn products(outputs: usize, tiles: [usize; 2], size: [usize; 2], element: usize)
     };
     WinogradOutput {
         outputs,
+        dilation,
         images: once,
         groups: once,
         blocks: 1,
@@ -70,7 +75,7 @@ fn products(outputs: usize, tiles: [usize; 2], size: [usize; 2], element: usize)
         together: 1,
         chunk,
         size,
-        element,
+        element: to.element(),
         rows: [row, row],
         block: [0, 0],
         bias: true,
@@ -94,22 +99,19 @@ fn packed(outputs: usize, filters: &[f32]) -> Vec<f32> {
 
 /// The definition, without a transform.
 fn reference(
+    dilation: usize,
     [h, w]: [usize; 2],
     x: &[f32],
-    filters: &[f32],
-    bias: &[f32],
-    other: &[f32],
+    [filters, bias, other]: [&[f32]; 3],
 ) -> Vec<f64> {
     let mut all = Vec::with_capacity(x.len());
     for (i, residual) in other.iter().enumerate() {
         let (y, column, made) = (i / BLOCK / w, i / BLOCK % w, i % BLOCK);
         let mut sum = f64::from(bias[made]) + f64::from(*residual);
         for (dy, dx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
-            // The window begins one pixel before.
-            let (Some(y), Some(column)) = ((y + dy).checked_sub(1), (column + dx).checked_sub(1))
-            else {
-                continue;
-            };
+            // The window begins a dilation before.
+            let at = |to: usize, tap: usize| (to + tap * dilation).checked_sub(dilation);
+            let (Some(y), Some(column)) = (at(y, dy), at(column, dx)) else { continue };
             if y >= h || column >= w {
                 continue;
             }

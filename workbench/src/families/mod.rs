@@ -45,6 +45,8 @@ pub struct Taps {
     pub kernel: usize,
     /// Distance between windows.
     pub stride: usize,
+    /// Distance between the elements of a window.
+    pub dilation: usize,
     /// Zeros on each side.
     pub pad: usize,
 }
@@ -109,12 +111,13 @@ impl std::fmt::Display for Extents {
 impl Taps {
     /// Output extents for these of the input.
     fn output(self, size: [usize; 2]) -> [usize; 2] {
-        size.map(|n| (n + 2 * self.pad - self.kernel) / self.stride + 1)
+        let extent = self.dilation * (self.kernel - 1) + 1;
+        size.map(|n| (n + 2 * self.pad - extent) / self.stride + 1)
     }
 
     fn text(self) -> String {
-        let Taps { kernel, stride, pad } = self;
-        format!("{kernel}x{kernel} stride {stride} pad {pad}")
+        let Taps { kernel, stride, dilation, pad } = self;
+        format!("{kernel}x{kernel} stride {stride} dilation {dilation} pad {pad}")
     }
 }
 

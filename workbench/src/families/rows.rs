@@ -3,7 +3,12 @@
 use super::{End, Extents, Family, Operator, Taps, tails, texts};
 
 const fn taps(kernel: usize, stride: usize, pad: usize) -> Taps {
-    Taps { kernel, stride, pad }
+    Taps { kernel, stride, dilation: 1, pad }
+}
+
+/// 3×3 elements so far apart.
+const fn dilated(dilation: usize) -> Taps {
+    Taps { dilation, ..taps(3, 1, dilation) }
 }
 
 /// A layer with a residual.
@@ -82,6 +87,17 @@ pub const FAMILIES: &[Family] = &[
             ("2 groups 128-256@28", Extents::of([128, 256, 2], [28, 28])),
             ("2 groups 256-512@14", Extents::of([256, 512, 2], [14, 14])),
             ("2 groups 512-1024@7", Extents::of([512, 1024, 2], [7, 7])),
+        ],
+    },
+    Family {
+        name: "conv 3x3 dilation 2 winograd",
+        operator: Operator::Conv(dilated(2)),
+        winograd: true,
+        tails: tails::phases,
+        layers: &[
+            ("64-128@56", Extents::square(64, 128, 56)),
+            ("128-256@28", Extents::square(128, 256, 28)),
+            ("256-512@14", Extents::square(256, 512, 14)),
         ],
     },
     Family {

@@ -83,6 +83,18 @@ pub(super) fn winograd() -> Vec<Extents> {
     in_turn(all)
 }
 
+/// Planes that fall into phases of one size, and some that do not.
+pub(super) fn phases() -> Vec<Extents> {
+    let mut all = Vec::new();
+    for h in [20, 22, 24, 26] {
+        all.extend([20, 22, 24, 26, 25].map(|w| Extents::of([16, 32, 1], [h, w])));
+    }
+    all.push(Extents::of([32, 64, 2], [22, 20]).times(2));
+    // Phases of all images share products.
+    all.extend((1..=3).map(|n| Extents::of([64, 48, 1], [14, 14]).times(n)));
+    in_turn(all)
+}
+
 /// Pools and attention over values in blocks.
 pub(super) fn planes() -> Vec<Extents> {
     let mut all: Vec<Extents> = (1..=9).map(|w| Extents::of([16, 16, 1], [3, w])).collect();

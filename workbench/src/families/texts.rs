@@ -125,7 +125,7 @@ pub(super) fn map(e: &Extents) -> String {
 /// Pools of row-major planes.
 pub(super) fn plane_pools(e: &Extents) -> String {
     let Extents { images: n, read: c, size: [h, w], .. } = *e;
-    let taps = Taps { kernel: 3, stride: 2, pad: 1 };
+    let taps = Taps { kernel: 3, stride: 2, dilation: 1, pad: 1 };
     let [oh, ow] = taps.output(e.size);
     let window = taps.text();
     format!(

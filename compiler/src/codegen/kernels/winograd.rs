@@ -25,20 +25,32 @@ pub(in crate::codegen) fn input(
     e.each(begin, end, |e, item| {
         let (plane, row) = e.divide(item, rows);
         let (block, image) = e.divide(plane, spec.images.count);
+        let row = pixel_row(e, row, spec.outputs, spec.dilation);
         let mut at = from;
-        let by_row = spec.outputs * spec.row;
         for (index, stride) in
-            [(image, spec.images.stride), (block, spec.blocks.stride), (row, by_row)]
+            [(image, spec.images.stride), (block, spec.blocks.stride), (row, spec.row)]
         {
-            let by = e.mul_imm(index, stride as i64 * ELEMENT);
-            at = e.add(at, by);
+            at = moved(e, at, index, stride);
         }
         // Items follow each other in the output as they are numbered.
-        let by = e.mul_imm(item, columns as i64 * BLOCK_BYTES);
-        let to = e.add(out, by);
-        let (count, none) = (e.int(columns as i64), e.int(0));
-        e.builder.ins().call(transform, &[at, scratch, to, none, count, none]);
+        let to = moved(e, out, item, columns * BLOCK);
+        let of_phase = columns / spec.dilation;
+        let (count, none) = (e.int(of_phase as i64), e.int(0));
+        e.repeat(spec.dilation, &[at, to], |e, state| {
+            e.builder.ins().call(transform, &[state[0], scratch, state[1], none, count, none]);
+            vec![
+                e.add_imm(state[0], BLOCK_BYTES),
+                e.add_imm(state[1], of_phase as i64 * BLOCK_BYTES),
+            ]
+        });
     });
+}
+
+/// The first row of pixels of a row of tiles.
+fn pixel_row(e: &mut Emitter<'_, '_>, row: Value, outputs: usize, dilation: usize) -> Value {
+    let (tile, phase) = e.divide(row, dilation);
+    let first = e.mul_imm(tile, (outputs * dilation) as i64);
+    if dilation == 1 { first } else { e.add(first, phase) }
 }
 
 /// Byte addresses of an item.
@@ -155,22 +167,23 @@ fn item(
     });
     let behind = spec.elements() as i64 * element;
     let temporary = e.add_imm(scratch, behind);
-    let out = row_of(e, spec, here.out, here.row, spec.rows[0]);
-    let other = row_of(e, spec, here.other, here.row, spec.rows[1]);
-    let state = [scratch, here.bias, out, other];
+    let state = [scratch, here.bias, here.out, here.other];
     e.repeat(blocks, &state, |e, state| {
         let images = [state[0], state[2], state[3]];
         e.repeat(spec.together, &images, |e, image| {
-            let rows = [image[0], image[1], image[2], here.row];
-            let rows = e.repeat(spec.chunk, &rows, |e, row| {
-                transform_row(e, spec, transforms, row, state[1], temporary);
-                let by = spec.outputs as i64 * ELEMENT;
-                vec![
-                    e.add_imm(row[0], spec.tiles[1] as i64 * BLOCK_BYTES),
-                    e.add_imm(row[1], by * spec.rows[0] as i64),
-                    e.add_imm(row[2], by * spec.rows[1] as i64),
-                    e.add_imm(row[3], 1),
-                ]
+            let rows = e.repeat(spec.chunk, &[image[0], here.row], |e, row| {
+                let at = pixel_row(e, row[1], spec.outputs, spec.dilation);
+                let out = moved(e, image[1], at, spec.rows[0]);
+                let other = moved(e, image[2], at, spec.rows[1]);
+                transform_row(
+                    e,
+                    spec,
+                    transforms,
+                    [row[0], out, other, row[1]],
+                    state[1],
+                    temporary,
+                );
+                vec![e.add_imm(row[0], spec.tiles[1] as i64 * BLOCK_BYTES), e.add_imm(row[1], 1)]
             });
             let [out, other] = [spec.images.output, spec.images.other];
             vec![
@@ -188,23 +201,13 @@ fn item(
     });
 }
 
-/// The first row of pixels of a row of tiles.
-fn row_of(
-    e: &mut Emitter<'_, '_>,
-    spec: &WinogradOutput,
-    base: Value,
-    row: Value,
-    stride: usize,
-) -> Value {
-    moved(e, base, row, spec.outputs * stride)
-}
-
-/// A row of tiles, of which the last row of all may be cut off at the bottom.
+/// A row of tiles: where it is in the products, the output and the other operand, and its number. The
+/// last of each phase may be cut off at the bottom.
 fn transform_row(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
     transforms: &Variants<FuncRef>,
-    row: &[Value],
+    row: [Value; 4],
     bias: Value,
     temporary: Value,
 ) {
@@ -213,8 +216,8 @@ fn transform_row(
         let functions = if cut.iter().all(Option::is_none) { whole } else { cut };
         return transform_tiles(e, spec, functions, row, bias, temporary);
     }
-    let last = e.int(spec.tiles[0] as i64 - 1);
-    let is_last = e.builder.ins().icmp(IntCC::Equal, row[3], last);
+    let last = e.int((spec.tiles[0] - spec.dilation) as i64);
+    let is_last = e.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, row[3], last);
     e.either(
         is_last,
         |e| transform_tiles(e, spec, cut, row, bias, temporary),
@@ -226,18 +229,21 @@ fn transform_tiles(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
     functions: &[Option<FuncRef>; 2],
-    row: &[Value],
+    [from, out, other, _]: [Value; 4],
     bias: Value,
     temporary: Value,
 ) {
-    let whole = spec.size[1] / spec.outputs;
-    let [mut from, mut out, mut other] = [row[0], row[1], row[2]];
-    for (function, tiles) in functions.iter().zip([whole, 1]) {
-        let Some(function) = function else { continue };
-        let count = e.int(tiles as i64);
-        e.builder.ins().call(*function, &[from, temporary, out, bias, count, other]);
-        from = e.add_imm(from, tiles as i64 * BLOCK_BYTES);
-        let by = (tiles * spec.outputs) as i64 * BLOCK_BYTES;
-        (out, other) = (e.add_imm(out, by), e.add_imm(other, by));
-    }
+    let whole = spec.size[1] / spec.dilation / spec.outputs;
+    e.repeat(spec.dilation, &[from, out, other], |e, state| {
+        let [mut from, mut out, mut other] = [state[0], state[1], state[2]];
+        for (function, tiles) in functions.iter().zip([whole, 1]) {
+            let Some(function) = function else { continue };
+            let count = e.int(tiles as i64);
+            e.builder.ins().call(*function, &[from, temporary, out, bias, count, other]);
+            from = e.add_imm(from, tiles as i64 * BLOCK_BYTES);
+            let by = (tiles * spec.outputs * spec.dilation) as i64 * BLOCK_BYTES;
+            (out, other) = (e.add_imm(out, by), e.add_imm(other, by));
+        }
+        vec![from, e.add_imm(state[1], BLOCK_BYTES), e.add_imm(state[2], BLOCK_BYTES)]
+    });
 }

@@ -17,10 +17,13 @@ const TEMPORARIES: [usize; 3] = [12, 13, 14];
 pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
     let mut kernel = Kernel { a: Assembler::new(isa), lanes: isa.vectors.lanes() };
     match spec {
-        Transform::Input { outputs, row, element } => kernel.input(*outputs, *row, *element),
-        Transform::Output { outputs, size, element, rows, bias, steps } => {
+        Transform::Input { outputs, dilation, row, element } => {
+            kernel.input(*outputs, *dilation * BLOCK, *row, *element);
+        }
+        Transform::Output { outputs, dilation, size, element, rows, bias, steps } => {
             let output = Output {
                 outputs: *outputs,
+                pixel: *dilation * BLOCK,
                 size: *size,
                 element: *element,
                 rows: *rows,
@@ -39,6 +42,8 @@ struct Kernel<'k> {
 
 struct Output {
     outputs: usize,
+    /// Distance between the pixels of a tile.
+    pixel: usize,
     size: [usize; 2],
     element: usize,
     rows: [usize; 2],
@@ -53,7 +58,7 @@ impl Kernel<'_> {
         BLOCK / self.lanes
     }
 
-    fn input(&mut self, outputs: usize, row: usize, element: usize) {
+    fn input(&mut self, outputs: usize, pixel: usize, row: usize, element: usize) {
         let n = outputs + 2;
         let p = pairs(outputs);
         let constants: Vec<f64> = match *p {
@@ -67,7 +72,7 @@ impl Kernel<'_> {
             let lane = vector * self.lanes * ELEMENT;
             for column in 0..n {
                 for i in 0..n {
-                    let at = (i * row + column * BLOCK) * ELEMENT + lane;
+                    let at = (i * row + column * pixel) * ELEMENT + lane;
                     self.a.load(i, FROM, at);
                 }
                 self.apply_input(n, |i| (SECOND, (i * n + column) * BLOCK * ELEMENT));
@@ -79,7 +84,7 @@ impl Kernel<'_> {
                 self.apply_input(n, |j| (TO, (i * n + j) * element * ELEMENT + lane));
             }
         }
-        self.a.advance(FROM, (outputs * BLOCK * ELEMENT) as i64);
+        self.a.advance(FROM, (outputs * pixel * ELEMENT) as i64);
         self.a.advance(TO, (BLOCK * ELEMENT) as i64);
         self.a.loop_back(TILES, tile);
     }
@@ -161,7 +166,7 @@ impl Kernel<'_> {
                     for step in steps {
                         match step {
                             TileStep::AddOther => {
-                                let at = (i * spec.rows[1] + j * BLOCK) * ELEMENT + lane;
+                                let at = (i * spec.rows[1] + j * spec.pixel) * ELEMENT + lane;
                                 self.a.add_memory(result, OTHER, at);
                             }
                             TileStep::Relu => {
@@ -171,15 +176,15 @@ impl Kernel<'_> {
                             }
                         }
                     }
-                    let at = (i * spec.rows[0] + j * BLOCK) * ELEMENT + lane;
+                    let at = (i * spec.rows[0] + j * spec.pixel) * ELEMENT + lane;
                     self.a.store(TO, at, result);
                 }
             }
         }
         self.a.advance(FROM, (BLOCK * ELEMENT) as i64);
-        self.a.advance(TO, (m * BLOCK * ELEMENT) as i64);
+        self.a.advance(TO, (m * spec.pixel * ELEMENT) as i64);
         if steps.contains(&TileStep::AddOther) {
-            self.a.advance(OTHER, (m * BLOCK * ELEMENT) as i64);
+            self.a.advance(OTHER, (m * spec.pixel * ELEMENT) as i64);
         }
         self.a.loop_back(TILES, tile);
     }

@@ -142,16 +142,19 @@ impl Lowering<'_, '_> {
         let graph = self.graph;
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
-        let from = self.in_blocks(x, conv.groups, winograd::border(outputs, layout.size))?;
+        let dilation = conv.window.dilation[0];
+        let border = winograd::border(outputs, dilation, layout.size);
+        let from = self.in_blocks(x, conv.groups, border)?;
         let (steps, done, other) = tile_steps(&conv.epilogue);
         let other = match other {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
             None => None,
         };
-        let tiles = layout.size.map(|n| n.div_ceil(outputs));
+        let tiles = winograd::tiles(outputs, dilation, layout.size);
         let source = from.layout;
         let input = WinogradInput {
             outputs,
+            dilation,
             images: Span { count: source.images, stride: source.image },
             blocks: Span { count: source.blocks(), stride: source.block() },
             tiles,
@@ -161,7 +164,7 @@ impl Lowering<'_, '_> {
         let elements = (outputs + 2) * (outputs + 2);
         let transformed = self.scratch(elements * element * 4);
         let worker = Place { base: Base::Worker, offset: 0 };
-        let corner = from.back(source.row() + BLOCK);
+        let corner = from.back(dilation * (source.row() + BLOCK));
         self.worker_elements = self.worker_elements.max(input.scratch());
         self.step(Kernel::WinogradInput(input), vec![transformed, corner, worker]);
 
@@ -203,6 +206,7 @@ impl Lowering<'_, '_> {
         let like = other.map(|o| o.layout);
         let kernel = WinogradOutput {
             outputs,
+            dilation,
             images: Around {
                 count: layout.images,
                 input: plane,
