@@ -7,6 +7,9 @@ use crate::codegen::emitter::{Element, Emitter, LANES, register};
 use crate::ir::DType;
 use crate::plan::kernel::Map;
 
+/// Elements of an innermost loop that is written out, such as the channels of a block.
+const WRITTEN_OUT: usize = 16;
+
 pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, args: Value, [begin, end]: [Value; 2]) {
     let pointers: Vec<Value> = (0..map.dtypes.len()).map(|i| e.pointer(args, i)).collect();
     let rank = map.nest.dims.len();
@@ -26,8 +29,13 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, args: Value, [begin, end]
 
 /// The loops from `axis` inwards.
 fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
-    let (zero, count) = (e.int(0), e.int(map.nest.dims[axis] as i64));
-    if axis + 1 == map.nest.dims.len() {
+    let extent = map.nest.dims[axis];
+    let last = axis + 1 == map.nest.dims.len();
+    if last && extent <= WRITTEN_OUT && extent.is_multiple_of(LANES) && vectorizes(map) {
+        return (0..extent).step_by(LANES).for_each(|trip| vector(e, map, pointers, trip));
+    }
+    let (zero, count) = (e.int(0), e.int(extent as i64));
+    if last {
         return innermost(e, map, zero, count, pointers);
     }
     e.fold(zero, count, 1, pointers, |e, _, here| {
@@ -41,7 +49,7 @@ fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, point
     let (mut next, mut here) = (begin, pointers.to_vec());
     if vectorizes(map) {
         (next, here) = e.fold(begin, end, LANES as i64, pointers, |e, _, here| {
-            vector(e, map, here);
+            vector(e, map, here, 0);
             stepped(e, map, axis, here, LANES as i64)
         });
     }
@@ -72,14 +80,16 @@ fn element(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
     e.store(result.value, pointers[0], 0);
 }
 
-fn vector(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
+/// As many elements as a register holds, so many trips of the innermost loop further.
+fn vector(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value], trips: usize) {
+    let at = (trips * DType::F32.size()) as i64;
     let mut operands = vec![Element { value: pointers[0], dtype: DType::I64 }];
     for (pointer, strides) in pointers.iter().zip(&map.nest.strides).skip(1) {
         let value = if strides.last() == Some(&0) {
             let lane = e.load(register(DType::F32), *pointer, 0);
             e.builder.ins().splat(F32X4, lane)
         } else {
-            e.load(F32X4, *pointer, 0)
+            e.load(F32X4, *pointer, at)
         };
         operands.push(Element { value, dtype: DType::F32 });
     }
@@ -87,7 +97,7 @@ fn vector(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
     if e.ty(result) != F32X4 {
         result = e.builder.ins().splat(F32X4, result);
     }
-    e.store(result, pointers[0], 0);
+    e.store(result, pointers[0], at);
 }
 
 /// The pointers `trips` further along `axis`.
