@@ -1,0 +1,62 @@
+//! Weights as code reads them, from how they are stored.
+
+use std::io;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use memmap2::Mmap;
+
+use crate::cpu::available_threads;
+use crate::encoding::{Encoding, Run};
+use crate::memory;
+use crate::parallel::for_each;
+
+/// Loaded bytes that a thread expands at a time.
+const PART: usize = 1 << 20;
+
+/// A part of a run, as stored and as loaded.
+struct Part<'a> {
+    stored: &'a [u8],
+    loaded: &'a mut [u8],
+    encoding: Encoding,
+}
+
+/// The loaded form of a section that is stored in these runs, in read-only memory of its own that
+/// begins on a page. All threads of the machine share the work.
+///
+/// `stored` is as long as the runs say and begins on a 64-byte boundary.
+pub(crate) fn expand(runs: &[Run], stored: &[u8]) -> io::Result<Mmap> {
+    let bytes = runs.iter().map(|run| run.bytes).sum();
+    let mut map = memory::anonymous(bytes)?;
+    for_each(available_threads(), parts(runs, stored, &mut map), || (), |(), part| part.expand());
+    map.make_read_only()
+}
+
+fn parts<'a>(runs: &[Run], mut stored: &'a [u8], mut loaded: &'a mut [u8]) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    for Run { mut bytes, encoding } in runs.iter().copied() {
+        while bytes > 0 {
+            let length = bytes.min(PART);
+            bytes -= length;
+            let (from, to);
+            (from, stored) = stored.split_at(encoding.stored(length));
+            (to, loaded) = loaded.split_at_mut(length);
+            parts.push(Part { stored: from, loaded: to, encoding });
+        }
+    }
+    parts
+}
+
+impl Part<'_> {
+    fn expand(self) {
+        match self.encoding {
+            Encoding::Plain => self.loaded.copy_from_slice(self.stored),
+            Encoding::Half => {
+                // Runs begin at multiples of 64 loaded bytes, so of 32 stored ones, and so do parts.
+                let stored: &[u16] = bytemuck::cast_slice(self.stored);
+                let loaded: &mut [f32] = bytemuck::cast_slice_mut(self.loaded);
+                stored.reinterpret_cast::<f16>().convert_to_f32_slice(loaded);
+            }
+        }
+    }
+}
