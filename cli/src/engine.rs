@@ -16,6 +16,7 @@ use cardinal_runtime::Artifact;
 pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
+pub(crate) use cardinal_compiler::plan::BeyondHalf;
 pub(crate) use relink::relink;
 
 use crate::args::{Format, Stage};
@@ -119,8 +120,12 @@ pub(crate) struct Compiled {
     pub(crate) cpus: Vec<String>,
     /// Size of all code in bytes.
     pub(crate) code_bytes: usize,
-    /// Size of the weights in bytes.
+    /// Size of the weights in bytes, as stored.
     pub(crate) weight_bytes: usize,
+    /// Their size as code reads them.
+    pub(crate) loaded_weight_bytes: usize,
+    /// Those that stay in f32 although half precision is asked for, as their values are beyond it.
+    pub(crate) beyond_half: Vec<BeyondHalf>,
     /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
 }
@@ -133,7 +138,7 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
 
 /// Packs the weights and lays everything out.
 fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
-    let nodes = compiled.nodes;
+    let (nodes, beyond_half) = (compiled.nodes, compiled.beyond_half);
     let artifact = compiled.parts.to_artifact();
     let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
     let variants = artifact.variants();
@@ -142,6 +147,8 @@ fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
         cpus: variants.iter().map(|variant| variant.name.clone()).collect(),
         code_bytes: (0..variants.len()).map(|i| artifact.code(i).len()).sum(),
         weight_bytes: artifact.weights().len(),
+        loaded_weight_bytes: artifact.loaded_weight_bytes(),
+        beyond_half,
         arena_bytes: variants.iter().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
         artifact,
     })

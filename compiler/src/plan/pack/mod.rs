@@ -5,6 +5,7 @@
 //! is written ([`PackedWeights`]), each constant in *stripes*: parts that are written independently, so
 //! by any number of threads.
 
+mod halves;
 mod matrix;
 mod places;
 mod section;
@@ -23,6 +24,7 @@ use tiles::{Narrow, Tiles};
 use vector::{Plain, Vector};
 use winograd::Winograd;
 
+pub use halves::BeyondHalf;
 pub use section::PackedWeights;
 
 /// How a weight is laid out in the weights section.
@@ -74,6 +76,11 @@ trait Order: Sync {
 
     /// Writes all of a stripe, from the whole weight.
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]);
+
+    /// No packed element's magnitude is more than this times the largest of the weight.
+    fn gain(&self) -> f64 {
+        1.0
+    }
 }
 
 /// An element of a packed weight: four little-endian bytes, at any address. Nearly all packing moves
