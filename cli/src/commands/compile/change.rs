@@ -56,7 +56,7 @@ impl Change {
         match self {
             Change::Measured(outputs) => outputs.iter().map(line).collect(),
             Change::NotMeasured(why) => {
-                vec![format!("what weights in half precision change was not measured: {why}")]
+                vec![format!("what weights in half precision change is not known: {why}")]
             }
         }
     }

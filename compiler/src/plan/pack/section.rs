@@ -93,13 +93,15 @@ impl PackedWeights {
         runs
     }
 
-    /// The weights that would be stored as halves if their values allowed it.
+    /// The weights that would be stored as halves if their values allowed it, by name.
     pub fn beyond_half(&self) -> Vec<BeyondHalf> {
         let beyond = |placed: &Placed| match &placed.halved {
-            Halved::Beyond(beyond) => Some(beyond.clone()),
+            Halved::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
             Halved::Yes | Halved::No => None,
         };
-        self.constants.iter().filter_map(beyond).collect()
+        // A weight that is packed in several ways is one.
+        let by_name: BTreeMap<_, _> = self.constants.iter().filter_map(beyond).collect();
+        by_name.into_values().collect()
     }
 }
 
