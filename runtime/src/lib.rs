@@ -27,7 +27,6 @@ mod float_mode;
 pub mod manifest;
 #[allow(unsafe_code)] // Synchronises the instruction cache where the architecture needs it.
 mod memory;
-pub mod parallel;
 #[allow(unsafe_code)] // Calls kernels through C function pointers, from several threads.
 mod pool;
 #[allow(unsafe_code)] // Turns an address in the code section into the entry point.

@@ -133,7 +133,7 @@ fn expand_weights(artifact: &Artifact) -> Result<Option<Mmap>, LoadError> {
     }
     expand(artifact.runs(), artifact.weights())
         .map(Some)
-        .map_err(|source| LoadError::io("allocate memory for the weights", source))
+        .map_err(|source| LoadError::io("expand the weights", source))
 }
 
 impl fmt::Debug for Program {

@@ -9,6 +9,7 @@ mod halves;
 mod matrix;
 mod places;
 mod section;
+mod share;
 mod tiles;
 mod vector;
 mod winograd;

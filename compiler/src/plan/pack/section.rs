@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use cardinal_runtime::manifest::WeightRun;
-use cardinal_runtime::parallel::for_each;
 use cardinal_runtime::{Encoding, Weights};
 use half::f16;
 use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 
 use super::halves::{BeyondHalf, Halved};
+use super::share::for_each;
 use super::{Order, Packed};
 use crate::options::Precision;
 use crate::plan::{Constant, Plan};

@@ -1,4 +1,4 @@
-//! Work that any number of threads can share, outside of an inference.
+//! Work that threads share.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::thread;
 
 /// Does `work` on each item, by so many threads with this one: whoever is free takes the next. Each
 /// thread makes what it works with, once, with `state`. Where the system gives fewer threads, those do.
-pub fn for_each<T: Send, S>(
+pub(super) fn for_each<T: Send, S>(
     threads: NonZeroUsize,
     items: Vec<T>,
     state: impl Fn() -> S + Sync,
