@@ -10,13 +10,13 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
+use cardinal_compiler::plan::BeyondHalf;
 use cardinal_compiler::{codegen, interp, ir, object, onnx, passes, plan};
 use cardinal_runtime::Artifact;
 
 pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
-pub(crate) use cardinal_compiler::plan::BeyondHalf;
 pub(crate) use relink::relink;
 
 use crate::args::{Format, Stage};
@@ -128,6 +128,15 @@ pub(crate) struct Compiled {
     pub(crate) beyond_half: Vec<BeyondHalf>,
     /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
+}
+
+impl Compiled {
+    /// A line for each weight that stays in f32 although half precision is asked for.
+    pub(crate) fn beyond_half_lines(&self) -> impl Iterator<Item = String> {
+        self.beyond_half.iter().map(|BeyondHalf { name, magnitude }| {
+            format!("{name} stays in f32: values of up to {magnitude:e} are beyond half precision")
+        })
+    }
 }
 
 /// Compiles an imported model.

@@ -381,6 +381,17 @@ mod tests {
     }
 
     #[test]
+    fn ranges_make_up_the_items() {
+        for (threads, items) in [(1, 7), (2, 1), (3, 1000), (5, 0)] {
+            let tally = Tally::new(items);
+            pool(threads).for_ranges(items, &|range| {
+                tally.items[range].iter().for_each(|n| _ = n.fetch_add(1, Ordering::Relaxed));
+            });
+            tally.assert_each_done(1);
+        }
+    }
+
+    #[test]
     fn no_items_call_no_kernel() {
         let tally = Tally::new(0);
         tally.fork(&pool(3));

@@ -163,39 +163,35 @@ fn refused(runs: &[WeightRun], stored: usize) -> ManifestError {
 
 #[test]
 fn lists_of_runs_that_cannot_be_are_refused() {
-    let (half, plain) = (run(128, HALF), run(128, PLAIN));
-    assert!(forged(&[half.clone(), plain.clone(), half.clone()], 256).is_ok());
+    let (half, plain) = (|| run(128, HALF), || run(128, PLAIN));
+    assert!(forged(&[half(), plain(), half()], 256).is_ok());
     let max = 1 << 63;
     let rows: &[(&[WeightRun], usize, (usize, EncodingError))] = &[
-        (&[half.clone(), run(128, 2)], 192, (1, EncodingError::Unknown(2))),
+        (&[half(), run(128, 2)], 192, (1, EncodingError::Unknown(2))),
         (&[run(128, u32::MAX)], 64, (0, EncodingError::Unknown(u32::MAX))),
-        (&[half.clone(), run(0, PLAIN)], 64, (1, EncodingError::Length(0))),
-        (&[run(0, HALF), plain.clone()], 128, (0, EncodingError::Length(0))),
+        (&[half(), run(0, PLAIN)], 64, (1, EncodingError::Length(0))),
+        (&[run(0, HALF), plain()], 128, (0, EncodingError::Length(0))),
         (&[run(6, HALF)], 3, (0, EncodingError::Length(6))),
         (&[run(7, HALF)], 3, (0, EncodingError::Length(7))),
-        (&[half.clone(), half.clone()], 128, (1, EncodingError::Unmerged)),
-        (&[half.clone(), plain.clone(), plain.clone()], 320, (2, EncodingError::Unmerged)),
-        (&[run(100, HALF), plain.clone()], 178, (1, EncodingError::Misaligned(100))),
-        (&[run(63, PLAIN), half.clone()], 127, (1, EncodingError::Misaligned(63))),
-        (&[half.clone()], 63, (0, EncodingError::Outside { stored: 63 })),
-        (&[half.clone(), run(1, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
-        (&[half.clone()], 0, (0, EncodingError::Outside { stored: 0 })),
+        (&[half(), half()], 128, (1, EncodingError::Unmerged)),
+        (&[half(), plain(), plain()], 320, (2, EncodingError::Unmerged)),
+        (&[run(100, HALF), plain()], 178, (1, EncodingError::Misaligned(100))),
+        (&[run(63, PLAIN), half()], 127, (1, EncodingError::Misaligned(63))),
+        (&[half()], 63, (0, EncodingError::Outside { stored: 63 })),
+        (&[half(), run(1, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
+        (&[half()], 0, (0, EncodingError::Outside { stored: 0 })),
         (&[run(1 << 40, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
         (&[run(max, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
         (&[run(u64::MAX - 3, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
-        (&[half.clone(), run(u64::MAX, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
-        (
-            &[half.clone(), run(u64::MAX - 127, PLAIN)],
-            64,
-            (1, EncodingError::Outside { stored: 64 }),
-        ),
+        (&[half(), run(u64::MAX, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
+        (&[half(), run(u64::MAX - 127, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
     ];
     for (runs, stored, (at, error)) in rows {
         let expected = ManifestError::Encoding { run: *at, error: *error };
         assert_eq!(refused(runs, *stored), expected, "{runs:?}");
     }
     let unencoded = ManifestError::Unencoded { runs: 64, stored: 65 };
-    assert_eq!(refused(&[half], 65), unencoded);
+    assert_eq!(refused(&[half()], 65), unencoded);
 }
 
 /// Runs change places, lengths and encodings at random: whatever is opened is loaded, and is no longer

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::change::Change;
 use crate::args::{Emit, Precision};
-use crate::engine::{BeyondHalf, Compiled};
+use crate::engine::Compiled;
 use crate::exit::Outcome;
 use crate::stdio::is_dash;
 use crate::{output, render};
@@ -38,7 +38,7 @@ impl Summary<'_> {
             return output::print_json(&self.to_json());
         }
         render::note(self.headline());
-        self.compiled.beyond_half.iter().map(beyond).for_each(render::note);
+        self.compiled.beyond_half_lines().for_each(render::note);
         self.change.iter().flat_map(|change| change.lines()).for_each(render::note);
         Ok(())
     }
@@ -90,10 +90,6 @@ impl Summary<'_> {
         }
         report
     }
-}
-
-fn beyond(BeyondHalf { name, magnitude }: &BeyondHalf) -> String {
-    format!("{name} stays in f32: its values, of up to {magnitude:e}, are beyond half precision")
 }
 
 /// What a value is called on the command line.

@@ -113,7 +113,7 @@ impl Weights for PackedWeights {
     fn write(self, section: &mut [u8]) {
         let source = |placed: &Placed| Source {
             order: placed.data.order(),
-            from: placed.data.weight.bytes(&placed.data.ty).unwrap_or_default(),
+            from: placed.data.weight.bytes(&placed.data.ty),
             encoding: placed.encoding(),
             stored: placed.stored(),
         };
@@ -127,8 +127,8 @@ impl Weights for PackedWeights {
 /// What a constant is made of.
 struct Source {
     order: Box<dyn Order>,
-    /// The weight; empty where it is not known, which no plan of a model has.
-    from: Bytes,
+    /// The weight, if it is known, as it is in every plan of a model.
+    from: Option<Bytes>,
     encoding: Encoding,
     /// Bytes up to the next constant.
     stored: usize,
@@ -136,7 +136,9 @@ struct Source {
 
 /// A stripe that is to be written.
 struct Stripe<'a> {
-    source: &'a Source,
+    order: &'a dyn Order,
+    from: &'a [u8],
+    encoding: Encoding,
     number: usize,
     to: &'a mut [u8],
 }
@@ -144,13 +146,15 @@ struct Stripe<'a> {
 /// Every stripe of every constant with its place in the section.
 fn stripes<'a>(sources: &'a [Source], mut section: &'a mut [u8]) -> Vec<Stripe<'a>> {
     let mut stripes = Vec::new();
-    for source in sources {
+    for Source { order, from, encoding, stored } in sources {
         let mut rest;
-        (rest, section) = section.split_at_mut(source.stored);
-        for (number, bytes) in source.order.stripes().into_iter().enumerate() {
+        (rest, section) = section.split_at_mut(*stored);
+        let (order, encoding) = (order.as_ref(), *encoding);
+        let Some(from) = from else { continue };
+        for (number, bytes) in order.stripes().into_iter().enumerate() {
             let to;
-            (to, rest) = rest.split_at_mut(source.encoding.stored(bytes));
-            stripes.push(Stripe { source, number, to });
+            (to, rest) = rest.split_at_mut(encoding.stored(bytes));
+            stripes.push(Stripe { order, from, encoding, number, to });
         }
     }
     stripes
@@ -159,7 +163,7 @@ fn stripes<'a>(sources: &'a [Source], mut section: &'a mut [u8]) -> Vec<Stripe<'
 impl Stripe<'_> {
     /// Writes it; `floats` is memory to use.
     fn write(self, floats: &mut Vec<f32>) {
-        let Stripe { source: Source { order, from, encoding, .. }, number, to } = self;
+        let Stripe { order, from, encoding, number, to } = self;
         match encoding {
             Encoding::Plain => order.fill(from, number, to),
             Encoding::Half => {
