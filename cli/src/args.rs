@@ -122,8 +122,8 @@ pub(crate) struct CompileArgs {
     ///
     /// f16 rounds them to half precision, and so halves the file. They are f32 again once loaded, in
     /// memory of each process's own, and it runs as fast. The model is run on random inputs with both,
-    /// to say what this changes in its outputs. Constants of less than 4 KiB stay as they are, and so do
-    /// weights with values beyond 65504.
+    /// to say what this changes in its outputs. Weights of less than 4 KiB stay as they are, and so do those
+    /// with values beyond 65504.
     ///
     /// Example: --weights f16
     #[arg(long, value_name = "PRECISION", default_value = "f32")]

@@ -21,8 +21,8 @@ pub enum Precision {
     #[default]
     F32,
     /// Most of them in IEEE half precision, rounded to nearest even, in about half the bytes; the
-    /// runtime makes them f32 again when it loads the artifact. What stays as it is: constants of less
-    /// than 4 KiB, what is not f32, and weights whose values may be beyond half precision.
+    /// runtime makes them f32 again when it loads the artifact. What stays as it is: weights of less than
+    /// 4 KiB in the model, what is not f32, and weights whose values may be beyond half precision.
     F16,
 }
 

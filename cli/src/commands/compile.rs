@@ -24,15 +24,7 @@ use summary::Summary;
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
-    if args.json && is_dash(&output) {
-        return Err(Failure::usage("standard output can take the model or the JSON")
-            .with_help("name a file for the model, such as `-o model.cardinal`"));
-    }
-    match emit {
-        Emit::Artifact => {}
-        Emit::Exe => executable::check_target(args.target.as_deref())?,
-        Emit::Obj | Emit::Shared => native::check(&output, args)?,
-    }
+    check(args, emit, &output)?;
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -40,13 +32,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             .with_help("compile takes an .onnx model"));
     }
     let progress = loading::progress(format!("compiling {}", file.name()));
-    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
-    settings.compile.check_rewrites = args.check_rewrites;
-    settings.compile.weights = match args.weights {
-        Precision::F32 => options::Precision::F32,
-        Precision::F16 => options::Precision::F16,
-    };
-    settings.compile.threads = args.threads.unwrap_or(settings.compile.threads);
+    let settings = settings(args);
     let model = loading::import(&file, &settings.import)?;
     let refused = |error| loading::refused(&file, error);
     let sample = match emit {
@@ -78,6 +64,31 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)
+}
+
+/// Refuses what cannot be, before anything is read.
+fn check(args: &CompileArgs, emit: Emit, output: &Path) -> Outcome {
+    if args.json && is_dash(output) {
+        return Err(Failure::usage("standard output can take the model or the JSON")
+            .with_help("name a file for the model, such as `-o model.cardinal`"));
+    }
+    match emit {
+        Emit::Artifact => Ok(()),
+        Emit::Exe => executable::check_target(args.target.as_deref()),
+        Emit::Obj | Emit::Shared => native::check(output, args),
+    }
+}
+
+fn settings(args: &CompileArgs) -> Settings {
+    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
+    let compile = &mut settings.compile;
+    compile.check_rewrites = args.check_rewrites;
+    compile.threads = args.threads.unwrap_or(compile.threads);
+    compile.weights = match args.weights {
+        Precision::F32 => options::Precision::F32,
+        Precision::F16 => options::Precision::F16,
+    };
+    settings
 }
 
 fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {

@@ -76,7 +76,9 @@ fn plainly_compiled(
     settings: &Settings,
     weights: Precision,
 ) -> ModelResult<Artifact> {
-    let compile = CompileOptions { winograd: false, weights, ..settings.compile.clone() };
+    // Rewrites are proved when the model itself is compiled.
+    let threads = settings.compile.threads;
+    let compile = CompileOptions { winograd: false, check_rewrites: false, weights, threads };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
     engine::compile(model, &plain).map(|compiled| compiled.artifact)
 }

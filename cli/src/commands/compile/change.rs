@@ -33,7 +33,9 @@ impl Change {
         if about::runs_here(&halved.artifact).is_none() {
             return Ok(Change::NotMeasured("the code is for other machines".into()));
         }
-        let compile = CompileOptions { weights: Precision::F32, ..settings.compile.clone() };
+        // What `halved` has proved need not be proved again.
+        let (weights, check_rewrites) = (Precision::F32, false);
+        let compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
         let plain = Settings { compile, ..settings.clone() };
         let plain = engine::compile(model, &plain).map_err(refused)?;
         let name = &model.graph.name;

@@ -4,7 +4,7 @@ use super::Packed;
 use crate::ir::DType;
 use crate::plan::Constant;
 
-/// Constants of fewer bytes stay in f32: biases and small tables, which are little of an artifact.
+/// Weights of fewer bytes stay in f32: biases and small tables, which are little of an artifact.
 const LEAST_BYTES: usize = 4 << 10;
 
 /// The largest half.
@@ -31,10 +31,11 @@ pub(super) enum Halved {
 }
 
 impl Halved {
-    /// The answer for a constant. What it depends on besides the plan are the values of the weight: all
-    /// that is packed of them must be finite as a half.
+    /// The answer for a constant. Its weight's type decides, before it is packed, so that one model is
+    /// rounded alike for every machine; but all that is packed of its values must be finite as a half.
     pub(super) fn of(constant: &Constant) -> Halved {
-        if constant.ty.dtype != DType::F32 || constant.ty.bytes() < LEAST_BYTES {
+        let weight = &constant.data.ty;
+        if weight.dtype != DType::F32 || weight.bytes() < LEAST_BYTES {
             return Halved::No;
         }
         let magnitude = largest_magnitude(&constant.data);
