@@ -134,7 +134,7 @@ impl Compiled {
     /// A line for each weight that stays in f32 although half precision is asked for.
     pub(crate) fn beyond_half_lines(&self) -> impl Iterator<Item = String> {
         self.beyond_half.iter().map(|BeyondHalf { name, magnitude }| {
-            format!("{name} stays in f32: values of up to {magnitude:e} are beyond half precision")
+            format!("{name} stays in f32: with values of up to {magnitude:e} it may exceed half precision")
         })
     }
 }
