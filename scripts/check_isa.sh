@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs an artifact for several CPUs on emulated ones: the right variant must be chosen, results must be
 # the stored ones, and a CPU below the lowest must be told so, with exit code 3 and no illegal
-# instruction. Installs qemu-user with apt where it is missing.
+# instruction. Weights in half precision must be the same with and without instructions for them.
+# Installs qemu-user with apt where it is missing.
 #
 #     scripts/check_isa.sh [CARDINAL]      # the command; built in target/debug by default
 #
@@ -58,6 +59,20 @@ for pair in Nehalem:x86-64 SandyBridge:x86-64 Haswell:x86-64-v3 max:x86-64-v3; d
     printf '%-12s runs %-10s ' "$cpu" "$chosen"
     verify "$cpu" all.cardinal
 done
+
+# Nehalem has no instruction for halves, and this machine's CPU does: both must round and load alike.
+halves() { # NAME COMMAND…: compiles and runs with that
+    out=$work/$1
+    shift
+    "$@" compile "$model" --batch "$batch" --cpu x86-64 --weights f16 -o "$out.cardinal" 2>/dev/null
+    "$@" run "$out.cardinal" --input "$models/$name.in.npy" --output "$out.npy"
+}
+halves here "$cardinal"
+halves there on Nehalem
+for kind in cardinal npy; do
+    cmp "$work/here.$kind" "$work/there.$kind" || fail "halves on Nehalem"
+done
+printf '%-12s has the halves of this machine\n' Nehalem
 
 refused() { # CPU WHAT ARGUMENTS…
     cpu=$1

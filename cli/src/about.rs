@@ -1,6 +1,6 @@
 //! What a compiled model says about itself.
 
-use cardinal_runtime::{Artifact, best, cpu};
+use cardinal_runtime::{Artifact, Encoding, best, cpu};
 use serde_json::json;
 
 use crate::exit::Outcome;
@@ -21,7 +21,9 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
         line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
+        line("weights", precision(artifact)),
         line("weight bytes", artifact.weights().len().to_string()),
+        line("loaded weights", format!("{} bytes", artifact.loaded_weight_bytes())),
     ];
     let here = runs_here(artifact);
     lines.push(line(
@@ -46,8 +48,16 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
     lines
 }
 
+/// How the weights are stored.
+fn precision(artifact: &Artifact) -> String {
+    match artifact.stored_in(Encoding::Half) {
+        0 => "f32".into(),
+        halves => format!("f16, {halves} bytes of them"),
+    }
+}
+
 /// The position of the variant that this machine would run.
-fn runs_here(artifact: &Artifact) -> Option<usize> {
+pub(crate) fn runs_here(artifact: &Artifact) -> Option<usize> {
     if !cpu::matches_host(&artifact.manifest().target) {
         return None;
     }

@@ -10,6 +10,7 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
+use cardinal_compiler::plan::BeyondHalf;
 use cardinal_compiler::{codegen, interp, ir, object, onnx, passes, plan};
 use cardinal_runtime::Artifact;
 
@@ -119,10 +120,23 @@ pub(crate) struct Compiled {
     pub(crate) cpus: Vec<String>,
     /// Size of all code in bytes.
     pub(crate) code_bytes: usize,
-    /// Size of the weights in bytes.
+    /// Size of the weights in bytes, as stored.
     pub(crate) weight_bytes: usize,
+    /// Their size as code reads them.
+    pub(crate) loaded_weight_bytes: usize,
+    /// Those that stay in f32 although half precision is asked for, as their values are beyond it.
+    pub(crate) beyond_half: Vec<BeyondHalf>,
     /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
+}
+
+impl Compiled {
+    /// A line for each weight that stays in f32 although half precision is asked for.
+    pub(crate) fn beyond_half_lines(&self) -> impl Iterator<Item = String> {
+        self.beyond_half.iter().map(|BeyondHalf { name, magnitude }| {
+            format!("{name} stays in f32: with values of up to {magnitude:e} it may exceed half precision")
+        })
+    }
 }
 
 /// Compiles an imported model.
@@ -133,7 +147,7 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
 
 /// Packs the weights and lays everything out.
 fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
-    let nodes = compiled.nodes;
+    let (nodes, beyond_half) = (compiled.nodes, compiled.beyond_half);
     let artifact = compiled.parts.to_artifact();
     let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
     let variants = artifact.variants();
@@ -142,6 +156,8 @@ fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
         cpus: variants.iter().map(|variant| variant.name.clone()).collect(),
         code_bytes: (0..variants.len()).map(|i| artifact.code(i).len()).sum(),
         weight_bytes: artifact.weights().len(),
+        loaded_weight_bytes: artifact.loaded_weight_bytes(),
+        beyond_half,
         arena_bytes: variants.iter().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
         artifact,
     })

@@ -62,6 +62,11 @@ fn the_c_example_loads_an_artifact_and_predicts_the_hundred_stored_classes() {
     let found: Vec<&str> = said.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(found, expected);
     assert_eq!(found.len(), 100);
+    // And with weights in half precision, which are other weights, but the same classes.
+    let model = examples().join("digits/mnist_resnest.onnx");
+    say(command(&folder.path("."), "compile --weights f16 -o halves.cardinal").arg(model));
+    let mut program = Command::new(folder.path("build/artifact"));
+    assert_eq!(say(program.arg(folder.path("halves.cardinal")).args(&paths)), said);
 }
 
 #[test]

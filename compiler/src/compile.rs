@@ -9,10 +9,10 @@ use crate::codegen::{self, Code, Listing, Target};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{Graph, verify};
 use crate::onnx::Model;
-use crate::options::CompileOptions;
+use crate::options::{CompileOptions, Precision};
 use crate::passes::{self, Run};
 use crate::plan::structure::Structure;
-use crate::plan::{self, Machine, PackedWeights, Plan, Port};
+use crate::plan::{self, BeyondHalf, Machine, PackedWeights, Plan, Port};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Compiled {
     pub parts: ArtifactParts<PackedWeights>,
     /// Nodes of the graph after all passes, weights not counted.
     pub nodes: usize,
+    /// Weights that stay in f32 although half precision is asked for, as their values are beyond it.
+    pub beyond_half: Vec<BeyondHalf>,
 }
 
 /// Compiles a model for one or more CPUs of one kind of machine, whatever their order. All read one
@@ -53,6 +55,7 @@ pub(crate) struct VariantCode {
 pub(crate) struct Lowered<'m> {
     model: &'m Model,
     winograd: bool,
+    weights: Precision,
     threads: NonZeroUsize,
     nodes: usize,
     /// The targets, the one that asks for the least first.
@@ -75,8 +78,8 @@ impl<'m> Lowered<'m> {
         let machines: Vec<Machine> = targets.iter().map(|t| t.machine(options.winograd)).collect();
         let plans = plan::lower_all(&graph, &machines)?;
         let nodes = computing_nodes(&graph);
-        let CompileOptions { winograd, threads, .. } = *options;
-        Ok(Lowered { model, winograd, threads, nodes, targets, plans })
+        let CompileOptions { winograd, weights, threads, .. } = *options;
+        Ok(Lowered { model, winograd, weights, threads, nodes, targets, plans })
     }
 
     /// Each target with its plan.
@@ -88,6 +91,8 @@ impl<'m> Lowered<'m> {
     pub(crate) fn with_code(self, code: Vec<VariantCode>) -> Compiled {
         let described = self.each().zip(&code);
         let variants = described.map(|((target, plan), code)| variant(target, plan, code.entry));
+        let weights = PackedWeights::new(&self.plans, self.weights, self.threads);
+        let beyond_half = weights.beyond_half();
         let first = || self.plans.first().into_iter();
         let manifest = Manifest {
             model_name: self.model.graph.name.clone(),
@@ -100,11 +105,11 @@ impl<'m> Lowered<'m> {
             weights: None,
             metadata: self.model.metadata.iter().map(property).collect(),
             winograd: self.winograd,
+            weight_runs: weights.runs(),
         };
         let code = code.into_iter().map(|code| code.bytes).collect();
-        let weights = PackedWeights::new(&self.plans, self.threads);
         let parts = ArtifactParts { manifest, code, weights };
-        Compiled { parts, nodes: self.nodes }
+        Compiled { parts, nodes: self.nodes, beyond_half }
     }
 }
 

@@ -14,6 +14,18 @@ pub struct ImportOptions {
     pub shapes: BTreeMap<String, Vec<usize>>,
 }
 
+/// How the weights of an artifact are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As code reads them, in place.
+    #[default]
+    F32,
+    /// Most of them in IEEE half precision, rounded to nearest even, in about half the bytes; the
+    /// runtime makes them f32 again when it loads the artifact. What stays as it is: weights of less than
+    /// 4 KiB in the model, what is not f32, and weights whose values may be beyond half precision.
+    F16,
+}
+
 /// How to compile a model.
 #[derive(Debug, Clone)]
 pub struct CompileOptions {
@@ -21,6 +33,8 @@ pub struct CompileOptions {
     pub winograd: bool,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
+    /// How weights are stored. Code does not depend on it.
+    pub weights: Precision,
     /// Threads that pack weights; the output does not depend on it. 1 by default: how many a machine
     /// has is for the caller to say.
     pub threads: NonZeroUsize,
@@ -28,6 +42,11 @@ pub struct CompileOptions {
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { winograd: true, check_rewrites: false, threads: NonZeroUsize::MIN }
+        CompileOptions {
+            winograd: true,
+            check_rewrites: false,
+            weights: Precision::default(),
+            threads: NonZeroUsize::MIN,
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
 use crate::error::{Error, Problem, Result};
 use crate::ir::TensorType;
 use crate::onnx::Model;
-use crate::options::{CompileOptions, ImportOptions};
+use crate::options::{CompileOptions, ImportOptions, Precision};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
 
@@ -92,12 +92,20 @@ pub fn import_options(artifact: &Artifact) -> ImportOptions {
 pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Result<Compiled> {
     let manifest = artifact.manifest();
     check_version(manifest)?;
-    let winograd = manifest.winograd;
-    let options = CompileOptions { winograd, threads, ..CompileOptions::default() };
+    let (winograd, weights) = (manifest.winograd, precision(manifest));
+    let options = CompileOptions { winograd, weights, threads, ..CompileOptions::default() };
     let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
     let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
     let code = code.collect::<Result<_>>()?;
     Ok(lowered.with_code(code))
+}
+
+/// How the artifact's weights were asked to be stored.
+fn precision(manifest: &Manifest) -> Precision {
+    match manifest.weight_runs.is_empty() {
+        true => Precision::F32,
+        false => Precision::F16,
+    }
 }
 
 /// The artifact's code for a target, where it is the plan's.

@@ -35,7 +35,7 @@ pub struct Frame {
     pub inputs: *const *const u8,
     /// One pointer per model output, in manifest order.
     pub outputs: *const *mut u8,
-    /// The weights section, aligned to [`ALIGNMENT`].
+    /// The weights section as loaded, aligned to [`ALIGNMENT`].
     pub weights: *const u8,
     /// Scratch memory, aligned to [`ALIGNMENT`]; needs no clearing. The variant's `arena_bytes`,
     /// then `worker_bytes` for each thread of the parallel-for.

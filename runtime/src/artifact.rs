@@ -6,19 +6,21 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapMut};
 use prost::Message;
 
 use crate::abi::ALIGNMENT;
+use crate::encoding::{self, Encoding, Run};
 use crate::error::{LoadError, ManifestError, Part};
 use crate::manifest::{Manifest, Section, Variant};
 use crate::memory;
 use crate::tensor::TensorSpec;
 use crate::validate::{
-    Contents, DIGEST_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, check_manifest,
-    check_manifest_length, next_page, validate,
+    Contents, DIGEST_BYTES, HEADER_BYTES, MAGIC, check_manifest, check_manifest_length, next_page,
+    validate,
 };
 
 /// What the compiler makes; [`to_artifact`](Self::to_artifact) lays it out.
@@ -28,7 +30,7 @@ pub struct ArtifactParts<W = Vec<u8>> {
     pub manifest: Manifest,
     /// The code section of each variant, in the manifest's order.
     pub code: Vec<Vec<u8>>,
-    /// The weights section, or how to write it.
+    /// The weights section as stored, in the manifest's runs, or how to write it.
     pub weights: W,
 }
 
@@ -73,7 +75,7 @@ impl<W: Weights> ArtifactParts<W> {
         let mut contents = check_manifest(manifest, manifest_end)?;
         let map = write_artifact(&mut contents, &code, weights)
             .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
-        Ok(Artifact { storage: Storage::Map(map), contents })
+        Ok(Artifact { bytes: Bytes::from_owner(map), contents: Arc::new(contents) })
     }
 }
 
@@ -135,12 +137,13 @@ fn write_artifact(
     }
     weights.write(&mut map[contents.weights.clone()]);
     set_digests(contents, &map);
+    let version = encoding::version(&contents.manifest);
     let manifest = contents.manifest.encode_to_vec();
     let mut put = |offset: usize, bytes: &[u8]| {
         map[offset..offset + bytes.len()].copy_from_slice(bytes);
     };
     put(0, &MAGIC);
-    put(8, &FORMAT_VERSION.to_le_bytes());
+    put(8, &version.to_le_bytes());
     put(12, &(manifest.len() as u32).to_le_bytes());
     put(16, blake3::hash(&manifest).as_bytes());
     put(HEADER_BYTES as usize, &manifest);
@@ -157,26 +160,13 @@ fn set_digests(contents: &mut Contents, bytes: &[u8]) {
     }
 }
 
-/// A checked artifact. Its bytes begin on a 64-byte boundary, and so do its sections.
+/// A checked artifact. Its bytes begin on a 64-byte boundary, and so do its sections. A clone is the
+/// same bytes.
+#[derive(Clone)]
 pub struct Artifact {
-    storage: Storage,
-    contents: Contents,
-}
-
-enum Storage {
-    /// A file or anonymous memory.
-    Map(Mmap),
-    /// The caller's memory.
-    Bytes(Bytes),
-}
-
-impl Storage {
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Storage::Map(map) => map,
-            Storage::Bytes(bytes) => bytes,
-        }
-    }
+    /// A mapped file, anonymous memory, or the caller's memory.
+    bytes: Bytes,
+    contents: Arc<Contents>,
 }
 
 impl Artifact {
@@ -199,13 +189,13 @@ impl Artifact {
         // SAFETY: the map is private and read-only; that the file stays as it is, is the caller's
         // part of the contract above.
         let map = unsafe { Mmap::map(&file) }.map_err(failed("map"))?;
-        Artifact::new(Storage::Map(map))
+        Artifact::new(Bytes::from_owner(map))
     }
 
     /// Checks bytes in memory; copies them only where they are not on a 64-byte boundary.
     pub fn from_bytes(bytes: Bytes) -> Result<Artifact, LoadError> {
         if bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
-            return Artifact::new(Storage::Bytes(bytes));
+            return Artifact::new(bytes);
         }
         Artifact::copy(&bytes)
     }
@@ -214,17 +204,17 @@ impl Artifact {
     pub fn copy(bytes: &[u8]) -> Result<Artifact, LoadError> {
         let map = copy_to_map(bytes)
             .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
-        Artifact::new(Storage::Map(map))
+        Artifact::new(Bytes::from_owner(map))
     }
 
-    fn new(storage: Storage) -> Result<Artifact, LoadError> {
-        let contents = validate(storage.as_bytes())?;
-        Ok(Artifact { storage, contents })
+    fn new(bytes: Bytes) -> Result<Artifact, LoadError> {
+        let contents = Arc::new(validate(&bytes)?);
+        Ok(Artifact { bytes, contents })
     }
 
     /// The whole artifact: what a `.cardinal` file holds.
     pub fn as_bytes(&self) -> &[u8] {
-        self.storage.as_bytes()
+        &self.bytes
     }
 
     /// What the artifact says about itself.
@@ -244,9 +234,25 @@ impl Artifact {
         range.map_or(&[], |range| &self.as_bytes()[range])
     }
 
-    /// The weights section.
+    /// The weights section as stored; [`Program::weights`](crate::Program::weights) is what code reads.
     pub fn weights(&self) -> &[u8] {
         &self.as_bytes()[self.contents.weights.clone()]
+    }
+
+    /// Bytes of the weights section that are stored in an encoding.
+    pub fn stored_in(&self, encoding: Encoding) -> usize {
+        let runs = self.runs().iter().filter(|run| run.encoding == encoding);
+        runs.map(|run| encoding.stored(run.bytes)).sum()
+    }
+
+    /// Bytes of the weights section as code reads it.
+    pub fn loaded_weight_bytes(&self) -> usize {
+        self.runs().iter().map(|run| run.bytes).sum()
+    }
+
+    /// How the weights section is stored.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.contents.runs
     }
 
     /// The model's inputs, in order.

@@ -4,12 +4,13 @@ mod manifest;
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 
 use crate::cpu;
 use crate::dtype::DType;
 use crate::tensor::TensorSpec;
 
-pub use manifest::ManifestError;
+pub use manifest::{EncodingError, ManifestError};
 
 /// A digested part of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,16 @@ pub enum LoadError {
         looks_like_onnx: bool,
     },
     /// Written in another version of the format: its compiler and this runtime do not fit.
-    #[error("the artifact has format version {found}, and this runtime reads version {supported}")]
+    #[error(
+        "the artifact has format version {found}, and this runtime reads versions {} to {}",
+        supported.start(),
+        supported.end()
+    )]
     Version {
         /// The file's version.
         found: u32,
-        /// [`FORMAT_VERSION`](crate::FORMAT_VERSION).
-        supported: u32,
+        /// [`OLDEST_VERSION`](crate::OLDEST_VERSION) to [`FORMAT_VERSION`](crate::FORMAT_VERSION).
+        supported: RangeInclusive<u32>,
     },
     /// The file ends early.
     #[error("the artifact is cut short: {actual} bytes of at least {expected}")]
@@ -127,7 +132,7 @@ impl LoadError {
             LoadError::NotAnArtifact { looks_like_onnx: false } => {
                 Some("give a .cardinal file written by `cardinal compile`".into())
             }
-            LoadError::Version { found, supported } if found > supported => {
+            LoadError::Version { found, supported } if found > supported.end() => {
                 Some("use a newer Cardinal, or compile the model again with this one".into())
             }
             LoadError::Version { .. } | LoadError::BadManifest(_) => {

@@ -19,7 +19,9 @@ pub mod abi;
 mod artifact;
 pub mod cpu;
 mod dtype;
+mod encoding;
 mod error;
+mod expand;
 #[allow(unsafe_code)] // Reads and writes the floating-point control register.
 mod float_mode;
 pub mod manifest;
@@ -38,9 +40,12 @@ mod variant;
 
 pub use artifact::{Artifact, ArtifactParts, Weights};
 pub use dtype::DType;
-pub use error::{LoadError, ManifestError, Part, Role, RunError, TensorError};
+pub use encoding::Encoding;
+pub use error::{EncodingError, LoadError, ManifestError, Part, Role, RunError, TensorError};
 pub use program::Program;
 pub use session::{MAX_THREADS, Session};
 pub use tensor::{Tensor, TensorSpec};
-pub use validate::{FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, PAGE};
+pub use validate::{
+    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, OLDEST_VERSION, PAGE,
+};
 pub use variant::best;

@@ -37,6 +37,22 @@ pub struct Manifest {
     /// features and the inputs' shapes, everything that the code depends on besides the model.
     #[prost(bool, tag = "13")]
     pub winograd: bool,
+    /// How the weights section is stored: runs that follow each other and make it up, neighbours in
+    /// different encodings. Empty where it is stored as code reads it.
+    #[prost(message, repeated, tag = "14")]
+    pub weight_runs: Vec<WeightRun>,
+}
+
+/// A part of the weights section that is stored in one way; `encoding.rs` says how.
+#[derive(Clone, PartialEq, Message)]
+pub struct WeightRun {
+    /// Length in bytes as code reads it, which is not zero. All but the last are multiples of
+    /// [`ALIGNMENT`](crate::abi::ALIGNMENT).
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    /// An [`Encoding`](crate::Encoding) code.
+    #[prost(uint32, tag = "2")]
+    pub encoding: u32,
 }
 
 /// Code for one kind of CPU. All variants read one weights section.

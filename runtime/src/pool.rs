@@ -162,6 +162,14 @@ impl Pool {
         }
     }
 
+    /// Does `work` on ranges that make up `0..items`, on all threads, and returns when all is done. The
+    /// workers are in the floating-point mode of generated code. A panic ends the process.
+    pub(crate) fn for_ranges(&self, items: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+        // SAFETY: `call` takes a reference to such work, which may be done by several threads, and it
+        // does not unwind.
+        unsafe { self.parallel_for(call, std::ptr::from_ref(&work).cast(), items) }
+    }
+
     /// # Safety
     ///
     /// As [`parallel_for`](Self::parallel_for); and nobody else is forking, and `parts` is between 2
@@ -198,6 +206,13 @@ impl Drop for Pool {
             let _ = worker.join();
         }
     }
+}
+
+/// The kernel of [`Pool::for_ranges`].
+unsafe extern "C" fn call(work: *const c_void, begin: usize, end: usize, _: usize) {
+    // SAFETY: that passes a reference that outlives the fork.
+    let work = unsafe { *work.cast::<&(dyn Fn(Range<usize>) + Sync)>() };
+    work(begin..end);
 }
 
 fn start_worker(shared: Arc<Shared>, index: usize) -> io::Result<JoinHandle<()>> {
@@ -362,6 +377,17 @@ mod tests {
             tally.fork(&pool);
             tally.assert_each_done(1);
             assert_eq!(tally.ranges.load(Ordering::Relaxed), (round % 7).min(4));
+        }
+    }
+
+    #[test]
+    fn ranges_make_up_the_items() {
+        for (threads, items) in [(1, 7), (2, 1), (3, 1000), (5, 0)] {
+            let tally = Tally::new(items);
+            pool(threads).for_ranges(items, &|range| {
+                tally.items[range].iter().for_each(|n| _ = n.fetch_add(1, Ordering::Relaxed));
+            });
+            tally.assert_each_done(1);
         }
     }
 

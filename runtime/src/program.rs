@@ -8,14 +8,17 @@ use memmap2::Mmap;
 use crate::abi::Entry;
 use crate::artifact::Artifact;
 use crate::cpu;
+use crate::encoding::Encoding;
 use crate::error::{LoadError, Part};
+use crate::expand::expand;
 use crate::manifest::{Manifest, Property, Variant};
 use crate::memory;
 use crate::tensor::TensorSpec;
 use crate::validate::check_section;
 use crate::variant::choose;
 
-/// A loaded model: its artifact, with the code for this machine made executable. Shared by sessions.
+/// A loaded model: its artifact, with the code for this machine made executable, and its weights
+/// expanded where they are encoded. Shared by sessions.
 pub struct Program {
     artifact: Artifact,
     /// Position of the variant that runs.
@@ -24,6 +27,8 @@ pub struct Program {
     code: Mmap,
     /// Offset of its entry point, inside `code`.
     entry: usize,
+    /// The weights, where they are not stored as code reads them.
+    weights: Option<Mmap>,
 }
 
 impl Program {
@@ -31,7 +36,8 @@ impl Program {
     ///
     /// The code is copied to memory of its own, its digest is checked once more *there* (so what
     /// was checked is what runs, even if a mapped file changes), and only then does the memory
-    /// become executable and cease to be writable.
+    /// become executable and cease to be writable. Weights stay where they are, shared with other
+    /// processes that mapped the file; encoded ones are expanded to memory of this program's own.
     pub fn load(artifact: Artifact) -> Result<Arc<Program>, LoadError> {
         Program::load_variant(artifact, None)
     }
@@ -43,7 +49,8 @@ impl Program {
         let variant = choose(artifact.variants(), &cpu::host_features(), name)?;
         let code = map_code(&artifact, variant)?;
         let entry = artifact.variants()[variant].entry_offset as usize;
-        Ok(Arc::new(Program { artifact, variant, code, entry }))
+        let weights = expand_weights(&artifact)?;
+        Ok(Arc::new(Program { artifact, variant, code, entry, weights }))
     }
 
     /// The variant that runs.
@@ -81,6 +88,11 @@ impl Program {
         &self.artifact
     }
 
+    /// The weights as code reads them, whatever the variant. They begin on a 64-byte boundary.
+    pub fn weights(&self) -> &[u8] {
+        self.weights.as_deref().unwrap_or(self.artifact.weights())
+    }
+
     /// The executable copy of the code section.
     pub(crate) fn code(&self) -> &[u8] {
         &self.code
@@ -112,6 +124,16 @@ fn map_code(artifact: &Artifact, variant: usize) -> Result<Mmap, LoadError> {
     map[..code.len()].copy_from_slice(code);
     check_section(Part::Code(variant), &artifact.variants()[variant].code, &map[..code.len()])?;
     memory::make_executable(map).map_err(LoadError::Executable)
+}
+
+/// Encoded weights, expanded; `None` where none are.
+fn expand_weights(artifact: &Artifact) -> Result<Option<Mmap>, LoadError> {
+    if artifact.runs().iter().all(|run| run.encoding == Encoding::Plain) {
+        return Ok(None);
+    }
+    expand(artifact.runs(), artifact.weights())
+        .map(Some)
+        .map_err(|source| LoadError::io("expand the weights", source))
 }
 
 impl fmt::Debug for Program {

@@ -149,7 +149,7 @@ impl Session {
         let frame = Frame {
             inputs: self.inputs.0.as_ptr(),
             outputs: self.outputs.0.as_ptr(),
-            weights: self.program.artifact().weights().as_ptr(),
+            weights: self.program.weights().as_ptr(),
             arena: self.arena.as_mut_ptr(),
             code: self.program.code().as_ptr(),
             parallel_for,

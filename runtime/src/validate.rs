@@ -10,12 +10,13 @@
 //! page    code section of the first variant
 //!         zeros up to the next page
 //! …       the same of each other variant
-//! page    weights section; the file ends with it
+//! page    weights section, as stored; the file ends with it
 //! ```
 //!
 //! Rules, each checked before anything of the file is used:
 //!
-//! 1. The magic and the version are ours; the manifest has its digest and decodes.
+//! 1. The magic is ours; the manifest has its digest and decodes; the version is the oldest whose
+//!    readers read what the manifest says: 3 where weights are encoded, 2 elsewhere.
 //! 2. The first variant's code begins on the first page after the manifest, each other section on
 //!    the first after the one before it, and the file ends where the weights do. So nothing
 //!    overlaps and no byte is unaccounted for.
@@ -25,6 +26,7 @@
 //!    inside its code. A later one, which is preferred, does not ask for less than an earlier one.
 //! 5. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
 //!    among inputs and among outputs.
+//! 6. The runs of the weights make up their section exactly, and so bound what is loaded of it.
 //!
 //! Nothing is allocated before rule 1 holds, and then in proportion to a manifest of at most
 //! [`MAX_MANIFEST_BYTES`]. Whether *this machine* can run the code is for
@@ -38,6 +40,7 @@ use prost::Message;
 use crate::abi::ALIGNMENT;
 use crate::cpu::missing_features;
 use crate::dtype::DType;
+use crate::encoding::{self, Run, check_runs};
 use crate::error::{LoadError, ManifestError, Part, Role};
 use crate::manifest::{Manifest, Section, TensorInfo, Variant};
 use crate::tensor::{TensorSpec, byte_length};
@@ -45,8 +48,12 @@ use crate::tensor::{TensorSpec, byte_length};
 /// The first bytes of every artifact.
 pub const MAGIC: [u8; 8] = *b"CARDINAL";
 
-/// Version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame).
-pub const FORMAT_VERSION: u32 = 2;
+/// Newest version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame):
+/// that of artifacts whose weights are encoded.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// Oldest version that is read, and that of artifacts whose weights are stored as code reads them.
+pub const OLDEST_VERSION: u32 = 2;
 
 /// Sections begin at multiples of this.
 pub const PAGE: u64 = 4096;
@@ -79,6 +86,8 @@ pub(crate) struct Contents {
     pub(crate) code: Vec<Range<usize>>,
     /// Where the weights are in the artifact; they end it.
     pub(crate) weights: Range<usize>,
+    /// How they are stored there.
+    pub(crate) runs: Vec<Run>,
 }
 
 /// Checks a whole artifact.
@@ -88,6 +97,7 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
     let manifest_bytes = prefix(bytes, manifest_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
     check_digest(Part::Manifest, manifest_bytes, &header.manifest_digest)?;
     let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
+    check_version(header.version, &manifest)?;
     let contents = check_manifest(manifest, manifest_end)?;
     check_length(bytes, contents.weights.end as u64)?;
     let mut end = manifest_end as usize;
@@ -110,6 +120,7 @@ fn sections(contents: &Contents) -> impl Iterator<Item = (Part, &Option<Section>
 
 /// The fixed fields in front of the manifest.
 struct Header {
+    version: u32,
     manifest_length: u64,
     manifest_digest: [u8; DIGEST_BYTES],
 }
@@ -120,13 +131,14 @@ fn read_header(bytes: &[u8]) -> Result<Header, LoadError> {
         return Err(LoadError::NotAnArtifact { looks_like_onnx: looks_like_onnx(bytes) });
     }
     let version = u32::from_le_bytes(field(bytes, 8)?);
-    if version != FORMAT_VERSION {
-        return Err(LoadError::Version { found: version, supported: FORMAT_VERSION });
+    let supported = OLDEST_VERSION..=FORMAT_VERSION;
+    if !supported.contains(&version) {
+        return Err(LoadError::Version { found: version, supported });
     }
     let manifest_length = u64::from(u32::from_le_bytes(field(bytes, 12)?));
     let manifest_digest = field(bytes, 16)?;
     check_manifest_length(manifest_length)?;
-    Ok(Header { manifest_length, manifest_digest })
+    Ok(Header { version, manifest_length, manifest_digest })
 }
 
 /// The `N` bytes at `offset` of the header.
@@ -160,6 +172,14 @@ pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
     Ok(())
 }
 
+/// The header is under no digest, so this is what vouches for its version.
+fn check_version(stated: u32, manifest: &Manifest) -> Result<(), ManifestError> {
+    match encoding::version(manifest) {
+        needed if needed != stated => Err(ManifestError::Version { stated, needed }),
+        _ => Ok(()),
+    }
+}
+
 /// Checks what a manifest that ends at `manifest_end` says, without the bytes it speaks of.
 pub(crate) fn check_manifest(
     manifest: Manifest,
@@ -175,12 +195,13 @@ pub(crate) fn check_manifest(
         code.push(range);
     }
     let weights = check_placement(Part::Weights, &manifest.weights, end)?;
+    let runs = check_runs(&manifest.weight_runs, weights.len())?;
     if !matches!(manifest.model_digest.len(), 0 | DIGEST_BYTES) {
         return Err(ManifestError::ModelDigest(manifest.model_digest.len()));
     }
     let inputs = check_tensors(Role::Input, &manifest.inputs)?;
     let outputs = check_tensors(Role::Output, &manifest.outputs)?;
-    Ok(Contents { manifest, inputs, outputs, code, weights })
+    Ok(Contents { manifest, inputs, outputs, code, weights, runs })
 }
 
 /// Checks what variants are to each other.

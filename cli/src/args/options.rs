@@ -54,6 +54,15 @@ pub(crate) enum Emit {
     Exe,
 }
 
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// As they are read, shared by processes that run the same file
+    F32,
+    /// In half precision, in about half the bytes
+    F16,
+}
+
 /// Stages of compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {

@@ -1,28 +1,30 @@
 //! `cardinal compile`: a model to a file.
 
+mod change;
 mod native;
+mod summary;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::args::{CompileArgs, Emit};
+use cardinal_compiler::options;
+
+use crate::args::{CompileArgs, Emit, Precision};
 use crate::engine::{self, Settings};
 use crate::executable;
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::output;
-use crate::render;
 use crate::stdio::is_dash;
+
+use change::Change;
+use summary::Summary;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
-    match emit {
-        Emit::Artifact => {}
-        Emit::Exe => executable::check_target(args.target.as_deref())?,
-        Emit::Obj | Emit::Shared => native::check(&output, &args.options)?,
-    }
+    check(args, emit, &output)?;
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -30,9 +32,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             .with_help("compile takes an .onnx model"));
     }
     let progress = loading::progress(format!("compiling {}", file.name()));
-    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
-    settings.compile.check_rewrites = args.check_rewrites;
-    settings.compile.threads = args.threads.unwrap_or(settings.compile.threads);
+    let settings = settings(args);
     let model = loading::import(&file, &settings.import)?;
     let refused = |error| loading::refused(&file, error);
     let sample = match emit {
@@ -44,24 +44,51 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Emit::Obj | Emit::Shared => Some(native::make(emit, &output, &file, &compiled)?),
         Emit::Artifact | Emit::Exe => None,
     };
+    let change = match args.weights {
+        Precision::F32 => None,
+        Precision::F16 => Some(Change::measure(&model, &settings, &compiled, refused)?),
+    };
     progress.finish_and_clear();
     match (native, sample) {
         (Some(files), _) => native::write(&output, &files)?,
         (None, Some(sample)) => executable::write(&output, &compiled.artifact, &sample)?,
         (None, None) => output::write(&output, compiled.artifact.as_bytes())?,
     }
-    render::note(format_args!(
-        "{} -> {}: {} nodes, {} of code for {}, {} of weights, {} of scratch memory, in {:.2} s",
-        file.name(),
-        if is_dash(&output) { "standard output".into() } else { output.display().to_string() },
-        compiled.nodes,
-        size(compiled.code_bytes),
-        compiled.cpus.join(", "),
-        size(compiled.weight_bytes),
-        size(compiled.arena_bytes),
-        begin.elapsed().as_secs_f64(),
-    ));
-    Ok(())
+    Summary {
+        model: file.name(),
+        output: &output,
+        emit,
+        precision: args.weights,
+        compiled: &compiled,
+        change: change.as_ref(),
+        seconds: begin.elapsed().as_secs_f64(),
+    }
+    .print(args.json)
+}
+
+/// Refuses what cannot be, before anything is read.
+fn check(args: &CompileArgs, emit: Emit, output: &Path) -> Outcome {
+    if args.json && is_dash(output) {
+        return Err(Failure::usage("standard output can take the model or the JSON")
+            .with_help("name a file for the model, such as `-o model.cardinal`"));
+    }
+    match emit {
+        Emit::Artifact => Ok(()),
+        Emit::Exe => executable::check_target(args.target.as_deref()),
+        Emit::Obj | Emit::Shared => native::check(output, args),
+    }
+}
+
+fn settings(args: &CompileArgs) -> Settings {
+    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
+    let compile = &mut settings.compile;
+    compile.check_rewrites = args.check_rewrites;
+    compile.threads = args.threads.unwrap_or(compile.threads);
+    compile.weights = match args.weights {
+        Precision::F32 => options::Precision::F32,
+        Precision::F16 => options::Precision::F16,
+    };
+    settings
 }
 
 fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {
@@ -90,15 +117,6 @@ fn kind_of(emit: Option<Emit>, output: &Path) -> Outcome<Emit> {
         None => Ok(Emit::Exe),
         Some(other) => Err(Failure::usage(format!("no kind of output is called .{other}"))
             .with_help("use .cardinal, .o, .so or no extension, or say what to write with --emit")),
-    }
-}
-
-/// `1.2 MB`
-fn size(bytes: usize) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} bytes"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }
 

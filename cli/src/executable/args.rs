@@ -26,7 +26,7 @@ pub(super) struct ExecutableArgs {
     ///
     /// The expected outputs were computed when this file was made, by code of the same model for the
     /// simplest CPU of this architecture. The exit code is 4 when they differ by more than 1e-3 of
-    /// the largest magnitude.
+    /// the largest magnitude, or somewhat more where halves were rounded in Winograd's domain.
     ///
     /// Example: --selftest
     #[arg(long, help_heading = "Instead of running", conflicts_with = "bench")]

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn file(runner: &[u8], artifact: &[u8]) -> Vec<u8> {
-        let sample = Sample { seed: 7, outputs: Vec::new() };
+        let sample = Sample { seed: 7, ..Sample::default() };
         assemble(runner, artifact, &sample).unwrap().concat()
     }
 

@@ -4,6 +4,7 @@ use cardinal_runtime::DType;
 use prost::Message;
 
 use crate::tensors::Array;
+use crate::verdict::Tolerance;
 
 /// An inference on random inputs, and what came out. The inputs follow from the seed.
 #[derive(Clone, PartialEq, Message)]
@@ -14,6 +15,10 @@ pub struct Sample {
     /// The outputs, in the model's order.
     #[prost(message, repeated, tag = "2")]
     pub outputs: Vec<Output>,
+    /// How much may come out otherwise than is stored, of the largest magnitude of an output, besides
+    /// what always may.
+    #[prost(double, tag = "3")]
+    pub rtol: f64,
 }
 
 /// A dense row-major tensor of little-endian elements.
@@ -33,8 +38,14 @@ pub struct Output {
 impl Sample {
     /// The sample that a seed and the outputs for it make.
     #[cfg(feature = "compiler")]
-    pub(crate) fn new(seed: u64, outputs: &[Array]) -> Sample {
-        Sample { seed, outputs: outputs.iter().map(Output::from).collect() }
+    pub(crate) fn new(seed: u64, outputs: &[Array], rtol: f64) -> Sample {
+        Sample { seed, outputs: outputs.iter().map(Output::from).collect(), rtol }
+    }
+
+    /// How much may come out otherwise than is stored.
+    pub(super) fn tolerance(&self) -> Tolerance {
+        let Tolerance { rtol, atol } = Tolerance::DEFAULT;
+        Tolerance { rtol: rtol + self.rtol, atol }
     }
 
     /// The outputs; `None` where they are no tensors.

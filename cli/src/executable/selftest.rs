@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::sample::Sample;
 use crate::exit::{Failure, Outcome};
 use crate::program::{Program, Session};
-use crate::verdict::{self, Tolerance, Verdict};
+use crate::verdict::{self, Verdict};
 use crate::{output, random};
 
 /// The schema of `--json`.
@@ -29,7 +29,7 @@ pub(super) fn run(
     })?;
     let inputs = random::arrays(program.inputs(), sample.seed);
     let actual = Session::new(program, threads)?.run(&inputs)?;
-    let verdicts = verdict::judge(program.outputs(), &actual, &expected, Tolerance::DEFAULT);
+    let verdicts = verdict::judge(program.outputs(), &actual, &expected, sample.tolerance());
     match json {
         true => output::print_json(&to_json(&verdicts))?,
         false => output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?,

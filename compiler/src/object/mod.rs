@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use cardinal_runtime::abi::ALIGNMENT;
 use cardinal_runtime::manifest::Variant;
-use cardinal_runtime::{Artifact, TensorSpec};
+use cardinal_runtime::{Artifact, Encoding, TensorSpec};
 use object::write::{self, SectionId, StandardSection, Symbol, SymbolSection};
 use object::{Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use target_lexicon::{Architecture, BinaryFormat, PointerWidth};
@@ -44,12 +44,14 @@ const MOST_TENSORS: usize = 127 - 4;
 /// # Errors
 /// [`Problem::Target`] when the artifact is for a platform whose objects are not ELF, or for several
 /// CPUs,
-/// [`Problem::Unsupported`] when the model is too large for an object or has too many tensors.
+/// [`Problem::Unsupported`] when the model is too large for an object or has too many tensors, and when
+/// its weights are stored as halves.
 pub fn build(artifact: &Artifact, name: &Name) -> Result<Object> {
     let manifest = artifact.manifest();
     let variant = only_variant(&manifest.variants)?;
     let (target, code) = (Target::new(&manifest.target, &variant.cpu_features)?, artifact.code(0));
     let architecture = architecture(&target)?;
+    check_encoding(artifact)?;
     check_size(code.len() as u64, artifact.weights().len() as u64)?;
     check_tensors(artifact.inputs().len() + artifact.outputs().len())?;
     let entry = variant.entry_offset as usize;
@@ -86,6 +88,16 @@ fn architecture(target: &Target) -> Result<object::Architecture> {
             ))
         }
     }
+}
+
+fn check_encoding(artifact: &Artifact) -> Result<()> {
+    if artifact.stored_in(Encoding::Half) == 0 {
+        return Ok(());
+    }
+    let problem = Problem::Unsupported(
+        "an object file with weights in half precision: nothing would expand them".into(),
+    );
+    Err(Error::from(problem).with_remedy("store the weights in f32, or write an artifact"))
 }
 
 fn check_size(code: u64, weights: u64) -> Result<()> {

@@ -25,7 +25,7 @@ pub mod tile;
 pub mod winograd;
 
 pub use lower::{Machine, lower, lower_all};
-pub use pack::{Packed, PackedWeights};
+pub use pack::{BeyondHalf, Packed, PackedWeights};
 
 use crate::ir::{Origin, TensorType};
 use kernel::Kernel;

@@ -103,6 +103,30 @@ pub enum ManifestError {
     /// The digest of a variant's structure is neither absent nor 32 bytes.
     #[error("the digest of a structure has {0} bytes instead of 32")]
     Structure(usize),
+    /// The header states another format version than the one for what the manifest says.
+    #[error("it is of format version {needed}, and the header states {stated}")]
+    Version {
+        /// The header's.
+        stated: u32,
+        /// The one that it is of.
+        needed: u32,
+    },
+    /// A run of stored weights cannot be.
+    #[error("run {} of the weights {error}", run + 1)]
+    Encoding {
+        /// Its position.
+        run: usize,
+        /// What is wrong with it.
+        error: EncodingError,
+    },
+    /// The runs of stored weights end before the weights section does.
+    #[error("the runs of the weights make up {runs} bytes, and {stored} are stored")]
+    Unencoded {
+        /// Bytes that the runs make up.
+        runs: u64,
+        /// Bytes of the section.
+        stored: u64,
+    },
     /// A tensor has a dtype code that names no [`DType`].
     #[error("{role} {name:?} has the unknown element type {code}")]
     UnknownDType {
@@ -128,5 +152,29 @@ pub enum ManifestError {
         role: Role,
         /// The name.
         name: String,
+    },
+}
+
+/// What is wrong with a run of stored weights. The text completes "run 1 of the weights …".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodingError {
+    /// The code names no [`Encoding`](crate::Encoding).
+    #[error("has the unknown encoding {0}")]
+    Unknown(u32),
+    /// It has no bytes, or such as cannot be stored in its encoding.
+    #[error("cannot have {0} bytes")]
+    Length(u64),
+    /// It is stored like the one before it, so they are one.
+    #[error("belongs to the one before it")]
+    Unmerged,
+    /// It is not aligned once it is loaded.
+    #[error("begins at byte {0}, which is not aligned")]
+    Misaligned(u64),
+    /// It ends past the end of the section, or of what can be addressed.
+    #[error("ends outside of the {stored} bytes stored")]
+    Outside {
+        /// Bytes of the section.
+        stored: u64,
     },
 }

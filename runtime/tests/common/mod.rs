@@ -56,13 +56,18 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
 
 /// Writes an artifact with this manifest as it is, and with the digest that this manifest has.
 pub(crate) fn forge(manifest: &Manifest, code: &[Vec<u8>], weights: &[u8]) -> Vec<u8> {
-    forge_encoded(&manifest.encode_to_vec(), code, weights)
+    forge_encoded(2, &manifest.encode_to_vec(), code, weights)
 }
 
-/// As [`forge`], with the manifest's bytes.
-pub(crate) fn forge_encoded(manifest: &[u8], code: &[Vec<u8>], weights: &[u8]) -> Vec<u8> {
+/// As [`forge`], with a format version and the manifest's bytes.
+pub(crate) fn forge_encoded(
+    version: u32,
+    manifest: &[u8],
+    code: &[Vec<u8>],
+    weights: &[u8],
+) -> Vec<u8> {
     let mut bytes = b"CARDINAL".to_vec();
-    bytes.extend(2u32.to_le_bytes());
+    bytes.extend(version.to_le_bytes());
     bytes.extend((manifest.len() as u32).to_le_bytes());
     bytes.extend(blake3::hash(manifest).as_bytes());
     bytes.extend(manifest);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::args::{Emit, ModelOptions};
+use crate::args::{CompileArgs, Emit, Precision};
 use crate::engine::{self, Compiled, Object};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
@@ -19,12 +19,19 @@ pub(super) struct Files {
     header: String,
 }
 
-/// Refuses outputs that leave no place for a header, and code for several CPUs.
+/// Refuses outputs that leave no place for a header, code for several CPUs, and weights that have to be
+/// loaded.
 ///
 /// # Errors
 /// [`Failure::Usage`].
-pub(super) fn check(output: &Path, options: &ModelOptions) -> Outcome {
-    if options.cpu.len() > 1 {
+pub(super) fn check(output: &Path, args: &CompileArgs) -> Outcome {
+    if args.weights == Precision::F16 {
+        return Err(Failure::usage(
+            "object files and libraries have f32 weights: code reads them in place, and nothing would expand halves",
+        )
+        .with_help("leave --weights out, or write an artifact or an executable, which load theirs"));
+    }
+    if args.options.cpu.len() > 1 {
         return Err(Failure::usage("object files and libraries hold code for one CPU")
             .with_help("write one for each, or an artifact, which chooses when it is loaded"));
     }

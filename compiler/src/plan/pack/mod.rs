@@ -5,9 +5,11 @@
 //! is written ([`PackedWeights`]), each constant in *stripes*: parts that are written independently, so
 //! by any number of threads.
 
+mod halves;
 mod matrix;
 mod places;
 mod section;
+mod share;
 mod tiles;
 mod vector;
 mod winograd;
@@ -23,6 +25,7 @@ use tiles::{Narrow, Tiles};
 use vector::{Plain, Vector};
 use winograd::Winograd;
 
+pub use halves::BeyondHalf;
 pub use section::PackedWeights;
 
 /// How a weight is laid out in the weights section.
@@ -72,6 +75,11 @@ trait Order: Sync {
 
     /// Writes all of a stripe, from the whole weight.
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]);
+
+    /// No packed element's magnitude is more than this times the largest of the weight.
+    fn gain(&self) -> f64 {
+        1.0
+    }
 }
 
 /// An element of a packed weight: four little-endian bytes, at any address. Nearly all packing moves

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::thread;
 
 use bytes::Bytes;
-use cardinal_runtime::Weights;
+use cardinal_runtime::manifest::WeightRun;
+use cardinal_runtime::{Encoding, Weights};
+use half::f16;
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 
+use super::halves::{BeyondHalf, Halved};
+use super::share::for_each;
 use super::{Order, Packed};
-use crate::plan::Plan;
+use crate::options::Precision;
+use crate::plan::{Constant, Plan};
 
 /// The weights section of plans that share it, before it is packed.
 ///
@@ -17,89 +21,157 @@ use crate::plan::Plan;
 /// its place, and whoever is free writes the next.
 #[derive(Debug, Clone)]
 pub struct PackedWeights {
-    /// The constants by their offset, in order; they do not overlap.
-    constants: Vec<(usize, Packed)>,
-    bytes: usize,
+    /// In order; they do not overlap, and the first lies at 0.
+    constants: Vec<Placed>,
+    precision: Precision,
     threads: NonZeroUsize,
+}
+
+/// A constant that is stored.
+#[derive(Debug, Clone)]
+struct Placed {
+    data: Packed,
+    halved: Halved,
+    /// Bytes from where it begins to where the next one does, as loaded.
+    span: usize,
+}
+
+impl Placed {
+    fn encoding(&self) -> Encoding {
+        match self.halved {
+            Halved::Yes => Encoding::Half,
+            Halved::No | Halved::Beyond(_) => Encoding::Plain,
+        }
+    }
+
+    fn stored(&self) -> usize {
+        self.encoding().stored(self.span)
+    }
+}
+
+impl PackedWeights {
+    /// The section of these plans, to be packed by so many threads.
+    pub fn new(plans: &[Plan], precision: Precision, threads: NonZeroUsize) -> PackedWeights {
+        let all = plans.iter().flat_map(|plan| &plan.constants);
+        // What several plans share is at one place. Constants without elements take none.
+        let distinct: BTreeMap<usize, &Constant> = all
+            .filter(|constant| constant.ty.bytes() > 0)
+            .map(|constant| (constant.offset, constant))
+            .collect();
+        let loaded = plans.first().map_or(0, |plan| plan.weight_bytes);
+        let ends = distinct.keys().copied().skip(1).chain([loaded]);
+        let placed = |((begin, constant), end): ((&usize, &&Constant), usize)| Placed {
+            data: constant.data.clone(),
+            halved: Halved::No,
+            span: end - begin,
+        };
+        let mut constants: Vec<Placed> = distinct.iter().zip(ends).map(placed).collect();
+        if precision == Precision::F16 {
+            let undecided = distinct.values().zip(&mut constants).collect();
+            let decide = |_: &mut (), (constant, placed): (&&Constant, &mut Placed)| {
+                placed.halved = Halved::of(constant);
+            };
+            for_each(threads, undecided, || (), decide);
+        }
+        PackedWeights { constants, precision, threads }
+    }
+
+    /// How the section is stored, for the manifest. With [`Precision::F16`] this has a run even if no
+    /// constant is stored as halves: others that take their places may be.
+    pub fn runs(&self) -> Vec<WeightRun> {
+        let mut runs: Vec<WeightRun> = Vec::new();
+        if self.precision == Precision::F32 {
+            return runs;
+        }
+        for placed in &self.constants {
+            let (bytes, encoding) = (placed.span as u64, placed.encoding() as u32);
+            match runs.last_mut() {
+                Some(run) if run.encoding == encoding => run.bytes += bytes,
+                Some(_) | None => runs.push(WeightRun { bytes, encoding }),
+            }
+        }
+        runs
+    }
+
+    /// The weights that would be stored as halves if their values allowed it, by name.
+    pub fn beyond_half(&self) -> Vec<BeyondHalf> {
+        let beyond = |placed: &Placed| match &placed.halved {
+            Halved::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
+            Halved::Yes | Halved::No => None,
+        };
+        // A weight that is packed in several ways is one.
+        let by_name: BTreeMap<_, _> = self.constants.iter().filter_map(beyond).collect();
+        by_name.into_values().collect()
+    }
+}
+
+impl Weights for PackedWeights {
+    fn length(&self) -> usize {
+        self.constants.iter().map(Placed::stored).sum()
+    }
+
+    fn write(self, section: &mut [u8]) {
+        let source = |placed: &Placed| Source {
+            order: placed.data.order(),
+            from: placed.data.weight.bytes(&placed.data.ty),
+            encoding: placed.encoding(),
+            stored: placed.stored(),
+        };
+        let sources: Vec<Source> = self.constants.iter().map(source).collect();
+        for_each(self.threads, stripes(&sources, section), Vec::new, |floats, stripe| {
+            stripe.write(floats);
+        });
+    }
+}
+
+/// What a constant is made of.
+struct Source {
+    order: Box<dyn Order>,
+    /// The weight, if it is known, as it is in every plan of a model.
+    from: Option<Bytes>,
+    encoding: Encoding,
+    /// Bytes up to the next constant.
+    stored: usize,
 }
 
 /// A stripe that is to be written.
 struct Stripe<'a> {
     order: &'a dyn Order,
     from: &'a [u8],
+    encoding: Encoding,
     number: usize,
     to: &'a mut [u8],
 }
 
-impl PackedWeights {
-    /// The section of these plans, to be packed by so many threads.
-    pub fn new(plans: &[Plan], threads: NonZeroUsize) -> PackedWeights {
-        let all = plans.iter().flat_map(|plan| &plan.constants);
-        // What several plans share is at one place. Constants without elements take none.
-        let distinct: BTreeMap<usize, &Packed> = all
-            .filter(|constant| constant.ty.bytes() > 0)
-            .map(|constant| (constant.offset, &constant.data))
-            .collect();
-        PackedWeights {
-            constants: distinct.into_iter().map(|(at, data)| (at, data.clone())).collect(),
-            bytes: plans.first().map_or(0, |plan| plan.weight_bytes),
-            threads,
-        }
-    }
-}
-
-impl Weights for PackedWeights {
-    fn length(&self) -> usize {
-        self.bytes
-    }
-
-    fn write(self, section: &mut [u8]) {
-        let threads = self.threads;
-        let sources: Vec<(usize, Box<dyn Order>, Bytes)> = self
-            .constants
-            .into_iter()
-            .filter_map(|(at, data)| Some((at, data.order(), data.weight.bytes(&data.ty)?)))
-            .collect();
-        fill(stripes(&sources, section), threads);
-    }
-}
-
 /// Every stripe of every constant with its place in the section.
-fn stripes<'a>(
-    sources: &'a [(usize, Box<dyn Order>, Bytes)],
-    section: &'a mut [u8],
-) -> Vec<Stripe<'a>> {
+fn stripes<'a>(sources: &'a [Source], mut section: &'a mut [u8]) -> Vec<Stripe<'a>> {
     let mut stripes = Vec::new();
-    let (mut rest, mut end) = (section, 0);
-    for (offset, order, from) in sources {
-        (_, rest) = rest.split_at_mut(offset - end);
-        end = *offset;
+    for Source { order, from, encoding, stored } in sources {
+        let mut rest;
+        (rest, section) = section.split_at_mut(*stored);
+        let (order, encoding) = (order.as_ref(), *encoding);
+        let Some(from) = from else { continue };
         for (number, bytes) in order.stripes().into_iter().enumerate() {
             let to;
-            (to, rest) = rest.split_at_mut(bytes);
-            end += bytes;
-            stripes.push(Stripe { order: order.as_ref(), from, number, to });
+            (to, rest) = rest.split_at_mut(encoding.stored(bytes));
+            stripes.push(Stripe { order, from, encoding, number, to });
         }
     }
     stripes
 }
 
-/// Writes all stripes, by so many threads with this one. Where the system gives fewer, those do.
-fn fill(stripes: Vec<Stripe<'_>>, threads: NonZeroUsize) {
-    let others = threads.get().min(stripes.len()).saturating_sub(1);
-    let stripes = Mutex::new(stripes.into_iter());
-    let next = || stripes.lock().ok()?.next();
-    let work = || {
-        while let Some(Stripe { order, from, number, to }) = next() {
-            order.fill(from, number, to);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..others {
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
+impl Stripe<'_> {
+    /// Writes it; `floats` is memory to use.
+    fn write(self, floats: &mut Vec<f32>) {
+        let Stripe { order, from, encoding, number, to } = self;
+        match encoding {
+            Encoding::Plain => order.fill(from, number, to),
+            Encoding::Half => {
+                let to: &mut [u16] = bytemuck::cast_slice_mut(to);
+                floats.resize(to.len(), 0.0);
+                order.fill(from, number, bytemuck::cast_slice_mut(floats));
+                to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(floats);
             }
         }
-        work();
-    });
+    }
 }

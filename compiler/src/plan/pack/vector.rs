@@ -3,18 +3,22 @@
 use super::places::Places;
 use super::{Order, Word};
 
-/// So many bytes as they are.
+/// So many bytes as they are. A stripe is some of them.
 pub(super) struct Plain {
     pub(super) bytes: usize,
 }
 
+/// Bytes of a stripe but the last.
+const STRIPE: usize = 1 << 20;
+
 impl Order for Plain {
     fn stripes(&self) -> Vec<usize> {
-        vec![self.bytes]
+        let first = (0..self.bytes).step_by(STRIPE);
+        first.map(|begin| STRIPE.min(self.bytes - begin)).collect()
     }
 
-    fn fill(&self, from: &[u8], _stripe: usize, to: &mut [u8]) {
-        to.copy_from_slice(from);
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        to.copy_from_slice(&from[stripe * STRIPE..][..to.len()]);
     }
 }
 

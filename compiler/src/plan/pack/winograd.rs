@@ -34,6 +34,11 @@ impl Order for Winograd {
         self.channels.stripes(self.products.len())
     }
 
+    fn gain(&self) -> f64 {
+        let sum = |factors: &[f64; TAPS]| factors.iter().map(|factor| factor.abs()).sum();
+        self.products.iter().map(sum).fold(0.0, f64::max)
+    }
+
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
         let from = from.as_chunks::<4>().0;
         let rows = self.channels.rows(stripe);

@@ -1,0 +1,195 @@
+//! `compile --weights f16`, from the command line to results.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+mod common;
+
+use std::process::Command;
+
+use cardinal_cli::executable::split;
+use cardinal_runtime::{Artifact, Encoding};
+use common::programs::examples;
+use common::{Folder, Ran};
+use serde_json::Value;
+
+fn digits() -> Folder {
+    let path = examples().join("digits/mnist_resnest.onnx");
+    Folder::new().file("digits.onnx", std::fs::read(path).unwrap())
+}
+
+fn read(folder: &Folder, name: &str) -> Vec<u8> {
+    std::fs::read(folder.path(name)).unwrap()
+}
+
+fn json(ran: Ran) -> Value {
+    serde_json::from_str(&ran.succeeds()).unwrap()
+}
+
+/// What the runs of `run --json` found in the first images.
+fn classes(folder: &Folder, model: &str) -> Vec<String> {
+    let image = |i: usize| examples().join(format!("digits/images/{i:05}.png"));
+    let images: Vec<String> = (0..20).map(|i| image(i).display().to_string()).collect();
+    let results = json(folder.run(&format!("run {model} --json {}", images.join(" "))));
+    let results = results["results"].as_array().unwrap().iter();
+    results.map(|result| result["top"][0]["index"].to_string()).collect()
+}
+
+#[test]
+fn files_are_about_half_as_large_and_classify_alike() {
+    let folder = digits();
+    folder.run("compile digits.onnx -o f32.cardinal").succeeds();
+    folder.run("compile digits.onnx -o f16.cardinal --weights f16").succeeds();
+    let [full, halves] =
+        ["f32.cardinal", "f16.cardinal"].map(|name| Artifact::copy(&read(&folder, name)).unwrap());
+    assert_eq!(halves.loaded_weight_bytes(), full.weights().len());
+    let ratio = halves.weights().len() as f64 / full.weights().len() as f64;
+    assert!((0.5..0.53).contains(&ratio), "{ratio}");
+    assert_eq!(classes(&folder, "f16.cardinal"), classes(&folder, "f32.cardinal"));
+}
+
+#[test]
+fn the_change_is_reported() {
+    let folder = digits();
+    let said = folder.run("compile digits.onnx -o m.cardinal --weights f16");
+    assert!(said.stderr.contains(" of weights (f16; "), "{said:?}");
+    assert!(said.stderr.contains("half precision change output by up to "), "{said:?}");
+    assert!(said.stderr.contains("the top class stays in 1 of 1"), "{said:?}");
+    assert_eq!(said.succeeds(), "");
+
+    let report = json(folder.run("compile digits.onnx -o m.cardinal --weights f16 --json"));
+    assert_eq!(report["schema"], "cardinal.compile/v1");
+    assert_eq!((&report["kind"], &report["weights"]), (&"artifact".into(), &"f16".into()));
+    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+    assert_eq!(report["weight_bytes"], artifact.weights().len());
+    assert_eq!(report["loaded_weight_bytes"], artifact.loaded_weight_bytes());
+    assert_eq!(
+        (&report["change"]["measured"], &report["beyond_half"]),
+        (&true.into(), &Value::Array(vec![]))
+    );
+    let output = &report["change"]["outputs"][0];
+    let difference = output["max_rel"].as_f64().unwrap();
+    assert!(difference > 0.0 && difference < 1e-2, "{report}");
+    assert_eq!((&output["top1_same"], &output["top1_of"]), (&1.into(), &1.into()));
+
+    let report = json(folder.run("compile digits.onnx -o m.cardinal --json"));
+    assert_eq!((&report["weights"], &report["change"]), (&"f32".into(), &Value::Null));
+    let other = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+    let arguments = format!("--target {other}-unknown-linux-gnu --weights f16 -o m.cardinal");
+    let report = json(folder.run(&format!("compile digits.onnx {arguments} --json")));
+    assert_eq!(report["change"]["measured"], false);
+    let said = folder.run(&format!("compile digits.onnx {arguments}"));
+    assert!(said.stderr.contains("is not known: the code is for other machines"), "{said:?}");
+}
+
+/// The reported change is that of the outputs, which `verify` finds too.
+#[test]
+fn artifacts_say_how_their_weights_are_stored() {
+    let folder = digits();
+    folder.run("compile digits.onnx -o m.cardinal --weights f16").succeeds();
+    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+    let about = folder.run("inspect m.cardinal").succeeds();
+    let (halves, stored) = (artifact.stored_in(Encoding::Half), artifact.weights().len());
+    for line in [
+        format!("weights          f16, {halves} bytes of them"),
+        format!("weight bytes     {stored}"),
+        format!("loaded weights   {} bytes", artifact.loaded_weight_bytes()),
+    ] {
+        assert!(about.contains(&line), "{line}: {about}");
+    }
+    folder.run("compile digits.onnx -o m.cardinal").succeeds();
+    assert!(folder.run("inspect m.cardinal").succeeds().contains("\nweights          f32\n"));
+}
+
+#[test]
+fn what_cannot_load_halves_is_refused_and_nothing_is_written() {
+    let folder = digits();
+    for output in ["-o m.o", "-o m.so", "-o m --emit obj", "-o m.cardinal --emit shared"] {
+        let said = folder.run(&format!("compile digits.onnx --weights f16 {output}")).fails_with(2);
+        assert!(said.contains("in place") && said.contains("help: leave --weights out"), "{said}");
+    }
+    folder.run("compile digits.onnx --weights f8 -o m.cardinal").fails_with(2);
+    folder.run("compile digits.onnx --json -o -").fails_with(2);
+    assert_eq!(folder.names(), ["digits.onnx"]);
+    folder.run("compile digits.onnx --weights f32 -o m.o").succeeds();
+}
+
+#[test]
+fn the_bytes_depend_on_the_model_alone() {
+    let folder = digits();
+    let compiled = |arguments: &str| {
+        let command = format!("compile digits.onnx --weights f16 -o m.cardinal {arguments}");
+        folder.run(&command).succeeds();
+        read(&folder, "m.cardinal")
+    };
+    let expected = compiled("--threads 1");
+    for arguments in ["--threads 1", "--threads 4", ""] {
+        assert!(compiled(arguments) == expected, "{arguments}");
+    }
+    let relinked = folder.run("relink --weights digits.onnx m.cardinal -o again.cardinal");
+    relinked.succeeds();
+    assert!(read(&folder, "again.cardinal") == expected);
+}
+
+/// All variants read the same halves, and make of them what the least of them does.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn several_cpus_share_the_halves() {
+    let folder = digits();
+    let list = "--cpu x86-64,x86-64-v2,native";
+    folder.run(&format!("compile digits.onnx --weights f16 {list} -o m.cardinal")).succeeds();
+    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+    assert!(artifact.variants().len() >= 2);
+    let image = examples().join("digits/images/00000.png").display().to_string();
+    for variant in artifact.variants() {
+        let found =
+            json(folder.run(&format!("run m.cardinal --isa {} --json {image}", variant.name)));
+        assert_eq!(found["results"][0]["top"][0]["index"], 7, "{}", variant.name);
+    }
+}
+
+/// Runs the folder's executable.
+#[cfg(target_os = "linux")]
+fn execute(folder: &Folder, arguments: &[&str]) -> std::process::Output {
+    Command::new(folder.path("digits"))
+        .args(arguments)
+        .current_dir(folder.path("."))
+        .output()
+        .unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn executables_carry_halves() {
+    let folder = digits();
+    for (arguments, more_allowed) in [("", true), ("--no-winograd", false)] {
+        let report =
+            folder.run(&format!("compile digits.onnx -o digits --weights f16 --json {arguments}"));
+        assert_eq!(json(report)["kind"], "exe");
+        let ran = execute(&folder, &["--selftest"]);
+        assert!(ran.status.success() && ran.stdout.starts_with(b"same "), "{ran:?}");
+        let parts = split(&read(&folder, "digits").into()).unwrap();
+        assert_eq!(parts.sample.rtol > 0.0, more_allowed);
+        assert!(parts.sample.rtol < 2e-2, "{}", parts.sample.rtol);
+    }
+    let said = String::from_utf8(execute(&folder, &["--info"]).stdout).unwrap();
+    assert!(said.contains("weights          f16, "), "{said}");
+    let image = examples().join("digits/images/00000.png").display().to_string();
+    let ran = execute(&folder, &["--top", "1", "--json", &image]);
+    let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(found["results"][0]["top"][0]["index"], 7);
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let folder = digits();
+    folder.run("compile digits.onnx --weights f16 -o good.cardinal").succeeds();
+    let good = read(&folder, "good.cardinal");
+    for k in 0..20 {
+        let at = (good.len() - 1) * k / 19;
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (k % 8);
+        for bytes in [&bad[..], &good[..at]] {
+            std::fs::write(folder.path("bad.cardinal"), bytes).unwrap();
+            folder.run("bench bad.cardinal --iterations 1").fails_with(3);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Weights that are stored as halves: what code reads of them, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use cardinal_runtime::manifest::{Section, WeightRun};
+use cardinal_runtime::{
+    Artifact, ArtifactParts, Encoding, EncodingError, LoadError, ManifestError, Part, Program,
+};
+use common::{Random, forge_encoded, manifest, open};
+use prost::Message;
+
+const PLAIN: u32 = Encoding::Plain as u32;
+const HALF: u32 = Encoding::Half as u32;
+
+fn run(bytes: u64, encoding: u32) -> WeightRun {
+    WeightRun { bytes, encoding }
+}
+
+/// Parts with so stored weights, and code that is never called.
+fn parts(runs: Vec<WeightRun>, weights: Vec<u8>) -> ArtifactParts {
+    let mut manifest = manifest(&[1]);
+    manifest.weight_runs = runs;
+    ArtifactParts { manifest, code: vec![vec![0xC3; 100]], weights }
+}
+
+/// 64 plain bytes, 96 halves in 192 bytes, none of them NaN, and 5 plain bytes.
+fn mixed() -> ArtifactParts {
+    let runs = vec![run(64, PLAIN), run(384, HALF), run(5, PLAIN)];
+    parts(runs, (0..64 + 192 + 5).map(|i| i as u8 % 120).collect())
+}
+
+fn mixed_bytes() -> Vec<u8> {
+    mixed().to_artifact().unwrap().as_bytes().to_vec()
+}
+
+fn loaded(parts: ArtifactParts) -> Vec<u8> {
+    let artifact = parts.to_artifact().unwrap();
+    let artifact = open(artifact.as_bytes()).unwrap();
+    let bytes = artifact.loaded_weight_bytes();
+    let program = Program::load(artifact).unwrap();
+    assert_eq!(program.weights().len(), bytes);
+    program.weights().to_vec()
+}
+
+/// What a half stands for, by its definition: `(-1)^s * 2^(e-15) * 1.m`, or `2^-14 * 0.m`.
+fn value(half: u16) -> f64 {
+    let sign = if half >> 15 == 1 { -1.0 } else { 1.0 };
+    let fraction = f64::from(half & 0x3FF) / 1024.0;
+    sign * match i32::from(half >> 10 & 0x1F) {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        exponent => (1.0 + fraction) * 2f64.powi(exponent - 15),
+    }
+}
+
+#[test]
+fn every_half_is_loaded_as_its_value() {
+    let weights: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let floats = loaded(parts(vec![run(4 << 16, HALF)], weights));
+    let floats = floats.as_chunks().0.iter().map(|float| f32::from_le_bytes(*float));
+    for (half, float) in (0..=u16::MAX).zip(floats) {
+        let expected = value(half);
+        let same = f64::from(float).to_bits() == expected.to_bits();
+        assert!(same || float.is_nan() && expected.is_nan(), "{half:#06x}: {float}");
+    }
+}
+
+#[test]
+fn runs_are_loaded_one_after_the_other() {
+    let stored = mixed().weights;
+    let mut expected = stored[..64].to_vec();
+    for half in stored[64..256].as_chunks().0 {
+        expected.extend((value(u16::from_le_bytes(*half)) as f32).to_le_bytes());
+    }
+    expected.extend(&stored[256..]);
+    assert_eq!(loaded(mixed()), expected);
+    let artifact = mixed().to_artifact().unwrap();
+    assert_eq!(artifact.weights(), stored);
+    let bytes = [Encoding::Plain, Encoding::Half].map(|encoding| artifact.stored_in(encoding));
+    assert_eq!((bytes, artifact.loaded_weight_bytes()), ([69, 192], 453));
+}
+
+/// Long runs are expanded in parts, by several threads; the ends of parts must meet.
+#[test]
+fn long_runs_are_loaded_whole() {
+    let (plain, halves) = (3 * 1_000_000, 1_500_007usize);
+    let plain = usize::next_multiple_of(plain, 64);
+    let mut weights: Vec<u8> = (0..plain).map(|i| (i % 251) as u8).collect();
+    let half = |i: usize| (i % 0x7C00) as u16;
+    weights.extend((0..halves).flat_map(|i| half(i).to_le_bytes()));
+    let runs = vec![run(plain as u64, PLAIN), run(4 * halves as u64, HALF)];
+    let found = loaded(parts(runs, weights.clone()));
+    assert!(found[..plain] == weights[..plain]);
+    for (i, float) in found[plain..].as_chunks().0.iter().enumerate() {
+        assert_eq!(f64::from(f32::from_le_bytes(*float)), value(half(i)), "{i}");
+    }
+}
+
+#[test]
+fn plain_weights_stay_where_they_are() {
+    for runs in [vec![], vec![run(261, PLAIN)]] {
+        let artifact = parts(runs, mixed().weights).to_artifact().unwrap();
+        assert_eq!(artifact.as_bytes()[8], 2, "older readers read it right");
+        let program = Program::load(artifact).unwrap();
+        assert_eq!(program.weights().as_ptr(), program.artifact().weights().as_ptr());
+    }
+    assert_eq!(loaded(parts(vec![], vec![])), []);
+}
+
+/// What is expanded is private, on a page, and read-only.
+#[cfg(target_os = "linux")]
+#[test]
+fn expanded_weights_cannot_be_written() {
+    let program = Program::load(mixed().to_artifact().unwrap()).unwrap();
+    let address = program.weights().as_ptr().addr();
+    assert!(address.is_multiple_of(4096));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let permissions = maps.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (begin, end) = words[0].split_once('-')?;
+        let bound = |text| usize::from_str_radix(text, 16).unwrap();
+        (bound(begin)..bound(end)).contains(&address).then(|| words[1].to_owned())
+    });
+    assert_eq!(permissions.as_deref(), Some("r--p"));
+}
+
+#[test]
+fn readers_of_plain_weights_alone_refuse_halves() {
+    let bytes = mixed_bytes();
+    assert_eq!(bytes[8..12], 3u32.to_le_bytes());
+    for (stated, bytes, needed) in [(2u32, bytes, 3), (3, common::artifact_bytes(), 2)] {
+        let mut bytes = bytes;
+        bytes[8..12].copy_from_slice(&stated.to_le_bytes());
+        let error = open(&bytes).unwrap_err();
+        let LoadError::BadManifest(error) = error else { panic!("{error:?}") };
+        assert_eq!(error, ManifestError::Version { stated, needed });
+    }
+}
+
+/// An artifact with a right digest of this list of runs, over `stored` bytes.
+fn forged(runs: &[WeightRun], stored: usize) -> Result<Artifact, LoadError> {
+    let (code, weights) = (vec![0xC3; 100], vec![0; stored]);
+    let section = |offset, bytes: &[u8]| {
+        let digest = blake3::hash(bytes).as_bytes().to_vec();
+        Some(Section { offset, length: bytes.len() as u64, digest })
+    };
+    let mut manifest = manifest(&[1]);
+    manifest.weight_runs = runs.to_vec();
+    manifest.variants[0].code = section(4096, &code);
+    manifest.weights = section(8192, &weights);
+    open(&forge_encoded(3, &manifest.encode_to_vec(), &[code], &weights))
+}
+
+fn refused(runs: &[WeightRun], stored: usize) -> ManifestError {
+    match forged(runs, stored) {
+        Err(LoadError::BadManifest(error)) => error,
+        other => panic!("{runs:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn lists_of_runs_that_cannot_be_are_refused() {
+    let (half, plain) = (|| run(128, HALF), || run(128, PLAIN));
+    assert!(forged(&[half(), plain(), half()], 256).is_ok());
+    let max = 1 << 63;
+    let rows: &[(&[WeightRun], usize, (usize, EncodingError))] = &[
+        (&[half(), run(128, 2)], 192, (1, EncodingError::Unknown(2))),
+        (&[run(128, u32::MAX)], 64, (0, EncodingError::Unknown(u32::MAX))),
+        (&[half(), run(0, PLAIN)], 64, (1, EncodingError::Length(0))),
+        (&[run(0, HALF), plain()], 128, (0, EncodingError::Length(0))),
+        (&[run(6, HALF)], 3, (0, EncodingError::Length(6))),
+        (&[run(7, HALF)], 3, (0, EncodingError::Length(7))),
+        (&[half(), half()], 128, (1, EncodingError::Unmerged)),
+        (&[half(), plain(), plain()], 320, (2, EncodingError::Unmerged)),
+        (&[run(100, HALF), plain()], 178, (1, EncodingError::Misaligned(100))),
+        (&[run(63, PLAIN), half()], 127, (1, EncodingError::Misaligned(63))),
+        (&[half()], 63, (0, EncodingError::Outside { stored: 63 })),
+        (&[half(), run(1, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
+        (&[half()], 0, (0, EncodingError::Outside { stored: 0 })),
+        (&[run(1 << 40, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
+        (&[run(max, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
+        (&[run(u64::MAX - 3, HALF)], 64, (0, EncodingError::Outside { stored: 64 })),
+        (&[half(), run(u64::MAX, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
+        (&[half(), run(u64::MAX - 127, PLAIN)], 64, (1, EncodingError::Outside { stored: 64 })),
+    ];
+    for (runs, stored, (at, error)) in rows {
+        let expected = ManifestError::Encoding { run: *at, error: *error };
+        assert_eq!(refused(runs, *stored), expected, "{runs:?}");
+    }
+    let unencoded = ManifestError::Unencoded { runs: 64, stored: 65 };
+    assert_eq!(refused(&[half()], 65), unencoded);
+}
+
+/// Runs change places, lengths and encodings at random: whatever is opened is loaded, and is no longer
+/// than twice what is stored.
+#[test]
+fn random_lists_of_runs_do_no_harm() {
+    let mut random = Random(0xF16);
+    let mut opened = 0;
+    for _ in 0..20_000 {
+        let stored = 32 * random.below(8) + random.below(2) * random.below(64);
+        let runs: Vec<WeightRun> = (0..=random.below(4))
+            .map(|_| {
+                run(
+                    64 * random.below(5) as u64 + random.below(2) as u64 * 4,
+                    random.below(3) as u32,
+                )
+            })
+            .collect();
+        if let Ok(artifact) = forged(&runs, stored) {
+            opened += 1;
+            assert!(artifact.loaded_weight_bytes() <= 2 * stored);
+            let program = Program::load(artifact).unwrap();
+            assert!(program.weights().iter().all(|byte| *byte == 0));
+        }
+    }
+    assert!(opened > 40, "{opened}");
+}
+
+#[test]
+fn every_single_bit_flip_and_truncation_is_refused() {
+    let mut bytes = mixed_bytes();
+    assert!(open(&bytes).is_ok());
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(open(&bytes).is_err(), "bit {bit} does not matter");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    for length in 0..bytes.len() {
+        assert!(open(&bytes[..length]).is_err(), "{length}");
+    }
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    assert!(matches!(open(&bytes), Err(LoadError::Digest(Part::Weights))));
+}
