@@ -135,32 +135,6 @@ fn it_runs_in_a_root_without_anything() {
 }
 
 #[test]
-fn outputs_are_those_of_the_artifact_and_of_the_model_to_the_bit() {
-    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compiler/tests/fixtures/tiny");
-    let pair = |model: &str, input: &str| (tiny.join(model), tiny.join(input));
-    let pairs = [
-        pair("official_r2k1_avdlast.ts17_dynbatch.onnx", "official_r2k1_avdlast.in.npy"),
-        pair("resnest_r2k1_avdlast.ts17_dynbatch.onnx", "resnest_r2k1_avdlast.in.npy"),
-    ];
-    let digits = (examples().join("mnist_resnest.onnx"), examples().join("images/00000.png"));
-    for (model, input) in pairs.into_iter().chain([digits]) {
-        let folder = Folder::new();
-        let (model, input) = (model.display(), input.display());
-        let is_tensor = input.to_string().ends_with("npy");
-        let (flag, batch) = if is_tensor { ("--input ", 3) } else { ("", 1) };
-        folder.run(&format!("compile {model} --batch {batch} -o digits")).succeeds();
-        folder.run(&format!("compile {model} --batch {batch} -o m.cardinal")).succeeds();
-        folder.run(&format!("run {model} {flag}{input} --output jit.npz")).succeeds();
-        folder.run(&format!("run m.cardinal {flag}{input} --output aot.npz")).succeeds();
-        let request = format!("{flag}{input} --output exe.npz");
-        succeeds(&run(&folder, &request.split(' ').collect::<Vec<_>>()));
-        let [jit, aot, exe] = ["jit", "aot", "exe"]
-            .map(|name| fs::read(folder.path(name).with_extension("npz")).unwrap());
-        assert!(jit == exe && aot == exe, "{model}");
-    }
-}
-
-#[test]
 fn it_says_what_it_is() {
     let folder = folder_with(&DIGITS);
     let ran = run(&folder, &["--info"]);
