@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cardinal_runtime::{Artifact, DType, TensorSpec};
-use common::Folder;
+use cardinal_runtime::{Artifact, DType};
 use common::programs::{examples, say};
+use common::{Folder, npy};
 
 /// Threads that share the models.
 const WORKERS: usize = 2;
@@ -32,22 +32,6 @@ fn models(kind: &str) -> Vec<PathBuf> {
     all
 }
 
-/// A `.npy` of an input with values in [-1, 1) that its size decides.
-fn made_up(spec: &TensorSpec) -> Vec<u8> {
-    assert_eq!(spec.dtype, DType::F32);
-    let extents: String = spec.shape.iter().map(|extent| format!("{extent}, ")).collect();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents})}}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
-    file.extend(header.as_bytes());
-    let mut state = spec.shape.iter().product::<usize>() as u32;
-    for _ in 0..spec.shape.iter().product() {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        file.extend((state as i32 as f32 / 2f32.powi(31)).to_le_bytes());
-    }
-    file
-}
-
 /// Puts inputs in the folder of an artifact; gives the arguments that name them.
 fn inputs(folder: &Folder) -> Vec<String> {
     let artifact = Artifact::from_bytes(fs::read(folder.path("m.cardinal")).unwrap().into());
@@ -55,7 +39,8 @@ fn inputs(folder: &Folder) -> Vec<String> {
     let mut arguments = Vec::new();
     for (i, spec) in artifact.inputs().iter().enumerate() {
         let file = folder.path(&format!("{i}.npy"));
-        fs::write(&file, made_up(spec)).unwrap();
+        assert_eq!(spec.dtype, DType::F32);
+        fs::write(&file, npy::made_up(&spec.shape)).unwrap();
         arguments.push("--input".into());
         arguments.push(format!("{}={}", spec.name, file.display()));
     }
