@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -196,6 +197,22 @@ fn the_self_test_passes_and_notices_other_outputs() {
     assert_eq!((&json["schema"], &json["same"]), (&"cardinal.selftest/v1".into(), &false.into()));
     other.outputs.clear();
     fails_with(&run(&with(&other), &["--selftest"]), 4);
+}
+
+#[test]
+fn a_stack_that_overflows_is_named() {
+    let (image, _) = predictions().swap_remove(0);
+    // 32 KiB are too few to decode an image. To tell, the runner must know where its stack is.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -s 32 && exec ./digits \"$0\""]).arg(image).env_clear();
+    let folder = Folder::new();
+    let model = examples().join("mnist_resnest.onnx");
+    // Written by another process: that this one holds it open, no shell could tell us.
+    folder.run(&format!("compile {} -o digits", model.display())).succeeds();
+    let ran = command.current_dir(folder.path("")).output().unwrap();
+    assert_eq!(ran.status.signal(), Some(libc::SIGABRT), "{ran:?}");
+    assert!(text(&ran.stderr).contains("thread 'main'"), "{ran:?}");
+    assert!(text(&ran.stderr).contains("has overflowed its stack"), "{ran:?}");
 }
 
 #[test]
