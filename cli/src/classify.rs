@@ -52,7 +52,7 @@ impl Scores {
             false => softmax(row),
         };
         let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
+        order.sort_unstable_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
         let class = |index| Class { index, score: row[index], probability: probabilities[index] };
         order.into_iter().take(count).map(class).collect()
     }

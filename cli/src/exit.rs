@@ -82,6 +82,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Failed(String),
     /// The system's linker is not there, or did not link.
+    #[cfg(feature = "compiler")]
     #[error("cannot make a shared library: {message}")]
     Linker {
         /// What happened.
@@ -104,7 +105,9 @@ impl Failure {
             Failure::BadModel { .. } => Status::Model,
             Failure::Mismatch(_) => Status::Mismatch,
             Failure::Io { .. } | Failure::Damaged { .. } => Status::Io,
-            Failure::Failed(_) | Failure::Linker { .. } => Status::Failed,
+            #[cfg(feature = "compiler")]
+            Failure::Linker { .. } => Status::Failed,
+            Failure::Failed(_) => Status::Failed,
             Failure::ClosedPipe => Status::Quiet,
         }
     }
@@ -115,6 +118,7 @@ impl Failure {
             Failure::Usage { help, .. } | Failure::BadModel { help, .. } => help.as_deref(),
             #[cfg(feature = "compiler")]
             Failure::Model { error, .. } => error.remedy.as_deref(),
+            #[cfg(feature = "compiler")]
             Failure::Linker { help, .. } => Some(help),
             Failure::Mismatch(_)
             | Failure::Io { .. }

@@ -84,7 +84,7 @@ impl Measured {
 
     fn print_table(&self) -> Outcome {
         let mut sorted = self.latencies_ms.clone();
-        sorted.sort_by(f64::total_cmp);
+        sorted.sort_unstable_by(f64::total_cmp);
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
         let Preparation { compile_ms, load_ms } = self.preparation;
         let compile = compile_ms.map_or("compiled before".into(), |ms| format!("{ms:10.1} ms"));

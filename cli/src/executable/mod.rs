@@ -10,6 +10,7 @@ mod format;
 mod own_file;
 mod sample;
 mod selftest;
+mod stand_ins;
 
 #[cfg(feature = "compiler")]
 mod write;

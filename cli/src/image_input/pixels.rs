@@ -3,8 +3,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::PngDecoder;
 use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder as _, ImageReader, Limits, Pixel};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits, Pixel};
 
 use super::recipe::{Interpolation, Recipe, Resize};
 use crate::exit::{Failure, Outcome};
@@ -24,14 +26,9 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
     limits.max_image_width = Some(SIDE_LIMIT);
     limits.max_image_height = Some(SIDE_LIMIT);
     limits.max_alloc = Some(DECODED_LIMIT);
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| Failure::reading(path, error))?;
-    if reader.format().is_none() {
-        return Err(Failure::damaged(path, "it is neither a PNG nor a JPEG image"));
-    }
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let decoder = decoder(bytes, &limits).map_err(damaged)?;
+    let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
+    let mut decoder = decoder.ok_or_else(neither)?;
     limits.reserve(decoder.total_bytes()).map_err(damaged)?;
     // Orientation data that cannot be read is as good as none.
     let orientation = decoder.orientation().ok();
@@ -40,6 +37,21 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
         image.apply_orientation(orientation);
     }
     Ok(image)
+}
+
+/// A decoder for the format that the bytes begin like; `None` where that is neither PNG nor JPEG.
+fn decoder<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> ImageResult<Option<Box<dyn ImageDecoder + 'a>>> {
+    let reader = Cursor::new(bytes);
+    let mut decoder: Box<dyn ImageDecoder> = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => Box::new(PngDecoder::with_limits(reader, limits.clone())?),
+        Ok(ImageFormat::Jpeg) => Box::new(JpegDecoder::new(reader)?),
+        _ => return Ok(None),
+    };
+    decoder.set_limits(limits.clone())?;
+    Ok(Some(decoder))
 }
 
 /// The image as `f32[1, C, H, W]`.

@@ -150,3 +150,11 @@ fn what_cannot_be_fitted_says_so() {
     let error = prepare(small, &recipe(1, 6, resize_to(4))).unwrap_err();
     assert!(error.contains("larger --resize"), "{error}");
 }
+
+#[test]
+fn other_formats_are_refused() {
+    for bytes in [&b"GIF89a\x01\x00\x01\x00\x80\x00\x00"[..], b"BM", b"P5\n1 1\n255\n\x00", b""] {
+        let failure = decode(bytes, Path::new("x")).unwrap_err();
+        assert!(failure.to_string().contains("neither a PNG nor a JPEG"), "{failure}");
+    }
+}

@@ -1,0 +1,107 @@
+//! How much memory commands take at their peak, as the kernel counts it from outside, on a model that
+//! is nearly all weights.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+#![allow(unsafe_code, reason = "wait4")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::onnx::{Tensor, node, write};
+use common::{Folder, npy};
+
+/// Channels of every layer, and layers: 64 MiB of weights.
+const CHANNELS: i64 = 1024;
+const LAYERS: usize = 16;
+const SHAPE: [i64; 4] = [1, CHANNELS, 7, 7];
+const WEIGHTS: usize = LAYERS * (CHANNELS * CHANNELS) as usize * 4;
+
+/// What a process takes for itself: code, stacks, allocators and all that does not grow with weights.
+const PROCESS: usize = 32 << 20;
+
+/// A folder with `m.onnx`: 1x1 convolutions, and after each of them `then`, an operator of one operand
+/// or BatchNormalization.
+fn folder(then: &str) -> Folder {
+    let folder = Folder::new();
+    let mut tensors = vec![Tensor::new("scale", &[CHANNELS]), Tensor::new("shift", &[CHANNELS])];
+    let mut nodes = Vec::new();
+    let mut from = "x".to_owned();
+    for layer in 0..LAYERS {
+        let [weight, sum, to] = ["w", "s", "y"].map(|letter| format!("{letter}{layer}"));
+        tensors.push(Tensor::new(&weight, &[CHANNELS, CHANNELS, 1, 1]));
+        nodes.push(node("Conv", &[&from, &weight], &sum));
+        let operands = [&sum, "scale", "shift", "shift", "scale"];
+        let count = if then == "BatchNormalization" { operands.len() } else { 1 };
+        nodes.push(node(then, &operands[..count], &to));
+        from = to;
+    }
+    // No two tensors have the same values, all of which are positive.
+    let value = |t: usize, i: i64| ((i * 7 + t as i64 * 31) % 1009 + 1) as f32 / 1e5;
+    write(&folder.path("m.onnx"), &SHAPE, nodes, &tensors, value).unwrap();
+    folder
+}
+
+/// The most memory that a program takes, in bytes.
+fn peak(folder: &Folder, program: &str, arguments: &str) -> usize {
+    let mut command = Command::new(program);
+    command.current_dir(folder.path("")).args(arguments.split_whitespace());
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
+    let child = command.spawn().unwrap();
+    let id = child.id() as i32;
+    let mut status = 0;
+    // SAFETY: all zeros are a value of this plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the child is ours, nothing else waits for it, and both places can be written to.
+    let waited = unsafe { libc::wait4(id, &mut status, 0, &mut usage) };
+    assert_eq!((waited, status), (id, 0), "{program} {arguments}");
+    let peak = usize::try_from(usage.ru_maxrss).unwrap() * 1024;
+    println!("{arguments}: {:.1} MB at most", peak as f64 / 1e6);
+    peak
+}
+
+/// What an artifact says of itself in bytes. It is not read here, because a child counts as much as
+/// this process took, until it becomes another program.
+fn stated(folder: &Folder, what: &str) -> usize {
+    let text = folder.run("inspect m.cardinal").succeeds();
+    let line = text.lines().find_map(|line| line.strip_prefix(what));
+    line.unwrap_or_else(|| panic!("{what}: {text}")).trim().parse().unwrap()
+}
+
+/// Checks that a model's weights are in memory `times` while it is compiled, and once while it runs.
+fn check(then: &str, times: f64) {
+    let folder = folder(then).file("x.npy", npy::made_up(&SHAPE.map(|extent| extent as usize)));
+    let cardinal = |arguments: &str| peak(&folder, env!("CARGO_BIN_EXE_cardinal"), arguments);
+    let process = cardinal("--version");
+    assert!(process < PROCESS, "nothing takes {process} bytes");
+    let least = times * WEIGHTS as f64;
+    for arguments in [
+        "compile m.onnx -o m.cardinal --threads 1",
+        "compile m.onnx -o m.cardinal --threads 2",
+        "compile m.onnx -o m",
+        "run m.onnx --input x.npy --output y.npy",
+    ] {
+        let most = cardinal(arguments) as f64;
+        assert!(most < least + PROCESS as f64, "{arguments}: {most} for {least} bytes");
+    }
+    let packed = stated(&folder, "weight bytes") + stated(&folder, "arena bytes");
+    assert!((WEIGHTS..WEIGHTS + WEIGHTS / 10).contains(&packed), "{packed}");
+    let limit = 1.3 * packed as f64 + PROCESS as f64;
+    let run = "--input x.npy --output y.npy --threads 2";
+    let artifact = cardinal(&format!("run m.cardinal {run}"));
+    let executable = peak(&folder, "./m", run);
+    for most in [artifact, executable] {
+        assert!((most as f64) < limit, "running takes {most} bytes for {packed}");
+    }
+}
+
+#[test]
+fn weights_are_in_memory_once_to_run_and_twice_to_compile() {
+    check("Relu", 2.);
+}
+
+#[test]
+fn weights_that_a_pass_changes_are_in_memory_once_more() {
+    check("BatchNormalization", 3.);
+}
