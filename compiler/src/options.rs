@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+use crate::plan::choice::Choices;
+
 /// How to read a model.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
@@ -19,6 +21,9 @@ pub struct ImportOptions {
 pub struct CompileOptions {
     /// Use Winograd's transforms where they are faster than direct convolution.
     pub winograd: bool,
+    /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
+    /// good as absent.
+    pub choices: Choices,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
     /// Threads that pack weights; the output does not depend on it. 1 by default: how many a machine
@@ -28,6 +33,11 @@ pub struct CompileOptions {
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { winograd: true, check_rewrites: false, threads: NonZeroUsize::MIN }
+        CompileOptions {
+            winograd: true,
+            choices: Choices::new(),
+            check_rewrites: false,
+            threads: NonZeroUsize::MIN,
+        }
     }
 }

@@ -42,5 +42,7 @@ pub use error::{LoadError, ManifestError, Part, Role, RunError, TensorError};
 pub use program::Program;
 pub use session::{MAX_THREADS, Session};
 pub use tensor::{Tensor, TensorSpec};
-pub use validate::{FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, PAGE};
+pub use validate::{
+    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, PAGE,
+};
 pub use variant::best;

@@ -37,6 +37,21 @@ pub struct Manifest {
     /// features and the inputs' shapes, everything that the code depends on besides the model.
     #[prost(bool, tag = "13")]
     pub winograd: bool,
+    /// What was taken for convolutions instead of the compiler's estimates: the code depends on it too.
+    /// Sorted by layer, each of which has one.
+    #[prost(message, repeated, tag = "15")]
+    pub choices: Vec<Choice>,
+}
+
+/// How the convolutions of one kind are computed.
+#[derive(Clone, PartialEq, Message)]
+pub struct Choice {
+    /// The kind: shapes, window, epilogue and vectors, as the compiler writes them.
+    #[prost(string, tag = "1")]
+    pub layer: String,
+    /// The algorithm and its sizes, as the compiler writes them.
+    #[prost(string, tag = "2")]
+    pub choice: String,
 }
 
 /// Code for one kind of CPU. All variants read one weights section.

@@ -103,6 +103,17 @@ pub enum ManifestError {
     /// The digest of a variant's structure is neither absent nor 32 bytes.
     #[error("the digest of a structure has {0} bytes instead of 32")]
     Structure(usize),
+    /// Choices are not sorted, or a layer has two.
+    #[error("its choices are not sorted, or a layer has two")]
+    ChoiceOrder,
+    /// A text of a choice is longer than [`MAX_CHOICE_BYTES`](crate::MAX_CHOICE_BYTES).
+    #[error("a choice takes {bytes} bytes, more than the {limit} allowed")]
+    ChoiceLength {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A tensor has a dtype code that names no [`DType`].
     #[error("{role} {name:?} has the unknown element type {code}")]
     UnknownDType {
