@@ -32,6 +32,8 @@ mod engine;
 mod loading;
 #[cfg(feature = "compiler")]
 mod model_file;
+#[cfg(feature = "compiler")]
+mod tune;
 
 #[cfg(feature = "compiler")]
 pub use commands::cardinal;

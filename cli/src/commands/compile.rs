@@ -5,8 +5,10 @@ mod native;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::args::{CompileArgs, Emit};
-use crate::engine::{self, Settings};
+use crate::engine::{self, Compiled, Settings};
 use crate::executable;
 use crate::exit::{Failure, Outcome};
 use crate::loading;
@@ -14,6 +16,7 @@ use crate::model_file::ModelFile;
 use crate::output;
 use crate::render;
 use crate::stdio::is_dash;
+use crate::tune::{self, Report};
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
@@ -22,6 +25,10 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Emit::Artifact => {}
         Emit::Exe => executable::check_target(args.target.as_deref())?,
         Emit::Obj | Emit::Shared => native::check(&output, &args.options)?,
+    }
+    if args.json && is_dash(&output) {
+        return Err(Failure::usage("standard output cannot take both the model and --json")
+            .with_help("write the model to a file: -o FILE"));
     }
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
@@ -35,6 +42,14 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     settings.compile.threads = args.threads.unwrap_or(settings.compile.threads);
     let model = loading::import(&file, &settings.import)?;
     let refused = |error| loading::refused(&file, error);
+    let tuned = match args.tune {
+        true => {
+            let tuned = tune::tune(&file, &model, &settings, &args.tuning, &progress)?;
+            settings.compile.choices = tuned.0;
+            Some(tuned.1)
+        }
+        false => None,
+    };
     let sample = match emit {
         Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
@@ -50,6 +65,9 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         (None, Some(sample)) => executable::write(&output, &compiled.artifact, &sample)?,
         (None, None) => output::write(&output, compiled.artifact.as_bytes())?,
     }
+    if let Some(tuned) = &tuned {
+        tuned.print();
+    }
     render::note(format_args!(
         "{} -> {}: {} nodes, {} of code for {}, {} of weights, {} of scratch memory, in {:.2} s",
         file.name(),
@@ -61,7 +79,25 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         size(compiled.arena_bytes),
         begin.elapsed().as_secs_f64(),
     ));
-    Ok(())
+    match args.json {
+        true => output::print_json(&to_json(&file, &output, &compiled, tuned.as_ref())),
+        false => Ok(()),
+    }
+}
+
+/// What was written, as an object of the schema cardinal.compile/v1.
+fn to_json(file: &ModelFile, output: &Path, compiled: &Compiled, tuned: Option<&Report>) -> Value {
+    json!({
+        "schema": "cardinal.compile/v1",
+        "model": file.name(),
+        "output": output.display().to_string(),
+        "nodes": compiled.nodes,
+        "cpus": compiled.cpus,
+        "code_bytes": compiled.code_bytes,
+        "weight_bytes": compiled.weight_bytes,
+        "arena_bytes": compiled.arena_bytes,
+        "tune": tuned.map(Report::to_json),
+    })
 }
 
 fn default_output(model: &Path, emit: Option<Emit>) -> PathBuf {

@@ -60,7 +60,8 @@ pub(crate) fn sample(
 }
 
 fn plainly_compiled(model: &Model, settings: &Settings) -> ModelResult<Artifact> {
-    let compile = CompileOptions { winograd: false, ..settings.compile.clone() };
+    let threads = settings.compile.threads;
+    let compile = CompileOptions { winograd: false, threads, ..CompileOptions::default() };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
     engine::compile(model, &plain).map(|compiled| compiled.artifact)
 }
