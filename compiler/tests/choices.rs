@@ -136,18 +136,39 @@ proptest! {
     #[test]
     fn every_candidate_gives_the_interpreters_results(case in convolutions()) {
         let graph = case.graph();
-        for cpu in ["x86-64", "x86-64-v3", "x86-64-v4"].map(target) {
-            if !cpu::matches_host(LINUX)
-                || !cpu::missing_features(cpu.features(), &cpu::host_features()).is_empty()
-            {
-                continue;
-            }
+        for cpu in runnable() {
             check_candidates(&graph, &cpu);
         }
     }
 }
 
-/// Runs a graph of one convolution in every way that it can be computed.
+/// A copy that was made for a padded convolution serves one of single pixels, whose rows then are not
+/// joined: its tiles can be longer than rows are.
+#[test]
+fn tiles_may_be_longer_than_rows() {
+    let graph = graph(
+        "input %x f32[1, 16, 8, 5]\nweight %k f32[16, 16, 3, 3] rand(1)\n\
+         weight %w f32[32, 16, 1, 1] rand(2)\n\
+         %a f32[1, 16, 8, 5] = conv(%x, %k)\nwindow 3x3 pad 1\noutput %a\n\
+         %b f32[1, 32, 8, 5] = conv(%x, %w)\nwindow 1x1\noutput %b",
+    );
+    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+    assert!(layers.iter().any(|layer| layer.key.ends_with(" flat")), "{layers:?}");
+    runnable().iter().for_each(|cpu| check_candidates(&graph, cpu));
+}
+
+/// The CPUs that this machine can be.
+fn runnable() -> Vec<Target> {
+    if !cpu::matches_host(LINUX) {
+        return Vec::new();
+    }
+    let runs = |target: &Target| {
+        cpu::missing_features(target.features(), &cpu::host_features()).is_empty()
+    };
+    ["x86-64", "x86-64-v3", "x86-64-v4"].map(target).into_iter().filter(runs).collect()
+}
+
+/// Runs a graph of convolutions in every way that each can be computed.
 fn check_candidates(graph: &Graph, target: &Target) {
     let inputs: Vec<Tensor> =
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();

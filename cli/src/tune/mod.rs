@@ -53,9 +53,8 @@ impl Store {
             match Cache::read(path) {
                 Ok(cache) => store.cache = cache,
                 Err(why) => {
-                    store
-                        .warnings
-                        .push(format!("the cache `{}` is ignored: {why}", path.display()));
+                    let warning = format!("the cache `{}` is ignored: {why}", path.display());
+                    store.warnings.push(warning);
                 }
             }
         }
@@ -80,7 +79,7 @@ impl Store {
     /// What the cache calls this machine with code for a CPU.
     fn machine(&self, cpu: &str) -> String {
         let threads = self.threads;
-        format!("{}, {cpu}, {threads} threads", program::cpu_model())
+        format!("{}, {cpu}, threads {threads}", program::cpu_model())
     }
 
     /// What the cache says of these layers.
@@ -183,10 +182,10 @@ fn choices(winners: &BTreeMap<String, Winner>) -> Choices {
     let chosen = |(key, winner): (&String, &Winner)| {
         let Winner { choice, us, estimate, estimate_us } = winner;
         let instead = match winner.is_changed() {
-            true => format!("{estimate} {estimate_us:.0} us"),
+            true => format!("{estimate} {estimate_us:.1} us"),
             false => "nothing faster".into(),
         };
-        let because = format!("{choice} {us:.0} us, {instead}");
+        let because = format!("{choice} {us:.1} us, {instead}");
         (key.clone(), Chosen { choice: *choice, because })
     };
     winners.iter().map(chosen).collect()

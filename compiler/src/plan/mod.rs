@@ -18,6 +18,7 @@ pub mod expr;
 
 pub mod dot;
 mod fields;
+mod geometry;
 pub mod json;
 pub mod kernel;
 mod layout;
