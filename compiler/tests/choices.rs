@@ -5,6 +5,7 @@
 
 mod running;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
@@ -15,7 +16,7 @@ use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::plan::choice::{Choice, Choices, Chosen};
 use cardinal_compiler::plan::{self, Layer, Machine, Plan};
 use cardinal_compiler::relink::Difference;
-use cardinal_runtime::{Artifact, MAX_CHOICE_BYTES, Tensor, cpu};
+use cardinal_runtime::{Artifact, MAX_CHOICE_BYTES, Session, Tensor, cpu};
 use proptest::prelude::*;
 use running::{RelativeTo, cases, random, reference};
 
@@ -168,7 +169,8 @@ fn runnable() -> Vec<Target> {
     ["x86-64", "x86-64-v3", "x86-64-v4"].map(target).into_iter().filter(runs).collect()
 }
 
-/// Runs a graph of convolutions in every way that each can be computed.
+/// Runs a graph of convolutions in every way that each can be computed. Those of one algorithm give the
+/// same bits, on any number of threads.
 fn check_candidates(graph: &Graph, target: &Target) {
     let inputs: Vec<Tensor> =
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
@@ -178,20 +180,22 @@ fn check_candidates(graph: &Graph, target: &Target) {
     layers.dedup_by(|a, b| a.key == b.key);
     for layer in layers {
         assert!(layer.key.len() <= MAX_CHOICE_BYTES && !layer.key.contains('\n'), "{}", layer.key);
+        let mut seen: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
         for choice in layer.candidates {
             assert_eq!(choice.to_string().parse(), Ok(choice));
             let options =
                 CompileOptions { choices: chosen(&layer.key, choice), ..Default::default() };
-            let machine = target.machine_for(&options);
-            let taken = plan::layers(graph, &machine).into_iter().find(|l| l.key == layer.key);
-            assert_eq!(taken.map(|layer| layer.taken), Some(choice));
+            let all = plan::layers(graph, &target.machine_for(&options));
+            let taken = all.into_iter().find(|l| l.key == layer.key).map(|layer| layer.taken);
+            assert_eq!(taken, Some(choice));
             let program = running::compile_with(graph, target, &options);
             for threads in [1, 2].map(|n| NonZeroUsize::new(n).unwrap()) {
-                let mut session = cardinal_runtime::Session::new(program.clone(), threads).unwrap();
-                expected.compare(
-                    &session.run(&inputs).unwrap(),
-                    &format!("{choice} on {}", target.cpu()),
-                );
+                let mut session = Session::new(program.clone(), threads).unwrap();
+                let found = session.run(&inputs).unwrap();
+                let what = format!("{choice} on {} with {threads} threads", target.cpu());
+                expected.compare(&found, &what);
+                let first = seen.entry(choice.algorithm()).or_insert_with(|| found.clone());
+                assert!(*first == found, "other bits: {what}\n{}", text::print(graph));
             }
         }
     }

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("compile takes an .onnx model"));
     }
-    let progress = loading::progress(format!("compiling {}", file.name()));
+    let compiling = format!("compiling {}", file.name());
+    let progress = loading::progress(compiling.clone());
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     settings.compile.check_rewrites = args.check_rewrites;
     settings.compile.threads = args.threads.unwrap_or(settings.compile.threads);
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         true => {
             let tuned = tune::tune(&file, &model, &settings, &args.tuning, &progress)?;
             settings.compile.choices = tuned.0;
+            progress.set_message(compiling);
             Some(tuned.1)
         }
         false => None,

@@ -207,3 +207,25 @@ fn report(
         tuned_us: each().map(|winner| winner.us).sum(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_tuned_and_of_the_rest_it_is_said_why_not() {
+        let cpu = |name: &str, obstacle: Option<&str>| Cpu {
+            name: name.into(),
+            settings: loading::settings(&Default::default()),
+            obstacle: obstacle.map(str::to_owned),
+        };
+        let lacks = Some("lacks what v4 needs: avx512f");
+        let (can, warnings) = runnable(vec![cpu("v3", None), cpu("v4", lacks)]).unwrap();
+        let names: Vec<&str> = can.iter().map(|cpu| cpu.name.as_str()).collect();
+        assert_eq!(names, ["v3"]);
+        assert_eq!(warnings, ["not tuned for v4: this machine lacks what v4 needs: avx512f"]);
+        let Err(failure) = runnable(vec![cpu("v4", lacks)]) else { panic!("nothing runs") };
+        assert!(matches!(failure, Failure::Usage { .. }), "{failure}");
+        assert_eq!(failure.to_string(), warnings[0]);
+    }
+}
