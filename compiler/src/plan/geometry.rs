@@ -12,7 +12,7 @@ use super::winograd::Estimate;
 use crate::ir::{Conv, Graph, NodeId, Window};
 
 /// Most candidates of a layer.
-const MOST_CANDIDATES: usize = 8;
+const MOST_CANDIDATES: usize = 12;
 
 /// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
 const CACHED_WEIGHTS: usize = 256 << 10;
@@ -113,14 +113,14 @@ impl Geometry {
         let fastest = self.winograd.as_ref().and_then(|w| Some((w, w.estimate.outputs()?)));
         match fastest {
             Some((w, outputs)) => in_winograd(outputs, w.products(outputs).best()),
-            None => self.direct(Cut::best(self.vectors, self.columns, self.blocks)),
+            None => self.in_order(Cut::best(self.vectors, self.columns, self.blocks))[0],
         }
     }
 
-    /// A direct convolution in the order that weights of this size want.
-    fn direct(&self, cut: Cut) -> Choice {
-        let bytes = self.blocks * BLOCK * self.depth * 4;
-        Choice::Direct { cut, pixels_first: bytes <= CACHED_WEIGHTS }
+    /// A direct convolution in the order that weights of this size want, and in the other.
+    fn in_order(&self, cut: Cut) -> [Choice; 2] {
+        let pixels_first = self.blocks * BLOCK * self.depth * 4 <= CACHED_WEIGHTS;
+        [pixels_first, !pixels_first].map(|pixels_first| Choice::Direct { cut, pixels_first })
     }
 
     /// Whether the layer can be computed like this.
@@ -142,7 +142,7 @@ impl Geometry {
         if let Some(winograd) = &self.winograd {
             let first = winograd.estimate.outputs().unwrap_or(4);
             let second = if first == 4 { 2 } else { 4 };
-            all.extend(winograd.candidates(first).take(3));
+            all.extend(winograd.candidates(first).take(6));
             all.extend(direct.iter().take(2));
             all.extend(winograd.candidates(second).take(2));
         }
@@ -157,8 +157,8 @@ impl Geometry {
         distinct
     }
 
-    /// The best tile in the other order, and for each width the best tile and the best of at most half
-    /// its pixels, the cheapest first.
+    /// For each width the best tile and the best of at most half its pixels, in both orders, the cheapest
+    /// first.
     fn direct_candidates(&self) -> Vec<Choice> {
         let ranked = Cut::ranked(self.vectors, self.columns, self.blocks);
         let mut kept: Vec<Cut> = Vec::new();
@@ -173,11 +173,7 @@ impl Geometry {
                 kept.push(*cut);
             }
         }
-        let mut all: Vec<Choice> = kept.into_iter().map(|cut| self.direct(cut)).collect();
-        if let Some(&Choice::Direct { cut, pixels_first }) = all.first() {
-            all.insert(1, Choice::Direct { cut, pixels_first: !pixels_first });
-        }
-        all
+        kept.into_iter().flat_map(|cut| self.in_order(cut)).collect()
     }
 }
 
