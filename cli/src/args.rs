@@ -140,19 +140,19 @@ pub(crate) struct CompileArgs {
     /// The candidates run in the whole model, in turns with what the estimates choose, for each of the
     /// CPUs that this machine can run. This takes some tens of seconds for a large network, once: what
     /// is found is kept for this CPU, and layers of the same shapes are not measured again. Results
-    /// stay within the same errors, but their last bits can change.
+    /// stay within the same errors; where another algorithm is taken, their last bits change.
     ///
     /// Example: --tune
     #[arg(long)]
     pub(crate) tune: bool,
-    /// Where and how to tune.
-    #[command(flatten)]
-    pub(crate) tuning: TuningOptions,
     /// Print one JSON object (cardinal.compile/v1) about what was written
     ///
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where and how to tune.
+    #[command(flatten)]
+    pub(crate) tuning: TuningOptions,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -218,14 +218,14 @@ pub(crate) struct InspectArgs {
     /// Example: --stage plan --tuned
     #[arg(id = "tune", long = "tuned", requires = "stage")]
     pub(crate) tuned: bool,
-    /// Where what was found is.
-    #[command(flatten)]
-    pub(crate) tuning: TuningOptions,
     /// Machine to plan and generate code for, as a target triple [default: this one]
     ///
     /// Example: --stage asm --target aarch64-unknown-linux-gnu
     #[arg(long, value_name = "TRIPLE")]
     pub(crate) target: Option<String>,
+    /// Where what was found is.
+    #[command(flatten)]
+    pub(crate) tuning: TuningOptions,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

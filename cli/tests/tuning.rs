@@ -292,7 +292,7 @@ fn command_lines_that_cannot_be_give_2() {
         "compile digits.onnx --tune-threads 2",
         "compile digits.onnx --tune --tune-threads 0",
         "compile digits.onnx --tune --tune-cache -",
-        "compile digits.onnx --tune --tune-threads 100000",
+        "compile digits.onnx --tune --tune-cache tune.json --tune-threads 100000",
         "compile digits.onnx --json -o -",
         "inspect digits.onnx --tuned",
         "inspect digits.onnx --stage fused --tuned",
