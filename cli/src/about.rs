@@ -21,7 +21,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
         line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
-        line("choices", format!("{} not by estimates", about.choices.len())),
+        line("tuned layers", about.choices.len().to_string()),
         line("weight bytes", artifact.weights().len().to_string()),
     ];
     let here = runs_here(artifact);

@@ -114,7 +114,7 @@ fn the_plan_says_what_is_tuned() {
     assert_eq!(ran.succeeds(), plain);
     assert!(!folder.names().contains(&"none.json".to_owned()));
     let about = folder.run("inspect m.cardinal").succeeds();
-    assert!(about.contains("not by estimates"), "{about}");
+    assert!(about.contains("\ntuned layers "), "{about}");
 }
 
 #[test]

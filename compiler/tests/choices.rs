@@ -292,6 +292,32 @@ fn what_a_layer_cannot_be_is_as_good_as_absent() {
     assert_eq!(plan::lower(&graph, &machine("x86-64-v3", other)).unwrap(), plain);
 }
 
+/// Items of several images have all of their rows.
+#[test]
+fn images_go_together_whole() {
+    let graph = graph(
+        "input %x f32[2, 64, 8, 8]\nweight %w f32[64, 64, 3, 3] rand(1)\n\
+         %y f32[2, 64, 8, 8] = conv(%x, %w)\nwindow 3x3 pad 1\noutput %y",
+    );
+    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+    let [layer] = &layers[..] else { panic!("{layers:?}") };
+    let takes = |choice: &str| {
+        let choice: Choice = choice.parse().unwrap();
+        let machine = machine("x86-64-v3", chosen(&layer.key, choice));
+        plan::layers(&graph, &machine)[0].taken == choice
+    };
+    for (choice, legal) in [
+        ("F(4x4) 1x1 rows 1 images 1", true),
+        ("F(4x4) 1x1 rows 2 images 2", true),
+        ("F(4x4) 1x1 rows 1 images 2", false),
+        ("F(2x2) 1x1 rows 4 images 2", true),
+        ("F(2x2) 1x1 rows 2 images 2", false),
+    ] {
+        assert_eq!(takes(choice), legal, "{choice}");
+    }
+    runnable().iter().for_each(|cpu| check_candidates(&graph, cpu));
+}
+
 #[test]
 fn without_winograd_there_is_none_among_the_candidates() {
     let graph = two_layers();
