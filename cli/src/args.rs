@@ -2,6 +2,7 @@
 
 mod options;
 mod relink;
+mod tuning;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use options::{Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use relink::RelinkArgs;
+pub(crate) use tuning::TuningOptions;
 
 use crate::request::{IsaOption, Measurement, RunRequest};
 
@@ -45,7 +47,8 @@ Examples:
   cardinal compile resnest50.onnx --weights f16           # half as large
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'
   cardinal compile resnest50.onnx -o r50.o                # for C and C++, with a header, r50.h
-  cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc")]
+  cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc
+  cardinal compile resnest50.onnx --tune                  # measured here, not estimated")]
     Compile(CompileArgs),
     /// Give a compiled model other weights
     #[command(after_help = "\
@@ -71,6 +74,7 @@ Examples:
   cardinal inspect resnest50.onnx --after fold_batch_norm
   cardinal inspect resnest50.onnx --diff split_attention  # before and after
   cardinal inspect resnest50.onnx --why                   # what nearly matched, and why not
+  cardinal inspect resnest50.onnx --stage plan --tuned    # with what compile --tune has found
   cardinal inspect resnest50.onnx --stage import --format dot | dot -Tsvg > graph.svg
   cardinal inspect resnest50.cardinal                     # what the artifact says of itself")]
     Inspect(InspectArgs),
@@ -142,11 +146,24 @@ pub(crate) struct CompileArgs {
     /// Example: --check-rewrites
     #[arg(long)]
     pub(crate) check_rewrites: bool,
+    /// Measure which way of computing each convolution is the fastest here, and take it
+    ///
+    /// The candidates run in the whole model, in turns with what the estimates choose, for each of the
+    /// CPUs that this machine can run. This takes some tens of seconds for a large network, once: what
+    /// is found is kept for this CPU, and layers of the same shapes are not measured again. Results
+    /// stay within the same errors; where another algorithm is taken, their last bits change.
+    ///
+    /// Example: --tune
+    #[arg(long)]
+    pub(crate) tune: bool,
     /// Print one JSON object (cardinal.compile/v1) with what was made
     ///
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where and how to tune.
+    #[command(flatten)]
+    pub(crate) tuning: TuningOptions,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -205,11 +222,21 @@ pub(crate) struct InspectArgs {
     /// Example: --passes
     #[arg(long, conflicts_with_all = ["after", "why"])]
     pub(crate) passes: bool,
+    /// Plan as `compile --tune` would, with what it has found so far: nothing is measured
+    ///
+    /// For the stages plan, clif and asm. Steps that something was found for say so, with the times.
+    ///
+    /// Example: --stage plan --tuned
+    #[arg(id = "tune", long = "tuned", requires = "stage")]
+    pub(crate) tuned: bool,
     /// Machine to plan and generate code for, as a target triple [default: this one]
     ///
     /// Example: --stage asm --target aarch64-unknown-linux-gnu
     #[arg(long, value_name = "TRIPLE")]
     pub(crate) target: Option<String>,
+    /// Where what was found is.
+    #[command(flatten)]
+    pub(crate) tuning: TuningOptions,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

@@ -1,6 +1,7 @@
 //! The one module that calls the compiler.
 
 mod relink;
+mod tuning;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,9 @@ pub(crate) use cardinal_compiler::ir::Graph;
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
 pub(crate) use relink::relink;
+pub(crate) use tuning::{
+    Choice, Choices, Chosen, Cpu, Layer, Timing, Winner, cpus, layer_times, layers,
+};
 
 use crate::args::{Format, Stage};
 use crate::program::Program;
@@ -255,9 +259,13 @@ pub(crate) fn steps(
 }
 
 fn lowered(model: &Model, settings: &Settings, target: &Target) -> ModelResult<plan::Plan> {
+    Ok(plan::lower(&optimised(model)?, &target.machine_for(&settings.compile))?)
+}
+
+fn optimised(model: &Model) -> ModelResult<Graph> {
     let mut graph = model.graph.clone();
     passes::run(&mut graph, None, &mut |_, _| {})?;
-    Ok(plan::lower(&graph, &target.machine(settings.compile.winograd))?)
+    Ok(graph)
 }
 
 /// Runs a graph in the reference interpreter.

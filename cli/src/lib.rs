@@ -34,6 +34,8 @@ mod loading;
 mod model_file;
 #[cfg(feature = "compiler")]
 mod trial;
+#[cfg(feature = "compiler")]
+mod tune;
 
 #[cfg(feature = "compiler")]
 pub use commands::cardinal;

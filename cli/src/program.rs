@@ -15,6 +15,12 @@ pub(crate) fn available_threads() -> NonZeroUsize {
     cardinal_runtime::cpu::available_threads()
 }
 
+/// The model of this machine's CPU.
+#[cfg(feature = "compiler")]
+pub(crate) fn cpu_model() -> String {
+    cardinal_runtime::cpu::model()
+}
+
 /// A loaded model.
 pub(crate) struct Program {
     program: Arc<cardinal_runtime::Program>,

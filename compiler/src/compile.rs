@@ -1,9 +1,10 @@
 //! The whole pipeline: an imported model to an artifact.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use cardinal_runtime::ArtifactParts;
-use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
+use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant};
 
 use crate::codegen::{self, Code, Listing, Target};
 use crate::error::{Error, Problem, Result};
@@ -61,6 +62,8 @@ pub(crate) struct Lowered<'m> {
     /// The targets, the one that asks for the least first.
     targets: Vec<Target>,
     plans: Vec<Plan>,
+    /// What is taken instead of the estimates' choices, by layer.
+    changed: BTreeMap<String, String>,
 }
 
 impl<'m> Lowered<'m> {
@@ -75,11 +78,12 @@ impl<'m> Lowered<'m> {
         let run = Run { until: None, check_rewrites: options.check_rewrites };
         passes::run_with(&mut graph, run, &mut |_, _| {})?;
         verify(&graph)?;
-        let machines: Vec<Machine> = targets.iter().map(|t| t.machine(options.winograd)).collect();
+        let machines: Vec<Machine> = targets.iter().map(|t| t.machine_for(options)).collect();
         let plans = plan::lower_all(&graph, &machines)?;
+        let changed = machines.iter().flat_map(|machine| changed(&graph, machine)).collect();
         let nodes = computing_nodes(&graph);
         let CompileOptions { winograd, weights, threads, .. } = *options;
-        Ok(Lowered { model, winograd, weights, threads, nodes, targets, plans })
+        Ok(Lowered { model, winograd, weights, threads, nodes, targets, plans, changed })
     }
 
     /// Each target with its plan.
@@ -106,6 +110,7 @@ impl<'m> Lowered<'m> {
             metadata: self.model.metadata.iter().map(property).collect(),
             winograd: self.winograd,
             weight_runs: weights.runs(),
+            choices: self.changed.iter().map(choice).collect(),
         };
         let code = code.into_iter().map(|code| code.bytes).collect();
         let parts = ArtifactParts { manifest, code, weights };
@@ -162,6 +167,19 @@ fn info(port: &Port) -> TensorInfo {
         dtype: port.ty.dtype as u32,
         shape: port.ty.shape().iter().map(|n| *n as u64).collect(),
     }
+}
+
+/// What a machine's choices change.
+fn changed(graph: &Graph, machine: &Machine) -> Vec<(String, String)> {
+    if machine.choices.is_empty() {
+        return Vec::new();
+    }
+    let changed = plan::layers(graph, machine).into_iter().filter(plan::Layer::is_changed);
+    changed.map(|layer| (layer.key, layer.taken.to_string())).collect()
+}
+
+fn choice((layer, choice): (&String, &String)) -> Choice {
+    Choice { layer: layer.clone(), choice: choice.clone() }
 }
 
 fn property((key, value): &(String, String)) -> Property {

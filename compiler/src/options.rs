@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
+use crate::plan::choice::Choices;
+
 /// How to read a model.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
@@ -31,6 +33,9 @@ pub enum Precision {
 pub struct CompileOptions {
     /// Use Winograd's transforms where they are faster than direct convolution.
     pub winograd: bool,
+    /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
+    /// good as absent.
+    pub choices: Choices,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
     /// How weights are stored. Code does not depend on it.
@@ -44,6 +49,7 @@ impl Default for CompileOptions {
     fn default() -> CompileOptions {
         CompileOptions {
             winograd: true,
+            choices: Choices::new(),
             check_rewrites: false,
             weights: Precision::default(),
             threads: NonZeroUsize::MIN,

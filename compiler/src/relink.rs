@@ -6,7 +6,7 @@
 
 use std::num::NonZeroUsize;
 
-use cardinal_runtime::manifest::{Manifest, Variant};
+use cardinal_runtime::manifest::{Choice, Manifest, Variant};
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
 use crate::codegen::Target;
@@ -15,6 +15,7 @@ use crate::error::{Error, Problem, Result};
 use crate::ir::TensorType;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
+use crate::plan::choice::{BadChoice, Choices, Chosen};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
 
@@ -36,6 +37,9 @@ pub enum Difference {
     /// Its features are not those of a CPU that this compiler generates code for.
     #[error("the artifact's {0} is no CPU that this compiler knows")]
     Cpu(String),
+    /// Its code was not planned by estimates, but as something that this compiler does not know.
+    #[error("{0}, and the artifact chose it for a convolution")]
+    Choice(#[from] BadChoice),
     /// The model's inputs cannot have the shapes that the artifact has.
     #[error("its inputs are others: {0}")]
     Shapes(String),
@@ -93,7 +97,8 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     let manifest = artifact.manifest();
     check_version(manifest)?;
     let (winograd, weights) = (manifest.winograd, precision(manifest));
-    let options = CompileOptions { winograd, weights, threads, ..CompileOptions::default() };
+    let (choices, defaults) = (choices(manifest)?, CompileOptions::default());
+    let options = CompileOptions { winograd, weights, choices, threads, ..defaults };
     let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
     let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
     let code = code.collect::<Result<_>>()?;
@@ -152,6 +157,15 @@ fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
         }
     };
     manifest.variants.iter().map(target).collect()
+}
+
+/// What the artifact takes instead of the estimates' choices.
+fn choices(manifest: &Manifest) -> std::result::Result<Choices, Difference> {
+    let chosen = |made: &Choice| {
+        let chosen = Chosen { choice: made.choice.parse()?, because: String::new() };
+        Ok((made.layer.clone(), chosen))
+    };
+    manifest.choices.iter().map(chosen).collect()
 }
 
 fn check_ports(plan: &Plan, artifact: &Artifact) -> Result<()> {

@@ -163,10 +163,10 @@ fn plans_share_what_they_pack_alike_and_nothing_else() {
 #[test]
 fn equal_machines_share_all_weights() {
     let graph = fused(small().graph);
-    let machine = machines()[1];
-    let plans = lower_all(&graph, &[machine, machine]).unwrap();
+    let twice = [machines()[1].clone(), machines()[1].clone()];
+    let plans = lower_all(&graph, &twice).unwrap();
     assert_eq!(plans[0], plans[1]);
-    assert_eq!(plans[0], lower(&graph, &machine).unwrap());
+    assert_eq!(plans[0], lower(&graph, &twice[0]).unwrap());
 }
 
 /// Tiles differ, but blocks lie alike; and both take Winograd's way through the same layers.

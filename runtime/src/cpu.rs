@@ -46,6 +46,36 @@ fn operating_system_part(part: &str) -> Option<&'static str> {
     }
 }
 
+/// The model of the host's first CPU as Linux describes it, such as
+/// `AMD EPYC, cpu family 26, model 2, stepping 1`; elsewhere the architecture.
+pub fn model() -> String {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    described(&about).unwrap_or_else(|| ARCH.to_owned())
+}
+
+/// What the first paragraph of `/proc/cpuinfo` says that another model would not.
+fn described(about: &str) -> Option<String> {
+    const NAME: &str = "model name";
+    const REST: [&str; 7] = [
+        "cpu family",
+        "model",
+        "stepping",
+        "CPU implementer",
+        "CPU variant",
+        "CPU part",
+        "CPU revision",
+    ];
+    let pairs = about.lines().take_while(|line| !line.is_empty());
+    let pairs: Vec<(&str, &str)> = pairs
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .collect();
+    let value = |key: &str| pairs.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
+    let rest = REST.iter().filter_map(|key| Some(format!("{key} {}", value(key)?)));
+    let words: Vec<String> = value(NAME).map(str::to_owned).into_iter().chain(rest).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 /// Pairs of a feature's name and whether the detecting macro finds it.
 #[allow(unused_macros)] // Used on the architectures that have a detecting macro.
 macro_rules! detect {
@@ -140,6 +170,17 @@ mod tests {
         assert_eq!(of("aarch64-linux-android").as_deref(), Some("android"));
         assert_eq!(of("x86_64-unknown-linux-musl").as_deref(), Some("linux"));
         assert_eq!(of("x86_64-pc-windows-msvc").as_deref(), Some("windows"));
+    }
+
+    #[test]
+    fn models_are_read_from_the_first_paragraph() {
+        let x86 = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\
+                   cpu MHz\t: 2600.1\n\nprocessor\t: 1\nstepping\t: 9\n";
+        assert_eq!(described(x86).as_deref(), Some("AMD EPYC, cpu family 26, model 2"));
+        let arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
+        assert_eq!(described(arm).as_deref(), Some("CPU implementer 0x41, CPU part 0xd0c"));
+        assert_eq!(described(""), None);
+        assert!(!model().is_empty());
     }
 
     #[test]

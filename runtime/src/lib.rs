@@ -46,6 +46,7 @@ pub use program::Program;
 pub use session::{MAX_THREADS, Session};
 pub use tensor::{Tensor, TensorSpec};
 pub use validate::{
-    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS, OLDEST_VERSION, PAGE,
+    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS,
+    OLDEST_VERSION, PAGE,
 };
 pub use variant::best;

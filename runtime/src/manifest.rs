@@ -41,6 +41,10 @@ pub struct Manifest {
     /// different encodings. Empty where it is stored as code reads it.
     #[prost(message, repeated, tag = "14")]
     pub weight_runs: Vec<WeightRun>,
+    /// What was taken for convolutions instead of the compiler's estimates: the code depends on it too.
+    /// Sorted by layer, each of which has one.
+    #[prost(message, repeated, tag = "15")]
+    pub choices: Vec<Choice>,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.
@@ -53,6 +57,17 @@ pub struct WeightRun {
     /// An [`Encoding`](crate::Encoding) code.
     #[prost(uint32, tag = "2")]
     pub encoding: u32,
+}
+
+/// How the convolutions of one kind are computed.
+#[derive(Clone, PartialEq, Message)]
+pub struct Choice {
+    /// The kind: shapes, window, epilogue and vectors, as the compiler writes them.
+    #[prost(string, tag = "1")]
+    pub layer: String,
+    /// The algorithm and its sizes, as the compiler writes them.
+    #[prost(string, tag = "2")]
+    pub choice: String,
 }
 
 /// Code for one kind of CPU. All variants read one weights section.

@@ -24,7 +24,9 @@
 //!    too. So every bit of the file matters.
 //! 4. There are 1 to [`MAX_VARIANTS`] variants with names of their own, each with its entry point
 //!    inside its code. A later one, which is preferred, does not ask for less than an earlier one.
-//! 5. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
+//! 5. Choices are sorted by layer, each layer has one, and no text of theirs is longer than
+//!    [`MAX_CHOICE_BYTES`]. What they mean is for the compiler to say.
+//! 6. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
 //!    among inputs and among outputs.
 //! 6. The runs of the weights make up their section exactly, and so bound what is loaded of it.
 //!
@@ -42,7 +44,7 @@ use crate::cpu::missing_features;
 use crate::dtype::DType;
 use crate::encoding::{self, Run, check_runs};
 use crate::error::{LoadError, ManifestError, Part, Role};
-use crate::manifest::{Manifest, Section, TensorInfo, Variant};
+use crate::manifest::{Choice, Manifest, Section, TensorInfo, Variant};
 use crate::tensor::{TensorSpec, byte_length};
 
 /// The first bytes of every artifact.
@@ -63,6 +65,9 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// No artifact has code for more kinds of CPU than this.
 pub const MAX_VARIANTS: usize = 16;
+
+/// No text of a choice is longer than this.
+pub const MAX_CHOICE_BYTES: usize = 1 << 10;
 
 /// No arena and no input or output is larger than this (64 GiB).
 pub const MAX_BYTES: u64 = 1 << 36;
@@ -199,6 +204,7 @@ pub(crate) fn check_manifest(
     if !matches!(manifest.model_digest.len(), 0 | DIGEST_BYTES) {
         return Err(ManifestError::ModelDigest(manifest.model_digest.len()));
     }
+    check_choices(&manifest.choices)?;
     let inputs = check_tensors(Role::Input, &manifest.inputs)?;
     let outputs = check_tensors(Role::Output, &manifest.outputs)?;
     Ok(Contents { manifest, inputs, outputs, code, weights, runs })
@@ -240,6 +246,20 @@ fn check_variant(variant: &Variant, code: u64) -> Result<(), ManifestError> {
     }
     if !matches!(variant.structure.len(), 0 | DIGEST_BYTES) {
         return Err(ManifestError::Structure(variant.structure.len()));
+    }
+    Ok(())
+}
+
+/// Checks the order and the lengths of choices.
+fn check_choices(choices: &[Choice]) -> Result<(), ManifestError> {
+    if !choices.is_sorted_by(|a, b| a.layer < b.layer) {
+        return Err(ManifestError::ChoiceOrder);
+    }
+    for Choice { layer, choice } in choices {
+        let longest = layer.len().max(choice.len());
+        if longest > MAX_CHOICE_BYTES {
+            return Err(ManifestError::ChoiceLength { bytes: longest, limit: MAX_CHOICE_BYTES });
+        }
     }
     Ok(())
 }

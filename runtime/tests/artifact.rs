@@ -7,10 +7,10 @@ mod common;
 use std::fs;
 
 use bytes::Bytes;
-use cardinal_runtime::manifest::{Manifest, Section};
+use cardinal_runtime::manifest::{Choice, Manifest, Section};
 use cardinal_runtime::{
-    Artifact, ArtifactParts, LoadError, MAX_BYTES, MAX_MANIFEST_BYTES, ManifestError, Part,
-    Program, Role,
+    Artifact, ArtifactParts, LoadError, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES,
+    ManifestError, Part, Program, Role,
 };
 use common::{Random, artifact_bytes, forge, forge_encoded, open, parts, placed_manifest, tensor};
 use prost::Message;
@@ -298,6 +298,20 @@ fn wrong_variants_are_refused() {
     assert_forged(ManifestError::Features("any".into()), |m| {
         m.variants[0].cpu_features = vec!["fma".into(), "fma".into()];
     });
+}
+
+#[test]
+fn choices_are_sorted_and_short() {
+    let choice = |layer: &str, choice: &str| Choice { layer: layer.into(), choice: choice.into() };
+    let with = |choices: Vec<Choice>| move |m: &mut Manifest| m.choices = choices;
+    for twice in [["b", "a"], ["a", "a"], ["", ""]] {
+        let choices = twice.map(|layer| choice(layer, "x")).into();
+        assert_forged(ManifestError::ChoiceOrder, with(choices));
+    }
+    let long = "x".repeat(MAX_CHOICE_BYTES + 1);
+    let length = ManifestError::ChoiceLength { bytes: long.len(), limit: MAX_CHOICE_BYTES };
+    assert_forged(length.clone(), with(vec![choice(&long, "x")]));
+    assert_forged(length, with(vec![choice("a", "x"), choice("b", &long)]));
 }
 
 #[test]

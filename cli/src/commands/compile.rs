@@ -17,6 +17,7 @@ use crate::loading;
 use crate::model_file::ModelFile;
 use crate::output;
 use crate::stdio::is_dash;
+use crate::tune;
 
 use change::Change;
 use summary::Summary;
@@ -31,10 +32,20 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("compile takes an .onnx model"));
     }
-    let progress = loading::progress(format!("compiling {}", file.name()));
-    let settings = settings(args);
+    let compiling = format!("compiling {}", file.name());
+    let progress = loading::progress(compiling.clone());
+    let mut settings = settings(args);
     let model = loading::import(&file, &settings.import)?;
     let refused = |error| loading::refused(&file, error);
+    let tuned = match args.tune {
+        true => {
+            let tuned = tune::tune(&file, &model, &settings, &args.tuning, &progress)?;
+            settings.compile.choices = tuned.0;
+            progress.set_message(compiling);
+            Some(tuned.1)
+        }
+        false => None,
+    };
     let sample = match emit {
         Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
@@ -61,6 +72,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         precision: args.weights,
         compiled: &compiled,
         change: change.as_ref(),
+        tuned: tuned.as_ref(),
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)

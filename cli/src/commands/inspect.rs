@@ -9,7 +9,7 @@ use crate::engine::{self, Graph, Model, NearMiss, PassInfo, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::{about, output, program};
+use crate::{about, output, program, tune};
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
@@ -19,8 +19,11 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     if file.is_artifact() {
         return describe(&file, args);
     }
-    let settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
+    let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     let model = loading::import(&file, &settings.import)?;
+    if args.tuned {
+        settings.compile.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
+    }
     if args.passes {
         return list_passes(&file, model, args.format);
     }
@@ -49,6 +52,9 @@ fn check_format(args: &InspectArgs) -> Outcome {
 
 fn check_cpus(args: &InspectArgs) -> Outcome {
     let lowered = matches!(args.stage, Some(Stage::Plan | Stage::Clif | Stage::Asm));
+    if args.tuned && !lowered {
+        return Err(Failure::usage("what is tuned is seen in the stages plan, clif and asm"));
+    }
     if lowered && args.options.cpu.len() > 1 {
         return Err(Failure::usage("plans and code are shown for one CPU")
             .with_help("give one --cpu, and inspect once for each"));

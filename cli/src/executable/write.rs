@@ -76,9 +76,9 @@ fn plainly_compiled(
     settings: &Settings,
     weights: Precision,
 ) -> ModelResult<Artifact> {
-    // Rewrites are proved when the model itself is compiled.
+    // Rewrites are proved when the model itself is compiled, and what it was tuned for is not this.
     let threads = settings.compile.threads;
-    let compile = CompileOptions { winograd: false, check_rewrites: false, weights, threads };
+    let compile = CompileOptions { winograd: false, weights, threads, ..CompileOptions::default() };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
     engine::compile(model, &plain).map(|compiled| compiled.artifact)
 }

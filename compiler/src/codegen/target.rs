@@ -6,7 +6,9 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 
+use crate::options::CompileOptions;
 use crate::plan::Machine;
+use crate::plan::choice::Choices;
 use crate::plan::tile::Vectors;
 
 use crate::error::{Error, Problem, Result};
@@ -135,9 +137,14 @@ impl Target {
         self.features.iter().any(|f| f == feature)
     }
 
-    /// What plans depend on.
+    /// What plans depend on, without choices.
     pub fn machine(&self, winograd: bool) -> Machine {
-        Machine { vectors: self.vectors(), winograd }
+        Machine { vectors: self.vectors(), winograd, choices: Choices::new() }
+    }
+
+    /// The same with the choices of the options.
+    pub fn machine_for(&self, options: &CompileOptions) -> Machine {
+        Machine { choices: options.choices.clone(), ..self.machine(options.winograd) }
     }
 
     /// The vector instructions that convolutions use.

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lower::{Machine, keeps_zero_finite};
+use super::lower::keeps_zero_finite;
 use super::tile::BLOCK;
-use super::winograd::{self, Estimate};
 use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, TensorType, Unary};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
@@ -84,17 +83,26 @@ impl Blocked {
         self.halo == [0; 4]
     }
 
+    /// Whether so many groups of channels begin at blocks.
+    pub(super) fn serves(&self, groups: usize) -> bool {
+        let aligned = (self.segments * self.channels / groups).is_multiple_of(BLOCK);
+        self.segments.is_multiple_of(groups) || (aligned && self.is_full()) || groups == 1
+    }
+
     /// Whether no channel is made up.
     pub(super) fn is_full(&self) -> bool {
         self.channels.is_multiple_of(BLOCK)
     }
 }
 
-/// The layout of every value that lies in blocks.
-pub(super) fn assign(graph: &Graph, machine: &Machine) -> BTreeMap<NodeId, Blocked> {
+/// The layout of every value that lies in blocks, given the border that each convolution reads.
+pub(super) fn assign(
+    graph: &Graph,
+    border: impl Fn(NodeId, &Conv) -> [usize; 4],
+) -> BTreeMap<NodeId, Blocked> {
     let order = graph.topological();
     let blocked = candidates(graph, &order);
-    let wishes = wishes(graph, &order, &blocked, machine);
+    let wishes = wishes(graph, &order, &blocked, border);
     let mut layouts: BTreeMap<NodeId, Blocked> = BTreeMap::new();
     for &id in order.iter().filter(|id| blocked.contains(id)) {
         let shape = graph.ty(id).shape();
@@ -229,7 +237,7 @@ fn wishes(
     graph: &Graph,
     order: &[NodeId],
     blocked: &BTreeSet<NodeId>,
-    machine: &Machine,
+    border: impl Fn(NodeId, &Conv) -> [usize; 4],
 ) -> Wishes {
     let mut wishes = Wishes { segments: BTreeMap::new(), halos: BTreeMap::new() };
     for &id in order.iter().rev().filter(|id| blocked.contains(id)) {
@@ -254,7 +262,7 @@ fn wishes(
                 None
             }
             Op::Conv(conv) => {
-                wishes.widen(x, border(graph, id, conv, machine));
+                wishes.widen(x, border(id, conv));
                 let parts = narrow_groups(graph, id, conv).is_some();
                 Some(conv.groups).filter(|groups| !parts && !aligned(*groups))
             }
@@ -294,42 +302,10 @@ fn segments(
     }
 }
 
-/// What a convolution costs directly and with Winograd's transforms, where these are possible.
-pub(super) fn winograd_estimate(
-    graph: &Graph,
-    id: NodeId,
-    conv: &Conv,
-    machine: &Machine,
-) -> Option<Estimate> {
-    let shape = graph.ty(id).shape();
-    let read = graph.operand(id, 1).map(|w| graph.ty(w).shape()[1])?;
-    let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
-    let narrow = narrow_groups(graph, id, conv).is_some() || (read < BLOCK && conv.groups == 1);
-    if !machine.winograd || narrow {
-        return None;
-    }
-    // Distances between elements are immediate.
-    const MOST_ELEMENTS: usize = 1 << 26;
-    let planes = [shape[0], conv.groups, channels[0], shape[2] + 4, shape[3] + 4];
-    if planes.into_iter().fold(1, usize::saturating_mul) > MOST_ELEMENTS {
-        return None;
-    }
-    Estimate::of(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
-}
-
-/// The border that a convolution reads.
-pub(super) fn border(graph: &Graph, id: NodeId, conv: &Conv, machine: &Machine) -> [usize; 4] {
-    let estimate = winograd_estimate(graph, id, conv, machine);
-    if let Some(outputs) = estimate.and_then(|e| e.outputs()) {
-        let shape = graph.ty(id).shape();
-        return winograd::border(outputs, conv.window.dilation[0], [shape[2], shape[3]]);
-    }
-    let ([top, left], [bottom, right]) = (conv.window.pad_before, conv.window.pad_after);
-    [top, left, bottom, right]
-}
-
-/// The layout that a value is brought into for one of its users.
-pub(super) fn blocked_as(ty: &TensorType, segments: usize, halo: [usize; 4]) -> Blocked {
+/// The layout that a value is brought into for a user whose groups of channels begin at blocks.
+pub(super) fn for_groups(ty: &TensorType, groups: usize, halo: [usize; 4]) -> Blocked {
     let shape = ty.shape();
+    let aligned = (shape[1] / groups).is_multiple_of(BLOCK);
+    let segments = if aligned { 1 } else { groups };
     Blocked::new(shape[0], segments, shape[1] / segments, [shape[2], shape[3]], halo)
 }

@@ -1,5 +1,6 @@
 //! The plan: a list of kernel calls on places in memory. Nothing below this knows graphs.
 //!
+//! - [`layers`] lists what can be chosen for convolutions; [`choice`] and [`cut`] say how,
 //! - [`lower`](lower::lower) turns a graph into steps over named buffers,
 //! - [`arena`] gives each buffer its place,
 //! - [`PackedWeights`] packs constants, which plans only describe, into theirs,
@@ -10,10 +11,14 @@
 pub mod arena;
 mod batch;
 pub mod check;
+pub mod choice;
+pub mod cut;
+mod decide;
 pub mod expr;
 
 pub mod dot;
 mod fields;
+mod geometry;
 pub mod json;
 pub mod kernel;
 mod layout;
@@ -22,8 +27,10 @@ mod pack;
 pub mod structure;
 pub mod text;
 pub mod tile;
+pub mod tuning;
 pub mod winograd;
 
+pub use decide::{Layer, layers};
 pub use lower::{Machine, lower, lower_all};
 pub use pack::{BeyondHalf, Packed, PackedWeights};
 

@@ -25,6 +25,16 @@ pub enum Vectors {
 }
 
 impl Vectors {
+    /// The name in keys of layers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Vectors::Sse => "sse",
+            Vectors::Neon => "neon",
+            Vectors::Avx2 => "avx2",
+            Vectors::Avx512 => "avx512",
+        }
+    }
+
     /// f32 lanes of a register.
     pub fn lanes(self) -> usize {
         match self {

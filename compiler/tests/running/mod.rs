@@ -55,13 +55,17 @@ pub(crate) fn to_reference(tensor: &Tensor) -> interp::Tensor {
 }
 
 pub(crate) fn compile_for(graph: &Graph, target: &Target) -> std::sync::Arc<Program> {
+    compile_with(graph, target, &CompileOptions::default())
+}
+
+pub(crate) fn compile_with(
+    graph: &Graph,
+    target: &Target,
+    options: &CompileOptions,
+) -> std::sync::Arc<Program> {
     let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
-    let compiled = cardinal_compiler::compile(
-        &model,
-        std::slice::from_ref(target),
-        &CompileOptions::default(),
-    )
-    .unwrap();
+    let compiled =
+        cardinal_compiler::compile(&model, std::slice::from_ref(target), options).unwrap();
     Program::load(compiled.parts.to_artifact().unwrap()).unwrap()
 }
 
@@ -127,15 +131,44 @@ pub(crate) fn check(source: &str) {
     check_graph(&graph, RelativeTo::Output);
 }
 
-pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
+/// The interpreter's results, and how near others must come.
+pub(crate) struct Reference {
+    source: String,
+    outputs: Vec<interp::Tensor>,
+    /// The largest magnitude of any value.
+    largest: f64,
+    relative_to: RelativeTo,
+}
+
+/// Interprets a graph.
+pub(crate) fn reference(graph: &Graph, inputs: &[Tensor], relative_to: RelativeTo) -> Reference {
     let source = text::print(graph);
-    let inputs: Vec<Tensor> =
-        graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
-    let reference: Vec<_> = inputs.iter().map(to_reference).collect();
+    let inputs: Vec<_> = inputs.iter().map(to_reference).collect();
     let mut largest: f64 = 1e-30;
     let see = &mut |_, value: &interp::Tensor| largest = largest.max(magnitude(value));
-    let expected = interp::run_with(graph, &reference, see);
-    let expected = expected.unwrap_or_else(|e| panic!("{e}\n{source}"));
+    let outputs = interp::run_with(graph, &inputs, see);
+    let outputs = outputs.unwrap_or_else(|e| panic!("{e}\n{source}"));
+    Reference { source, outputs, largest, relative_to }
+}
+
+impl Reference {
+    /// Checks results; `what` made them.
+    pub(crate) fn compare(&self, outputs: &[Tensor], what: &str) {
+        for (found, expected) in outputs.iter().zip(&self.outputs) {
+            let scale = match self.relative_to {
+                RelativeTo::Output => magnitude(expected).max(1e-30),
+                RelativeTo::AnyValue => self.largest,
+            };
+            let error = error(found, expected, scale);
+            assert!(error <= TOLERANCE, "error {error:e} of {what}\n{}", self.source);
+        }
+    }
+}
+
+pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
+    let inputs: Vec<Tensor> =
+        graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
+    let expected = reference(graph, &inputs, relative_to);
     let mut targets = vec![host()];
     if cfg!(target_arch = "x86_64") {
         targets.push(Target::named(&cpu::host_triple(), "x86-64").unwrap());
@@ -144,25 +177,17 @@ pub(crate) fn check_graph(graph: &Graph, relative_to: RelativeTo) {
             targets.push(avx2);
         }
     }
-    let compare = |outputs: &[Tensor], target: &Target| {
-        for (found, expected) in outputs.iter().zip(&expected) {
-            let scale = match relative_to {
-                RelativeTo::Output => magnitude(expected).max(1e-30),
-                RelativeTo::AnyValue => largest,
-            };
-            let error = error(found, expected, scale);
-            assert!(error <= TOLERANCE, "error {error:e} on {target:?}\n{source}");
-        }
-    };
     for target in &targets {
         let outputs = run(graph, target, 1, &inputs);
-        compare(&outputs, target);
-        assert!(outputs == run(graph, target, 2, &inputs), "two threads differ\n{source}");
+        expected.compare(&outputs, &format!("{target:?}"));
+        let two = run(graph, target, 2, &inputs);
+        assert!(outputs == two, "two threads differ\n{}", expected.source);
     }
     if let Some((target, tools)) = linked::foreign() {
         let program = Linked::new(&linked::artifact(graph, &target), tools, Link::Static);
         let outputs = program.run(0, &inputs);
-        compare(&outputs, &target);
-        assert!(outputs == program.run(2, &inputs), "two threads differ\n{source}");
+        expected.compare(&outputs, &format!("{target:?}"));
+        let two = program.run(2, &inputs);
+        assert!(outputs == two, "two threads differ\n{}", expected.source);
     }
 }

@@ -127,6 +127,17 @@ pub enum ManifestError {
         /// Bytes of the section.
         stored: u64,
     },
+    /// Choices are not sorted, or a layer has two.
+    #[error("its choices are not sorted, or a layer has two")]
+    ChoiceOrder,
+    /// A text of a choice is longer than [`MAX_CHOICE_BYTES`](crate::MAX_CHOICE_BYTES).
+    #[error("a choice takes {bytes} bytes, more than the {limit} allowed")]
+    ChoiceLength {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A tensor has a dtype code that names no [`DType`].
     #[error("{role} {name:?} has the unknown element type {code}")]
     UnknownDType {

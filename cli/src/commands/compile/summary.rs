@@ -10,6 +10,7 @@ use crate::args::{Emit, Precision};
 use crate::engine::Compiled;
 use crate::exit::Outcome;
 use crate::stdio::is_dash;
+use crate::tune::Report;
 use crate::{output, render};
 
 /// The schema of JSON.
@@ -25,6 +26,8 @@ pub(super) struct Summary<'a> {
     pub(super) compiled: &'a Compiled,
     /// What half precision changes.
     pub(super) change: Option<&'a Change>,
+    /// What tuning found.
+    pub(super) tuned: Option<&'a Report>,
     pub(super) seconds: f64,
 }
 
@@ -34,6 +37,7 @@ impl Summary<'_> {
     /// # Errors
     /// Those of writing to stdout.
     pub(super) fn print(&self, json: bool) -> Outcome {
+        self.tuned.into_iter().for_each(Report::print);
         if json {
             return output::print_json(&self.to_json());
         }
@@ -83,6 +87,9 @@ impl Summary<'_> {
             "arena_bytes": compiled.arena_bytes,
             "seconds": self.seconds,
         });
+        if let Some(tuned) = self.tuned {
+            report["tune"] = tuned.to_json();
+        }
         if let Some(change) = self.change {
             let names: Vec<&str> = compiled.beyond_half.iter().map(|b| b.name.as_str()).collect();
             report["beyond_half"] = json!(names);

@@ -6,7 +6,7 @@ use crate::ir::{DType, Epilogue, NodeId, Op, Pool, Step, Unary};
 use crate::plan::Place;
 use crate::plan::expr::Expr;
 use crate::plan::kernel::{BlockPool, Kernel, Map, Nest};
-use crate::plan::layout::{Blocked, blocked_as};
+use crate::plan::layout::{Blocked, for_groups};
 use crate::plan::tile::BLOCK;
 
 /// Bytes of an element.
@@ -94,20 +94,14 @@ impl Lowering<'_, '_> {
         groups: usize,
         halo: [usize; 4],
     ) -> Result<InBlocks> {
-        let ty = self.graph.ty(id);
-        let channels = ty.shape()[1];
-        let aligned = (channels / groups).is_multiple_of(BLOCK);
         let fits = |layout: &Blocked| {
-            let begins = layout.segments.is_multiple_of(groups)
-                || (aligned && layout.is_full())
-                || groups == 1;
-            begins && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
+            layout.serves(groups) && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
         };
         let found = self.blocked.get(&id).and_then(|all| all.iter().find(|b| fits(&b.layout)));
         if let Some(found) = found {
             return Ok(*found);
         }
-        let layout = blocked_as(ty, if aligned { 1 } else { groups }, halo);
+        let layout = for_groups(self.graph.ty(id), groups, halo);
         let from = self.place(id)?;
         let made = self.pack_blocks(layout, from);
         self.blocked.entry(id).or_default().push(made);

@@ -15,25 +15,30 @@ use std::collections::BTreeMap;
 
 use super::arena;
 use super::batch;
+use super::choice::Choices;
+use super::decide::{Decision, decide};
 use super::expr::Expr;
 use super::kernel::{Kernel, Nest};
 use super::layout::{self, Blocked};
 use super::tile::Vectors;
 use super::{Base, Buffer, Constant, Packed, Place, Plan, Port, Step, check};
 use crate::error::{Error, Problem, Result};
-use crate::ir::{DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
+use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
 use blocked::InBlocks;
 use weights::{Packing, Section};
 
 pub(super) use blocked::keeps_zero_finite;
+pub(super) use tiles::tile_steps;
 
 /// What plans depend on besides the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// The vector instructions.
     pub vectors: Vectors,
     /// Use Winograd's transforms where they are faster.
     pub winograd: bool,
+    /// What to take instead of the estimates' choices.
+    pub choices: Choices,
 }
 
 /// Lowers a verified graph for one machine.
@@ -57,7 +62,7 @@ pub fn lower_all(graph: &Graph, machines: &[Machine]) -> Result<Vec<Plan>> {
     let mut section = Section::default();
     let mut plans = Vec::with_capacity(machines.len());
     for machine in machines {
-        let mut lowering = Lowering::new(graph, *machine, &mut section);
+        let mut lowering = Lowering::new(graph, machine, &mut section);
         for id in graph.topological() {
             lowering.node(id).map_err(|e| located(graph, id, e))?;
         }
@@ -82,7 +87,8 @@ struct Lowering<'g, 's> {
     plan: Plan,
     /// Constants of this and of other plans.
     section: &'s mut Section,
-    machine: Machine,
+    /// How each convolution in blocks is computed.
+    decisions: BTreeMap<NodeId, Decision>,
     /// Most scratch elements that a kernel wants for each thread.
     worker_elements: usize,
     places: BTreeMap<NodeId, Place>,
@@ -99,7 +105,13 @@ struct Lowering<'g, 's> {
 }
 
 impl<'g, 's> Lowering<'g, 's> {
-    fn new(graph: &'g Graph, machine: Machine, section: &'s mut Section) -> Lowering<'g, 's> {
+    fn new(graph: &'g Graph, machine: &Machine, section: &'s mut Section) -> Lowering<'g, 's> {
+        let decisions = decide(graph, machine);
+        let border = |id: NodeId, conv: &Conv| match decisions.get(&id) {
+            Some(decision) => decision.border(conv, graph.ty(id)),
+            None => [0; 4],
+        };
+        let layouts = layout::assign(graph, border);
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
         let plan = Plan {
             name: graph.name.clone(),
@@ -116,10 +128,10 @@ impl<'g, 's> Lowering<'g, 's> {
             graph,
             plan,
             section,
-            machine,
+            decisions,
             worker_elements: 0,
             places: BTreeMap::new(),
-            layouts: layout::assign(graph, &machine),
+            layouts,
             blocked: BTreeMap::new(),
             stored: BTreeMap::new(),
             name: String::new(),

@@ -3,32 +3,15 @@
 use super::blocked::InBlocks;
 use super::weights::{Packing, TilePacking};
 use super::{Lowering, four};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
+use crate::plan::choice::Choice;
+use crate::plan::cut::{Cut, ProductCut, joined_rows};
 use crate::plan::kernel::{Kernel, Span};
-use crate::plan::layout::{Blocked, narrow_groups, winograd_estimate};
-use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
+use crate::plan::layout::{Blocked, narrow_groups};
+use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep};
 use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
 use crate::plan::{Base, Place};
-
-/// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
-const CACHED_WEIGHTS: usize = 256 << 10;
-
-/// Pixels that a row of tiles has at most, where rows can be joined.
-const LONGEST_ROW: usize = 256;
-
-/// How Winograd's products are cut into items and tiles.
-#[derive(Debug, Clone, Copy, Default)]
-struct WinogradCut {
-    /// Images of an item.
-    together: usize,
-    /// Rows of tiles of an item in each image.
-    chunk: usize,
-    /// Pixels of a tile of the products.
-    pixels: usize,
-    /// Blocks of a tile of the products.
-    blocks: usize,
-}
 
 /// What a convolution reads: where, and its strides.
 struct Source {
@@ -46,13 +29,21 @@ struct Source {
 
 impl Lowering<'_, '_> {
     pub(super) fn tiled_conv(&mut self, id: NodeId, conv: &Conv) -> Result<()> {
-        let graph = self.graph;
-        if let Some(estimate) = winograd_estimate(graph, id, conv, &self.machine) {
-            self.why = estimate.to_string();
-            if let Some(outputs) = estimate.outputs() {
-                return self.winograd_conv(id, conv, outputs);
+        let decision = self.decisions.get(&id);
+        let decision = decision.ok_or_else(|| Error::internal("a convolution is undecided"))?;
+        self.why.clone_from(&decision.why);
+        match decision.choice {
+            Choice::Direct { cut, pixels_first } => self.direct_conv(id, conv, cut, pixels_first),
+            Choice::Winograd { outputs, cut, rows, images } => {
+                let item = ProductCut { together: images, chunk: rows, cut };
+                self.winograd_conv(id, conv, outputs, item)
             }
         }
+    }
+
+    /// A convolution by its definition.
+    fn direct_conv(&mut self, id: NodeId, conv: &Conv, cut: Cut, pixels_first: bool) -> Result<()> {
+        let graph = self.graph;
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
         let narrow = narrow_groups(graph, id, conv);
@@ -66,12 +57,10 @@ impl Lowering<'_, '_> {
         };
         let blocks = layout.blocks() / groups;
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
-        let vectors = self.machine.vectors.for_groups_of(narrow.unwrap_or(0));
-        let (pixels, tile_blocks) = cut(vectors, columns, blocks);
+        let Cut { pixels, blocks: tile_blocks } = cut;
         let parts = Tile::parts_for(&source.reduce);
         let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
-        let pixels_first = blocks * weights_block * 4 <= CACHED_WEIGHTS;
-        // Only otherwise do weights come from afar.
+        // Weights that are run through again and again do not come from afar.
         let (passes, next) = match pixels_first {
             true => (0, 0),
             false => (columns.div_ceil(pixels), tile_blocks * weights_block),
@@ -138,7 +127,13 @@ impl Lowering<'_, '_> {
     }
 
     /// A 3×3 convolution in Winograd's transformed domain, with tiles of `outputs`².
-    fn winograd_conv(&mut self, id: NodeId, conv: &Conv, outputs: usize) -> Result<()> {
+    fn winograd_conv(
+        &mut self,
+        id: NodeId,
+        conv: &Conv,
+        outputs: usize,
+        item: ProductCut,
+    ) -> Result<()> {
         let graph = self.graph;
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
@@ -173,8 +168,7 @@ impl Lowering<'_, '_> {
         let plane = tiles[0] * tiles[1] * BLOCK;
         // Elements of a block lie together for all images.
         let stride = source.images * plane;
-        let WinogradCut { together, chunk, pixels, blocks: tile_blocks } =
-            self.winograd_cut(source.images, tiles, blocks, elements, read_blocks * BLOCK);
+        let ProductCut { together, chunk, cut: Cut { pixels, blocks: tile_blocks } } = item;
         let columns = together * chunk * tiles[1];
         let depth = read_blocks * BLOCK * BLOCK;
         let micro = MicroKernel {
@@ -241,40 +235,6 @@ impl Lowering<'_, '_> {
         self.clear_border(out);
         self.blocked.insert(id, vec![out]);
         Ok(())
-    }
-
-    /// How products are cut: those of an item stay in the second-level cache, and the more tiles
-    /// share a pass over the weights the better.
-    fn winograd_cut(
-        &self,
-        images: usize,
-        tiles: [usize; 2],
-        blocks: usize,
-        elements: usize,
-        depth: usize,
-    ) -> WinogradCut {
-        const MOST_BYTES: usize = 256 << 10;
-        let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
-        let chunks = divisors(tiles[0]).map(|chunk| (1, chunk));
-        let whole = divisors(images).filter(|n| *n > 1).map(|together| (together, tiles[0]));
-        let mut best = (f64::INFINITY, WinogradCut::default());
-        for (together, chunk) in chunks.chain(whole) {
-            let columns = together * chunk * tiles[1];
-            let (pixels, b) = cut(self.machine.vectors, columns, blocks);
-            if together * chunk > 1 && elements * columns * b * BLOCK * 4 > MOST_BYTES {
-                break;
-            }
-            // Weights are read again for each item.
-            let reads = elements * depth * blocks * BLOCK / 8;
-            let per_row = (cost(self.machine.vectors, columns, blocks, pixels, b)
-                * (elements * depth) as f64
-                + reads as f64)
-                / (together * chunk) as f64;
-            if per_row < best.0 {
-                best = (per_row, WinogradCut { together, chunk, pixels, blocks: b });
-            }
-        }
-        best.1
     }
 
     /// The operand in blocks, or row-major where it has fewer channels than a block.
@@ -345,7 +305,7 @@ fn contracted(mut reduce: Vec<Span>) -> Vec<Span> {
 
 /// The steps of an epilogue that a tile applies, how many they are, and the slot of the other
 /// operand.
-fn tile_steps(then: &Epilogue) -> (Vec<TileStep>, usize, Option<usize>) {
+pub(in crate::plan) fn tile_steps(then: &Epilogue) -> (Vec<TileStep>, usize, Option<usize>) {
     let mut steps = Vec::new();
     let mut other = None;
     for step in &then.steps {
@@ -379,12 +339,7 @@ fn rows(
         && window.pad_after == [0, 0]
         && layout.is_flat()
         && other.is_none_or(|o| o.layout.is_flat());
-    let joined = if flat {
-        let fits = |m: &usize| h.is_multiple_of(*m) && m * w <= LONGEST_ROW;
-        (1..=h).rev().find(fits).unwrap_or(1)
-    } else {
-        1
-    };
+    let joined = if flat { joined_rows([h, w]) } else { 1 };
     let around = Around {
         count: h / joined,
         input: joined * source.row,
@@ -392,36 +347,4 @@ fn rows(
         other: other.map_or(0, |o| joined * o.layout.row()),
     };
     (around, joined * w)
-}
-
-/// Pixels and blocks of a tile for so many of both: those with the fewest cycles, as two
-/// multiply-adds or two loads a cycle have it.
-fn cut(vectors: Vectors, columns: usize, blocks: usize) -> (usize, usize) {
-    const WIDEST: usize = 4;
-    let mut best = (f64::INFINITY, 1, 1);
-    for b in 1..=blocks.min(WIDEST) {
-        for p in 1..=vectors.most_pixels(b).min(columns) {
-            let cost = cost(vectors, columns, blocks, p, b);
-            // Of equal ones the larger: fewer loops.
-            if cost < best.0 || (cost == best.0 && p * b > best.1 * best.2) {
-                best = (cost, p, b);
-            }
-        }
-    }
-    (best.1, best.2)
-}
-
-fn cost(vectors: Vectors, columns: usize, blocks: usize, p: usize, b: usize) -> f64 {
-    // A multiply-add takes four cycles, of which two start in each.
-    const IN_FLIGHT: f64 = 4.0;
-    let per_block = vectors.per_block();
-    let tile = |p: usize, b: usize| {
-        let row = (b * per_block) as f64;
-        let (products, loads) = (p as f64 * row / 2.0, (p as f64 + row) / 2.0);
-        if p * b == 0 { 0.0 } else { products.max(loads).max(IN_FLIGHT) + 0.5 }
-    };
-    let [whole_p, rest_p] = [columns / p, columns % p];
-    let [whole_b, rest_b] = [blocks / b, blocks % b];
-    let row = |b: usize| whole_p as f64 * tile(p, b) + tile(rest_p, b);
-    whole_b as f64 * row(b) + if rest_b > 0 { row(rest_b) } else { 0.0 }
 }

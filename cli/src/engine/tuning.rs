@@ -1,0 +1,51 @@
+//! What can be chosen for a model's convolutions, and on which CPUs that can be measured.
+
+use cardinal_compiler::plan;
+use cardinal_runtime::cpu;
+
+pub(crate) use cardinal_compiler::plan::Layer;
+pub(crate) use cardinal_compiler::plan::choice::{Choice, Choices, Chosen};
+pub(crate) use cardinal_compiler::plan::tuning::{Timing, Winner, layer_times};
+
+use super::{Model, ModelResult, Settings, optimised, target, targets};
+
+/// One of the CPUs that settings ask for.
+pub(crate) struct Cpu {
+    /// As artifacts name it.
+    pub(crate) name: String,
+    /// The settings for it alone.
+    pub(crate) settings: Settings,
+    /// Why this machine cannot run its code, if it cannot.
+    pub(crate) obstacle: Option<String>,
+}
+
+/// The CPUs that the settings ask for, each once.
+pub(crate) fn cpus(settings: &Settings) -> ModelResult<Vec<Cpu>> {
+    let mut all: Vec<Cpu> = Vec::new();
+    let each = targets(settings)?.into_iter().enumerate();
+    for (i, target) in each {
+        let name = target.cpu();
+        if all.iter().any(|cpu| cpu.name == name) {
+            continue;
+        }
+        let cpus = settings.cpus.get(i).cloned().into_iter().collect();
+        let settings = Settings { cpus, ..settings.clone() };
+        let missing = cpu::missing_features(target.features(), &cpu::host_features());
+        let obstacle = if !cpu::matches_host(&target.triple()) {
+            Some(format!("is {}, not {}", cpu::host_triple(), target.triple()))
+        } else if !missing.is_empty() {
+            Some(format!("lacks what {name} needs: {}", missing.join(", ")))
+        } else {
+            None
+        };
+        all.push(Cpu { name, settings, obstacle });
+    }
+    Ok(all)
+}
+
+/// The convolutions of a model that something can be chosen for, on the first CPU of the settings.
+pub(crate) fn layers(model: &Model, settings: &Settings) -> ModelResult<Vec<Layer>> {
+    let target = target(settings, settings.cpus.first().map(String::as_str))?;
+    let layers = plan::layers(&optimised(model)?, &target.machine_for(&settings.compile));
+    Ok(layers.into_iter().filter(|layer| layer.candidates.len() > 1).collect())
+}

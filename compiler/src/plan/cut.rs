@@ -1,0 +1,180 @@
+//! How a convolution is cut into tiles and items, and what each cut costs by an estimate. Arithmetic
+//! on extents alone.
+
+use super::tile::{BLOCK, Vectors};
+
+/// A tile has at most so many blocks.
+const WIDEST: usize = 4;
+
+/// Pixels that a row of tiles has at most, where rows can be joined.
+const LONGEST_ROW: usize = 256;
+
+/// The size of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    /// Pixels.
+    pub pixels: usize,
+    /// Blocks of output channels.
+    pub blocks: usize,
+}
+
+impl Cut {
+    /// The smallest tile.
+    const UNIT: Cut = Cut { pixels: 1, blocks: 1 };
+
+    /// The cut with the fewest cycles, as two multiply-adds or two loads a cycle have it, of rows of
+    /// so many pixels and groups of so many blocks. Of equal ones the larger: fewer loops.
+    pub(super) fn best(vectors: Vectors, columns: usize, blocks: usize) -> Cut {
+        let ranked = Cut::ranked(vectors, columns, blocks);
+        ranked.first().map_or(Cut::UNIT, |(_, cut)| *cut)
+    }
+
+    /// Every cut with its cost, the best first.
+    pub(super) fn ranked(vectors: Vectors, columns: usize, blocks: usize) -> Vec<(f64, Cut)> {
+        let of_width = |b: usize| {
+            let pixels = 1..=vectors.most_pixels(b).min(columns);
+            pixels.map(move |pixels| Cut { pixels, blocks: b })
+        };
+        let all = (1..=blocks.min(WIDEST)).flat_map(of_width);
+        let mut all: Vec<_> = all.map(|cut| (cut.cost(vectors, columns, blocks), cut)).collect();
+        let area = |cut: Cut| cut.pixels * cut.blocks;
+        all.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(area(*y).cmp(&area(*x))));
+        all
+    }
+
+    /// Whether registers hold such a tile, and rows and groups are as long.
+    pub(super) fn fits(self, vectors: Vectors, columns: usize, blocks: usize) -> bool {
+        (1..=blocks.min(WIDEST)).contains(&self.blocks)
+            && (1..=vectors.most_pixels(self.blocks).min(columns)).contains(&self.pixels)
+    }
+
+    /// Cycles for each contracted element, of a whole row and a whole group.
+    fn cost(self, vectors: Vectors, columns: usize, blocks: usize) -> f64 {
+        // A multiply-add takes four cycles, of which two start in each.
+        const IN_FLIGHT: f64 = 4.0;
+        let per_block = vectors.per_block();
+        let tile = |p: usize, b: usize| {
+            let row = (b * per_block) as f64;
+            let (products, loads) = (p as f64 * row / 2.0, (p as f64 + row) / 2.0);
+            if p * b == 0 { 0.0 } else { products.max(loads).max(IN_FLIGHT) + 0.5 }
+        };
+        let Cut { pixels: p, blocks: b } = self;
+        let [whole_p, rest_p] = [columns / p, columns % p];
+        let [whole_b, rest_b] = [blocks / b, blocks % b];
+        let row = |b: usize| whole_p as f64 * tile(p, b) + tile(rest_p, b);
+        whole_b as f64 * row(b) + if rest_b > 0 { row(rest_b) } else { 0.0 }
+    }
+}
+
+/// How many rows of an image are one row of tiles, where nothing lies between them.
+pub(super) fn joined_rows([h, w]: [usize; 2]) -> usize {
+    let fits = |m: &usize| h.is_multiple_of(*m) && m * w <= LONGEST_ROW;
+    (1..=h).rev().find(fits).unwrap_or(1)
+}
+
+/// What Winograd's products are of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Products {
+    pub(super) vectors: Vectors,
+    pub(super) images: usize,
+    /// Rows and columns of tiles of outputs.
+    pub(super) tiles: [usize; 2],
+    /// Blocks of output channels of a group.
+    pub(super) blocks: usize,
+    /// Elements of a tile in the transformed domain.
+    pub(super) elements: usize,
+    /// Input channels of a group.
+    pub(super) depth: usize,
+}
+
+/// How Winograd's products are cut into items and tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProductCut {
+    /// Images of an item; where it is not 1, an item has all of their rows.
+    pub(super) together: usize,
+    /// Rows of tiles of an item in each image.
+    pub(super) chunk: usize,
+    /// A tile of the products.
+    pub(super) cut: Cut,
+}
+
+impl Products {
+    /// The cheapest cut whose products stay in a second-level cache. The more tiles share a pass over
+    /// the weights the better.
+    pub(super) fn best(&self) -> ProductCut {
+        const MOST_BYTES: usize = 256 << 10;
+        let mut best = (f64::INFINITY, ProductCut { together: 1, chunk: 1, cut: Cut::UNIT });
+        for (together, chunk) in self.items() {
+            let ranked = Cut::ranked(self.vectors, self.columns(together, chunk), self.blocks);
+            let Some(&(cost, cut)) = ranked.first() else { continue };
+            let item = ProductCut { together, chunk, cut };
+            if together * chunk > 1 && self.bytes(item) > MOST_BYTES {
+                break;
+            }
+            let cost = self.cost(cost, item);
+            if cost < best.0 {
+                best = (cost, item);
+            }
+        }
+        best.1
+    }
+
+    /// Every cut that [`fits`](Self::fits) into items, each with the best tile of every width, the
+    /// cheapest first.
+    pub(super) fn ranked(&self) -> Vec<ProductCut> {
+        let mut all = Vec::new();
+        for (together, chunk) in self.items() {
+            let ranked = Cut::ranked(self.vectors, self.columns(together, chunk), self.blocks);
+            for blocks in 1..=WIDEST {
+                let Some(&(cost, cut)) = ranked.iter().find(|(_, cut)| cut.blocks == blocks) else {
+                    continue;
+                };
+                let item = ProductCut { together, chunk, cut };
+                if self.fits(item) {
+                    all.push((self.cost(cost, item), item));
+                }
+            }
+        }
+        all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        all.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// Whether this cuts images and rows evenly, and leaves a thread's scratch memory small.
+    pub(super) fn fits(&self, item: ProductCut) -> bool {
+        const MOST_BYTES: usize = 1 << 20;
+        let ProductCut { together, chunk, cut } = item;
+        let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
+        divides(together, self.images)
+            && divides(chunk, self.tiles[0])
+            && (together == 1 || chunk == self.tiles[0])
+            && cut.fits(self.vectors, self.columns(together, chunk), self.blocks)
+            && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
+    }
+
+    /// Images and rows of an item, few first.
+    fn items(&self) -> impl Iterator<Item = (usize, usize)> {
+        let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
+        let rows = self.tiles[0];
+        let whole = divisors(self.images).filter(|n| *n > 1).map(move |together| (together, rows));
+        divisors(rows).map(|chunk| (1, chunk)).chain(whole)
+    }
+
+    /// Tiles of outputs of an item.
+    fn columns(&self, together: usize, chunk: usize) -> usize {
+        together * chunk * self.tiles[1]
+    }
+
+    /// Bytes of the products of an item.
+    fn bytes(&self, item: ProductCut) -> usize {
+        let columns = self.columns(item.together, item.chunk);
+        self.elements * columns * item.cut.blocks * BLOCK * 4
+    }
+
+    /// Cycles for a row of tiles, given those of a contracted element: weights are read again for each
+    /// item.
+    fn cost(&self, cost: f64, item: ProductCut) -> f64 {
+        let reads = self.elements * self.depth * self.blocks * BLOCK / 8;
+        (cost * (self.elements * self.depth) as f64 + reads as f64)
+            / (item.together * item.chunk) as f64
+    }
+}

@@ -1,0 +1,235 @@
+//! What a convolution can be computed as: its extents, what the estimates take for them, what is worth
+//! trying and what is possible at all.
+
+use std::collections::BTreeMap;
+
+use super::choice::Choice;
+use super::cut::{Cut, ProductCut, Products, joined_rows};
+use super::layout::{self, Blocked, narrow_groups};
+use super::lower::{Machine, tile_steps};
+use super::tile::{BLOCK, Vectors};
+use super::winograd::{self, Estimate};
+use crate::ir::{Conv, Graph, NodeId, Window};
+
+/// Most candidates of a layer.
+const MOST_CANDIDATES: usize = 12;
+
+/// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
+const CACHED_WEIGHTS: usize = 256 << 10;
+
+/// A convolution in its graph.
+pub(super) struct Site<'s> {
+    pub(super) graph: &'s Graph,
+    pub(super) id: NodeId,
+    pub(super) conv: &'s Conv,
+    pub(super) machine: &'s Machine,
+    pub(super) layout: &'s Blocked,
+    pub(super) layouts: &'s BTreeMap<NodeId, Blocked>,
+}
+
+impl Site<'_> {
+    pub(super) fn operand(&self, slot: usize) -> Option<NodeId> {
+        self.graph.operand(self.id, slot)
+    }
+
+    /// Whether neither side has a border, for a window of one pixel: then it need not know where image
+    /// rows end.
+    fn is_flat(&self) -> bool {
+        let flat = |id: NodeId| self.layouts.get(&id).is_none_or(Blocked::is_flat);
+        let (_, _, other) = tile_steps(&self.conv.epilogue);
+        let operands = [Some(0), other].into_iter().flatten().filter_map(|slot| self.operand(slot));
+        let window = Window { dilation: Window::POINT.dilation, ..self.conv.window };
+        window == Window::POINT && self.layout.is_flat() && operands.into_iter().all(flat)
+    }
+
+    /// The operand's layout, as its maker or a copy has it for groups that begin at blocks.
+    fn source(&self, groups: usize) -> Option<Blocked> {
+        let x = self.operand(0)?;
+        let made = self.layouts.get(&x).filter(|layout| layout.serves(groups)).copied();
+        made.or_else(|| Some(layout::for_groups(self.graph.ty(x), groups, [0; 4])))
+    }
+
+    /// Elements that a sum runs over.
+    fn depth(&self, groups: usize, narrow: Option<usize>) -> usize {
+        let taps: usize = self.conv.window.kernel.iter().product();
+        let Some(x) = self.operand(0) else { return 0 };
+        let channels = self.graph.ty(x).shape()[1] / groups.max(1);
+        let row_major = !self.layouts.contains_key(&x) && channels < BLOCK;
+        match (narrow, self.source(groups)) {
+            (Some(narrow), _) => narrow * taps,
+            (None, Some(source)) if !row_major => source.blocks() / groups * BLOCK * taps,
+            (None, _) => channels * taps,
+        }
+    }
+}
+
+/// The extents that choices are about.
+pub(super) struct Geometry {
+    /// The vectors that direct convolution uses.
+    vectors: Vectors,
+    /// Groups as they are computed: narrow ones a block at a time.
+    pub(super) groups: usize,
+    /// Blocks of output channels of a group.
+    pub(super) blocks: usize,
+    /// Elements that a sum runs over.
+    pub(super) depth: usize,
+    /// Pixels of a row of tiles.
+    columns: usize,
+    pub(super) flat: bool,
+    /// Whether Winograd's transforms could serve, but may not.
+    pub(super) withheld: bool,
+    pub(super) winograd: Option<InWinograd>,
+}
+
+/// What Winograd's transforms would do.
+pub(super) struct InWinograd {
+    pub(super) estimate: Estimate,
+    /// Height and width of the output.
+    size: [usize; 2],
+    dilation: usize,
+    /// Of tiles of one output.
+    products: Products,
+}
+
+impl Geometry {
+    pub(super) fn of(site: &Site<'_>) -> Geometry {
+        let narrow = narrow_groups(site.graph, site.id, site.conv);
+        let groups = if narrow.is_some() { site.layout.blocks() } else { site.conv.groups };
+        let [h, w] = site.layout.size;
+        let flat = site.is_flat();
+        let winograd = InWinograd::of(site, narrow);
+        let allowed = site.machine.winograd;
+        Geometry {
+            vectors: site.machine.vectors.for_groups_of(narrow.unwrap_or(0)),
+            groups,
+            blocks: site.layout.blocks() / groups,
+            depth: site.depth(groups, narrow),
+            columns: if flat { joined_rows([h, w]) * w } else { w },
+            flat,
+            withheld: winograd.is_some() && !allowed,
+            winograd: winograd.filter(|_| allowed),
+        }
+    }
+
+    /// What the estimates take.
+    pub(super) fn estimated(&self) -> Choice {
+        let fastest = self.winograd.as_ref().and_then(|w| Some((w, w.estimate.outputs()?)));
+        match fastest {
+            Some((w, outputs)) => in_winograd(outputs, w.products(outputs).best()),
+            None => self.in_order(Cut::best(self.vectors, self.columns, self.blocks))[0],
+        }
+    }
+
+    /// A direct convolution in the order that weights of this size want, and in the other.
+    fn in_order(&self, cut: Cut) -> [Choice; 2] {
+        let pixels_first = self.blocks * BLOCK * self.depth * 4 <= CACHED_WEIGHTS;
+        [pixels_first, !pixels_first].map(|pixels_first| Choice::Direct { cut, pixels_first })
+    }
+
+    /// Whether the layer can be computed like this.
+    pub(super) fn allows(&self, choice: &Choice) -> bool {
+        match *choice {
+            Choice::Direct { cut, .. } => cut.fits(self.vectors, self.columns, self.blocks),
+            Choice::Winograd { outputs, cut, rows, images } => {
+                let item = ProductCut { together: images, chunk: rows, cut };
+                let fits = |w: &InWinograd| w.products(outputs).fits(item);
+                matches!(outputs, 2 | 4) && self.winograd.as_ref().is_some_and(fits)
+            }
+        }
+    }
+
+    /// What is worth trying, the estimate's choice first.
+    pub(super) fn candidates(&self) -> Vec<Choice> {
+        let mut all = vec![self.estimated()];
+        let direct = self.direct_candidates();
+        if let Some(winograd) = &self.winograd {
+            let first = winograd.estimate.outputs().unwrap_or(4);
+            let second = if first == 4 { 2 } else { 4 };
+            all.extend(winograd.candidates(first).take(6));
+            all.extend(direct.iter().take(2));
+            all.extend(winograd.candidates(second).take(2));
+        }
+        all.extend(direct);
+        let mut distinct: Vec<Choice> = Vec::new();
+        for choice in all {
+            if !distinct.contains(&choice) {
+                distinct.push(choice);
+            }
+        }
+        distinct.truncate(MOST_CANDIDATES);
+        distinct
+    }
+
+    /// For each width the best tile and the best of at most half its pixels, in both orders, the cheapest
+    /// first.
+    fn direct_candidates(&self) -> Vec<Choice> {
+        let ranked = Cut::ranked(self.vectors, self.columns, self.blocks);
+        let mut kept: Vec<Cut> = Vec::new();
+        for (_, cut) in &ranked {
+            let of_width: Vec<&Cut> = kept.iter().filter(|k| k.blocks == cut.blocks).collect();
+            let is_new = match of_width[..] {
+                [] => true,
+                [best] => 2 * cut.pixels <= best.pixels,
+                _ => false,
+            };
+            if is_new {
+                kept.push(*cut);
+            }
+        }
+        kept.into_iter().flat_map(|cut| self.in_order(cut)).collect()
+    }
+}
+
+impl InWinograd {
+    fn of(site: &Site<'_>, narrow: Option<usize>) -> Option<InWinograd> {
+        let estimate = estimate(site, narrow)?;
+        let groups = site.conv.groups;
+        let source = site.source(groups)?;
+        let products = Products {
+            vectors: site.machine.vectors,
+            images: site.layout.images,
+            tiles: site.layout.size,
+            blocks: site.layout.blocks() / groups,
+            elements: 9,
+            depth: source.blocks() / groups * BLOCK,
+        };
+        let (size, dilation) = (site.layout.size, site.conv.window.dilation[0]);
+        Some(InWinograd { estimate, size, dilation, products })
+    }
+
+    /// The products with tiles of `outputs`².
+    fn products(&self, outputs: usize) -> Products {
+        let tiles = winograd::tiles(outputs, self.dilation, self.size);
+        Products { tiles, elements: (outputs + 2) * (outputs + 2), ..self.products }
+    }
+
+    /// What is worth trying with these tiles, the best by the estimates first.
+    fn candidates(&self, outputs: usize) -> impl Iterator<Item = Choice> {
+        let products = self.products(outputs);
+        let best = std::iter::once(products.best());
+        best.chain(products.ranked()).map(move |item| in_winograd(outputs, item))
+    }
+}
+
+fn in_winograd(outputs: usize, item: ProductCut) -> Choice {
+    let ProductCut { together: images, chunk: rows, cut } = item;
+    Choice::Winograd { outputs, cut, rows, images }
+}
+
+/// What a convolution costs directly and with Winograd's transforms, where these are possible.
+fn estimate(site: &Site<'_>, narrow: Option<usize>) -> Option<Estimate> {
+    let Site { graph, id, conv, machine, .. } = *site;
+    let shape = graph.ty(id).shape();
+    let read = site.operand(1).map(|w| graph.ty(w).shape()[1])?;
+    let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
+    if narrow.is_some() || (read < BLOCK && conv.groups == 1) {
+        return None;
+    }
+    // Distances between elements are immediate.
+    const MOST_ELEMENTS: usize = 1 << 26;
+    let planes = [shape[0], conv.groups, channels[0], shape[2] + 4, shape[3] + 4];
+    if planes.into_iter().fold(1, usize::saturating_mul) > MOST_ELEMENTS {
+        return None;
+    }
+    Estimate::of(machine.vectors, conv, channels, [shape[2], shape[3]], shape[0])
+}
