@@ -52,11 +52,21 @@ impl Cut {
     fn cost(self, vectors: Vectors, columns: usize, blocks: usize) -> f64 {
         // A multiply-add takes four cycles, of which two start in each.
         const IN_FLIGHT: f64 = 4.0;
+        // A line of weights comes from the second-level cache.
+        const LINE: f64 = 2.0;
+        // What a tile, each pixel's broadcast and each line of weights cost besides, as measured.
+        const TILE: f64 = 0.5;
+        const BROADCAST: f64 = 0.15;
+        const WEIGHTS: f64 = 0.2;
         let per_block = vectors.per_block();
         let tile = |p: usize, b: usize| {
             let row = (b * per_block) as f64;
             let (products, loads) = (p as f64 * row / 2.0, (p as f64 + row) / 2.0);
-            if p * b == 0 { 0.0 } else { products.max(loads).max(IN_FLIGHT) + 0.5 }
+            let besides = TILE + BROADCAST * p as f64 + WEIGHTS * b as f64;
+            match p * b {
+                0 => 0.0,
+                _ => products.max(loads).max(LINE * b as f64).max(IN_FLIGHT) + besides,
+            }
         };
         let Cut { pixels: p, blocks: b } = self;
         let [whole_p, rest_p] = [columns / p, columns % p];
@@ -102,15 +112,14 @@ impl Products {
     /// The cheapest cut whose products stay in a second-level cache. The more tiles share a pass over
     /// the weights the better.
     pub(super) fn best(&self) -> ProductCut {
-        const MOST_BYTES: usize = 256 << 10;
+        let most_bytes = self.vectors.cached_products();
         let mut best = (f64::INFINITY, ProductCut { together: 1, chunk: 1, cut: Cut::UNIT });
         for (together, chunk) in self.items() {
             let ranked = Cut::ranked(self.vectors, self.columns(together, chunk), self.blocks);
-            let Some(&(cost, cut)) = ranked.first() else { continue };
+            let small = |cut: Cut| self.bytes(ProductCut { together, chunk, cut }) <= most_bytes;
+            let fits = |(_, cut): &&(f64, Cut)| together * chunk == 1 || small(*cut);
+            let Some(&(cost, cut)) = ranked.iter().find(fits) else { break };
             let item = ProductCut { together, chunk, cut };
-            if together * chunk > 1 && self.bytes(item) > MOST_BYTES {
-                break;
-            }
             let cost = self.cost(cost, item);
             if cost < best.0 {
                 best = (cost, item);

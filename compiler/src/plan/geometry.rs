@@ -14,9 +14,6 @@ use crate::ir::{Conv, Graph, NodeId, Window};
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
 
-/// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by.
-const CACHED_WEIGHTS: usize = 256 << 10;
-
 /// A convolution in its graph.
 pub(super) struct Site<'s> {
     pub(super) graph: &'s Graph,
@@ -75,6 +72,10 @@ pub(super) struct Geometry {
     pub(super) depth: usize,
     /// Pixels of a row of tiles.
     columns: usize,
+    /// Rows of tiles in an image.
+    rows: usize,
+    /// Elements of a pixel that a group reads.
+    channels: usize,
     pub(super) flat: bool,
     /// Whether Winograd's transforms could serve, but may not.
     pub(super) withheld: bool,
@@ -99,12 +100,17 @@ impl Geometry {
         let flat = site.is_flat();
         let winograd = InWinograd::of(site, narrow);
         let allowed = site.machine.winograd;
+        let joined = if flat { joined_rows([h, w]) } else { 1 };
+        let depth = site.depth(groups, narrow);
+        let taps: usize = site.conv.window.kernel.iter().product();
         Geometry {
             vectors: site.machine.vectors.for_groups_of(narrow.unwrap_or(0)),
             groups,
             blocks: site.layout.blocks() / groups,
-            depth: site.depth(groups, narrow),
-            columns: if flat { joined_rows([h, w]) * w } else { w },
+            depth,
+            columns: joined * w,
+            rows: h / joined,
+            channels: depth / taps.max(1),
             flat,
             withheld: winograd.is_some() && !allowed,
             winograd: winograd.filter(|_| allowed),
@@ -122,7 +128,14 @@ impl Geometry {
 
     /// A direct convolution in the order that weights of this size want, and in the other.
     fn in_order(&self, cut: Cut) -> [Choice; 2] {
-        let pixels_first = self.blocks * BLOCK * self.depth * 4 <= CACHED_WEIGHTS;
+        let bytes = |extents: [usize; 3]| extents.into_iter().fold(4, usize::saturating_mul);
+        let weights = bytes([self.blocks, BLOCK, self.depth]);
+        let pixels = bytes([self.rows, self.columns, self.channels]);
+        // What goes by while the other stays: all weights for each row, or all pixels for each tile.
+        let by_pixels = weights.saturating_mul(self.rows);
+        let by_weights = pixels.saturating_mul(self.blocks.div_ceil(cut.blocks));
+        let pixels_first =
+            weights <= self.vectors.cached_weights() || self.rows > 1 && by_pixels <= by_weights;
         [pixels_first, !pixels_first].map(|pixels_first| Choice::Direct { cut, pixels_first })
     }
 

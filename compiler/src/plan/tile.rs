@@ -57,6 +57,23 @@ impl Vectors {
         }
     }
 
+    /// Weights of a group up to so many bytes stay in a second-level cache while rows of pixels go by:
+    /// CPUs with larger vectors have larger caches.
+    pub fn cached_weights(self) -> usize {
+        match self {
+            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 256 << 10,
+            Vectors::Avx512 => 768 << 10,
+        }
+    }
+
+    /// Winograd's products of up to so many bytes stay there until they are transformed back.
+    pub fn cached_products(self) -> usize {
+        match self {
+            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 256 << 10,
+            Vectors::Avx512 => 512 << 10,
+        }
+    }
+
     /// The registers for groups of so many channels, if they are narrower than a block: an element
     /// is broadcast to a group of eight as fast as to a register of eight lanes.
     pub fn for_groups_of(self, narrow: usize) -> Vectors {

@@ -13,6 +13,10 @@ use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep};
 use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
 use crate::plan::{Base, Place};
 
+/// Weights of a group that are more bytes are fetched ahead of their use, even if all of them stay in a
+/// second-level cache.
+const FETCHED: usize = 256 << 10;
+
 /// What a convolution reads: where, and its strides.
 struct Source {
     at: Place,
@@ -60,8 +64,8 @@ impl Lowering<'_, '_> {
         let Cut { pixels, blocks: tile_blocks } = cut;
         let parts = Tile::parts_for(&source.reduce);
         let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
-        // Weights that are run through again and again do not come from afar.
-        let (passes, next) = match pixels_first {
+        // Few weights that are run through again and again do not come from afar.
+        let (passes, next) = match pixels_first && blocks * weights_block * 4 <= FETCHED {
             true => (0, 0),
             false => (columns.div_ceil(pixels), tile_blocks * weights_block),
         };
