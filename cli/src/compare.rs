@@ -14,6 +14,8 @@ pub(crate) struct Comparison {
     pub(crate) scale: f64,
     /// Index of the worst element, row-major.
     pub(crate) worst: usize,
+    /// Expected elements that are infinite or NaN.
+    pub(crate) not_finite: usize,
     /// Rows whose largest element is in the same place, of how many; for `[N, C]` only.
     pub(crate) argmax: Option<(usize, usize)>,
 }
@@ -30,7 +32,9 @@ pub(crate) fn compare(actual: &Array, expected: &Array) -> Comparison {
         }
     }
     let max_rel = if max_abs == 0. { 0. } else { max_abs / scale };
-    Comparison { max_abs, max_rel, scale, worst, argmax: agreement(&a, &e, &expected.shape) }
+    let not_finite = e.iter().filter(|x| !x.is_finite()).count();
+    let argmax = agreement(&a, &e, &expected.shape);
+    Comparison { max_abs, max_rel, scale, worst, not_finite, argmax }
 }
 
 impl Comparison {
@@ -80,7 +84,8 @@ mod tests {
     #[test]
     fn what_is_not_finite_must_be_so_on_both_sides() {
         let (inf, nan) = (f32::INFINITY, f32::NAN);
-        assert!(compared(&[inf, nan, 1.], &[inf, nan, 1.]).within(0., 0.));
+        let same = compared(&[inf, nan, 1.], &[inf, nan, 1.]);
+        assert!(same.within(0., 0.) && same.not_finite == 2);
         for (a, e) in [(inf, 1.), (1., inf), (nan, 1.), (1., nan), (inf, -inf), (nan, inf)] {
             assert!(!compared(&[a, 1.], &[e, 1.]).within(1e30, 1e30), "{a} {e}");
         }

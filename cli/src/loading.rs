@@ -94,6 +94,10 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> O
 /// # Errors
 /// [`Failure::Model`].
 pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
+    if let Some((what, help)) = file.mistaken() {
+        let (file, message) = (file.name(), what.to_owned());
+        return Err(Failure::BadModel { file, message, help: Some(help.to_owned()) });
+    }
     let external = file.external_data()?;
     engine::import(file.bytes.clone(), external.as_ref(), options)
         .map_err(|error| refused(file, error))

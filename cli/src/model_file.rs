@@ -40,6 +40,20 @@ impl ModelFile {
             || self.path.extension().is_some_and(|e| e == "cardinal")
     }
 
+    /// What it is instead, and what to do, if that is easily taken for a model.
+    pub(crate) fn mistaken(&self) -> Option<(&'static str, &'static str)> {
+        const PROGRAM: (&str, &str) = (
+            "it is an executable or an object file",
+            "an executable that `compile` made is run by itself, as in `./NAME --help`",
+        );
+        const IMAGE: (&str, &str) =
+            ("it is an image", "the model comes first: cardinal run MODEL IMAGE…");
+        let kinds: [(&[u8], _); 3] =
+            [(b"\x7fELF", PROGRAM), (b"\x89PNG\r\n", IMAGE), (b"\xff\xd8\xff", IMAGE)];
+        let found = kinds.into_iter().find(|(magic, _)| self.bytes.starts_with(magic));
+        found.map(|(_, kind)| kind)
+    }
+
     /// The name for messages.
     pub(crate) fn name(&self) -> String {
         self.path.display().to_string()

@@ -31,6 +31,38 @@ pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
     write_pieces(path, pieces, PROGRAM)
 }
 
+/// Refuses, before any work, what could not be written at all or would take an input's place.
+///
+/// # Errors
+/// [`Failure::Usage`] where the output is one of the inputs, and [`Failure::Io`] where its folder is
+/// none.
+#[cfg(feature = "compiler")]
+pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
+    if is_dash(output) {
+        return Ok(());
+    }
+    let folder = match output.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    match fs::metadata(folder) {
+        Ok(about) if about.is_dir() => {}
+        Ok(_) => return Err(Failure::writing(output, io::ErrorKind::NotADirectory.into())),
+        Err(error) => return Err(Failure::writing(output, error)),
+    }
+    // What is not there yet may be both all the same.
+    let place = output.canonicalize().ok();
+    let is_output =
+        |input: &&&Path| **input == output || place.is_some() && input.canonicalize().ok() == place;
+    match inputs.iter().find(is_output) {
+        Some(_) => {
+            Err(Failure::usage(format!("`{}` is an input, and would be lost", output.display()))
+                .with_help("name another output: -o FILE"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Writes several files, none of which is stdout: everything that can fail for want of space or of
 /// permission is done for all of them before the first takes its place.
 ///

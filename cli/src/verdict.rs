@@ -72,6 +72,9 @@ impl Verdict {
         if let Some((agree, rows)) = c.argmax {
             text += &format!(", argmax agrees in {agree} of {rows}");
         }
+        if c.not_finite > 0 {
+            text += &format!(", {} elements are infinite or NaN", c.not_finite);
+        }
         if !same {
             text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
         }

@@ -51,7 +51,10 @@ fn the_change_is_reported() {
     let folder = digits();
     let said = folder.run("compile digits.onnx -o m.cardinal --weights f16");
     assert!(said.stderr.contains(" of weights (f16; "), "{said:?}");
-    assert!(said.stderr.contains("half precision change output by up to "), "{said:?}");
+    assert!(
+        said.stderr.contains("half precision change output on one random input by up to "),
+        "{said:?}"
+    );
     assert!(said.stderr.contains("the top class stays in 1 of 1"), "{said:?}");
     assert_eq!(said.succeeds(), "");
 

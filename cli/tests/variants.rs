@@ -175,6 +175,39 @@ fn retrained() -> Vec<u8> {
 }
 
 #[test]
+fn no_input_is_overwritten() {
+    let folder = folder().file("model", model("classifier.onnx"));
+    folder.run("compile classifier.onnx -o a.cardinal").succeeds();
+    for lost in [
+        "relink --weights classifier.onnx a.cardinal -o classifier.onnx",
+        "relink --weights classifier.onnx a.cardinal -o ./classifier.onnx",
+        "compile classifier.onnx --emit artifact -o classifier.onnx",
+        "compile model -o model",
+    ] {
+        let said = folder.run(lost).fails_with(2);
+        assert!(said.contains("is an input, and would be lost"), "{said}");
+    }
+    assert!(read(&folder, "classifier.onnx") == model("classifier.onnx"));
+    assert!(read(&folder, "model") == model("classifier.onnx"));
+    // An artifact gets other weights in its place.
+    let before = read(&folder, "a.cardinal");
+    folder.run("relink --weights classifier.onnx a.cardinal -o a.cardinal").succeeds();
+    assert!(read(&folder, "a.cardinal") == before);
+}
+
+#[test]
+fn what_is_no_model_is_named() {
+    let folder =
+        folder().file("program", b"\x7fELF\x02\x01\x01").file("cat.png", b"\x89PNG\r\n\x1a\n");
+    for (file, kind) in [("program", "an executable or an object file"), ("cat.png", "an image")] {
+        for command in ["inspect", "bench", "run --input x.npy"] {
+            let said = folder.run(&format!("{command} {file}")).fails_with(3);
+            assert!(said.contains(kind), "{said}");
+        }
+    }
+}
+
+#[test]
 fn relinking_gives_the_bytes_of_compiling() {
     let folder = folder().file("new.onnx", retrained());
     let compile = |model: &str, out: &str| {

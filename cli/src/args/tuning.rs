@@ -11,8 +11,9 @@ use clap::Args;
 pub(crate) struct TuningOptions {
     /// File that measurements are kept in [default: cardinal/tune.json in $XDG_CACHE_HOME or ~/.cache]
     ///
-    /// It holds them by CPU, number of threads and layer, for one version of Cardinal. One that cannot
-    /// be used is ignored with a warning, and written anew.
+    /// It holds them by CPU, number of threads and layer, for one version of Cardinal. A cache that is
+    /// damaged or another version's is ignored with a warning, and replaced by the next tuning. A file
+    /// that is no cache is refused.
     ///
     /// Example: --tune-cache tune.json
     #[arg(long, value_name = "FILE", requires = "tune")]

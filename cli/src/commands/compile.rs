@@ -32,6 +32,8 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("compile takes an .onnx model"));
     }
+    let inputs = std::iter::once(args.model.as_path()).chain(args.tuning.tune_cache.as_deref());
+    output::check(&output, &inputs.collect::<Vec<_>>())?;
     let compiling = format!("compiling {}", file.name());
     let progress = loading::progress(compiling.clone());
     let mut settings = settings(args);

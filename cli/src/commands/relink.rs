@@ -14,6 +14,8 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     if is_dash(&args.artifact) && is_dash(&args.weights) {
         return Err(Failure::usage("only one thing can be read from stdin"));
     }
+    // The artifact may be relinked in its place.
+    output::check(&args.output, &[&args.weights])?;
     let begin = Instant::now();
     let old = ModelFile::open(&args.artifact)?;
     let new = ModelFile::open(&args.weights)?;

@@ -18,6 +18,8 @@ use crate::output;
 
 /// The schema of the file.
 const SCHEMA: &str = "cardinal.tune/v1";
+/// How the schema of every version begins.
+const FAMILY: &str = "cardinal.tune/";
 /// Choices of one version mean little to another, whose candidates and kernels are others.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// No cache is larger.
@@ -39,6 +41,9 @@ pub(super) enum Useless {
     /// It is larger than [`MOST_BYTES`].
     #[error("it is larger than {} MB", MOST_BYTES >> 20)]
     TooLarge,
+    /// Someone else's.
+    #[error("it is no cache of measurements")]
+    Foreign,
     /// It is not JSON.
     #[error("it is damaged: {0}")]
     NoJson(#[from] serde_json::Error),
@@ -65,7 +70,10 @@ impl Cache {
         }
         let mut text = Vec::new();
         File::open(path)?.take(MOST_BYTES).read_to_end(&mut text)?;
-        Cache::parse(&text)
+        match is_foreign(&text) {
+            true => Err(Useless::Foreign),
+            false => Cache::parse(&text),
+        }
     }
 
     /// Puts the file in its place at once, with what others have put into it meanwhile.
@@ -116,6 +124,15 @@ impl Cache {
         let machines: Map<String, Value> = machines.collect();
         json!({"schema": SCHEMA, "compiler": VERSION, "machines": machines})
     }
+}
+
+/// Whether a file is neither a cache, nor what damage or another version makes of one.
+fn is_foreign(text: &[u8]) -> bool {
+    let head = format!("{:#}", json!({ "compiler": "" }));
+    // Up to the version.
+    let head = &head.as_bytes()[..head.len().saturating_sub("\"\n}".len())];
+    let names_schema = text.windows(FAMILY.len()).any(|part| part == FAMILY.as_bytes());
+    !(text.is_empty() || text.starts_with(head) || names_schema)
 }
 
 fn object<'v>(value: &'v Value, what: &str) -> Result<&'v Map<String, Value>, Useless> {
@@ -218,11 +235,12 @@ mod tests {
             assert!(good.contains(from), "{good}");
             good.replace(from, to)
         };
-        let deep = "[".repeat(100_000);
+        let deep = format!("{{\"schema\": \"{SCHEMA}\", \"x\": {}", "[".repeat(100_000));
         let bad = [
             (String::new(), "damaged"),
             (deep, "damaged"),
-            ("null".into(), "schema"),
+            ("null".into(), "no cache"),
+            (good.replace("compiler", "made by").replace(FAMILY, "tune/"), "no cache"),
             (good[..good.len() / 2].into(), "damaged"),
             (other("tune/v1", "tune/v2"), "schema"),
             (other(VERSION, "0.0.1"), "version 0.0.1"),

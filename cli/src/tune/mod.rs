@@ -24,7 +24,7 @@ use crate::model_file::ModelFile;
 use crate::stdio::is_dash;
 use crate::{loading, program, render};
 
-use cache::Cache;
+use cache::{Cache, Useless};
 use report::CpuReport;
 pub(crate) use report::Report;
 use rounds::Rounds;
@@ -52,6 +52,13 @@ impl Store {
         if let Some(path) = &store.path {
             match Cache::read(path) {
                 Ok(cache) => store.cache = cache,
+                Err(Useless::Foreign) => {
+                    return Err(Failure::usage(format!(
+                        "`{}` is no cache of measurements, and would be lost",
+                        path.display()
+                    ))
+                    .with_help("name another file: --tune-cache tune.json"));
+                }
                 Err(why) => {
                     let warning = format!("the cache `{}` is ignored: {why}", path.display());
                     store.warnings.push(warning);

@@ -76,7 +76,7 @@ impl Change {
 
 fn line((name, c): &(String, Comparison)) -> String {
     let mut line = format!(
-        "weights in half precision change {name} by up to {:.3e}, {:.3e} of its largest magnitude {:.4}",
+        "weights in half precision change {name} on one random input by up to {:.3e}, {:.3e} of its largest magnitude {:.4}",
         c.max_abs, c.max_rel, c.scale
     );
     if let Some((same, rows)) = c.argmax {
