@@ -148,6 +148,12 @@ impl Window {
         pad_after: [0, 0],
     };
 
+    /// Whether each output reads the input at its own place, and nothing else. Dilation means nothing
+    /// then.
+    pub fn is_point(&self) -> bool {
+        Window { dilation: Window::POINT.dilation, ..*self } == Window::POINT
+    }
+
     /// Extent of the dilated kernel along `axis` (0 height, 1 width); `None` when the kernel or
     /// the dilation is 0, or the extent overflows.
     pub fn extent(&self, axis: usize) -> Option<usize> {

@@ -9,7 +9,7 @@ use super::layout::{self, Blocked, narrow_groups};
 use super::lower::{Machine, tile_steps};
 use super::tile::{BLOCK, Vectors};
 use super::winograd::{self, Estimate};
-use crate::ir::{Conv, Graph, NodeId, Window};
+use crate::ir::{Conv, Graph, NodeId};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -35,8 +35,7 @@ impl Site<'_> {
         let flat = |id: NodeId| self.layouts.get(&id).is_none_or(Blocked::is_flat);
         let (_, _, other) = tile_steps(&self.conv.epilogue);
         let operands = [Some(0), other].into_iter().flatten().filter_map(|slot| self.operand(slot));
-        let window = Window { dilation: Window::POINT.dilation, ..self.conv.window };
-        window == Window::POINT && self.layout.is_flat() && operands.into_iter().all(flat)
+        self.conv.window.is_point() && self.layout.is_flat() && operands.into_iter().all(flat)
     }
 
     /// The operand's layout, as its maker or a copy has it for groups that begin at blocks.

@@ -335,12 +335,8 @@ fn rows(
     conv: &Conv,
 ) -> (Around, usize) {
     let [h, w] = layout.size;
-    let window = &conv.window;
     let flat = source.flat
-        && window.kernel == [1, 1]
-        && window.stride == [1, 1]
-        && window.pad_before == [0, 0]
-        && window.pad_after == [0, 0]
+        && conv.window.is_point()
         && layout.is_flat()
         && other.is_none_or(|o| o.layout.is_flat());
     let joined = if flat { joined_rows([h, w]) } else { 1 };
