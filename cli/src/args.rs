@@ -259,7 +259,7 @@ pub(crate) struct BenchArgs {
     /// Say how long each step of the plan takes, for an .onnx
     ///
     /// A step's time is its median. GFLOP/s count a multiply-add as two, by the definition of the
-    /// convolution: Winograd's transforms need fewer, and can exceed what the machine could do.
+    /// convolution: Winograd's and Strassen's ways need fewer, and can exceed what the machine could do.
     /// Names are those of `inspect --stage plan`.
     ///
     /// Example: --threads 1 --steps

@@ -31,7 +31,7 @@ pub enum Precision {
 /// How to compile a model.
 #[derive(Debug, Clone)]
 pub struct CompileOptions {
-    /// Use Winograd's transforms where they are faster than direct convolution.
+    /// Use Winograd's transforms and Strassen's products where they are faster than direct convolution.
     pub winograd: bool,
     /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
     /// good as absent.

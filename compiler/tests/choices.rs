@@ -40,9 +40,9 @@ fn graph(body: &str) -> Graph {
 /// A padded 3×3 convolution, then one of single pixels.
 fn two_layers() -> Graph {
     graph(
-        "input %x f32[1, 32, 14, 14]\nweight %w f32[48, 32, 3, 3] rand(1)\n\
-         weight %v f32[64, 48, 1, 1] rand(2)\nweight %b f32[64] rand(3)\n\
-         %u f32[1, 48, 14, 14] = conv(%x, %w)\nwindow 3x3 pad 1\nthen relu\n\
+        "input %x f32[1, 32, 14, 14]\nweight %w f32[64, 32, 3, 3] rand(1)\n\
+         weight %v f32[64, 64, 1, 1] rand(2)\nweight %b f32[64] rand(3)\n\
+         %u f32[1, 64, 14, 14] = conv(%x, %w)\nwindow 3x3 pad 1\nthen relu\n\
          %y f32[1, 64, 14, 14] = conv(%u, %v, %b)\nwindow 1x1\noutput %y",
     )
 }
@@ -158,6 +158,44 @@ fn tiles_may_be_longer_than_rows() {
     runnable().iter().for_each(|cpu| check_candidates(&graph, cpu));
 }
 
+/// Halves of pixels that are rows, that need not end with a row, that share a pixel; of strided and
+/// padded windows, and of a result with a border.
+#[test]
+fn halves_are_right() {
+    for (shape, made, window, out, then) in [
+        ("2, 64, 6, 5", 96, "1x1", "6, 5", "add %r, relu"),
+        ("2, 64, 7, 7", 64, "1x1", "7, 7", "add %r, relu"),
+        ("1, 96, 1, 9", 160, "1x1", "1, 9", "relu"),
+        ("2, 64, 8, 9", 64, "1x1 stride 2", "4, 5", "relu, add %r"),
+        ("1, 64, 11, 7", 32, "3x3 stride 2 pad 1", "6, 4", "add %r, relu, neg"),
+        ("1, 50, 10, 9", 60, "3x3 dilation 2", "6, 5", ""),
+        ("1, 50, 9, 10", 60, "3x2 stride 2 pad 0 1 1 0", "4, 5", ""),
+        ("1, 2112, 2, 3", 32, "1x1", "2, 3", "relu"),
+    ] {
+        let channels: usize = shape.split(", ").nth(1).unwrap().parse().unwrap();
+        let images = &shape[..1];
+        let (kh, kw) = (&window[..1], &window[2..3]);
+        let result = format!("f32[{images}, {made}, {out}]");
+        let then = if then.is_empty() { String::new() } else { format!("then {then}\n") };
+        let graph = graph(&format!(
+            "input %x f32[{shape}]\ninput %r {result}\n\
+             weight %w f32[{made}, {channels}, {kh}, {kw}] rand(1)\nweight %b f32[{made}] rand(2)\n\
+             weight %v f32[32, {made}, 3, 3] rand(3)\n\
+             %y {result} = conv(%x, %w, %b)\nwindow {window}\n{then}\
+             %z f32[{images}, 32, {out}] = conv(%y, %v)\nwindow 3x3 pad 1\noutput %z\n\
+             %s {result} = conv(%x, %w)\nwindow {window}\noutput %s"
+        ));
+        let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+        let halved = |layer: &&Layer| layer.candidates.iter().any(|c| c.algorithm() == "strassen");
+        let names: Vec<&str> =
+            layers.iter().filter(halved).map(|layer| layer.name.as_str()).collect();
+        // %y has a border, so its halves are of whole rows.
+        let odd_rows = out.starts_with(['7', '1']);
+        assert_eq!(names.contains(&"y"), !odd_rows, "{window} {shape}: {names:?}");
+        runnable().iter().for_each(|cpu| check_candidates(&graph, cpu));
+    }
+}
+
 /// The CPUs that this machine can be.
 fn runnable() -> Vec<Target> {
     if !cpu::matches_host(LINUX) {
@@ -210,11 +248,11 @@ fn layers_have_what_the_estimates_take_first() {
     assert_eq!(named, ["u", "y"]);
     assert_eq!(
         layers[0].key,
-        "avx2 1x32x14x14 to 1x48x14x14 window 3x3 pad 1 groups 1 as 1 of 288 to 3 relu"
+        "avx2 1x32x14x14 to 1x64x14x14 window 3x3 pad 1 groups 1 as 1 of 288 to 4 relu"
     );
     assert_eq!(
         layers[1].key,
-        "avx2 1x48x14x14 to 1x64x14x14 window 1x1 groups 1 as 1 of 48 to 4 bias flat"
+        "avx2 1x64x14x14 to 1x64x14x14 window 1x1 groups 1 as 1 of 64 to 4 bias flat"
     );
     for layer in &layers {
         assert_eq!(layer.candidates[0], layer.taken);
@@ -227,6 +265,7 @@ fn layers_have_what_the_estimates_take_first() {
     for algorithm in ["direct", "F(2x2)", "F(4x4)"] {
         assert!(algorithms.iter().any(|a| a == algorithm), "{algorithms:?}");
     }
+    assert!(layers[1].candidates.iter().any(|c| c.algorithm() == "strassen"), "{layers:?}");
 }
 
 #[test]
@@ -240,7 +279,11 @@ fn the_plan_takes_each_candidate_and_says_so() {
             let plan =
                 plan::lower(&graph, &machine("x86-64-v3", chosen(&layer.key, *choice))).unwrap();
             let kernels: Vec<&str> = steps(&plan, &layer.name).iter().map(|(k, _)| *k).collect();
-            let expected = if choice.algorithm() == "direct" { "tile" } else { "winograd_output" };
+            let expected = match choice {
+                Choice::Direct { .. } => "tile",
+                Choice::Winograd { .. } => "winograd_output",
+                Choice::Strassen { .. } => "strassen_output",
+            };
             assert!(kernels.contains(&expected), "{choice}: {kernels:?}");
             for (_, why) in steps(&plan, &layer.name) {
                 assert!(why.starts_with("tuned: told to"), "{why}");
@@ -282,6 +325,13 @@ fn what_a_layer_cannot_be_is_as_good_as_absent() {
         (u, "F(2x2) 5x3 rows 7 images 1".into()),
         (y, "F(4x4) 1x1 rows 1 images 1".into()),
         (y, "direct 1x5 by weights".into()),
+        (y, "strassen 1x3 by weights row 98".into()),
+        (y, "strassen 7x1 by weights row 98".into()),
+        (y, "strassen 2x1 by weights row 1".into()),
+        (y, "strassen 1x1 by weights row 0".into()),
+        (y, "strassen 1x1 by weights row 4".into()),
+        (y, "strassen 1x1 by pixels row 196".into()),
+        (y, format!("strassen 1x1 by weights row {most}")),
     ] {
         let machine = machine("x86-64-v3", chosen(key, choice.parse().unwrap()));
         assert_eq!(plan::lower(&graph, &machine).unwrap(), plain, "{choice}");

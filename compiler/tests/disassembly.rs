@@ -5,6 +5,7 @@
 
 use cardinal_compiler::codegen::{FunctionInfo, Listing, Target, generate};
 use cardinal_compiler::plan::kernel::{Kernel, Span};
+use cardinal_compiler::plan::strassen::{Halves, StrassenInput, StrassenOutput};
 use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
 use cardinal_compiler::plan::winograd::{WinogradInput, WinogradOutput};
 use cardinal_compiler::plan::{Plan, Step};
@@ -29,7 +30,7 @@ fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
     let target = Target::named(triple, cpu).unwrap();
     let code = generate(&plan, &target, Listing { clif: false, assembly: true }).unwrap();
     let innermost =
-        |f: &FunctionInfo| ["micro.", "transform."].iter().any(|n| f.name.starts_with(n));
+        |f: &FunctionInfo| ["micro.", "transform.", "sums."].iter().any(|n| f.name.starts_with(n));
     code.functions.into_iter().filter(innermost).collect()
 }
 
@@ -92,6 +93,34 @@ fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
     })
 }
 
+const HALVES: Halves = Halves { pixels: 512, channels: 4096 };
+
+fn strassen_input() -> Kernel {
+    let images = Around { count: 1, input: 0, output: 0, other: 0 };
+    let blocks = Span { count: 1, stride: 0 };
+    let (from, to) = (HALVES, Halves { pixels: 256, channels: 2048 });
+    Kernel::StrassenInput(StrassenInput { images, blocks, pieces: [1, 8], from, to })
+}
+
+/// A whole number of tiles.
+fn strassen_output(steps: Vec<TileStep>) -> Kernel {
+    let Kernel::Tile(tile) = tile(MicroKernel { pixels: 2, blocks: 1, bias: false, ..short() })
+    else {
+        panic!("no tile");
+    };
+    Kernel::StrassenOutput(StrassenOutput {
+        tile,
+        block: [0, 0],
+        from: HALVES,
+        sums: HALVES,
+        sums_image: 0,
+        to: HALVES,
+        other: HALVES,
+        bias: true,
+        steps,
+    })
+}
+
 fn show(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../snapshots");
@@ -128,6 +157,16 @@ fn transforms_read_as_before() {
     }
 }
 
+#[test]
+fn sums_of_halves_read_as_before() {
+    for (isa, cpu) in [("avx2", "x86-64-v3"), ("avx512", "x86-64-v4")] {
+        let machine = [X86_64, cpu];
+        shown(&format!("strassen.input.{isa}"), strassen_input(), machine, "sums.");
+        let output = strassen_output(vec![TileStep::AddOther, TileStep::Relu]);
+        shown(&format!("strassen.output.{isa}"), output, machine, "sums.");
+    }
+}
+
 /// Every kernel that is assembled for this machine, of every size that fits.
 fn every(vectors: Vectors) -> Vec<Kernel> {
     let mut all: Vec<Kernel> = Vec::new();
@@ -145,6 +184,8 @@ fn every(vectors: Vectors) -> Vec<Kernel> {
         all.push(winograd_input(outputs));
         all.push(winograd_output(outputs, vec![TileStep::AddOther, TileStep::Relu]));
     }
+    all.push(strassen_input());
+    all.push(strassen_output(vec![TileStep::AddOther, TileStep::Relu]));
     all
 }
 

@@ -146,9 +146,11 @@ fn scratch_bytes(kernel: &Kernel) -> usize {
     match kernel {
         Kernel::WinogradInput(w) => w.scratch() * 4,
         Kernel::WinogradOutput(w) => w.scratch() * 4,
+        Kernel::StrassenOutput(s) => s.scratch() * 4,
         Kernel::Map(_)
         | Kernel::Contract(_)
         | Kernel::Tile(_)
+        | Kernel::StrassenInput(_)
         | Kernel::BlockMean(_)
         | Kernel::BlockPool(_)
         | Kernel::Reduce(_)

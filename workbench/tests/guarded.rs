@@ -13,8 +13,8 @@ use std::process::Command;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::tile::{MicroKernel, TileStep, Vectors};
-use cardinal_compiler::plan::{Plan, lower};
 use cardinal_runtime::cpu;
 use cardinal_workbench::by_hand::{self, ByHand};
 use cardinal_workbench::families::FAMILIES;
@@ -130,13 +130,13 @@ fn families(target: &Target) {
             let graph =
                 text::parse(&family.graph(&extents)).unwrap_or_else(|e| panic!("{name}: {e}"));
             verify(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let plan = lower(&graph, &target.machine(family.winograd)).unwrap();
+            let plan = family.plan(&graph, target).unwrap();
             seen.extend(plan.steps.iter().map(|step| step.kernel.name()));
             run_planned(&name, &graph, &plan, target);
         }
     }
     let assembled = !matches!(target.vectors(), Vectors::Sse | Vectors::Neon);
-    let winograd = ["winograd_input", "winograd_output"];
+    let fast = ["strassen_input", "strassen_output", "winograd_input", "winograd_output"];
     let every = [
         "argmax",
         "block_mean",
@@ -149,7 +149,7 @@ fn families(target: &Target) {
         "softmax",
         "tile",
     ];
-    let every = every.into_iter().chain(winograd.into_iter().filter(|_| assembled));
+    let every = every.into_iter().chain(fast.into_iter().filter(|_| assembled));
     assert_eq!(seen, every.collect(), "kernels that no case runs, or that are new");
 }
 

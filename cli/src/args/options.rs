@@ -31,10 +31,10 @@ pub(crate) struct ModelOptions {
     /// Example: --cpu x86-64,x86-64-v3,x86-64-v4
     #[arg(long, value_name = "CPU", value_delimiter = ',')]
     pub(crate) cpu: Vec<String>,
-    /// Compute every convolution directly, without Winograd's transform
+    /// Compute every convolution directly, without Winograd's transform or Strassen's products
     ///
-    /// Slower where 3x3 convolutions have stride 1. The transform's own rounding errors are of the
-    /// size of those of a direct convolution.
+    /// Slower, but weights are stored as they are, and results are nearer to the exact ones: either
+    /// way's rounding errors are up to about three times those of a direct convolution.
     ///
     /// Example: --no-winograd
     #[arg(long)]

@@ -33,6 +33,7 @@ pub use target::{CPUS, Target};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
+use crate::plan::strassen::{StrassenInput, StrassenOutput, Sums};
 use crate::plan::tile::{MicroKernel, Tile, Variants, Vectors};
 use crate::plan::winograd::{Transform, WinogradInput, WinogradOutput};
 use emitter::Emitter;
@@ -95,6 +96,8 @@ pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> 
             Kernel::Tile(tile) => linker.tile(tile)?,
             Kernel::WinogradInput(input) => linker.winograd_input(input)?,
             Kernel::WinogradOutput(output) => linker.winograd_output(output)?,
+            Kernel::StrassenInput(input) => linker.strassen_input(input)?,
+            Kernel::StrassenOutput(output) => linker.strassen_output(output)?,
             _ => linker.function(
                 |e, args| kernels::emit(e, kernel, args[0], [args[1], args[2]]),
                 KERNEL_PARAMETERS,
@@ -123,6 +126,15 @@ fn imported(
     offsets: &Variants<usize>,
 ) -> Variants<FuncRef> {
     offsets.map(|row| row.map(|offset| Some(e.import(conv, MICRO_PARAMETERS, offset?))))
+}
+
+/// Functions at the offsets of a tile contraction's passes.
+fn all_imported(
+    e: &mut Emitter<'_, '_>,
+    conv: CallConv,
+    passes: &[(usize, Variants<usize>)],
+) -> Vec<(usize, Variants<FuncRef>)> {
+    passes.iter().map(|(n, offsets)| (*n, imported(e, conv, offsets))).collect()
 }
 
 /// Offsets of the variants that there are.
@@ -165,6 +177,8 @@ struct Linker {
     micro_kernels: Vec<(MicroKernel, usize)>,
     /// The same of transforms.
     transforms: Vec<(Transform, usize)>,
+    /// The same of sums around Strassen's products.
+    sums: Vec<(Sums, usize)>,
 }
 
 impl Linker {
@@ -179,6 +193,7 @@ impl Linker {
             functions: Vec::new(),
             micro_kernels: Vec::new(),
             transforms: Vec::new(),
+            sums: Vec::new(),
         })
     }
 
@@ -219,16 +234,47 @@ impl Linker {
 
     /// The function of a tile contraction, with calls of its micro-kernels, which are placed.
     fn tile(&mut self, tile: &Tile) -> Result<Function> {
-        let place =
-            |(parts, variants)| Ok((parts, each(variants, |spec| self.micro_kernel(spec))?));
-        let passes: Vec<(usize, Variants<usize>)> =
-            tile.passes().into_iter().map(place).collect::<Result<_>>()?;
+        let passes = self.passes(tile)?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let passes: Vec<_> =
-                    passes.iter().map(|(n, offsets)| (*n, imported(e, conv, offsets))).collect();
+                let passes = all_imported(e, conv, &passes);
                 kernels::tile::emit(e, tile, &passes, args[0], [args[1], args[2]]);
+            },
+            KERNEL_PARAMETERS,
+        )
+    }
+
+    /// The micro-kernels of a tile contraction, placed, and for how many parts each.
+    fn passes(&mut self, tile: &Tile) -> Result<Vec<(usize, Variants<usize>)>> {
+        let place =
+            |(parts, variants)| Ok((parts, each(variants, |spec| self.micro_kernel(spec))?));
+        tile.passes().into_iter().map(place).collect()
+    }
+
+    /// The function of the sums of inputs for Strassen's products.
+    fn strassen_input(&mut self, spec: &StrassenInput) -> Result<Function> {
+        let offset = self.sums(spec.sums())?;
+        let conv = self.micro_conv();
+        self.function(
+            |e, args| {
+                let sums = e.import(conv, MICRO_PARAMETERS, offset);
+                kernels::strassen::input(e, spec, sums, parameters(args));
+            },
+            KERNEL_PARAMETERS,
+        )
+    }
+
+    /// The function of Strassen's products and the sums of them.
+    fn strassen_output(&mut self, spec: &StrassenOutput) -> Result<Function> {
+        let passes = self.passes(&spec.tile)?;
+        let offset = self.sums(spec.sums())?;
+        let conv = self.micro_conv();
+        self.function(
+            |e, args| {
+                let passes = all_imported(e, conv, &passes);
+                let sums = e.import(conv, MICRO_PARAMETERS, offset);
+                kernels::strassen::output(e, spec, &passes, sums, parameters(args));
             },
             KERNEL_PARAMETERS,
         )
@@ -269,13 +315,32 @@ impl Linker {
             return Ok(*offset);
         }
         let name = format!("transform.{}", self.transforms.len());
-        let isa = x86::isa(self.vectors);
-        let isa = isa.ok_or_else(|| Error::internal("Winograd's transforms need AVX2"))?;
-        let code = x86::transform(isa, &spec)?;
-        let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
-        let offset = self.append(&name, &code, None, assembly);
+        let offset = self.assembled(&name, |isa| x86::transform(isa, &spec))?;
         self.transforms.push((spec, offset));
         Ok(offset)
+    }
+
+    /// Places sums around Strassen's products, once; returns their offset.
+    fn sums(&mut self, spec: Sums) -> Result<usize> {
+        if let Some((_, offset)) = self.sums.iter().find(|(known, _)| *known == spec) {
+            return Ok(*offset);
+        }
+        let name = format!("sums.{}", self.sums.len());
+        let offset = self.assembled(&name, |isa| x86::sums(isa, &spec))?;
+        self.sums.push((spec, offset));
+        Ok(offset)
+    }
+
+    /// Places a function that there is for AVX2 and AVX-512 only; returns its offset.
+    fn assembled(
+        &mut self,
+        name: &str,
+        code: impl FnOnce(&x86::Isa) -> Result<Vec<u8>>,
+    ) -> Result<usize> {
+        let isa = x86::isa(self.vectors);
+        let code = code(isa.ok_or_else(|| Error::internal(format!("{name} needs AVX2")))?)?;
+        let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
+        Ok(self.append(name, &code, None, assembly))
     }
 
     /// Places a micro-kernel, once; returns its offset.

@@ -10,7 +10,7 @@ use super::cut::Cut;
 /// How a convolution is computed.
 ///
 /// As text `direct 14x2 by weights` (pixels × blocks of a tile), `direct 6x1 by pixels`, or
-/// `F(4x4) 7x2 rows 7 images 1`, which reads back.
+/// `F(4x4) 7x2 rows 7 images 1`, or `strassen 6x1 by pixels row 28`, which reads back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// By its definition.
@@ -32,6 +32,15 @@ pub enum Choice {
         /// Images of an item.
         images: usize,
     },
+    /// With Strassen's products of halves.
+    Strassen {
+        /// A tile of the products.
+        cut: Cut,
+        /// As for direct convolution, of half the pixels and half the blocks.
+        pixels_first: bool,
+        /// Pixels of a row of tiles.
+        row: usize,
+    },
 }
 
 /// A choice, and what speaks for it.
@@ -52,6 +61,7 @@ impl Choice {
         match self {
             Choice::Direct { .. } => "direct".into(),
             Choice::Winograd { outputs, .. } => format!("F({outputs}x{outputs})"),
+            Choice::Strassen { .. } => "strassen".into(),
         }
     }
 }
@@ -59,10 +69,14 @@ impl Choice {
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithm = self.algorithm();
+        let order = |pixels_first: &bool| if *pixels_first { "pixels" } else { "weights" };
         match self {
             Choice::Direct { cut: Cut { pixels, blocks }, pixels_first } => {
-                let order = if *pixels_first { "pixels" } else { "weights" };
-                write!(f, "{algorithm} {pixels}x{blocks} by {order}")
+                write!(f, "{algorithm} {pixels}x{blocks} by {}", order(pixels_first))
+            }
+            Choice::Strassen { cut: Cut { pixels, blocks }, pixels_first, row } => {
+                let order = order(pixels_first);
+                write!(f, "{algorithm} {pixels}x{blocks} by {order} row {row}")
             }
             Choice::Winograd { cut: Cut { pixels, blocks }, rows, images, .. } => {
                 write!(f, "{algorithm} {pixels}x{blocks} rows {rows} images {images}")
@@ -96,6 +110,10 @@ fn read(text: &str) -> Option<Choice> {
         ["direct", size, "by", order @ ("pixels" | "weights")] => {
             Some(Choice::Direct { cut: cut(size)?, pixels_first: order == "pixels" })
         }
+        ["strassen", size, "by", order @ ("pixels" | "weights"), "row", row] => {
+            let (cut, pixels_first) = (cut(size)?, order == "pixels");
+            Some(Choice::Strassen { cut, pixels_first, row: row.parse().ok()? })
+        }
         [tile @ ("F(2x2)" | "F(4x4)"), size, "rows", rows, "images", images] => {
             let outputs = if tile == "F(2x2)" { 2 } else { 4 };
             let (rows, images) = (rows.parse().ok()?, images.parse().ok()?);
@@ -111,8 +129,12 @@ mod tests {
 
     #[test]
     fn choices_read_back() {
-        for text in ["direct 14x2 by weights", "direct 1x1 by pixels", "F(4x4) 7x2 rows 7 images 1"]
-        {
+        for text in [
+            "direct 14x2 by weights",
+            "direct 1x1 by pixels",
+            "F(4x4) 7x2 rows 7 images 1",
+            "strassen 6x1 by weights row 98",
+        ] {
             assert_eq!(text.parse::<Choice>().map(|c| c.to_string()).as_deref(), Ok(text));
         }
     }
@@ -133,6 +155,8 @@ mod tests {
             "F(3x3) 7x2 rows 7 images 1",
             "F(4x4) 7x2 rows 7",
             "F(4x4) 7 rows 7 images 1",
+            "strassen 6x1 by weights",
+            "strassen 6x1 by weights row +98",
         ] {
             assert_eq!(text.parse::<Choice>(), Err(BadChoice(text.into())));
         }

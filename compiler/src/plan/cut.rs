@@ -20,7 +20,7 @@ pub struct Cut {
 
 impl Cut {
     /// The smallest tile.
-    const UNIT: Cut = Cut { pixels: 1, blocks: 1 };
+    pub(super) const UNIT: Cut = Cut { pixels: 1, blocks: 1 };
 
     /// The cut with the fewest cycles, as two multiply-adds or two loads a cycle have it, of rows of
     /// so many pixels and groups of so many blocks. Of equal ones the larger: fewer loops.

@@ -80,7 +80,11 @@ impl Decision {
         let geometry = Geometry::of(site);
         let key = key(site, &geometry);
         let chosen = site.machine.choices.get(&key).filter(|c| geometry.allows(&c.choice));
-        let estimate = geometry.winograd.as_ref().map(|w| w.estimate.to_string());
+        let estimate = match (&geometry.winograd, &geometry.halves) {
+            (Some(winograd), _) => Some(winograd.estimate.to_string()),
+            (None, Some(halves)) => Some(halves.estimate.to_string()),
+            (None, None) => None,
+        };
         let tuned = chosen.map(|chosen| match chosen.because.as_str() {
             "" => format!("tuned: {}", chosen.choice),
             because => format!("tuned: {because}"),
@@ -93,7 +97,7 @@ impl Decision {
     /// The border that the convolution reads.
     pub(super) fn border(&self, conv: &Conv, made: &TensorType) -> [usize; 4] {
         match self.choice {
-            Choice::Direct { .. } => direct_border(&conv.window),
+            Choice::Direct { .. } | Choice::Strassen { .. } => direct_border(&conv.window),
             Choice::Winograd { outputs, .. } => {
                 let shape = made.shape();
                 winograd::border(outputs, conv.window.dilation[0], [shape[2], shape[3]])

@@ -5,6 +5,7 @@ use super::kernel::{
     ArgMax, BlockMean, BlockPool, Contract, Gather, Kernel, Map, Nest, Outer, Pixels, Pooling,
     Reduction, Softmax, Span,
 };
+use super::strassen::{Halves, StrassenInput, StrassenOutput};
 use super::tile::{Around, MicroKernel, Tile, TileStep};
 use super::winograd::{WinogradInput, WinogradOutput};
 use crate::error::Result;
@@ -37,16 +38,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("bias", &mut c.bias)?;
             v.field("store", &mut c.then)
         }
-        Kernel::Tile(t) => {
-            v.field("images", &mut t.images)?;
-            v.field("groups", &mut t.groups)?;
-            v.field("blocks", &mut t.blocks)?;
-            v.field("rows", &mut t.rows)?;
-            v.field("columns", &mut t.columns)?;
-            v.field("pixels_first", &mut t.pixels_first)?;
-            v.field("parts", &mut t.parts)?;
-            micro(&mut t.micro, v)
-        }
+        Kernel::Tile(t) => tile(t, v),
         Kernel::WinogradInput(w) => {
             v.field("outputs", &mut w.outputs)?;
             v.field("dilation", &mut w.dilation)?;
@@ -71,6 +63,24 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("bias", &mut w.bias)?;
             v.field("then", &mut w.steps)?;
             micro(&mut w.micro, v)
+        }
+        Kernel::StrassenInput(s) => {
+            v.field("images", &mut s.images)?;
+            v.field("blocks", &mut s.blocks)?;
+            v.field("pieces", &mut s.pieces)?;
+            v.field("in_halves", &mut s.from)?;
+            v.field("out_halves", &mut s.to)
+        }
+        Kernel::StrassenOutput(s) => {
+            v.field("in_halves", &mut s.from)?;
+            v.field("sum_halves", &mut s.sums)?;
+            v.field("out_halves", &mut s.to)?;
+            v.field("other_halves", &mut s.other)?;
+            v.field("sum_image", &mut s.sums_image)?;
+            v.field("block", &mut s.block)?;
+            v.field("bias", &mut s.bias)?;
+            v.field("then", &mut s.steps)?;
+            tile(&mut s.tile, v)
         }
         Kernel::BlockMean(m) => {
             v.field("kept", &mut m.kept.dims)?;
@@ -128,6 +138,17 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
     }
 }
 
+fn tile(t: &mut Tile, v: &mut impl Fields) -> Result<()> {
+    v.field("images", &mut t.images)?;
+    v.field("groups", &mut t.groups)?;
+    v.field("blocks", &mut t.blocks)?;
+    v.field("rows", &mut t.rows)?;
+    v.field("columns", &mut t.columns)?;
+    v.field("pixels_first", &mut t.pixels_first)?;
+    v.field("parts", &mut t.parts)?;
+    micro(&mut t.micro, v)
+}
+
 fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     let mut tile = [m.pixels, m.blocks];
     v.field("tile", &mut tile)?;
@@ -164,6 +185,21 @@ fn axis(
 
 const AROUND: Around = Around { count: 0, input: 0, output: 0, other: 0 };
 
+const HALVES: Halves = Halves { pixels: 0, channels: 0 };
+
+fn blank_tile() -> Tile {
+    Tile {
+        images: AROUND,
+        groups: AROUND,
+        blocks: 0,
+        rows: AROUND,
+        columns: 0,
+        pixels_first: false,
+        parts: 1,
+        micro: MicroKernel::default(),
+    }
+}
+
 /// A kernel of this name whose attributes are still to be read.
 pub(super) fn blank(name: &str) -> Option<Kernel> {
     let nest = || Nest { dims: Vec::new(), strides: Vec::new() };
@@ -180,16 +216,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             bias: false,
             then: Expr::Operand(0),
         }),
-        Kernel::Tile(Tile {
-            images: AROUND,
-            groups: AROUND,
-            blocks: 0,
-            rows: AROUND,
-            columns: 0,
-            pixels_first: false,
-            parts: 1,
-            micro: MicroKernel::default(),
-        }),
+        Kernel::Tile(blank_tile()),
         Kernel::WinogradInput(WinogradInput {
             outputs: 0,
             dilation: 1,
@@ -214,6 +241,24 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             bias: false,
             steps: Vec::new(),
             micro: MicroKernel::default(),
+        }),
+        Kernel::StrassenInput(StrassenInput {
+            images: AROUND,
+            blocks: Span { count: 0, stride: 0 },
+            pieces: [0; 2],
+            from: HALVES,
+            to: HALVES,
+        }),
+        Kernel::StrassenOutput(StrassenOutput {
+            tile: blank_tile(),
+            block: [0; 2],
+            from: HALVES,
+            sums: HALVES,
+            sums_image: 0,
+            to: HALVES,
+            other: HALVES,
+            bias: false,
+            steps: Vec::new(),
         }),
         Kernel::BlockMean(BlockMean { kept: nest(), reduced: nest(), scale: 0.0 }),
         Kernel::BlockPool(BlockPool {
@@ -318,6 +363,17 @@ impl Value for Around {
     fn read(cursor: &mut Cursor<'_>) -> Result<Around> {
         let (count, [input, output, other]) = counted(cursor)?;
         Ok(Around { count, input, output, other })
+    }
+}
+
+impl Value for Halves {
+    fn write(&self) -> String {
+        [self.pixels, self.channels].write()
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Halves> {
+        let [pixels, channels] = Value::read(cursor)?;
+        Ok(Halves { pixels, channels })
     }
 }
 

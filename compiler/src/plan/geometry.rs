@@ -7,6 +7,7 @@ use super::choice::Choice;
 use super::cut::{Cut, ProductCut, Products, joined_rows};
 use super::layout::{self, Blocked, narrow_groups};
 use super::lower::{Machine, tile_steps};
+use super::strassen;
 use super::tile::{BLOCK, Vectors};
 use super::winograd::{self, Estimate};
 use crate::ir::{Conv, Graph, NodeId};
@@ -79,6 +80,21 @@ pub(super) struct Geometry {
     /// Whether Winograd's transforms could serve, but may not.
     pub(super) withheld: bool,
     pub(super) winograd: Option<InWinograd>,
+    pub(super) halves: Option<InHalves>,
+}
+
+/// What Strassen's products would do.
+pub(super) struct InHalves {
+    pub(super) estimate: strassen::Estimate,
+    vectors: Vectors,
+    /// Pixels of a row of tiles, at most.
+    longest: usize,
+    /// Whether rows may be shorter.
+    divisible: bool,
+    /// Blocks of half the output channels.
+    blocks: usize,
+    /// Elements that a sum runs over.
+    depth: usize,
 }
 
 /// What Winograd's transforms would do.
@@ -98,6 +114,7 @@ impl Geometry {
         let [h, w] = site.layout.size;
         let flat = site.is_flat();
         let winograd = InWinograd::of(site, narrow);
+        let halves = InHalves::of(site, narrow, flat);
         let allowed = site.machine.winograd;
         let joined = if flat { joined_rows([h, w]) } else { 1 };
         let depth = site.depth(groups, narrow);
@@ -111,18 +128,32 @@ impl Geometry {
             rows: h / joined,
             channels: depth / taps.max(1),
             flat,
-            withheld: winograd.is_some() && !allowed,
+            withheld: (winograd.is_some() || halves.is_some()) && !allowed,
             winograd: winograd.filter(|_| allowed),
+            halves: halves.filter(|_| allowed),
         }
     }
 
     /// What the estimates take.
     pub(super) fn estimated(&self) -> Choice {
         let fastest = self.winograd.as_ref().and_then(|w| Some((w, w.estimate.outputs()?)));
-        match fastest {
-            Some((w, outputs)) => in_winograd(outputs, w.products(outputs).best()),
-            None => self.in_order(Cut::best(self.vectors, self.columns, self.blocks))[0],
+        let halves = self.halves.as_ref().filter(|h| h.estimate.is_worthwhile());
+        match (fastest, halves) {
+            (Some((w, outputs)), _) => in_winograd(outputs, w.products(outputs).best()),
+            (None, Some(halves)) => self.in_halves(halves, halves.best())[0],
+            (None, None) => self.in_order(Cut::best(self.vectors, self.columns, self.blocks))[0],
         }
+    }
+
+    /// Strassen's products in the order that weights of this size want, and in the other.
+    fn in_halves(&self, halves: &InHalves, (row, cut): (usize, Cut)) -> [Choice; 2] {
+        let weights = strassen::PRODUCTS * halves.blocks * halves.depth * BLOCK * 4;
+        let pixels_first = weights <= self.vectors.cached_weights();
+        [pixels_first, !pixels_first].map(|pixels_first| Choice::Strassen {
+            cut,
+            pixels_first,
+            row,
+        })
     }
 
     /// A direct convolution in the order that weights of this size want, and in the other.
@@ -147,6 +178,9 @@ impl Geometry {
                 let fits = |w: &InWinograd| w.products(outputs).fits(item);
                 matches!(outputs, 2 | 4) && self.winograd.as_ref().is_some_and(fits)
             }
+            Choice::Strassen { cut, row, .. } => {
+                self.halves.as_ref().is_some_and(|halves| halves.fits(row, cut))
+            }
         }
     }
 
@@ -160,6 +194,11 @@ impl Geometry {
             all.extend(winograd.candidates(first).take(6));
             all.extend(direct.iter().take(2));
             all.extend(winograd.candidates(second).take(2));
+        }
+        if let Some(halves) = &self.halves {
+            all.extend(direct.iter().take(2));
+            let ways = halves.ranked().into_iter().take(3);
+            all.extend(ways.flat_map(|way| self.in_halves(halves, way)));
         }
         all.extend(direct);
         let mut distinct: Vec<Choice> = Vec::new();
@@ -220,6 +259,98 @@ impl InWinograd {
         let products = self.products(outputs);
         let best = std::iter::once(products.best());
         best.chain(products.ranked()).map(move |item| in_winograd(outputs, item))
+    }
+}
+
+impl InHalves {
+    fn of(site: &Site<'_>, narrow: Option<usize>, flat: bool) -> Option<InHalves> {
+        let Site { conv, machine, layout, .. } = *site;
+        let assembled = matches!(machine.vectors, Vectors::Avx2 | Vectors::Avx512);
+        let x = site.operand(0)?;
+        let row_major = !site.layouts.contains_key(&x) && site.graph.ty(x).shape()[1] < BLOCK;
+        let source = site.source(1)?;
+        let [h, w] = layout.size;
+        let even = |n: usize| n.is_multiple_of(2);
+        let halved =
+            even(source.blocks()) && even(layout.blocks()) && (flat && h * w > 1 || even(h));
+        if !assembled || row_major || narrow.is_some() || conv.groups != 1 || !halved {
+            return None;
+        }
+        // Distances between elements are immediate.
+        const MOST_ELEMENTS: usize = 1 << 26;
+        if layout.elements().max(source.elements()).saturating_mul(2) > MOST_ELEMENTS {
+            return None;
+        }
+        let taps: usize = conv.window.kernel.iter().product();
+        let read = strassen::half_read(&conv.window, flat, layout.size, source.row());
+        let extents = strassen::Extents {
+            pixels: layout.images * h * w,
+            read: layout.images * read,
+            channels: [source.blocks(), layout.blocks()].map(|n| n * BLOCK),
+            taps,
+        };
+        Some(InHalves {
+            estimate: strassen::Estimate::of(machine.vectors, extents),
+            vectors: machine.vectors,
+            longest: if flat { (h * w).div_ceil(2) } else { w },
+            // Halves of an odd number of pixels overlap, so they belong to one item.
+            divisible: flat && even(h * w),
+            blocks: layout.blocks() / 2,
+            depth: source.blocks() / 2 * BLOCK * taps,
+        })
+    }
+
+    /// The cheapest row of tiles and tile.
+    fn best(&self) -> (usize, Cut) {
+        self.ranked().first().copied().unwrap_or((self.longest, Cut::UNIT))
+    }
+
+    /// Rows of tiles with the best tile of each width, the cheapest first.
+    fn ranked(&self) -> Vec<(usize, Cut)> {
+        let mut all = Vec::new();
+        for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
+            for (cost, cut) in Cut::ranked(self.vectors, row, self.blocks) {
+                if self.fits(row, cut) {
+                    all.push((self.cost(cost, row, cut), (row, cut)));
+                }
+            }
+        }
+        all.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(y.0.cmp(&x.0)));
+        let mut distinct: Vec<(usize, Cut)> = Vec::new();
+        for (_, way) in all {
+            if !distinct.iter().any(|(row, cut)| *row == way.0 && cut.blocks == way.1.blocks) {
+                distinct.push(way);
+            }
+        }
+        distinct
+    }
+
+    /// Whether these can be a row and a tile, and leave a thread's scratch memory small.
+    fn fits(&self, row: usize, cut: Cut) -> bool {
+        const MOST_BYTES: usize = 1 << 20;
+        let divides = row > 0 && self.longest.is_multiple_of(row);
+        divides
+            && (self.divisible || row == self.longest)
+            && cut.fits(self.vectors, row, self.blocks)
+            && (row == 1 || self.bytes(row, cut) <= MOST_BYTES)
+    }
+
+    /// Bytes of the products of an item.
+    fn bytes(&self, row: usize, cut: Cut) -> usize {
+        strassen::PRODUCTS * strassen::product(cut.blocks, row) * 4
+    }
+
+    /// Cycles for each pixel, given those of a contracted element of a row.
+    fn cost(&self, cost: f64, row: usize, cut: Cut) -> f64 {
+        // Of a call, and of a line that products miss the first-level cache by.
+        const CALL: f64 = 40.0;
+        const MISS: f64 = 2.0;
+        const CACHED: usize = 16 << 10;
+        let calls = CALL * self.blocks.div_ceil(cut.blocks) as f64;
+        let products = strassen::PRODUCTS as f64 * (cost * self.depth as f64 + calls);
+        let missed = if self.bytes(row, cut) > CACHED { MISS } else { 0.0 };
+        let lines = (strassen::PRODUCTS * self.blocks) as f64;
+        products / row as f64 + missed * lines
     }
 }
 

@@ -6,6 +6,7 @@
 //! one function.
 
 use super::expr::Expr;
+use super::strassen::{StrassenInput, StrassenOutput};
 use super::tile::{BLOCK, Tile};
 use super::winograd::{WinogradInput, WinogradOutput};
 use crate::ir::{DType, PoolKind, ReduceKind, Window};
@@ -23,6 +24,10 @@ pub enum Kernel {
     WinogradInput(WinogradInput),
     /// Products in the transformed domain, and back to pixels.
     WinogradOutput(WinogradOutput),
+    /// Sums of halves of pixels and channels.
+    StrassenInput(StrassenInput),
+    /// Products of halves, and their sums.
+    StrassenOutput(StrassenOutput),
     /// Means of whole planes of blocks.
     BlockMean(BlockMean),
     /// Sliding-window pooling of blocks.
@@ -290,6 +295,8 @@ impl Kernel {
             Kernel::Tile(t) => t.items(),
             Kernel::WinogradInput(w) => w.items(),
             Kernel::WinogradOutput(w) => w.items(),
+            Kernel::StrassenInput(s) => s.items(),
+            Kernel::StrassenOutput(s) => s.tile.items(),
             Kernel::BlockMean(m) => m.kept.trips(),
             Kernel::BlockPool(p) => p.images[0] * p.blocks[0] * p.output[0],
             Kernel::Reduce(r) => r.kept.trips(),
@@ -316,6 +323,7 @@ impl Kernel {
                 let pixels = w.images.count * w.size[0] * w.size[1];
                 w.groups.count * w.blocks * BLOCK * pixels * w.micro.depth() * 9
             }
+            Kernel::StrassenOutput(s) => s.multiply_adds(),
             _ => 0,
         }
     }
@@ -328,6 +336,8 @@ impl Kernel {
             Kernel::Tile(_) => "tile",
             Kernel::WinogradInput(_) => "winograd_input",
             Kernel::WinogradOutput(_) => "winograd_output",
+            Kernel::StrassenInput(_) => "strassen_input",
+            Kernel::StrassenOutput(_) => "strassen_output",
             Kernel::BlockMean(_) => "block_mean",
             Kernel::BlockPool(_) => "block_pool",
             Kernel::Reduce(_) => "reduce",

@@ -24,6 +24,7 @@ pub mod kernel;
 mod layout;
 mod lower;
 mod pack;
+pub mod strassen;
 pub mod structure;
 pub mod text;
 pub mod tile;

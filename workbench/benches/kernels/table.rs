@@ -6,7 +6,7 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::ir::text;
 use cardinal_compiler::plan::kernel::Kernel;
 use cardinal_compiler::plan::tile::BLOCK;
-use cardinal_compiler::plan::{Base, Plan, Step, lower};
+use cardinal_compiler::plan::{Base, Plan, Step};
 use cardinal_runtime::cpu;
 use cardinal_workbench::families::{Extents, FAMILIES, Family, Operator};
 use cardinal_workbench::machine;
@@ -50,7 +50,7 @@ pub(crate) fn print(words: &[String]) {
 
 fn layer(family: &Family, name: &str, extents: &Extents, target: &Target, peak: f64) {
     let graph = text::parse(&family.graph(extents)).expect("a graph");
-    let plan = lower(&graph, &target.machine(family.winograd)).expect("a plan");
+    let plan = family.plan(&graph, target).expect("a plan");
     let mut rig = Rig::together(&plan, target);
     for (i, (port, seed)) in plan.inputs.iter().zip(1..).enumerate() {
         rig.input_mut(i).copy_from_slice(&random::bytes(&port.ty, seed));
@@ -121,17 +121,21 @@ fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
         Kernel::WinogradOutput(w) => {
             format!("F({}), tile {}x{}", w.outputs, w.micro.pixels, w.micro.blocks)
         }
+        Kernel::StrassenOutput(s) => {
+            format!("strassen, tile {}x{}", s.tile.micro.pixels, s.tile.micro.blocks)
+        }
         other => other.name().into(),
     })
 }
 
-/// Multiply-adds that the kernel itself has: of Winograd's products, not of the convolution.
+/// Multiply-adds that the kernel itself has: of Winograd's and Strassen's products, not of the convolution.
 fn multiply_adds(kernel: &Kernel) -> usize {
     match kernel {
         Kernel::WinogradOutput(w) => {
             let tiles = w.images.count * w.tiles[0] * w.tiles[1];
             w.groups.count * w.blocks * BLOCK * tiles * w.elements() * w.micro.depth()
         }
+        Kernel::StrassenOutput(s) => s.multiply_adds() / 8 * 7,
         other => other.multiply_adds(),
     }
 }

@@ -8,6 +8,12 @@ mod rows;
 mod tails;
 mod texts;
 
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::error::Result;
+use cardinal_compiler::ir::Graph;
+use cardinal_compiler::plan::choice::{Choice, Chosen};
+use cardinal_compiler::plan::{Layer, Plan, layers, lower};
+
 pub use rows::FAMILIES;
 
 /// One operator, at any size.
@@ -16,12 +22,23 @@ pub struct Family {
     pub name: &'static str,
     /// What is computed.
     pub operator: Operator,
-    /// Whether the planner may use Winograd's transforms.
-    pub winograd: bool,
+    /// How its convolutions are computed.
+    pub way: Way,
     /// Sizes that leave every kind of rest.
     pub tails: fn() -> Vec<Extents>,
     /// Named layers.
     pub layers: &'static [(&'static str, Extents)],
+}
+
+/// How convolutions are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By their definition.
+    Exact,
+    /// As the planner's estimates have it.
+    Estimated,
+    /// With Strassen's products, wherever there are halves.
+    Strassen,
 }
 
 /// What a row computes.
@@ -122,6 +139,23 @@ impl Taps {
 }
 
 impl Family {
+    /// The plan of a graph of this row.
+    ///
+    /// # Errors
+    /// Those of [`lower`].
+    pub fn plan(&self, graph: &Graph, target: &Target) -> Result<Plan> {
+        let mut machine = target.machine(self.way != Way::Exact);
+        if self.way == Way::Strassen {
+            let in_halves = |layer: Layer| {
+                let is_strassen = |choice: &Choice| matches!(choice, Choice::Strassen { .. });
+                let choice = layer.candidates.into_iter().find(is_strassen)?;
+                Some((layer.key, Chosen { choice, because: String::new() }))
+            };
+            machine.choices = layers(graph, &machine).into_iter().filter_map(in_halves).collect();
+        }
+        lower(graph, &machine)
+    }
+
     /// The graph's text.
     pub fn graph(&self, e: &Extents) -> String {
         let body = match self.operator {

@@ -1,6 +1,6 @@
 //! The rows.
 
-use super::{End, Extents, Family, Operator, Taps, tails, texts};
+use super::{End, Extents, Family, Operator, Taps, Way, tails, texts};
 
 const fn taps(kernel: usize, stride: usize, pad: usize) -> Taps {
     Taps { kernel, stride, dilation: 1, pad }
@@ -23,7 +23,7 @@ const fn groups(channels: usize, groups: usize, side: usize) -> Extents {
 /// A family that is timed nowhere: small, or off the path of the networks.
 const fn only_proved(name: &'static str, text: fn(&Extents) -> String) -> Family {
     let operator = Operator::Other(text, texts::no_work);
-    Family { name, operator, winograd: false, tails: tails::cubes, layers: &[] }
+    Family { name, operator, way: Way::Exact, tails: tails::cubes, layers: &[] }
 }
 
 /// Every row: layers are those of ResNet-50, ResNeSt-50 and ResNeXt-50 at 224 pixels, by the side of
@@ -32,7 +32,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 1x1",
         operator: Operator::Conv(taps(1, 1, 0)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::points,
         layers: &[
             ("64-64@56", Extents::square(64, 64, 56)),
@@ -52,7 +52,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 1x1 stride 2",
         operator: Operator::Conv(taps(1, 2, 0)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::windows,
         layers: &[
             ("256-512@56", Extents::square(256, 512, 56)),
@@ -61,9 +61,37 @@ pub const FAMILIES: &[Family] = &[
         ],
     },
     Family {
+        name: "conv 1x1 strassen",
+        operator: Operator::Conv(taps(1, 1, 0)),
+        way: Way::Strassen,
+        tails: tails::halves,
+        layers: &[
+            ("64-256@56", joined(64, 256, 56)),
+            ("256-64@56", Extents::square(256, 64, 56)),
+            ("256-128@56", Extents::square(256, 128, 56)),
+            ("512-128@28", Extents::square(512, 128, 28)),
+            ("128-512@28", joined(128, 512, 28)),
+            ("512-256@28", Extents::square(512, 256, 28)),
+            ("1024-256@14", Extents::square(1024, 256, 14)),
+            ("256-1024@14", joined(256, 1024, 14)),
+            ("1024-512@14", Extents::square(1024, 512, 14)),
+            ("512-2048@7", joined(512, 2048, 7)),
+        ],
+    },
+    Family {
+        name: "conv 3x3 stride 2 strassen",
+        operator: Operator::Conv(taps(3, 2, 1)),
+        way: Way::Strassen,
+        tails: tails::halves_of_windows,
+        layers: &[
+            ("128-128@56", Extents::square(128, 128, 56)),
+            ("256-256@28", Extents::square(256, 256, 28)),
+        ],
+    },
+    Family {
         name: "conv 3x3 direct",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::windows,
         layers: &[
             ("64-64@56", Extents::square(64, 64, 56)),
@@ -75,7 +103,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 3x3 winograd",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: tails::winograd,
         layers: &[
             ("64-64@56", Extents::square(64, 64, 56)),
@@ -92,7 +120,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 3x3 dilation 2 winograd",
         operator: Operator::Conv(dilated(2)),
-        winograd: true,
+        way: Way::Estimated,
         tails: tails::phases,
         layers: &[
             ("64-128@56", Extents::square(64, 128, 56)),
@@ -103,7 +131,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 3x3 stride 2",
         operator: Operator::Conv(taps(3, 2, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: tails::windows,
         layers: &[
             ("3-32@224", Extents::square(3, 32, 224)),
@@ -115,84 +143,84 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 7x7 stride 2",
         operator: Operator::Conv(taps(7, 2, 3)),
-        winograd: true,
+        way: Way::Estimated,
         tails: tails::stems,
         layers: &[("3-64@224", Extents::square(3, 64, 224))],
     },
     Family {
         name: "groups of 1, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: || tails::narrow(1),
         layers: &[("96@56", groups(96, 96, 56))],
     },
     Family {
         name: "groups of 4, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: || tails::narrow(4),
         layers: &[("128@56", groups(128, 32, 56))],
     },
     Family {
         name: "groups of 8, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: || tails::narrow(8),
         layers: &[("256@28", groups(256, 32, 28))],
     },
     Family {
         name: "groups of 8, 3x3 stride 2",
         operator: Operator::Conv(taps(3, 2, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: || tails::narrow(8),
         layers: &[("256@56", groups(256, 32, 56))],
     },
     Family {
         name: "groups of other widths, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
-        winograd: true,
+        way: Way::Estimated,
         tails: tails::odd_groups,
         layers: &[],
     },
     Family {
         name: "max pool 3x3 stride 2",
         operator: Operator::Pool("max_pool", taps(3, 2, 1)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::planes,
         layers: &[("64@112", Extents::square(64, 64, 112))],
     },
     Family {
         name: "average pool 3x3 stride 2",
         operator: Operator::Pool("average_pool padding counted", taps(3, 2, 1)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::planes,
         layers: &[("128@56", Extents::square(64, 128, 56))],
     },
     Family {
         name: "average pool 2x2 stride 2",
         operator: Operator::Pool("average_pool", taps(2, 2, 0)),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::even_planes,
         layers: &[("256@56", Extents::square(64, 256, 56))],
     },
     Family {
         name: "split attention, radix 2",
         operator: Operator::Attention(2),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::attention,
         layers: &[("64@56", Extents::square(64, 64, 56)), ("512@7", Extents::square(64, 512, 7))],
     },
     Family {
         name: "gate",
         operator: Operator::Attention(1),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::attention,
         layers: &[("256@56", Extents::square(64, 256, 56))],
     },
     Family {
         name: "product",
         operator: Operator::Other(texts::product, texts::product_work),
-        winograd: false,
+        way: Way::Exact,
         tails: tails::cubes,
         layers: &[("2048-1000", Extents::square(2048, 1000, 1))],
     },

@@ -29,6 +29,30 @@ fn channels(size: [usize; 2]) -> Vec<Extents> {
     read.chain(made).collect()
 }
 
+/// Halves of every length, of even and of odd numbers of pixels, and of blocks up to more than the
+/// widest.
+pub(super) fn halves() -> Vec<Extents> {
+    let blocks = |n: usize| 32 * (1 + n % 5);
+    let mut all: Vec<Extents> = (1..=31).map(|w| Extents::of([32, blocks(w), 1], [2, w])).collect();
+    all.extend((3..=61).step_by(2).map(|w| Extents::of([32, blocks(w), 1], [1, w])));
+    all.extend((1..=3).map(|n| Extents::of([64 * n, 64, 1], [5, 5]).times(n)));
+    // So deep that sums of halves are made in parts, or just not.
+    all.extend([1024, 1056, 2112].map(|c| Extents::of([c, 32, 1], [3, 5])));
+    // Channels that fill up blocks.
+    all.extend([[20, 40], [31, 63], [33, 32]].map(|[c, m]| Extents::of([c, m, 1], [4, 3])));
+    in_turn(all)
+}
+
+/// Windows over halves of the rows.
+pub(super) fn halves_of_windows() -> Vec<Extents> {
+    let blocks = |n: usize| 32 * (1 + n % 3);
+    let mut all: Vec<Extents> =
+        (1..=33).map(|w| Extents::of([32, blocks(w), 1], [3 + w % 2, w])).collect();
+    all.extend((3..=16).map(|h| Extents::of([64, 32, 1], [h, 5]).times(2)));
+    all.extend([128, 160].map(|c| Extents::of([c, 32, 1], [3, 4])));
+    in_turn(all)
+}
+
 /// Windows with borders, alone and in groups.
 pub(super) fn windows() -> Vec<Extents> {
     let mut all: Vec<Extents> =

@@ -8,6 +8,7 @@ mod map;
 mod pool;
 mod reduce;
 mod softmax;
+pub(super) mod strassen;
 pub(super) mod tile;
 pub(super) mod winograd;
 
@@ -22,7 +23,11 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, kernel: &Kernel, args: Value, items:
         Kernel::Map(map) => map::emit(e, map, args, items),
         Kernel::Contract(contract) => contract::emit(e, contract, args, items),
         // Its micro-kernels are functions of their own: the linker emits it.
-        Kernel::Tile(_) | Kernel::WinogradInput(_) | Kernel::WinogradOutput(_) => {}
+        Kernel::Tile(_)
+        | Kernel::WinogradInput(_)
+        | Kernel::WinogradOutput(_)
+        | Kernel::StrassenInput(_)
+        | Kernel::StrassenOutput(_) => {}
         Kernel::BlockMean(mean) => blocks::mean(e, mean, args, items),
         Kernel::BlockPool(pool) => blocks::pool(e, pool, args, items),
         Kernel::Reduce(reduction) => reduce::emit(e, reduction, args, items),

@@ -11,16 +11,16 @@ use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Variants};
 const ELEMENT: i64 = 4;
 
 /// Functions of [`Tile::passes`].
-type Passes = [(usize, Variants<FuncRef>)];
+pub(super) type Passes = [(usize, Variants<FuncRef>)];
 
 /// Byte addresses of an item.
 #[derive(Clone, Copy)]
-struct Here {
-    input: Value,
-    weights: Value,
-    out: Value,
-    bias: Value,
-    other: Value,
+pub(super) struct Here {
+    pub(super) input: Value,
+    pub(super) weights: Value,
+    pub(super) out: Value,
+    pub(super) bias: Value,
+    pub(super) other: Value,
 }
 
 pub(in crate::codegen) fn emit(
@@ -65,7 +65,11 @@ pub(in crate::codegen) fn emit(
 }
 
 /// Group, tile of blocks, image and row of an item.
-fn indices(e: &mut Emitter<'_, '_>, spec: &Tile, item: Value) -> (Value, Value, Value, Value) {
+pub(super) fn indices(
+    e: &mut Emitter<'_, '_>,
+    spec: &Tile,
+    item: Value,
+) -> (Value, Value, Value, Value) {
     let (images, tiles) = (spec.images.count, spec.block_tiles());
     if spec.pixels_first {
         let (rest, block_tile) = e.divide(item, tiles);
@@ -107,7 +111,13 @@ fn calls(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, tile: Value, her
 }
 
 /// Every part of the contraction, one after the other; `size` says for how many blocks.
-fn parts(e: &mut Emitter<'_, '_>, spec: &Tile, passes: &Passes, size: usize, here: Here) {
+pub(super) fn parts(
+    e: &mut Emitter<'_, '_>,
+    spec: &Tile,
+    passes: &Passes,
+    size: usize,
+    here: Here,
+) {
     let input = spec.micro.reduce.first().map_or(0, |r| r.count / spec.parts * r.stride);
     let weights = spec.micro.depth() / spec.parts * BLOCK;
     let mut at = vec![here.input, here.weights];

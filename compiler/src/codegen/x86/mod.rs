@@ -4,6 +4,7 @@
 //! Only leaf functions are made here: they call nothing, keep everything in registers, and follow
 //! the System V convention, whatever the platform's own is.
 
+mod strassen;
 mod tile;
 mod winograd;
 
@@ -12,6 +13,7 @@ use iced_x86::{
     Instruction, InstructionBlock, IntelFormatter, MemoryOperand, Register,
 };
 
+pub(super) use strassen::sums;
 pub(super) use tile::micro_kernel;
 pub(super) use winograd::transform;
 

@@ -8,6 +8,7 @@ mod blocked;
 mod contractions;
 mod elementwise;
 mod reductions;
+mod strassen;
 mod tiles;
 mod weights;
 

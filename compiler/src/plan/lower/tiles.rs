@@ -18,16 +18,16 @@ use crate::plan::{Base, Place};
 const FETCHED: usize = 256 << 10;
 
 /// What a convolution reads: where, and its strides.
-struct Source {
-    at: Place,
-    image: usize,
+pub(super) struct Source {
+    pub(super) at: Place,
+    pub(super) image: usize,
     /// Of a group of channels.
     group: usize,
-    row: usize,
-    pixel: usize,
-    reduce: Vec<Span>,
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+    pub(super) reduce: Vec<Span>,
     /// Segments, for a value in blocks.
-    segments: Option<usize>,
+    pub(super) segments: Option<usize>,
     flat: bool,
 }
 
@@ -41,6 +41,9 @@ impl Lowering<'_, '_> {
             Choice::Winograd { outputs, cut, rows, images } => {
                 let item = ProductCut { together: images, chunk: rows, cut };
                 self.winograd_conv(id, conv, outputs, item)
+            }
+            Choice::Strassen { cut, pixels_first, row } => {
+                self.strassen_conv(id, conv, (cut, pixels_first, row))
             }
         }
     }
@@ -242,7 +245,7 @@ impl Lowering<'_, '_> {
     }
 
     /// The operand in blocks, or row-major where it has fewer channels than a block.
-    fn source(
+    pub(super) fn source(
         &mut self,
         x: NodeId,
         conv: &Conv,
@@ -326,8 +329,20 @@ pub(in crate::plan) fn tile_steps(then: &Epilogue) -> (Vec<TileStep>, usize, Opt
     (steps, done, other)
 }
 
-/// Rows of pixels, and their length. Where neither side has a border a 1×1 convolution need not
-/// know where image rows end: several are one row of tiles.
+/// Where neither side has a border a 1×1 convolution need not know where image rows end.
+pub(super) fn is_flat(
+    source: &Source,
+    layout: &Blocked,
+    other: Option<&InBlocks>,
+    conv: &Conv,
+) -> bool {
+    source.flat
+        && conv.window.is_point()
+        && layout.is_flat()
+        && other.is_none_or(|o| o.layout.is_flat())
+}
+
+/// Rows of pixels, and their length; where rows need not end, several are one row of tiles.
 fn rows(
     source: &Source,
     layout: &Blocked,
@@ -335,11 +350,7 @@ fn rows(
     conv: &Conv,
 ) -> (Around, usize) {
     let [h, w] = layout.size;
-    let flat = source.flat
-        && conv.window.is_point()
-        && layout.is_flat()
-        && other.is_none_or(|o| o.layout.is_flat());
-    let joined = if flat { joined_rows([h, w]) } else { 1 };
+    let joined = if is_flat(source, layout, other, conv) { joined_rows([h, w]) } else { 1 };
     let around = Around {
         count: h / joined,
         input: joined * source.row,

@@ -10,6 +10,7 @@ mod matrix;
 mod places;
 mod section;
 mod share;
+mod strassen;
 mod tiles;
 mod vector;
 mod winograd;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
 use matrix::Matrix;
 use places::Places;
+use strassen::Strassen;
 use tiles::{Narrow, Tiles};
 use vector::{Plain, Vector};
 use winograd::Winograd;
@@ -50,6 +52,8 @@ pub(in crate::plan) enum Packing {
     Narrow,
     /// The same of 3×3 filters in Winograd's transformed domain, with tiles of so many outputs.
     Winograd(TilePacking, usize),
+    /// The same for Strassen's products of halves.
+    Strassen(TilePacking),
     /// A bias vector in blocks of 16: so many segments, each filled up to whole blocks.
     Blocks(usize),
     /// A matrix of so many groups, whose rows are segments of so many, with rows and columns of
@@ -86,6 +90,10 @@ trait Order: Sync {
 /// them and never looks inside.
 type Word = [u8; 4];
 
+fn float(word: Word) -> f64 {
+    f64::from(f32::from_le_bytes(word))
+}
+
 /// The contents of a constant: a weight and how it is packed. Packs when it is asked for bytes, and
 /// is cheap to clone. Two are equal when their packed hashes are.
 #[derive(Debug, Clone)]
@@ -114,7 +122,7 @@ impl Packed {
             return Err(Error::internal("only weights of float32 are packed"));
         }
         let axes = match packing {
-            Packing::Tiles(_) | Packing::Winograd(..) => ty.axes.len() == 4,
+            Packing::Tiles(_) | Packing::Winograd(..) | Packing::Strassen(_) => ty.axes.len() == 4,
             Packing::Narrow | Packing::Columns(_) | Packing::Filled { .. } => ty.axes.len() >= 2,
             Packing::Plain | Packing::Rows(..) | Packing::Bias(_) | Packing::Blocks(_) => true,
         };
@@ -142,7 +150,11 @@ impl Packed {
                 let [matrices, blocks, width] = self.matrix().extents();
                 vec![matrices, blocks, width, CHANNEL_BLOCK]
             }
-            Packing::Tiles(_) | Packing::Narrow | Packing::Winograd(..) | Packing::Blocks(_) => {
+            Packing::Tiles(_)
+            | Packing::Narrow
+            | Packing::Winograd(..)
+            | Packing::Strassen(_)
+            | Packing::Blocks(_) => {
                 let bytes: usize = self.order().stripes().iter().sum();
                 vec![bytes / size_of::<Word>()]
             }
@@ -185,6 +197,7 @@ impl Packed {
             Packing::Winograd(packing, outputs) => {
                 Box::new(Winograd::new(&shape, packing, outputs))
             }
+            Packing::Strassen(packing) => Box::new(Strassen::new(&shape, packing)),
             Packing::Blocks(segments) => {
                 Box::new(Vector { places: Places::in_blocks(self.ty.elements(), segments) })
             }
@@ -217,6 +230,7 @@ impl Packed {
             | Packing::Tiles(_)
             | Packing::Narrow
             | Packing::Winograd(..)
+            | Packing::Strassen(_)
             | Packing::Blocks(_) => Matrix::of_rows(1, self.ty.elements(), 1),
         }
     }

@@ -41,7 +41,7 @@ impl Channels {
     }
 
     /// Blocks of a group.
-    fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.outputs.len() / BLOCK
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::winograd::filter_products;
 use super::tiles::Channels;
-use super::{Order, TilePacking, Word};
+use super::{Order, TilePacking, float};
 
 /// `[m, c, 3, 3]` as `[group][block][element][c blocks][16][16]` in the transformed domain.
 pub(super) struct Winograd {
@@ -63,8 +63,4 @@ impl Order for Winograd {
             }
         }
     }
-}
-
-fn float(word: Word) -> f64 {
-    f64::from(f32::from_le_bytes(word))
 }

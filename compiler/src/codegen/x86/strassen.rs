@@ -1,0 +1,118 @@
+//! The sums around Strassen's products, a row of pixels at a time.
+
+use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, TILES, TO};
+use crate::error::Result;
+use crate::plan::strassen::{Halves, Sums};
+use crate::plan::tile::{BLOCK, TileStep};
+
+/// Bytes of a pixel.
+const PIXEL: usize = BLOCK * ELEMENT;
+
+/// The code of a leaf function: `fn(from, _, to, bias, pixels, other)`.
+pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
+    let mut a = Assembler::new(isa);
+    let vectors = 0..isa.vectors.per_block();
+    let lanes = isa.vectors.lanes();
+    match spec {
+        Sums::Inputs { from, to } => {
+            let pixel = a.here();
+            for vector in vectors {
+                inputs(&mut a, vector * lanes * ELEMENT, *from, *to);
+            }
+            a.advance(FROM, PIXEL as i64);
+            a.advance(TO, PIXEL as i64);
+            a.loop_back(TILES, pixel);
+        }
+        Sums::Products { product, to, other, bias, steps } => {
+            let outputs = Outputs { product: *product, to: *to, other: *other, steps };
+            outputs.start(&mut a, *bias);
+            let pixel = a.here();
+            for vector in vectors {
+                outputs.of(&mut a, vector, bias.is_some());
+            }
+            a.advance(FROM, PIXEL as i64);
+            a.advance(TO, PIXEL as i64);
+            if steps.contains(&TileStep::AddOther) {
+                a.advance(OTHER, PIXEL as i64);
+            }
+            a.loop_back(TILES, pixel);
+        }
+    }
+    a.finish("sums")
+}
+
+/// s1 to s4 of a vector.
+fn inputs(a: &mut Assembler<'_>, lane: usize, from: Halves, to: Halves) {
+    let [x11, x12, x21, x22] = [0, 1, 2, 3];
+    for (register, pixels, channels) in [(x11, 0, 0), (x12, 0, 1), (x21, 1, 0), (x22, 1, 1)] {
+        a.load(register, FROM, from.at(pixels, channels) * ELEMENT + lane);
+    }
+    let [s1, s2, s3, s4] = [4, 5, 6, 7];
+    a.add(s1, x21, x22);
+    a.subtract(s2, s1, x11);
+    a.subtract(s3, x11, x21);
+    a.subtract(s4, x12, s2);
+    for (sum, register) in [s1, s2, s3, s4].into_iter().enumerate() {
+        a.store(TO, to.at(sum % 2, sum / 2) * ELEMENT + lane, register);
+    }
+}
+
+/// Registers of what stays the same for all pixels.
+const ZERO: usize = 7;
+const BIASES: usize = 8;
+
+struct Outputs<'s> {
+    product: usize,
+    to: Halves,
+    other: Halves,
+    steps: &'s [TileStep],
+}
+
+impl Outputs<'_> {
+    fn start(&self, a: &mut Assembler<'_>, bias: Option<usize>) {
+        if self.steps.contains(&TileStep::Relu) {
+            a.zero(ZERO);
+        }
+        let (vectors, lanes) = (a.isa.vectors.per_block(), a.isa.vectors.lanes());
+        for (half, vector) in (0..2).flat_map(|half| (0..vectors).map(move |v| (half, v))) {
+            if let Some(distance) = bias {
+                let at = half * distance + vector * lanes;
+                a.load(BIASES + half * vectors + vector, BIAS, at * ELEMENT);
+            }
+        }
+    }
+
+    /// The four outputs of a vector.
+    fn of(&self, a: &mut Assembler<'_>, vector: usize, bias: bool) {
+        let (vectors, lane) = (a.isa.vectors.per_block(), vector * a.isa.vectors.lanes() * ELEMENT);
+        let product = |number: usize| (number - 1) * self.product * ELEMENT + lane;
+        let [y11, y12, y21, y22] = [0, 1, 2, 3];
+        a.load(y11, FROM, product(1));
+        a.load(y12, FROM, product(6));
+        a.add(y12, y12, y11);
+        a.load(y22, FROM, product(7));
+        a.add(y22, y22, y12);
+        a.copy_vector(y21, y22);
+        a.add_memory(y11, FROM, product(2));
+        a.add_memory(y21, FROM, product(4));
+        let p5 = 4;
+        a.load(p5, FROM, product(5));
+        a.add(y22, y22, p5);
+        a.add(y12, y12, p5);
+        a.add_memory(y12, FROM, product(3));
+        for (y, pixels, channels) in [(y11, 0, 0), (y12, 0, 1), (y21, 1, 0), (y22, 1, 1)] {
+            if bias {
+                a.add(y, y, BIASES + channels * vectors + vector);
+            }
+            for step in self.steps {
+                match step {
+                    TileStep::AddOther => {
+                        a.add_memory(y, OTHER, self.other.at(pixels, channels) * ELEMENT + lane);
+                    }
+                    TileStep::Relu => a.max(y, ZERO),
+                }
+            }
+            a.store(TO, self.to.at(pixels, channels) * ELEMENT + lane, y);
+        }
+    }
+}
