@@ -395,3 +395,24 @@ fn slices_of_blocks_agree() {
         ));
     }
 }
+
+/// The same of groups that are filled up, between which slices do not begin.
+#[test]
+fn slices_of_filled_groups_agree() {
+    for (first, groups) in [(48, 4), (16, 4), (128, 4), (96, 2)] {
+        let rest = 144 - first;
+        body(&format!(
+            "input %x f32[2, 144, 5, 4]\nweight %w f32[144, {}, 3, 3] rand(1)\n\
+             %u f32[2, 144, 5, 4] = group_conv(%x, %w)\ngroups {groups}\nwindow 3x3 pad 1\n\
+             %a f32[2, {first}, 5, 4] = slice(%u)\nstarts [0, 0, 0, 0]\n\
+             %b f32[2, {rest}, 5, 4] = slice(%u)\nstarts [0, {first}, 0, 0]\n\
+             %last f32[2, 16, 5, 4] = slice(%b)\nstarts [0, {}, 0, 0]\n\
+             weight %p f32[16, {first}, 3, 3] rand(2)\nweight %q f32[16, {rest}, 3, 3] rand(3)\n\
+             %c f32[2, 16, 5, 4] = conv(%a, %p)\nwindow 3x3 pad 1\n\
+             %d f32[2, 16, 5, 4] = conv(%b, %q)\nwindow 3x3 dilation 2 pad 2\nthen add %last\n\
+             %y f32[2, 32, 5, 4] = concat(%c, %d)\naxis 1\noutput %y\noutput %b",
+            144 / groups,
+            rest - 16
+        ));
+    }
+}

@@ -109,8 +109,11 @@ pub(super) fn assign(
         let (segments, halo) = (segments(graph, id, &wishes, &layouts), wishes.halo(id));
         let size = [shape[2], shape[3]];
         let source = graph.operand(id, 0).and_then(|x| layouts.get(&x).copied());
-        if let (Op::Slice { .. }, Some(source)) = (&graph.node(id).op, source) {
-            layouts.insert(id, Blocked { segments: 1, channels: shape[1], ..source });
+        if let Op::Slice { .. } = graph.node(id).op {
+            // A view, but of channels that lie as they are counted only.
+            if let Some(source) = source.filter(Blocked::is_full) {
+                layouts.insert(id, Blocked { segments: 1, channels: shape[1], ..source });
+            }
             continue;
         }
         layouts.insert(id, Blocked::new(shape[0], segments, shape[1] / segments, size, halo));
