@@ -7,8 +7,8 @@ mod running;
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::text;
 use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::lower;
-use running::{avx2, check, random, to_reference};
+use cardinal_compiler::plan::{Machine, lower};
+use running::{avx2, check, check_without_winograd, random, to_reference};
 
 /// Checks a graph given as its body.
 fn body(text: &str) {
@@ -378,6 +378,131 @@ fn narrow_groups_agree() {
     }
 }
 
+/// A bottleneck: a grouped 3×3 convolution of so many groups and channels of each, read and made, then a
+/// Split-Attention where it has a radix, between convolutions of single pixels.
+fn bottleneck(
+    [groups, read, made]: [usize; 3],
+    radix: Option<usize>,
+    [h, w]: [usize; 2],
+    stride: usize,
+    ends: usize,
+) -> String {
+    let [oh, ow] = [h, w].map(|n| n.div_ceil(stride));
+    let (c, m) = (groups * read, groups * made);
+    let conv = match groups {
+        1 => "conv(%u, %w, %b)".to_owned(),
+        _ => format!("group_conv(%u, %w, %b)\ngroups {groups}"),
+    };
+    let (k, left) = (groups / radix.unwrap_or(1), m / radix.unwrap_or(1));
+    let mut text = format!(
+        "graph @test {{\ninput %x f32[2, {ends}, {h}, {w}]\nweight %v f32[{c}, {ends}, 1, 1] rand(1)\n\
+         weight %w f32[{m}, {read}, 3, 3] rand(2)\nweight %b f32[{m}] rand(3)\n\
+         weight %z f32[{ends}, {left}, 1, 1] rand(4)\n\
+         %u f32[2, {c}, {h}, {w}] = conv(%x, %v)\nwindow 1x1\nthen relu\n\
+         %g f32[2, {m}, {oh}, {ow}] = {conv}\n\
+         window 3x3 stride {stride} pad 1\nthen relu\n"
+    );
+    if let Some(radix) = radix {
+        text += &format!(
+            "weight %w1 f32[{}, {made}] rand(5)\nweight %b1 f32[{}] rand(6)\n\
+             weight %w2 f32[{m}, 6] rand(7)\nweight %b2 f32[{m}] rand(8)\n\
+             %a f32[2, {left}, {oh}, {ow}] = split_attention(%g, %w1, %b1, %w2, %b2)\n",
+            6 * k,
+            6 * k
+        );
+        for (key, value) in [("cardinality", k), ("radix", radix)] {
+            if value > 1 {
+                text += &format!("{key} {value}\n");
+            }
+        }
+        text += match radix {
+            1 => "squeeze mean h w\nexcite i6 then relu\nweigh sigmoid\n",
+            _ => "squeeze mean h w, sum r\nexcite i6 then relu\nweigh softmax r\n",
+        };
+        text += "from \"/attention\"\n";
+    }
+    let last = if radix.is_some() { "a" } else { "g" };
+    text + &format!(
+        "%y f32[2, {ends}, {oh}, {ow}] = conv(%{last}, %z)\nwindow 1x1\noutput %y\n}}\n"
+    )
+}
+
+/// Groups that are no whole blocks, computed together where that is cheaper than filling each up.
+#[test]
+fn joined_groups_agree() {
+    for (groups, radix, ends, joined) in [
+        ([4, 24, 24], None, 1024, 2),
+        ([4, 24, 24], Some(1), 1024, 2),
+        ([2, 40, 40], Some(1), 1024, 2),
+        ([4, 40, 40], None, 1024, 2),
+        ([4, 20, 20], Some(1), 1024, 4),
+        ([8, 12, 12], Some(1), 1024, 4),
+        ([4, 24, 48], None, 1024, 2),
+        // Splits begin at blocks all the same.
+        ([4, 24, 24], Some(2), 1024, 2),
+        ([4, 40, 40], Some(2), 2048, 2),
+        ([4, 20, 20], Some(2), 2048, 4),
+        ([4, 12, 12], Some(2), 2048, 4),
+    ] {
+        for (size, stride) in [([12, 12], 1), ([9, 7], 1), ([10, 11], 2)] {
+            let source = bottleneck(groups, radix, size, stride, ends);
+            for winograd in [true, false] {
+                let machine = Machine { winograd, ..avx2() };
+                let plan = lower(&text::parse(&source).unwrap(), &machine).unwrap();
+                let step = plan.steps.iter().rfind(|step| step.name.starts_with('g')).unwrap();
+                let computed = match &step.kernel {
+                    Kernel::Tile(tile) => tile.groups.count,
+                    Kernel::WinogradOutput(product) => product.groups.count,
+                    other => panic!("{}", other.name()),
+                };
+                assert_eq!(computed, groups[0] / joined, "{}\n{source}", step.why);
+                assert!(step.why.contains(&format!("joined by {joined}, ")), "{}", step.why);
+            }
+            check(&source);
+            check_without_winograd(&source);
+        }
+    }
+}
+
+/// Between convolutions of few channels there is too little to save.
+#[test]
+fn groups_stay_apart_where_that_is_cheaper() {
+    for (groups, radix) in [([8, 20, 20], None), ([8, 10, 40], Some(4)), ([4, 36, 36], Some(1))] {
+        let source = bottleneck(groups, radix, [10, 9], 1, 16);
+        let plan = lower(&text::parse(&source).unwrap(), &Machine { winograd: false, ..avx2() });
+        let plan = plan.unwrap();
+        let step = plan.steps.iter().rfind(|step| step.name.starts_with('g')).unwrap();
+        let Kernel::Tile(tile) = &step.kernel else { panic!("{}", step.kernel.name()) };
+        assert_eq!(tile.groups.count, groups[0], "{}", step.why);
+        assert!(step.why.contains(" apart"), "{}", step.why);
+        check_without_winograd(&source);
+    }
+}
+
+/// Split-Attention over groups that are parts of those of the convolution, and the reverse.
+#[test]
+fn splits_need_not_be_groups() {
+    for (cardinality, groups) in [(4, 8), (8, 4), (4, 1), (4, 2), (6, 4)] {
+        for ends in [16, 256] {
+            for width in [96, 120] {
+                let source =
+                    bottleneck([groups, width / groups, width / groups], None, [5, 6], 1, ends);
+                let attention = format!(
+                    "weight %w1 f32[{}, {}] rand(5)\nweight %w2 f32[{width}, 6] rand(7)\n\
+                     %a f32[2, {width}, 5, 6] = split_attention(%g, %w1, _, %w2)\n\
+                     cardinality {cardinality}\nsqueeze mean h w\nexcite i6 then relu\n\
+                     weigh sigmoid\nfrom \"/attention\"\n%y ",
+                    6 * cardinality,
+                    width / cardinality
+                );
+                let source =
+                    source.replace("%y ", &attention).replace("conv(%g, %z)", "conv(%a, %z)");
+                check(&source);
+            }
+        }
+    }
+}
+
 /// Halves of a value in blocks, each read by a convolution with a border, and joined again.
 #[test]
 fn slices_of_blocks_agree() {
@@ -392,6 +517,27 @@ fn slices_of_blocks_agree() {
              %c f32[2, 16, 5, 4] = conv(%a, %p)\nwindow 3x3 pad 1\n\
              %d f32[2, 16, 5, 4] = conv(%b, %q)\nwindow 3x3 dilation 2 pad 2\n\
              %y f32[2, 32, 5, 4] = concat(%c, %d)\naxis 1\noutput %y\noutput %b"
+        ));
+    }
+}
+
+/// The same of groups that are filled up, between which slices do not begin.
+#[test]
+fn slices_of_filled_groups_agree() {
+    for (first, groups) in [(48, 4), (16, 4), (128, 4), (96, 2)] {
+        let rest = 144 - first;
+        body(&format!(
+            "input %x f32[2, 144, 5, 4]\nweight %w f32[144, {}, 3, 3] rand(1)\n\
+             %u f32[2, 144, 5, 4] = group_conv(%x, %w)\ngroups {groups}\nwindow 3x3 pad 1\n\
+             %a f32[2, {first}, 5, 4] = slice(%u)\nstarts [0, 0, 0, 0]\n\
+             %b f32[2, {rest}, 5, 4] = slice(%u)\nstarts [0, {first}, 0, 0]\n\
+             %last f32[2, 16, 5, 4] = slice(%b)\nstarts [0, {}, 0, 0]\n\
+             weight %p f32[16, {first}, 3, 3] rand(2)\nweight %q f32[16, {rest}, 3, 3] rand(3)\n\
+             %c f32[2, 16, 5, 4] = conv(%a, %p)\nwindow 3x3 pad 1\n\
+             %d f32[2, 16, 5, 4] = conv(%b, %q)\nwindow 3x3 dilation 2 pad 2\nthen add %last\n\
+             %y f32[2, 32, 5, 4] = concat(%c, %d)\naxis 1\noutput %y\noutput %b",
+            144 / groups,
+            rest - 16
         ));
     }
 }

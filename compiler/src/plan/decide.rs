@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::batch;
 use super::choice::Choice;
 use super::geometry::{Geometry, Site};
+use super::groups::Groups;
 use super::layout::{self, Blocked};
 use super::lower::{Machine, tile_steps};
 use super::tile::TileStep;
@@ -43,7 +44,7 @@ impl Layer {
 pub fn layers(graph: &Graph, machine: &Machine) -> Vec<Layer> {
     let staged = batch::staged(graph);
     let graph = staged.as_ref().unwrap_or(graph);
-    let mut decisions = decide(graph, machine);
+    let mut decisions = decide(graph, machine, &Groups::choose(graph, machine));
     let order = graph.topological();
     let layer = |id: NodeId| {
         let decision = decisions.remove(&id)?;
@@ -63,20 +64,26 @@ pub(super) struct Decision {
     pub(super) why: String,
 }
 
-/// The decision for each convolution in blocks.
-pub(super) fn decide(graph: &Graph, machine: &Machine) -> BTreeMap<NodeId, Decision> {
+/// The decision for each convolution in blocks, with its groups computed like this.
+pub(super) fn decide(
+    graph: &Graph,
+    machine: &Machine,
+    groups: &Groups,
+) -> BTreeMap<NodeId, Decision> {
     // Borders do not depend on decisions but for their width, and nothing here on that.
-    let layouts = layout::assign(graph, |_, conv| direct_border(&conv.window));
+    let layouts = layout::assign(graph, groups, |_, conv| direct_border(&conv.window));
     let decision = |(&id, layout): (&NodeId, &Blocked)| {
         let Op::Conv(conv) = &graph.node(id).op else { return None };
+        let conv = &groups.computed(id, conv);
         let site = Site { graph, id, conv, machine, layout, layouts: &layouts };
-        Some((id, Decision::of(&site)))
+        Some((id, Decision::of(&site, groups.why(id))))
     };
     layouts.iter().filter_map(decision).collect()
 }
 
 impl Decision {
-    fn of(site: &Site<'_>) -> Decision {
+    /// `joined` is why its groups are computed as they are.
+    fn of(site: &Site<'_>, joined: Option<&str>) -> Decision {
         let geometry = Geometry::of(site);
         let key = key(site, &geometry);
         let chosen = site.machine.choices.get(&key).filter(|c| geometry.allows(&c.choice));
@@ -89,7 +96,8 @@ impl Decision {
             "" => format!("tuned: {}", chosen.choice),
             because => format!("tuned: {because}"),
         });
-        let why = [tuned, estimate].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let joined = joined.map(str::to_owned);
+        let why = [joined, tuned, estimate].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let choice = chosen.map_or_else(|| geometry.estimated(), |chosen| chosen.choice);
         Decision { key, geometry, choice, why }
     }

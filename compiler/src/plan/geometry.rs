@@ -19,6 +19,7 @@ const MOST_CANDIDATES: usize = 12;
 pub(super) struct Site<'s> {
     pub(super) graph: &'s Graph,
     pub(super) id: NodeId,
+    /// With its groups as they are computed.
     pub(super) conv: &'s Conv,
     pub(super) machine: &'s Machine,
     pub(super) layout: &'s Blocked,
@@ -363,7 +364,7 @@ fn in_winograd(outputs: usize, item: ProductCut) -> Choice {
 fn estimate(site: &Site<'_>, narrow: Option<usize>) -> Option<Estimate> {
     let Site { graph, id, conv, machine, .. } = *site;
     let shape = graph.ty(id).shape();
-    let read = site.operand(1).map(|w| graph.ty(w).shape()[1])?;
+    let read = site.operand(0).map(|x| graph.ty(x).shape()[1] / conv.groups)?;
     let channels = [read, shape[1] / conv.groups].map(|n| n.next_multiple_of(BLOCK));
     if narrow.is_some() || (read < BLOCK && conv.groups == 1) {
         return None;

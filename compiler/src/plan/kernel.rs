@@ -308,7 +308,8 @@ impl Kernel {
     }
 
     /// Multiply-adds that the definition of a convolution or product has over the channels
-    /// that are there and those that fill up blocks, whatever algorithm computes it; 0 for everything else.
+    /// that are there and those that fill up blocks, and with zeros between groups that are computed as
+    /// one, whatever algorithm computes it; 0 for everything else.
     pub fn multiply_adds(&self) -> usize {
         match self {
             Kernel::Contract(c) => {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::groups::Groups;
 use super::lower::keeps_zero_finite;
 use super::tile::BLOCK;
-use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, TensorType, Unary};
+use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, SplitAttention, TensorType, Unary};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
 /// channels that begins at a block of its own, because a group of a convolution or a split begins
@@ -89,28 +90,46 @@ impl Blocked {
         self.segments.is_multiple_of(groups) || (aligned && self.is_full()) || groups == 1
     }
 
+    /// Whether channels begin at blocks where those of the other do.
+    pub(super) fn is_like(&self, other: &Blocked) -> bool {
+        self.segments == other.segments || (self.is_full() && other.is_full())
+    }
+
+    /// Whether Split-Attention can read it: each split begins at a block. A single one of each group
+    /// may begin anywhere, if no channel is made up, as nothing is summed over splits.
+    pub(super) fn is_of_splits(&self, op: &SplitAttention) -> bool {
+        let splits = op.cardinality * op.radix;
+        let aligned = (self.segments * self.channels / splits).is_multiple_of(BLOCK);
+        self.segments == splits || (self.is_full() && (aligned || op.radix == 1))
+    }
+
     /// Whether no channel is made up.
     pub(super) fn is_full(&self) -> bool {
         self.channels.is_multiple_of(BLOCK)
     }
 }
 
-/// The layout of every value that lies in blocks, given the border that each convolution reads.
+/// The layout of every value that lies in blocks, given the border that each convolution reads, and how
+/// its groups are computed.
 pub(super) fn assign(
     graph: &Graph,
+    groups: &Groups,
     border: impl Fn(NodeId, &Conv) -> [usize; 4],
 ) -> BTreeMap<NodeId, Blocked> {
     let order = graph.topological();
     let blocked = candidates(graph, &order);
-    let wishes = wishes(graph, &order, &blocked, border);
+    let wishes = wishes(graph, &order, &blocked, groups, border);
     let mut layouts: BTreeMap<NodeId, Blocked> = BTreeMap::new();
     for &id in order.iter().filter(|id| blocked.contains(id)) {
         let shape = graph.ty(id).shape();
-        let (segments, halo) = (segments(graph, id, &wishes, &layouts), wishes.halo(id));
+        let (segments, halo) = (segments(graph, id, groups, &wishes, &layouts), wishes.halo(id));
         let size = [shape[2], shape[3]];
         let source = graph.operand(id, 0).and_then(|x| layouts.get(&x).copied());
-        if let (Op::Slice { .. }, Some(source)) = (&graph.node(id).op, source) {
-            layouts.insert(id, Blocked { segments: 1, channels: shape[1], ..source });
+        if let Op::Slice { .. } = graph.node(id).op {
+            // A view, but of channels that lie as they are counted only.
+            if let Some(source) = source.filter(Blocked::is_full) {
+                layouts.insert(id, Blocked { segments: 1, channels: shape[1], ..source });
+            }
             continue;
         }
         layouts.insert(id, Blocked::new(shape[0], segments, shape[1] / segments, size, halo));
@@ -237,6 +256,7 @@ fn wishes(
     graph: &Graph,
     order: &[NodeId],
     blocked: &BTreeSet<NodeId>,
+    groups: &Groups,
     border: impl Fn(NodeId, &Conv) -> [usize; 4],
 ) -> Wishes {
     let mut wishes = Wishes { segments: BTreeMap::new(), halos: BTreeMap::new() };
@@ -264,8 +284,9 @@ fn wishes(
             Op::Conv(conv) => {
                 wishes.widen(x, border(id, conv));
                 let parts = narrow_groups(graph, id, conv).is_some();
-                Some(conv.groups).filter(|groups| !parts && !aligned(*groups))
+                Some(groups.of(id, conv)).filter(|groups| !parts && !aligned(*groups))
             }
+            Op::SplitAttention(a) if a.radix == 1 && aligned(1) => own,
             Op::SplitAttention(a) => Some(a.cardinality * a.radix).filter(|s| !aligned(*s)),
             Op::Pool(_) | Op::Unary(..) | Op::Binary(..) => own,
             _ => None,
@@ -280,6 +301,7 @@ fn wishes(
 fn segments(
     graph: &Graph,
     id: NodeId,
+    groups: &Groups,
     wishes: &Wishes,
     layouts: &BTreeMap<NodeId, Blocked>,
 ) -> usize {
@@ -287,15 +309,19 @@ fn segments(
     let divides = |segments: &usize| channels.is_multiple_of(*segments);
     let wish = wishes.segments.get(&id).copied().filter(divides);
     let aligned = |segments: usize| (channels / segments).is_multiple_of(BLOCK);
+    let x = graph.operand(id, 0).and_then(|x| layouts.get(&x));
     match &graph.node(id).op {
         Op::Conv(conv) if narrow_groups(graph, id, conv).is_some() => 1,
-        Op::Conv(conv) if conv.groups == 1 || aligned(conv.groups) => {
-            wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(1)
+        Op::Conv(conv) => {
+            let groups = groups.of(id, conv);
+            let least = if groups == 1 || aligned(groups) { 1 } else { groups };
+            wish.filter(|s| s.is_multiple_of(groups)).unwrap_or(least)
         }
-        Op::Conv(conv) => wish.filter(|s| s.is_multiple_of(conv.groups)).unwrap_or(conv.groups),
-        Op::SplitAttention(a) if !aligned(a.cardinality) => a.cardinality,
+        Op::SplitAttention(a) => {
+            let dense = a.radix == 1 && x.is_some_and(Blocked::is_full);
+            if dense || aligned(a.cardinality) { 1 } else { a.cardinality }
+        }
         Op::Pool(_) | Op::Unary(..) | Op::Binary(..) | Op::Concat { axis: 0 } => {
-            let x = graph.operand(id, 0).and_then(|x| layouts.get(&x));
             x.map_or(1, |layout| layout.segments)
         }
         _ => 1,

@@ -19,6 +19,7 @@ pub mod expr;
 pub mod dot;
 mod fields;
 mod geometry;
+mod groups;
 pub mod json;
 pub mod kernel;
 mod layout;

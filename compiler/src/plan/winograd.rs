@@ -278,13 +278,10 @@ impl Estimate {
             return None;
         }
         let lanes = vectors.lanes() as f64;
-        let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
-        // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
-        const BYTES_PER_CYCLE: f64 = 8.0;
         let products = |pixels: f64, elements: f64| {
-            let compute = groups * pixels * elements * read * made / (2.0 * lanes);
-            compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
+            products(vectors, conv.groups, [read, made], pixels, elements)
         };
+        let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
         let cost = |outputs: usize| {
             let [rows, columns] = tiles(outputs, dilation, [h, w]);
             let tiles = images * (rows * columns) as f64;
@@ -297,12 +294,34 @@ impl Estimate {
         Some(Estimate { direct, winograd: [cost(2), cost(4)] })
     }
 
+    /// Cycles of the fastest way.
+    pub(super) fn least(&self) -> f64 {
+        self.winograd.into_iter().fold(self.direct, f64::min)
+    }
+
     /// The size of the fastest tiles; `None` where direct convolution is faster.
     pub fn outputs(&self) -> Option<usize> {
         let [two, four] = self.winograd;
         let (cost, outputs) = if four < two { (four, 4) } else { (two, 2) };
         (cost < self.direct).then_some(outputs)
     }
+}
+
+/// Cycles that products of all channels with each other take in each group, at so many pixels with so
+/// many elements of a filter each. `read` and `made` are channels of a group, filled up to blocks.
+pub(super) fn products(
+    vectors: Vectors,
+    groups: usize,
+    [read, made]: [usize; 2],
+    pixels: f64,
+    elements: f64,
+) -> f64 {
+    let lanes = vectors.lanes() as f64;
+    let [groups, read, made] = [groups, read, made].map(|n| n as f64);
+    // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
+    const BYTES_PER_CYCLE: f64 = 8.0;
+    let compute = groups * pixels * elements * read * made / (2.0 * lanes);
+    compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
 }
 
 impl fmt::Display for Estimate {

@@ -131,6 +131,17 @@ pub(crate) fn check(source: &str) {
     check_graph(&graph, RelativeTo::Output);
 }
 
+/// The same for the host, with direct convolution only.
+pub(crate) fn check_without_winograd(source: &str) {
+    let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    let inputs: Vec<Tensor> =
+        graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
+    let options = CompileOptions { winograd: false, ..CompileOptions::default() };
+    let program = compile_with(&graph, &host(), &options);
+    let outputs = Session::new(program, NonZeroUsize::MIN).unwrap().run(&inputs).unwrap();
+    reference(&graph, &inputs, RelativeTo::Output).compare(&outputs, "direct convolution");
+}
+
 /// The interpreter's results, and how near others must come.
 pub(crate) struct Reference {
     source: String,

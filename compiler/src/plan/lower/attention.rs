@@ -12,7 +12,7 @@ use crate::plan::expr::Expr;
 use crate::plan::kernel::{
     BlockMean, CHANNEL_BLOCK, Contract, Kernel, Map, Nest, Outer, Pixels, Reduction, Softmax, Span,
 };
-use crate::plan::layout::Blocked;
+use crate::plan::layout::{Blocked, for_groups};
 use crate::plan::tile::BLOCK;
 
 /// Most splits that one pass over u sums: a pass holds two pointers for each.
@@ -26,10 +26,18 @@ struct Sizes {
     r: usize,
     /// Channels of a split in the model.
     c: usize,
-    /// Numbers of a split in memory: whole blocks where u lies in blocks.
+    /// Numbers of a split in memory: whole blocks where splits begin at blocks.
     places: usize,
     plane: usize,
-    blocked: bool,
+    /// Whether splits are filled up to whole blocks.
+    filled: bool,
+}
+
+impl Sizes {
+    /// All groups as one, for what is done to each channel by itself where each has one split.
+    fn as_one_group(self) -> Sizes {
+        Sizes { k: 1, c: self.k * self.c, places: self.k * self.places, ..self }
+    }
 }
 
 impl Lowering<'_, '_> {
@@ -38,12 +46,18 @@ impl Lowering<'_, '_> {
         let [n, channels, h, w] = four(self.graph.ty(x))?;
         let (k, r) = (op.cardinality, op.radix);
         let c = channels / (k * r);
-        let blocked = self.layouts.contains_key(&id);
-        let places = if blocked { c.next_multiple_of(BLOCK) } else { c };
-        let sizes = Sizes { n, k, r, c, places, plane: h * w, blocked };
-        let (u, squeezed) = if blocked {
-            let u = self.in_blocks(x, k * r, [0; 4])?;
-            (Splits::Blocks(u), self.blocked_squeeze(u, sizes))
+        let layout = self.layouts.get(&id).copied();
+        // Groups run on into each other within blocks.
+        let dense = layout.is_some_and(|layout| layout.is_full()) && !c.is_multiple_of(BLOCK);
+        let filled = layout.is_some() && !dense;
+        let places = if filled { c.next_multiple_of(BLOCK) } else { c };
+        let sizes = Sizes { n, k, r, c, places, plane: h * w, filled };
+        let planes = if dense { sizes.as_one_group() } else { sizes };
+        let (u, squeezed) = if layout.is_some() {
+            let splits = if dense { 1 } else { k * r };
+            let otherwise = for_groups(self.graph.ty(x), splits, [0; 4]);
+            let u = self.in_layout(x, |layout| layout.is_of_splits(op), otherwise)?;
+            (Splits::Blocks(u), self.blocked_squeeze(u, planes))
         } else {
             let u = self.place(x)?;
             (Splits::Rows(u), self.squeeze(u, sizes))
@@ -72,7 +86,7 @@ impl Lowering<'_, '_> {
         }
         match u {
             Splits::Rows(u) => self.weigh(id, op, sizes, u, attention),
-            Splits::Blocks(u) => self.blocked_weigh(id, op, sizes, u, attention),
+            Splits::Blocks(u) => self.blocked_weigh(id, op, planes, u, attention),
         }
     }
 
@@ -182,10 +196,10 @@ impl Lowering<'_, '_> {
         fill_columns: bool,
         activation: &[Unary],
     ) -> Result<Place> {
-        let Sizes { n, k, blocked, .. } = sizes;
+        let Sizes { n, k, filled, .. } = sizes;
         let matrix = self.operand(id, weight)?;
         let width = self.graph.ty(matrix).shape()[1];
-        let [fill_rows, fill_columns] = [rows.fill, fill_columns].map(|fill| fill && blocked);
+        let [fill_rows, fill_columns] = [rows.fill, fill_columns].map(|fill| fill && filled);
         let filled = |n: usize, fill: bool| if fill { n.next_multiple_of(BLOCK) } else { n };
         let (height, columns) =
             (rows.count * filled(rows.each, fill_rows), filled(width, fill_columns));

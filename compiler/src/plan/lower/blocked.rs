@@ -97,29 +97,29 @@ impl Lowering<'_, '_> {
         let fits = |layout: &Blocked| {
             layout.serves(groups) && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
         };
+        self.in_layout(id, fits, for_groups(self.graph.ty(id), groups, halo))
+    }
+
+    /// The value in a layout that fits: one that there is, or else a copy in this one.
+    pub(super) fn in_layout(
+        &mut self,
+        id: NodeId,
+        fits: impl Fn(&Blocked) -> bool,
+        otherwise: Blocked,
+    ) -> Result<InBlocks> {
         let found = self.blocked.get(&id).and_then(|all| all.iter().find(|b| fits(&b.layout)));
         if let Some(found) = found {
             return Ok(*found);
         }
-        let layout = for_groups(self.graph.ty(id), groups, halo);
         let from = self.place(id)?;
-        let made = self.pack_blocks(layout, from);
+        let made = self.pack_blocks(otherwise, from);
         self.blocked.entry(id).or_default().push(made);
         Ok(made)
     }
 
     /// The value in blocks whose channels begin at blocks where `like`'s do.
     pub(super) fn in_blocks_like(&mut self, id: NodeId, like: &Blocked) -> Result<InBlocks> {
-        let same = |b: &&InBlocks| {
-            b.layout.segments == like.segments || (b.layout.is_full() && like.is_full())
-        };
-        if let Some(found) = self.blocked.get(&id).and_then(|all| all.iter().find(same)) {
-            return Ok(*found);
-        }
-        let from = self.place(id)?;
-        let made = self.pack_blocks(like.with_halo([0; 4]), from);
-        self.blocked.entry(id).or_default().push(made);
-        Ok(made)
+        self.in_layout(id, |layout| layout.is_like(like), like.with_halo([0; 4]))
     }
 
     /// Clears the border of a value.

@@ -19,6 +19,7 @@ use super::batch;
 use super::choice::Choices;
 use super::decide::{Decision, decide};
 use super::expr::Expr;
+use super::groups::Groups;
 use super::kernel::{Kernel, Nest};
 use super::layout::{self, Blocked};
 use super::tile::Vectors;
@@ -88,6 +89,8 @@ struct Lowering<'g, 's> {
     plan: Plan,
     /// Constants of this and of other plans.
     section: &'s mut Section,
+    /// How groups of convolutions in blocks are computed.
+    groups: Groups,
     /// How each convolution in blocks is computed.
     decisions: BTreeMap<NodeId, Decision>,
     /// Most scratch elements that a kernel wants for each thread.
@@ -107,12 +110,13 @@ struct Lowering<'g, 's> {
 
 impl<'g, 's> Lowering<'g, 's> {
     fn new(graph: &'g Graph, machine: &Machine, section: &'s mut Section) -> Lowering<'g, 's> {
-        let decisions = decide(graph, machine);
+        let groups = Groups::choose(graph, machine);
+        let decisions = decide(graph, machine, &groups);
         let border = |id: NodeId, conv: &Conv| match decisions.get(&id) {
             Some(decision) => decision.border(conv, graph.ty(id)),
             None => [0; 4],
         };
-        let layouts = layout::assign(graph, border);
+        let layouts = layout::assign(graph, &groups, border);
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
         let plan = Plan {
             name: graph.name.clone(),
@@ -129,6 +133,7 @@ impl<'g, 's> Lowering<'g, 's> {
             graph,
             plan,
             section,
+            groups,
             decisions,
             worker_elements: 0,
             places: BTreeMap::new(),

@@ -98,6 +98,7 @@ impl Lowering<'_, '_> {
         };
         let packing = TilePacking {
             groups: 1,
+            joined: self.groups.together(id),
             out_segments: layout.segments,
             in_segments: source.segments.or(Some(1)),
         };

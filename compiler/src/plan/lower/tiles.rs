@@ -36,6 +36,8 @@ impl Lowering<'_, '_> {
         let decision = self.decisions.get(&id);
         let decision = decision.ok_or_else(|| Error::internal("a convolution is undecided"))?;
         self.why.clone_from(&decision.why);
+        // Everything below is about groups as they are computed.
+        let conv = &self.groups.computed(id, conv);
         match decision.choice {
             Choice::Direct { cut, pixels_first } => self.direct_conv(id, conv, cut, pixels_first),
             Choice::Winograd { outputs, cut, rows, images } => {
@@ -92,6 +94,7 @@ impl Lowering<'_, '_> {
             Some(_) => Packing::Narrow,
             None => Packing::Tiles(TilePacking {
                 groups,
+                joined: self.groups.together(id),
                 out_segments: layout.segments,
                 in_segments: source.segments,
             }),
@@ -196,6 +199,7 @@ impl Lowering<'_, '_> {
         };
         let packing = TilePacking {
             groups: conv.groups,
+            joined: self.groups.together(id),
             out_segments: layout.segments,
             in_segments: Some(source.segments),
         };

@@ -64,8 +64,10 @@ pub(in crate::plan) enum Packing {
 /// How a convolution's weights are packed for tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::plan) struct TilePacking {
-    /// Groups of channels.
+    /// Groups of channels, as they are computed.
     pub(in crate::plan) groups: usize,
+    /// How many of the weight's groups each of them is, with zeros between one and another.
+    pub(in crate::plan) joined: usize,
     /// Segments of all output channels, each filled up to whole blocks.
     pub(in crate::plan) out_segments: usize,
     /// Segments of all input channels; `None` for a row-major input.

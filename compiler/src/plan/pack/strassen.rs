@@ -10,14 +10,12 @@ use super::{Order, TilePacking, Word, float};
 pub(super) struct Strassen {
     channels: Channels,
     taps: usize,
-    /// Elements of a row of the weight.
-    row: usize,
 }
 
 impl Strassen {
     pub(super) fn new(shape: &[usize], packing: TilePacking) -> Strassen {
         let taps = shape[2] * shape[3];
-        Strassen { channels: Channels::new(shape, packing), taps, row: shape[1] * taps }
+        Strassen { channels: Channels::new(shape, packing), taps }
     }
 
     /// Input channels of a half.
@@ -49,14 +47,14 @@ impl Order for Strassen {
             for tap in 0..self.taps {
                 for input in first..first + BLOCK {
                     let at = ((first * self.taps) + tap * BLOCK + input - first) * BLOCK;
-                    let columns = [input, input + half]
-                        .map(|input| inputs.get(input).map(|input| input * self.taps + tap));
+                    let columns = [input, input + half].map(|input| inputs.get(input));
                     for lane in 0..BLOCK {
                         // e, f, g, h
                         let quarters: [f64; 4] = std::array::from_fn(|quarter| {
-                            let (row, column) = (rows[quarter % 2][lane], columns[quarter / 2]);
-                            let at = row.zip(column).map(|(row, at)| row * self.row + at);
-                            at.map_or(0.0, |at| float(from[at]))
+                            let filters = rows[quarter % 2][lane].as_ref();
+                            let filter =
+                                filters.zip(columns[quarter / 2]).and_then(|(f, i)| f.of(i));
+                            filter.map_or(0.0, |filter| float(from[filter * self.taps + tap]))
                         });
                         for (number, factors) in WEIGHTS.iter().enumerate() {
                             let sum = factors.iter().zip(quarters).fold(0.0, |s, (a, x)| s + a * x);

@@ -1,5 +1,7 @@
 //! Filters for tile contractions.
 
+use std::ops::Range;
+
 use super::super::tile::BLOCK;
 use super::places::Places;
 use super::{Order, TilePacking, Word};
@@ -9,27 +11,48 @@ use super::{Order, TilePacking, Word};
 pub(super) struct Channels {
     /// Groups of channels.
     groups: usize,
-    /// Output channels of a group in the weight.
+    /// How many of the weight's groups each of these is.
+    joined: usize,
+    /// Output and input channels of one of the weight's.
     made: usize,
-    /// Those of a group as tiles write them, some made up.
+    read: usize,
+    /// Output channels of a group as tiles write them, some made up.
     outputs: Places,
     /// Its input channels in the order they are read, some made up.
     pub(super) inputs: Places,
+}
+
+/// The filters of an output channel.
+pub(super) struct Filters {
+    /// The position of the first in the weight.
+    first: usize,
+    /// The input channels of the computed group that they are for.
+    of: Range<usize>,
+}
+
+impl Filters {
+    /// The position of that for an input channel; none joins groups.
+    pub(super) fn of(&self, input: usize) -> Option<usize> {
+        self.of.contains(&input).then(|| self.first + input - self.of.start)
+    }
 }
 
 impl Channels {
     /// Of a weight `[m, c, kh, kw]`.
     pub(super) fn new(shape: &[usize], packing: TilePacking) -> Channels {
         let groups = packing.groups.max(1);
-        let made = shape[0] / groups;
+        let joined = packing.joined.max(1);
+        let (made, read) = (shape[0] / (groups * joined), shape[1]);
         let of_group = |segments: usize| (segments / groups).max(1);
         Channels {
             groups,
+            joined,
             made,
-            outputs: Places::in_blocks(made, of_group(packing.out_segments)),
+            read,
+            outputs: Places::in_blocks(joined * made, of_group(packing.out_segments)),
             inputs: match packing.in_segments {
-                Some(segments) => Places::in_blocks(shape[1], of_group(segments)),
-                None => Places::all(shape[1]),
+                Some(segments) => Places::in_blocks(joined * read, of_group(segments)),
+                None => Places::all(joined * read),
             },
         }
     }
@@ -45,11 +68,14 @@ impl Channels {
         self.outputs.len() / BLOCK
     }
 
-    /// The output channels of a stripe, as rows of the weight.
-    pub(super) fn rows(&self, stripe: usize) -> [Option<usize>; BLOCK] {
+    /// The filters of the output channels of a stripe.
+    pub(super) fn rows(&self, stripe: usize) -> [Option<Filters>; BLOCK] {
         let (group, block) = (stripe / self.blocks(), stripe % self.blocks());
         std::array::from_fn(|lane| {
-            Some(group * self.made + self.outputs.get(block * BLOCK + lane)?)
+            let output = self.outputs.get(block * BLOCK + lane)?;
+            let row = group * self.joined * self.made + output;
+            let start = output / self.made * self.read;
+            Some(Filters { first: row * self.read, of: start..start + self.read })
         })
     }
 }
@@ -60,8 +86,6 @@ pub(super) struct Tiles {
     channels: Channels,
     /// Elements of a filter.
     taps: usize,
-    /// Elements of a row of the weight.
-    row: usize,
     /// Inputs between which no other tap comes.
     step: usize,
 }
@@ -70,7 +94,7 @@ impl Tiles {
     pub(super) fn new(shape: &[usize], packing: TilePacking) -> Tiles {
         let taps = shape[2] * shape[3];
         let step = if packing.in_segments.is_some() { BLOCK } else { 1 };
-        Tiles { channels: Channels::new(shape, packing), taps, row: shape[1] * taps, step }
+        Tiles { channels: Channels::new(shape, packing), taps, step }
     }
 }
 
@@ -87,10 +111,10 @@ impl Order for Tiles {
         for first in (0..inputs.len()).step_by(self.step) {
             for tap in 0..self.taps {
                 for (input, line) in (first..first + self.step).zip(&mut lines) {
-                    let at = inputs.get(input).map(|input| input * self.taps + tap);
-                    for (slot, row) in line.iter_mut().zip(&rows) {
-                        let at = row.zip(at).map(|(row, at)| row * self.row + at);
-                        *slot = at.map_or([0; 4], |at| from[at]);
+                    let input = inputs.get(input);
+                    for (slot, filters) in line.iter_mut().zip(&rows) {
+                        let filter = filters.as_ref().zip(input).and_then(|(f, i)| f.of(i));
+                        *slot = filter.map_or([0; 4], |filter| from[filter * self.taps + tap]);
                     }
                 }
             }

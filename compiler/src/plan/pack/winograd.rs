@@ -7,8 +7,6 @@ use super::{Order, TilePacking, float};
 /// `[m, c, 3, 3]` as `[group][block][element][c blocks][16][16]` in the transformed domain.
 pub(super) struct Winograd {
     channels: Channels,
-    /// Elements of a row of the weight.
-    row: usize,
     /// What each transformed element is of a filter's.
     products: Vec<[f64; TAPS]>,
 }
@@ -23,7 +21,6 @@ impl Winograd {
                 shape,
                 TilePacking { in_segments: packing.in_segments.or(Some(1)), ..packing },
             ),
-            row: shape[1] * TAPS,
             products: filter_products(outputs),
         }
     }
@@ -47,10 +44,11 @@ impl Order for Winograd {
         let mut taps = vec![0f64; TAPS * rows.len()];
         let mut sums = vec![0f64; rows.len()];
         for (at, input) in inputs.iter().enumerate() {
-            for (lane, row) in rows.iter().enumerate() {
-                let begin = row.zip(input).map(|(row, input)| row * self.row + input * TAPS);
+            for (lane, filters) in rows.iter().enumerate() {
+                let filter = filters.as_ref().zip(input).and_then(|(f, i)| f.of(i));
                 for tap in 0..TAPS {
-                    taps[tap * rows.len() + lane] = begin.map_or(0.0, |at| float(from[at + tap]));
+                    let tapped = |filter| float(from[filter * TAPS + tap]);
+                    taps[tap * rows.len() + lane] = filter.map_or(0.0, tapped);
                 }
             }
             for (element, factors) in self.products.iter().enumerate() {
