@@ -164,6 +164,84 @@ fn sums_stay_in_registers_and_nothing_is_called() {
     }
 }
 
+#[test]
+fn blocks_on_pages_of_their_own_are_fetched_before_they_are_read_and_none_behind_them() {
+    const STRIDE: usize = 2048;
+    const TILES: i64 = 3;
+    for blocks in [2, 3, 4, 8] {
+        let spans = [[blocks, STRIDE], [BLOCK, 1]];
+        let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
+        let kernel = tile(MicroKernel { pixels: 6, blocks: 1, reduce, ..short() });
+        let function = functions(kernel, [X86_64, "x86-64-v3"]).remove(0);
+        let accesses = accesses(&function.assembly.unwrap(), TILES);
+        let line = |at: i64| at / 64;
+        let end = (blocks * STRIDE * 4) as i64;
+        let mut fetched: Vec<i64> = Vec::new();
+        for (is_fetch, at) in accesses {
+            if is_fetch {
+                assert!((0..end).contains(&at), "{blocks} blocks: {at} is fetched");
+                fetched.push(line(at));
+            } else {
+                // Nothing comes before the first tile's first two blocks.
+                let first = at % (STRIDE * 4) as i64 / 64 < 6 && at < 2 * (STRIDE * 4) as i64;
+                assert!(first || fetched.contains(&line(at)), "{blocks} blocks: {at} is read");
+            }
+        }
+    }
+}
+
+/// What a function called with its input at 0 and so many tiles fetches (`true`) and broadcasts of the
+/// input, in order: a run of its integer instructions.
+fn accesses(text: &str, tiles: i64) -> Vec<(bool, i64)> {
+    let lines: Vec<(u64, &str)> = text.lines().map(instruction).collect();
+    let mut registers = std::collections::BTreeMap::from([("rdi", 0), ("r8", tiles)]);
+    // Everything else is elsewhere.
+    let elsewhere = 1 << 40;
+    let (mut next, mut equal, mut all) = (0, false, Vec::new());
+    while let Some((_, text)) = lines.get(next) {
+        next += 1;
+        let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
+        let (to, from) = operands.split_once(',').unwrap_or((operands, ""));
+        let of = |name: &str| registers.get(name).copied().unwrap_or(elsewhere);
+        let value = |name: &str| number(name).unwrap_or_else(|| of(name));
+        let result = match name {
+            "mov" => Some(value(from)),
+            "add" => Some(of(to).wrapping_add(value(from))),
+            "dec" => Some(of(to) - 1),
+            "cmove" if equal => Some(of(from)),
+            _ => None,
+        };
+        match name {
+            "dec" => equal = of(to) == 1,
+            "cmp" => equal = of(to) == value(from),
+            "jne" if !equal => {
+                next = lines.iter().position(|(at, _)| Some(*at) == target(text)).unwrap();
+            }
+            "prefetcht0" | "vbroadcastss" => {
+                let address = operands.split_once('[').unwrap().1.trim_end_matches(']');
+                let (base, by) = address.split_once('+').unwrap_or((address, "0"));
+                let at = of(base) + number(by).unwrap();
+                if at < elsewhere / 2 {
+                    all.push((name == "prefetcht0", at));
+                }
+            }
+            _ => {}
+        }
+        if let Some(result) = result {
+            registers.insert(to, result);
+        }
+    }
+    all
+}
+
+/// A number as the disassembler writes it: `12`, `0C4h`, `0FFFFFFFFFFFFFFC0h`.
+fn number(text: &str) -> Option<i64> {
+    match text.strip_suffix('h') {
+        Some(hex) => u64::from_str_radix(hex, 16).ok().map(|bits| bits as i64),
+        None => text.parse().ok(),
+    }
+}
+
 fn check(function: &FunctionInfo, register: &str) {
     let text = function.assembly.as_ref().unwrap();
     let fail = |what: &str| panic!("{}: {what}\n{text}", function.name);

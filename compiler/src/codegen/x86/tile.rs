@@ -13,7 +13,7 @@ use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
-use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
+use crate::plan::tile::{BLOCK, MicroKernel, Span, TileStep};
 
 /// How far ahead of the products weights are fetched: they stream from beyond the caches.
 const PREFETCH: usize = 2048;
@@ -27,6 +27,13 @@ const WEIGHTS_AT: Register = Register::RAX;
 
 /// The weights behind those of the call, which are fetched meanwhile.
 const AHEAD: Register = Register::R12;
+
+/// Blocks that the input is fetched ahead of the products.
+const BLOCKS_AHEAD: usize = 2;
+
+/// Where the input is fetched, and the pixels of the next tile.
+const FETCHED: Register = Register::R13;
+const NEXT: Register = Register::R14;
 
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
@@ -93,6 +100,9 @@ impl Kernel<'_> {
         if passes > 0 {
             saved.push(AHEAD);
         }
+        if self.distant_blocks().is_some() {
+            saved.extend([FETCHED, NEXT]);
+        }
         for register in &saved {
             self.a.save(*register);
         }
@@ -106,6 +116,7 @@ impl Kernel<'_> {
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
+        self.start_fetching();
         self.contract(0);
         if self.spec.onto {
             for (sum, pixel, vector) in self.sums() {
@@ -159,6 +170,7 @@ impl Kernel<'_> {
         self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
         if is_last {
             self.a.advance(WEIGHTS_AT, (inner * LINE) as i64);
+            self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
     }
@@ -204,18 +216,47 @@ impl Kernel<'_> {
         self.a.advance(AHEAD, (ahead * LINE) as i64);
     }
 
-    /// Fetches the `i`-th share of what the tile reads two blocks later. Where that is on another page
-    /// the hardware does not foresee it.
-    fn fetch_input(&mut self, i: usize, shares: usize) {
+    /// The loop over blocks of the input, where they are on pages of their own: then the hardware does
+    /// not foresee what the next one reads.
+    fn distant_blocks(&self) -> Option<Span> {
         const PAGE: usize = 4096;
-        let [blocks, _] = self.spec.reduce[..] else { return };
-        if blocks.stride * ELEMENT < PAGE {
+        let [blocks, _] = self.spec.reduce[..] else { return None };
+        (blocks.stride * ELEMENT >= PAGE).then_some(blocks)
+    }
+
+    /// Fetching begins [`BLOCKS_AHEAD`].
+    fn start_fetching(&mut self) {
+        let Some(blocks) = self.distant_blocks() else { return };
+        let tile = self.spec.pixels * self.spec.input_pixel * ELEMENT;
+        self.a.copy(NEXT, FROM);
+        self.a.advance(NEXT, tile as i64);
+        if blocks.count > BLOCKS_AHEAD {
+            self.a.copy(FETCHED, FROM);
+            self.a.advance(FETCHED, (BLOCKS_AHEAD * blocks.stride * ELEMENT) as i64);
+        } else {
+            self.a.copy(FETCHED, NEXT);
+        }
+    }
+
+    /// Fetches the `i`-th share of a block of the tile.
+    fn fetch_input(&mut self, i: usize, shares: usize) {
+        if self.distant_blocks().is_none() {
             return;
         }
         let pixels = self.spec.pixels;
         for pixel in i * pixels / shares..(i + 1) * pixels / shares {
-            let at = pixel * self.spec.input_pixel + 2 * blocks.stride;
-            self.a.prefetch(IN_AT, at * ELEMENT);
+            self.a.prefetch(FETCHED, pixel * self.spec.input_pixel * ELEMENT);
+        }
+    }
+
+    /// Goes on to the next block, given how many are left with this one; after the last one it is the
+    /// next tile's first. Behind the last block there may be no memory, and each fetch would search
+    /// the page tables in vain.
+    fn fetch_on(&mut self, left: Register) {
+        let Some(blocks) = self.distant_blocks() else { return };
+        self.a.advance(FETCHED, (blocks.stride * ELEMENT) as i64);
+        if blocks.count > BLOCKS_AHEAD {
+            self.a.copy_if_equal(FETCHED, NEXT, left, BLOCKS_AHEAD + 1);
         }
     }
 
