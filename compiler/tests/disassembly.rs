@@ -56,11 +56,12 @@ fn short() -> MicroKernel {
     }
 }
 
-/// 3×3 windows of groups of so many channels.
-fn groups_of(narrow: usize, pixels: usize) -> MicroKernel {
-    let spans = [[3, 512], [1, BLOCK], [narrow, 1]];
+/// Windows of 3 by so many taps of groups of so many channels, so many pixels apart.
+fn groups_of(narrow: usize, pixels: usize, [taps, stride]: [usize; 2]) -> MicroKernel {
+    let spans = [[3, 512], [taps, BLOCK], [narrow, 1]];
     let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
-    MicroKernel { pixels, blocks: 1, narrow, reduce, ..short() }
+    let input_pixel = stride * BLOCK;
+    MicroKernel { pixels, blocks: 1, narrow, reduce, input_pixel, ..short() }
 }
 
 fn winograd_input(outputs: usize) -> Kernel {
@@ -113,7 +114,7 @@ fn micro_kernels_read_as_before() {
     shown("tile.6x1.avx2", sized(6, 1), [X86_64, "x86-64-v3"], "micro.");
     shown("tile.6x2.avx512", sized(6, 2), [X86_64, "x86-64-v4"], "micro.");
     shown("tile.2x1.neon", sized(2, 1), ["aarch64-unknown-linux-gnu", "generic"], "micro.");
-    let narrow = |narrow| tile(groups_of(narrow, 2));
+    let narrow = |narrow| tile(groups_of(narrow, 2, [1, 1]));
     shown("groups.4.avx512", narrow(4), [X86_64, "x86-64-v4"], "micro.");
     shown("groups.8.avx2", narrow(8), [X86_64, "x86-64-v3"], "micro.");
 }
@@ -139,7 +140,9 @@ fn every(vectors: Vectors) -> Vec<Kernel> {
     }
     for narrow in [1, 4, 8] {
         let most = vectors.for_groups_of(narrow).most_pixels(1);
-        all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels))));
+        for window in [[1, 1], [3, 1], [3, 2], [7, 1]] {
+            all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels, window))));
+        }
     }
     for outputs in [2, 4] {
         all.push(winograd_input(outputs));
@@ -161,6 +164,17 @@ fn sums_stay_in_registers_and_nothing_is_called() {
                 check(&function, register);
             }
         }
+    }
+}
+
+#[test]
+fn an_element_is_spread_once_for_a_row_of_taps() {
+    for (stride, reads) in [(1, 6), (2, 9), (3, 12)] {
+        let kernel = tile(groups_of(4, 4, [3, stride]));
+        let function = functions(kernel, [X86_64, "x86-64-v3"]).remove(0);
+        let spread = function.assembly.unwrap().matches("vpermilps").count();
+        // Four channels, and two registers of a block.
+        assert_eq!(spread, 4 * 2 * reads, "stride {stride}");
     }
 }
 

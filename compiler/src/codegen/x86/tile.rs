@@ -9,6 +9,8 @@
 //!            └───────────┴───────────┘
 //! ```
 
+use std::collections::BTreeMap;
+
 use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
@@ -71,9 +73,24 @@ impl Kernel<'_> {
         self.spec.pixels * self.row()
     }
 
-    /// Trips of the unrolled loop.
+    /// The contracted loops that are not unrolled.
+    fn outer(&self) -> &[Span] {
+        let inner = 1 + usize::from(self.shared_taps().is_some());
+        let outer = self.spec.reduce.len().saturating_sub(inner);
+        self.spec.reduce.get(..outer).unwrap_or_default()
+    }
+
+    /// The loop over a row of the window, for narrow groups, where pixels are whole taps apart and so
+    /// read the same elements.
+    fn shared_taps(&self) -> Option<Span> {
+        let [.., taps, _] = self.spec.reduce[..] else { return None };
+        let apart = taps.stride > 0 && self.spec.input_pixel.is_multiple_of(taps.stride);
+        (self.spec.narrow > 0 && self.spec.blocks == 1 && apart).then_some(taps)
+    }
+
+    /// Lines of each block's weights that the unrolled code reads.
     fn unrolled_count(&self) -> usize {
-        self.spec.reduce.last().map_or(1, |span| span.count)
+        self.spec.reduce[self.outer().len()..].iter().map(|span| span.count).product()
     }
 
     /// Lines of each block's next weights that the unrolled loop fetches.
@@ -90,7 +107,7 @@ impl Kernel<'_> {
     }
 
     fn function(&mut self) {
-        let loops = self.spec.reduce.len().saturating_sub(1);
+        let loops = self.outer().len();
         let mut saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
             .iter()
             .copied()
@@ -154,22 +171,22 @@ impl Kernel<'_> {
 
     /// The contracted loops from `level` inwards.
     fn contract(&mut self, level: usize) {
-        let reduce = &self.spec.reduce;
-        if level + 1 >= reduce.len() {
-            return self.unrolled();
-        }
-        let span = reduce[level];
-        let inner: usize = reduce[level + 1..].iter().map(|r| r.count).product();
-        let is_last = level + 2 == reduce.len();
-        let counter = COUNTERS[reduce.len() - 2 - level];
+        let Some(&span) = self.outer().get(level) else {
+            return match self.shared_taps() {
+                Some(taps) => self.unrolled_taps(taps),
+                None => self.unrolled(),
+            };
+        };
+        let inside = self.outer().get(level + 1).copied();
+        let counter = COUNTERS[self.outer().len() - 1 - level];
         self.a.set(counter, span.count);
         let again = self.a.here();
         self.contract(level + 1);
         // The loop inside has moved the input already.
-        let moved = if is_last { 0 } else { reduce[level + 1].count * reduce[level + 1].stride };
+        let moved = inside.map_or(0, |inside| inside.count * inside.stride);
         self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
-        if is_last {
-            self.a.advance(WEIGHTS_AT, (inner * LINE) as i64);
+        if inside.is_none() {
+            self.a.advance(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
             self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
@@ -183,22 +200,15 @@ impl Kernel<'_> {
         // Broadcasts take turns, so that one need not wait for the products of the last.
         let broadcasts = self.a.isa.vectors.registers() - weights - row;
         let mut turn = 0;
-        let ahead = self.ahead();
         for i in 0..count {
-            for line in i * ahead / count..(i + 1) * ahead / count {
-                for block in 0..self.spec.blocks {
-                    self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
-                }
-            }
+            self.fetch_ahead(i, count);
             self.fetch_input(i, count);
             for vector in 0..row {
                 let (block, part) = (vector / self.vectors, vector % self.vectors);
                 let at = self.block(block) + i * LINE + part * self.lanes() * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
             }
-            for block in 0..self.spec.blocks {
-                self.a.prefetch(WEIGHTS_AT, self.block(block) + i * LINE + PREFETCH);
-            }
+            self.fetch_weights(i);
             if self.spec.narrow > 0 {
                 self.narrow(i, weights, &mut turn, broadcasts);
                 continue;
@@ -213,7 +223,72 @@ impl Kernel<'_> {
                 }
             }
         }
-        self.a.advance(AHEAD, (ahead * LINE) as i64);
+        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
+    }
+
+    /// The two innermost loops for narrow groups: an element is spread once for all pixels and taps that
+    /// read it, because on some machines that takes as long as a product. The order of a sum does not
+    /// depend on the tile.
+    fn unrolled_taps(&mut self, taps: Span) {
+        let channels = self.unrolled_count() / taps.count.max(1);
+        let weights = self.spare();
+        let spare = self.a.isa.vectors.registers() - weights;
+        // As many taps at a time as registers hold weights of, beside an element.
+        let most = (spare - 1).min(taps.count).max(1);
+        let mut turn = 0;
+        for i in 0..channels {
+            for tap in 0..taps.count {
+                self.fetch_ahead(i * taps.count + tap, self.unrolled_count());
+                self.fetch_weights(tap * channels + i);
+            }
+            let each = |vector| (0..taps.count).step_by(most).map(move |first| (vector, first));
+            for (vector, first) in (0..self.row()).flat_map(each) {
+                let count = most.min(taps.count - first);
+                let part = vector * self.lanes() * ELEMENT;
+                for tap in 0..count {
+                    let line = (first + tap) * channels + i;
+                    self.a.load(weights + tap, WEIGHTS_AT, line * LINE + part);
+                }
+                for (read, users) in self.reads(taps, count) {
+                    let element = weights + count + turn % (spare - count);
+                    turn += 1;
+                    self.spread(element, (first + read) * taps.stride * ELEMENT + part, i);
+                    for (pixel, tap) in users {
+                        self.a.multiply_add(self.sum(pixel, vector), weights + tap, element);
+                    }
+                }
+            }
+        }
+        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
+    }
+
+    /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
+    /// taps that it is for.
+    fn reads(&self, taps: Span, count: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+        let apart = self.spec.input_pixel / taps.stride.max(1);
+        let all = (0..self.spec.pixels).flat_map(|pixel| (0..count).map(move |tap| (pixel, tap)));
+        let mut reads = BTreeMap::<_, Vec<_>>::new();
+        for (pixel, tap) in all {
+            reads.entry(pixel * apart + tap).or_default().push((pixel, tap));
+        }
+        reads
+    }
+
+    /// Fetches the `i`-th share of the next call's weights.
+    fn fetch_ahead(&mut self, i: usize, shares: usize) {
+        let ahead = self.ahead();
+        for line in i * ahead / shares..(i + 1) * ahead / shares {
+            for block in 0..self.spec.blocks {
+                self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
+            }
+        }
+    }
+
+    /// Fetches weights that are some lines behind this one.
+    fn fetch_weights(&mut self, line: usize) {
+        for block in 0..self.spec.blocks {
+            self.a.prefetch(WEIGHTS_AT, self.block(block) + line * LINE + PREFETCH);
+        }
     }
 
     /// The loop over blocks of the input, where they are on pages of their own: then the hardware does
@@ -267,14 +342,19 @@ impl Kernel<'_> {
                 let element = weights + self.row() + *turn % temporaries;
                 *turn += 1;
                 let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
-                match self.spec.narrow {
-                    1 => self.a.load(element, IN_AT, at),
-                    // A register is a group.
-                    8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
-                    _ => self.a.spread_quarters(element, IN_AT, at, i),
-                }
+                self.spread(element, at, i);
                 self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
             }
+        }
+    }
+
+    /// Loads channel `i` of each lane's own group.
+    fn spread(&mut self, element: usize, at: usize, i: usize) {
+        match self.spec.narrow {
+            1 => self.a.load(element, IN_AT, at),
+            // A register is a group.
+            8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
+            _ => self.a.spread_quarters(element, IN_AT, at, i),
         }
     }
 
