@@ -57,11 +57,12 @@ fn short() -> MicroKernel {
     }
 }
 
-/// 3×3 windows of groups of so many channels.
-fn groups_of(narrow: usize, pixels: usize) -> MicroKernel {
-    let spans = [[3, 512], [1, BLOCK], [narrow, 1]];
+/// Windows of 3 by so many taps of groups of so many channels, so many pixels apart.
+fn groups_of(narrow: usize, pixels: usize, [taps, stride]: [usize; 2]) -> MicroKernel {
+    let spans = [[3, 512], [taps, BLOCK], [narrow, 1]];
     let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
-    MicroKernel { pixels, blocks: 1, narrow, reduce, ..short() }
+    let input_pixel = stride * BLOCK;
+    MicroKernel { pixels, blocks: 1, narrow, reduce, input_pixel, ..short() }
 }
 
 fn winograd_input(outputs: usize) -> Kernel {
@@ -142,7 +143,7 @@ fn micro_kernels_read_as_before() {
     shown("tile.6x1.avx2", sized(6, 1), [X86_64, "x86-64-v3"], "micro.");
     shown("tile.6x2.avx512", sized(6, 2), [X86_64, "x86-64-v4"], "micro.");
     shown("tile.2x1.neon", sized(2, 1), ["aarch64-unknown-linux-gnu", "generic"], "micro.");
-    let narrow = |narrow| tile(groups_of(narrow, 2));
+    let narrow = |narrow| tile(groups_of(narrow, 2, [1, 1]));
     shown("groups.4.avx512", narrow(4), [X86_64, "x86-64-v4"], "micro.");
     shown("groups.8.avx2", narrow(8), [X86_64, "x86-64-v3"], "micro.");
 }
@@ -178,7 +179,9 @@ fn every(vectors: Vectors) -> Vec<Kernel> {
     }
     for narrow in [1, 4, 8] {
         let most = vectors.for_groups_of(narrow).most_pixels(1);
-        all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels))));
+        for window in [[1, 1], [3, 1], [3, 2], [7, 1]] {
+            all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels, window))));
+        }
     }
     for outputs in [2, 4] {
         all.push(winograd_input(outputs));
@@ -202,6 +205,95 @@ fn sums_stay_in_registers_and_nothing_is_called() {
                 check(&function, register);
             }
         }
+    }
+}
+
+#[test]
+fn an_element_is_spread_once_for_a_row_of_taps() {
+    for (stride, reads) in [(1, 6), (2, 9), (3, 12)] {
+        let kernel = tile(groups_of(4, 4, [3, stride]));
+        let function = functions(kernel, [X86_64, "x86-64-v3"]).remove(0);
+        let spread = function.assembly.unwrap().matches("vpermilps").count();
+        // Four channels, and two registers of a block.
+        assert_eq!(spread, 4 * 2 * reads, "stride {stride}");
+    }
+}
+
+#[test]
+fn blocks_on_pages_of_their_own_are_fetched_before_they_are_read_and_none_behind_them() {
+    const STRIDE: usize = 2048;
+    const TILES: i64 = 3;
+    for blocks in [2, 3, 4, 8] {
+        let spans = [[blocks, STRIDE], [BLOCK, 1]];
+        let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
+        let kernel = tile(MicroKernel { pixels: 6, blocks: 1, reduce, ..short() });
+        let function = functions(kernel, [X86_64, "x86-64-v3"]).remove(0);
+        let accesses = accesses(&function.assembly.unwrap(), TILES);
+        let line = |at: i64| at / 64;
+        let end = (blocks * STRIDE * 4) as i64;
+        let mut fetched: Vec<i64> = Vec::new();
+        for (is_fetch, at) in accesses {
+            if is_fetch {
+                assert!((0..end).contains(&at), "{blocks} blocks: {at} is fetched");
+                fetched.push(line(at));
+            } else {
+                // Nothing comes before the first tile's first two blocks.
+                let first = at % (STRIDE * 4) as i64 / 64 < 6 && at < 2 * (STRIDE * 4) as i64;
+                assert!(first || fetched.contains(&line(at)), "{blocks} blocks: {at} is read");
+            }
+        }
+    }
+}
+
+/// What a function called with its input at 0 and so many tiles fetches (`true`) and broadcasts of the
+/// input, in order: a run of its integer instructions.
+fn accesses(text: &str, tiles: i64) -> Vec<(bool, i64)> {
+    let lines: Vec<(u64, &str)> = text.lines().map(instruction).collect();
+    let mut registers = std::collections::BTreeMap::from([("rdi", 0), ("r8", tiles)]);
+    // Everything else is elsewhere.
+    let elsewhere = 1 << 40;
+    let (mut next, mut equal, mut all) = (0, false, Vec::new());
+    while let Some((_, text)) = lines.get(next) {
+        next += 1;
+        let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
+        let (to, from) = operands.split_once(',').unwrap_or((operands, ""));
+        let of = |name: &str| registers.get(name).copied().unwrap_or(elsewhere);
+        let value = |name: &str| number(name).unwrap_or_else(|| of(name));
+        let result = match name {
+            "mov" => Some(value(from)),
+            "add" => Some(of(to).wrapping_add(value(from))),
+            "dec" => Some(of(to) - 1),
+            "cmove" if equal => Some(of(from)),
+            _ => None,
+        };
+        match name {
+            "dec" => equal = of(to) == 1,
+            "cmp" => equal = of(to) == value(from),
+            "jne" if !equal => {
+                next = lines.iter().position(|(at, _)| Some(*at) == target(text)).unwrap();
+            }
+            "prefetcht0" | "vbroadcastss" => {
+                let address = operands.split_once('[').unwrap().1.trim_end_matches(']');
+                let (base, by) = address.split_once('+').unwrap_or((address, "0"));
+                let at = of(base) + number(by).unwrap();
+                if at < elsewhere / 2 {
+                    all.push((name == "prefetcht0", at));
+                }
+            }
+            _ => {}
+        }
+        if let Some(result) = result {
+            registers.insert(to, result);
+        }
+    }
+    all
+}
+
+/// A number as the disassembler writes it: `12`, `0C4h`, `0FFFFFFFFFFFFFFC0h`.
+fn number(text: &str) -> Option<i64> {
+    match text.strip_suffix('h') {
+        Some(hex) => u64::from_str_radix(hex, 16).ok().map(|bits| bits as i64),
+        None => text.parse().ok(),
     }
 }
 

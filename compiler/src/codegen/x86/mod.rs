@@ -220,6 +220,12 @@ impl<'i> Assembler<'i> {
         self.push(Instruction::with2(Code::Mov_r64_rm64, to, from));
     }
 
+    /// `to = from` where `counter` is `value`.
+    fn copy_if_equal(&mut self, to: Register, from: Register, counter: Register, value: usize) {
+        self.push(Instruction::with2(Code::Cmp_rm64_imm32, counter, value as i32));
+        self.push(Instruction::with2(Code::Cmove_r64_rm64, to, from));
+    }
+
     fn set(&mut self, to: Register, value: usize) {
         self.push(Instruction::with2(Code::Mov_rm64_imm32, to, value as i32));
     }

@@ -9,11 +9,13 @@
 //!            └───────────┴───────────┘
 //! ```
 
+use std::collections::BTreeMap;
+
 use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
-use crate::plan::tile::{BLOCK, MicroKernel, TileStep};
+use crate::plan::tile::{BLOCK, MicroKernel, Span, TileStep};
 
 /// How far ahead of the products weights are fetched: they stream from beyond the caches.
 const PREFETCH: usize = 2048;
@@ -27,6 +29,13 @@ const WEIGHTS_AT: Register = Register::RAX;
 
 /// The weights behind those of the call, which are fetched meanwhile.
 const AHEAD: Register = Register::R12;
+
+/// Blocks that the input is fetched ahead of the products.
+const BLOCKS_AHEAD: usize = 2;
+
+/// Where the input is fetched, and the pixels of the next tile.
+const FETCHED: Register = Register::R13;
+const NEXT: Register = Register::R14;
 
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
@@ -64,9 +73,24 @@ impl Kernel<'_> {
         self.spec.pixels * self.row()
     }
 
-    /// Trips of the unrolled loop.
+    /// The contracted loops that are not unrolled.
+    fn outer(&self) -> &[Span] {
+        let inner = 1 + usize::from(self.shared_taps().is_some());
+        let outer = self.spec.reduce.len().saturating_sub(inner);
+        self.spec.reduce.get(..outer).unwrap_or_default()
+    }
+
+    /// The loop over a row of the window, for narrow groups, where pixels are whole taps apart and so
+    /// read the same elements.
+    fn shared_taps(&self) -> Option<Span> {
+        let [.., taps, _] = self.spec.reduce[..] else { return None };
+        let apart = taps.stride > 0 && self.spec.input_pixel.is_multiple_of(taps.stride);
+        (self.spec.narrow > 0 && self.spec.blocks == 1 && apart).then_some(taps)
+    }
+
+    /// Lines of each block's weights that the unrolled code reads.
     fn unrolled_count(&self) -> usize {
-        self.spec.reduce.last().map_or(1, |span| span.count)
+        self.spec.reduce[self.outer().len()..].iter().map(|span| span.count).product()
     }
 
     /// Lines of each block's next weights that the unrolled loop fetches.
@@ -83,7 +107,7 @@ impl Kernel<'_> {
     }
 
     fn function(&mut self) {
-        let loops = self.spec.reduce.len().saturating_sub(1);
+        let loops = self.outer().len();
         let mut saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
             .iter()
             .copied()
@@ -92,6 +116,9 @@ impl Kernel<'_> {
         let [passes, passed] = self.spec.passes;
         if passes > 0 {
             saved.push(AHEAD);
+        }
+        if self.distant_blocks().is_some() {
+            saved.extend([FETCHED, NEXT]);
         }
         for register in &saved {
             self.a.save(*register);
@@ -106,6 +133,7 @@ impl Kernel<'_> {
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
+        self.start_fetching();
         self.contract(0);
         if self.spec.onto {
             for (sum, pixel, vector) in self.sums() {
@@ -143,22 +171,23 @@ impl Kernel<'_> {
 
     /// The contracted loops from `level` inwards.
     fn contract(&mut self, level: usize) {
-        let reduce = &self.spec.reduce;
-        if level + 1 >= reduce.len() {
-            return self.unrolled();
-        }
-        let span = reduce[level];
-        let inner: usize = reduce[level + 1..].iter().map(|r| r.count).product();
-        let is_last = level + 2 == reduce.len();
-        let counter = COUNTERS[reduce.len() - 2 - level];
+        let Some(&span) = self.outer().get(level) else {
+            return match self.shared_taps() {
+                Some(taps) => self.unrolled_taps(taps),
+                None => self.unrolled(),
+            };
+        };
+        let inside = self.outer().get(level + 1).copied();
+        let counter = COUNTERS[self.outer().len() - 1 - level];
         self.a.set(counter, span.count);
         let again = self.a.here();
         self.contract(level + 1);
         // The loop inside has moved the input already.
-        let moved = if is_last { 0 } else { reduce[level + 1].count * reduce[level + 1].stride };
+        let moved = inside.map_or(0, |inside| inside.count * inside.stride);
         self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
-        if is_last {
-            self.a.advance(WEIGHTS_AT, (inner * LINE) as i64);
+        if inside.is_none() {
+            self.a.advance(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
+            self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
     }
@@ -171,22 +200,15 @@ impl Kernel<'_> {
         // Broadcasts take turns, so that one need not wait for the products of the last.
         let broadcasts = self.a.isa.vectors.registers() - weights - row;
         let mut turn = 0;
-        let ahead = self.ahead();
         for i in 0..count {
-            for line in i * ahead / count..(i + 1) * ahead / count {
-                for block in 0..self.spec.blocks {
-                    self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
-                }
-            }
+            self.fetch_ahead(i, count);
             self.fetch_input(i, count);
             for vector in 0..row {
                 let (block, part) = (vector / self.vectors, vector % self.vectors);
                 let at = self.block(block) + i * LINE + part * self.lanes() * ELEMENT;
                 self.a.load(weights + vector, WEIGHTS_AT, at);
             }
-            for block in 0..self.spec.blocks {
-                self.a.prefetch(WEIGHTS_AT, self.block(block) + i * LINE + PREFETCH);
-            }
+            self.fetch_weights(i);
             if self.spec.narrow > 0 {
                 self.narrow(i, weights, &mut turn, broadcasts);
                 continue;
@@ -201,21 +223,115 @@ impl Kernel<'_> {
                 }
             }
         }
-        self.a.advance(AHEAD, (ahead * LINE) as i64);
+        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
     }
 
-    /// Fetches the `i`-th share of what the tile reads two blocks later. Where that is on another page
-    /// the hardware does not foresee it.
-    fn fetch_input(&mut self, i: usize, shares: usize) {
+    /// The two innermost loops for narrow groups: an element is spread once for all pixels and taps that
+    /// read it, because on some machines that takes as long as a product. The order of a sum does not
+    /// depend on the tile.
+    fn unrolled_taps(&mut self, taps: Span) {
+        let channels = self.unrolled_count() / taps.count.max(1);
+        let weights = self.spare();
+        let spare = self.a.isa.vectors.registers() - weights;
+        // As many taps at a time as registers hold weights of, beside an element.
+        let most = (spare - 1).min(taps.count).max(1);
+        let mut turn = 0;
+        for i in 0..channels {
+            for tap in 0..taps.count {
+                self.fetch_ahead(i * taps.count + tap, self.unrolled_count());
+                self.fetch_weights(tap * channels + i);
+            }
+            let each = |vector| (0..taps.count).step_by(most).map(move |first| (vector, first));
+            for (vector, first) in (0..self.row()).flat_map(each) {
+                let count = most.min(taps.count - first);
+                let part = vector * self.lanes() * ELEMENT;
+                for tap in 0..count {
+                    let line = (first + tap) * channels + i;
+                    self.a.load(weights + tap, WEIGHTS_AT, line * LINE + part);
+                }
+                for (read, users) in self.reads(taps, count) {
+                    let element = weights + count + turn % (spare - count);
+                    turn += 1;
+                    self.spread(element, (first + read) * taps.stride * ELEMENT + part, i);
+                    for (pixel, tap) in users {
+                        self.a.multiply_add(self.sum(pixel, vector), weights + tap, element);
+                    }
+                }
+            }
+        }
+        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
+    }
+
+    /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
+    /// taps that it is for.
+    fn reads(&self, taps: Span, count: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+        let apart = self.spec.input_pixel / taps.stride.max(1);
+        let all = (0..self.spec.pixels).flat_map(|pixel| (0..count).map(move |tap| (pixel, tap)));
+        let mut reads = BTreeMap::<_, Vec<_>>::new();
+        for (pixel, tap) in all {
+            reads.entry(pixel * apart + tap).or_default().push((pixel, tap));
+        }
+        reads
+    }
+
+    /// Fetches the `i`-th share of the next call's weights.
+    fn fetch_ahead(&mut self, i: usize, shares: usize) {
+        let ahead = self.ahead();
+        for line in i * ahead / shares..(i + 1) * ahead / shares {
+            for block in 0..self.spec.blocks {
+                self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
+            }
+        }
+    }
+
+    /// Fetches weights that are some lines behind this one.
+    fn fetch_weights(&mut self, line: usize) {
+        for block in 0..self.spec.blocks {
+            self.a.prefetch(WEIGHTS_AT, self.block(block) + line * LINE + PREFETCH);
+        }
+    }
+
+    /// The loop over blocks of the input, where they are on pages of their own: then the hardware does
+    /// not foresee what the next one reads.
+    fn distant_blocks(&self) -> Option<Span> {
         const PAGE: usize = 4096;
-        let [blocks, _] = self.spec.reduce[..] else { return };
-        if blocks.stride * ELEMENT < PAGE {
+        let [blocks, _] = self.spec.reduce[..] else { return None };
+        (blocks.stride * ELEMENT >= PAGE).then_some(blocks)
+    }
+
+    /// Fetching begins [`BLOCKS_AHEAD`].
+    fn start_fetching(&mut self) {
+        let Some(blocks) = self.distant_blocks() else { return };
+        let tile = self.spec.pixels * self.spec.input_pixel * ELEMENT;
+        self.a.copy(NEXT, FROM);
+        self.a.advance(NEXT, tile as i64);
+        if blocks.count > BLOCKS_AHEAD {
+            self.a.copy(FETCHED, FROM);
+            self.a.advance(FETCHED, (BLOCKS_AHEAD * blocks.stride * ELEMENT) as i64);
+        } else {
+            self.a.copy(FETCHED, NEXT);
+        }
+    }
+
+    /// Fetches the `i`-th share of a block of the tile.
+    fn fetch_input(&mut self, i: usize, shares: usize) {
+        if self.distant_blocks().is_none() {
             return;
         }
         let pixels = self.spec.pixels;
         for pixel in i * pixels / shares..(i + 1) * pixels / shares {
-            let at = pixel * self.spec.input_pixel + 2 * blocks.stride;
-            self.a.prefetch(IN_AT, at * ELEMENT);
+            self.a.prefetch(FETCHED, pixel * self.spec.input_pixel * ELEMENT);
+        }
+    }
+
+    /// Goes on to the next block, given how many are left with this one; after the last one it is the
+    /// next tile's first. Behind the last block there may be no memory, and each fetch would search
+    /// the page tables in vain.
+    fn fetch_on(&mut self, left: Register) {
+        let Some(blocks) = self.distant_blocks() else { return };
+        self.a.advance(FETCHED, (blocks.stride * ELEMENT) as i64);
+        if blocks.count > BLOCKS_AHEAD {
+            self.a.copy_if_equal(FETCHED, NEXT, left, BLOCKS_AHEAD + 1);
         }
     }
 
@@ -226,14 +342,19 @@ impl Kernel<'_> {
                 let element = weights + self.row() + *turn % temporaries;
                 *turn += 1;
                 let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
-                match self.spec.narrow {
-                    1 => self.a.load(element, IN_AT, at),
-                    // A register is a group.
-                    8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
-                    _ => self.a.spread_quarters(element, IN_AT, at, i),
-                }
+                self.spread(element, at, i);
                 self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
             }
+        }
+    }
+
+    /// Loads channel `i` of each lane's own group.
+    fn spread(&mut self, element: usize, at: usize, i: usize) {
+        match self.spec.narrow {
+            1 => self.a.load(element, IN_AT, at),
+            // A register is a group.
+            8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
+            _ => self.a.spread_quarters(element, IN_AT, at, i),
         }
     }
 
