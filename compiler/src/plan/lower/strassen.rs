@@ -34,7 +34,12 @@ impl Lowering<'_, '_> {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
             None => None,
         };
+        let [height, width] = layout.size;
         let flat = is_flat(&source, &layout, other.as_ref(), conv);
+        if !flat && !height.is_multiple_of(2) {
+            // What it reads was copied for another user, with a border.
+            return self.direct_conv(id, conv, cut, pixels_first);
+        }
         let (input, sums) = self.halves_of(&source, &layout, conv, flat)?;
         let sums_image = input.images.output;
         let from = input.from;
@@ -49,7 +54,7 @@ impl Lowering<'_, '_> {
             reduce.retain(|span| span.count != 1);
         }
         let depth = reduce.iter().map(|span| span.count).product::<usize>() * BLOCK;
-        let columns = row;
+        let columns = if flat { row } else { width };
         let blocks = layout.blocks() / 2;
         let Cut { pixels, blocks: tile_blocks } = cut;
         let parts = Tile::parts_for(&reduce);
@@ -66,11 +71,10 @@ impl Lowering<'_, '_> {
             ..MicroKernel::default()
         };
         let like = other.map(|o| o.layout);
-        let [height, _] = layout.size;
         let rows = match flat {
             true => {
-                let count = input_pixels(&layout) / row;
-                let stride = row * BLOCK;
+                let count = (height * width).div_ceil(2) / columns;
+                let stride = columns * BLOCK;
                 let other = like.map_or(0, |_| stride);
                 Around { count, input: stride, output: stride, other }
             }
@@ -173,11 +177,6 @@ impl Lowering<'_, '_> {
         let sums = self.scratch(layout.images * image * 4);
         Ok((input, sums))
     }
-}
-
-/// Pixels of half a value without a border.
-fn input_pixels(layout: &Blocked) -> usize {
-    (layout.size[0] * layout.size[1]).div_ceil(2)
 }
 
 /// Distance from one half of a value's pixels to the other. Those of an odd number share one.

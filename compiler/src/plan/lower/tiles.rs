@@ -51,7 +51,13 @@ impl Lowering<'_, '_> {
     }
 
     /// A convolution by its definition.
-    fn direct_conv(&mut self, id: NodeId, conv: &Conv, cut: Cut, pixels_first: bool) -> Result<()> {
+    pub(super) fn direct_conv(
+        &mut self,
+        id: NodeId,
+        conv: &Conv,
+        cut: Cut,
+        pixels_first: bool,
+    ) -> Result<()> {
         let graph = self.graph;
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
