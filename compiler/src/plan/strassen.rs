@@ -206,7 +206,7 @@ pub(super) fn half_read(window: &Window, flat: bool, [h, w]: [usize; 2], row: us
 /// A distance of at least so many blocks of pixels, odd, so that products lie in different sets of the
 /// caches.
 pub(super) fn product(blocks: usize, columns: usize) -> usize {
-    (blocks * columns | 1) * BLOCK
+    ((blocks * columns) | 1) * BLOCK
 }
 
 /// What a convolution costs.
