@@ -75,7 +75,11 @@ fn check(then: &str, times: f64) {
     let cardinal = |arguments: &str| peak(&folder, env!("CARGO_BIN_EXE_cardinal"), arguments);
     let process = cardinal("--version");
     assert!(process < PROCESS, "nothing takes {process} bytes");
-    let least = times * WEIGHTS as f64;
+    // What is packed can be more than the model's: 7 for 4 where there are Strassen's products.
+    folder.run("compile m.onnx -o m.cardinal").succeeds();
+    let packed_weights = stated(&folder, "weight bytes");
+    assert!((WEIGHTS..2 * WEIGHTS).contains(&packed_weights), "{packed_weights}");
+    let least = (times - 1.0) * WEIGHTS as f64 + packed_weights as f64;
     for arguments in [
         "compile m.onnx -o m.cardinal --threads 1",
         "compile m.onnx -o m.cardinal --threads 2",
@@ -85,8 +89,8 @@ fn check(then: &str, times: f64) {
         let most = cardinal(arguments) as f64;
         assert!(most < least + PROCESS as f64, "{arguments}: {most} for {least} bytes");
     }
-    let packed = stated(&folder, "weight bytes") + stated(&folder, "arena bytes");
-    assert!((WEIGHTS..WEIGHTS + WEIGHTS / 10).contains(&packed), "{packed}");
+    let packed = packed_weights + stated(&folder, "arena bytes");
+    assert!(packed < packed_weights + WEIGHTS / 10, "{packed}");
     let limit = 1.3 * packed as f64 + PROCESS as f64;
     let run = "--input x.npy --output y.npy --threads 2";
     let artifact = cardinal(&format!("run m.cardinal {run}"));

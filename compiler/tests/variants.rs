@@ -169,14 +169,16 @@ fn equal_machines_share_all_weights() {
     assert_eq!(plans[0], lower(&graph, &twice[0]).unwrap());
 }
 
-/// Tiles differ, but blocks lie alike; and both take Winograd's way through the same layers.
+/// Tiles differ, but blocks lie alike; and both take Winograd's way through the same layers, and
+/// Strassen's through nearly the same.
 #[test]
 fn avx512_shares_weights_with_avx2() {
     let graph = fused(import_unfilled(&models("graphs")[0]).graph);
     let bytes = |machines: &[Machine]| lower_all(&graph, machines).unwrap()[0].weight_bytes;
     let [avx2, avx512, both] = [1..2, 2..3, 1..3].map(|range| bytes(&machines()[range]));
     println!("{avx2} bytes of weights for AVX2, {avx512} for AVX-512, {both} for both");
-    assert_eq!((both, both), (avx2, avx512));
+    let larger = avx2.max(avx512);
+    assert!((larger..larger + larger / 50).contains(&both));
 }
 
 /// Two weights that happen to be equal are two: others may take their places that are not.

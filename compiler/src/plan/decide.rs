@@ -87,17 +87,18 @@ impl Decision {
         let geometry = Geometry::of(site);
         let key = key(site, &geometry);
         let chosen = site.machine.choices.get(&key).filter(|c| geometry.allows(&c.choice));
-        let estimate = match (&geometry.winograd, &geometry.halves) {
-            (Some(winograd), _) => Some(winograd.estimate.to_string()),
-            (None, Some(halves)) => Some(halves.estimate.to_string()),
-            (None, None) => None,
-        };
+        let winograd = geometry.winograd.as_ref().map(|w| w.estimate);
+        // Where Winograd's way is fastest, it is not asked what halves would cost.
+        let halves = geometry.halves.as_ref().map(|halves| halves.estimate);
+        let halves = halves.filter(|_| winograd.is_none_or(|w| w.outputs().is_none()));
+        let estimates = [winograd.map(|w| w.to_string()), halves.map(|h| h.to_string())];
         let tuned = chosen.map(|chosen| match chosen.because.as_str() {
             "" => format!("tuned: {}", chosen.choice),
             because => format!("tuned: {because}"),
         });
         let joined = joined.map(str::to_owned);
-        let why = [joined, tuned, estimate].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let reasons = [joined, tuned].into_iter().chain(estimates).flatten();
+        let why = reasons.collect::<Vec<_>>().join("; ");
         let choice = chosen.map_or_else(|| geometry.estimated(), |chosen| chosen.choice);
         Decision { key, geometry, choice, why }
     }

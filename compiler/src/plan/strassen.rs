@@ -240,14 +240,20 @@ impl Estimate {
             Vectors::Avx512 => [6.0, 5.0],
             Vectors::Sse | Vectors::Neon | Vectors::Avx2 => [3.0, 4.0],
         };
+        // What one more step costs before its threads have met again.
+        const STEP: f64 = 5e3;
+        // Weights come from beyond the caches once an inference.
+        const BYTES_PER_CYCLE: f64 = 8.0;
         let Extents { pixels, read, channels, taps } = extents;
         let [read, pixels, from, to, taps] =
             [read, pixels, channels[0], channels[1], taps].map(|n| n as f64);
         let lanes = vectors.lanes() as f64;
-        let direct = pixels * from * to * taps / (2.0 * lanes);
+        let compute = pixels * from * to * taps / (2.0 * lanes);
+        let stream = from * to * taps * 4.0 / BYTES_PER_CYCLE;
         // Both halves of the pixels are read once.
         let sums = (input * 2.0 * read * from + output * pixels * to) / lanes;
-        Estimate { direct, strassen: direct * 7.0 / 8.0 + sums }
+        let products = (compute * 7.0 / 8.0).max(stream * 7.0 / 4.0);
+        Estimate { direct: compute.max(stream), strassen: products + sums + STEP }
     }
 
     /// Whether it is worth the larger weights.

@@ -211,13 +211,12 @@ impl Tile {
     }
 
     /// The number of parts for these loops: as few as make a part no longer than so many products.
-    pub fn parts_for(reduce: &[Span]) -> usize {
-        const LONGEST: usize = 512;
+    pub fn parts_for(reduce: &[Span], longest: usize) -> usize {
         // A part is of whole loops around the unrolled one.
         let [outermost, inner @ ..] = reduce else { return 1 };
         let inner: usize = inner.iter().map(|r| r.count).product();
         let divides = |parts: &usize| outermost.count.is_multiple_of(*parts);
-        let short = |parts: &usize| outermost.count / parts * inner <= LONGEST;
+        let short = |parts: &usize| outermost.count / parts * inner <= longest;
         let most = if reduce.len() > 1 { outermost.count } else { 1 };
         (1..=most).filter(divides).find(short).unwrap_or(1)
     }

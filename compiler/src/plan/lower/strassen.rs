@@ -13,6 +13,10 @@ use crate::plan::strassen::{self, Halves, PRODUCTS, StrassenInput, StrassenOutpu
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile};
 use crate::plan::{Base, Place};
 
+/// Products of a part of a sum. Shorter than of other convolutions, since errors of a product come to be
+/// those of several outputs.
+const LONGEST_SUM: usize = 256;
+
 /// Pixels of a piece of the sums of inputs, about.
 const PIECE: usize = 256;
 
@@ -57,7 +61,7 @@ impl Lowering<'_, '_> {
         let columns = if flat { row } else { width };
         let blocks = layout.blocks() / 2;
         let Cut { pixels, blocks: tile_blocks } = cut;
-        let parts = Tile::parts_for(&reduce);
+        let parts = Tile::parts_for(&reduce, LONGEST_SUM);
         let micro = MicroKernel {
             pixels,
             blocks: tile_blocks,

@@ -17,6 +17,9 @@ use crate::plan::{Base, Place};
 /// second-level cache.
 const FETCHED: usize = 256 << 10;
 
+/// Products of a part of a sum: rounding errors grow with them.
+const LONGEST_SUM: usize = 512;
+
 /// What a convolution reads: where, and its strides.
 pub(super) struct Source {
     pub(super) at: Place,
@@ -73,7 +76,7 @@ impl Lowering<'_, '_> {
         let blocks = layout.blocks() / groups;
         let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
         let Cut { pixels, blocks: tile_blocks } = cut;
-        let parts = Tile::parts_for(&source.reduce);
+        let parts = Tile::parts_for(&source.reduce, LONGEST_SUM);
         let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
         // Few weights that are run through again and again do not come from afar.
         let (passes, next) = match pixels_first && blocks * weights_block * 4 <= FETCHED {
