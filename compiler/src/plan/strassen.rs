@@ -27,6 +27,7 @@ use std::fmt;
 
 use super::kernel::Span;
 use super::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Variants, Vectors};
+use super::winograd::products;
 use crate::ir::Window;
 
 /// Products of quarters.
@@ -242,18 +243,17 @@ impl Estimate {
         };
         // What one more step costs before its threads have met again.
         const STEP: f64 = 5e3;
-        // Weights come from beyond the caches once an inference.
-        const BYTES_PER_CYCLE: f64 = 8.0;
         let Extents { pixels, read, channels, taps } = extents;
+        let halves = channels.map(|n| n / 2);
         let [read, pixels, from, to, taps] =
             [read, pixels, channels[0], channels[1], taps].map(|n| n as f64);
-        let lanes = vectors.lanes() as f64;
-        let compute = pixels * from * to * taps / (2.0 * lanes);
-        let stream = from * to * taps * 4.0 / BYTES_PER_CYCLE;
         // Both halves of the pixels are read once.
-        let sums = (input * 2.0 * read * from + output * pixels * to) / lanes;
-        let products = (compute * 7.0 / 8.0).max(stream * 7.0 / 4.0);
-        Estimate { direct: compute.max(stream), strassen: products + sums + STEP }
+        let sums = (input * 2.0 * read * from + output * pixels * to) / vectors.lanes() as f64;
+        let product = products(vectors, 1, halves, pixels / 2.0, taps);
+        Estimate {
+            direct: products(vectors, 1, channels, pixels, taps),
+            strassen: PRODUCTS as f64 * product + sums + STEP,
+        }
     }
 
     /// Whether it is worth the larger weights.
