@@ -26,7 +26,7 @@
 use std::fmt;
 
 use super::kernel::Span;
-use super::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Variants, Vectors};
+use super::tile::{Around, BLOCK, Tile, TileStep, Vectors};
 use super::winograd::products;
 use crate::ir::Window;
 
@@ -166,11 +166,6 @@ impl StrassenOutput {
     /// Scratch elements of a thread.
     pub fn scratch(&self) -> usize {
         PRODUCTS * self.product()
-    }
-
-    /// The micro-kernels that it calls, for how many parts each.
-    pub fn passes(&self) -> Vec<(usize, Variants<MicroKernel>)> {
-        self.tile.passes()
     }
 
     /// The leaf function.

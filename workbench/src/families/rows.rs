@@ -26,6 +26,22 @@ const fn only_proved(name: &'static str, text: fn(&Extents) -> String) -> Family
     Family { name, operator, way: Way::Exact, tails: tails::cubes, layers: &[] }
 }
 
+/// 1×1 convolutions.
+const POINTS: &[(&str, Extents)] = &[
+    ("64-64@56", Extents::square(64, 64, 56)),
+    ("64-256@56", joined(64, 256, 56)),
+    ("256-64@56", Extents::square(256, 64, 56)),
+    ("256-128@56", Extents::square(256, 128, 56)),
+    ("512-128@28", Extents::square(512, 128, 28)),
+    ("128-512@28", joined(128, 512, 28)),
+    ("512-256@28", Extents::square(512, 256, 28)),
+    ("1024-256@14", Extents::square(1024, 256, 14)),
+    ("256-1024@14", joined(256, 1024, 14)),
+    ("1024-512@14", Extents::square(1024, 512, 14)),
+    ("2048-512@7", Extents::square(2048, 512, 7)),
+    ("512-2048@7", joined(512, 2048, 7)),
+];
+
 /// Every row: layers are those of ResNet-50, ResNeSt-50 and ResNeXt-50 at 224 pixels, by the side of
 /// what they read.
 pub const FAMILIES: &[Family] = &[
@@ -34,20 +50,7 @@ pub const FAMILIES: &[Family] = &[
         operator: Operator::Conv(taps(1, 1, 0)),
         way: Way::Exact,
         tails: tails::points,
-        layers: &[
-            ("64-64@56", Extents::square(64, 64, 56)),
-            ("64-256@56", joined(64, 256, 56)),
-            ("256-64@56", Extents::square(256, 64, 56)),
-            ("256-128@56", Extents::square(256, 128, 56)),
-            ("512-128@28", Extents::square(512, 128, 28)),
-            ("128-512@28", joined(128, 512, 28)),
-            ("512-256@28", Extents::square(512, 256, 28)),
-            ("1024-256@14", Extents::square(1024, 256, 14)),
-            ("256-1024@14", joined(256, 1024, 14)),
-            ("1024-512@14", Extents::square(1024, 512, 14)),
-            ("2048-512@7", Extents::square(2048, 512, 7)),
-            ("512-2048@7", joined(512, 2048, 7)),
-        ],
+        layers: POINTS,
     },
     Family {
         name: "conv 1x1 stride 2",
@@ -65,18 +68,7 @@ pub const FAMILIES: &[Family] = &[
         operator: Operator::Conv(taps(1, 1, 0)),
         way: Way::Strassen,
         tails: tails::halves,
-        layers: &[
-            ("64-256@56", joined(64, 256, 56)),
-            ("256-64@56", Extents::square(256, 64, 56)),
-            ("256-128@56", Extents::square(256, 128, 56)),
-            ("512-128@28", Extents::square(512, 128, 28)),
-            ("128-512@28", joined(128, 512, 28)),
-            ("512-256@28", Extents::square(512, 256, 28)),
-            ("1024-256@14", Extents::square(1024, 256, 14)),
-            ("256-1024@14", joined(256, 1024, 14)),
-            ("1024-512@14", Extents::square(1024, 512, 14)),
-            ("512-2048@7", joined(512, 2048, 7)),
-        ],
+        layers: POINTS,
     },
     Family {
         name: "conv 3x3 stride 2 strassen",

@@ -4,6 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
 use super::tile::{self, Passes};
+use super::winograd::moved;
 use crate::codegen::emitter::Emitter;
 use crate::plan::strassen::{FACTORS, Factor, PRODUCTS, StrassenInput, StrassenOutput};
 use crate::plan::tile::{BLOCK, TileStep};
@@ -36,11 +37,6 @@ pub(in crate::codegen) fn input(
         let (count, none) = (e.int(pixels as i64), e.int(0));
         e.builder.ins().call(sums, &[from, none, to, none, count, none]);
     });
-}
-
-fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: usize) -> Value {
-    let by = e.mul_imm(index, stride as i64 * ELEMENT);
-    e.add(base, by)
 }
 
 /// Byte addresses of an item.

@@ -105,7 +105,8 @@ pub(in crate::codegen) fn output(
     });
 }
 
-fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: usize) -> Value {
+/// The address so many strides further.
+pub(super) fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: usize) -> Value {
     let by = e.mul_imm(index, stride as i64 * ELEMENT);
     e.add(base, by)
 }

@@ -1,7 +1,6 @@
 //! Convolutions through Strassen's products of halves.
 
 use super::Lowering;
-use super::blocked::InBlocks;
 use super::tiles::{Source, is_flat, tile_steps};
 use super::weights::{Packing, TilePacking};
 use crate::error::{Error, Result};
@@ -132,7 +131,7 @@ impl Lowering<'_, '_> {
         };
         self.worker_elements = self.worker_elements.max(kernel.scratch());
         let worker = Place { base: Base::Worker, offset: 0 };
-        let out: InBlocks = self.new_blocked(id, layout);
+        let out = self.new_blocked(id, layout);
         let mut args = vec![out.at, source.at, weights, sums, worker];
         args.extend(bias);
         args.extend(other.map(|o| o.at));
