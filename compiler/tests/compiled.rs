@@ -486,10 +486,10 @@ fn splits_need_not_be_groups() {
         for ends in [16, 256] {
             for width in [96, 120] {
                 let source =
-                    bottleneck([groups, width / groups, width / groups], None, [5, 6], 1, ends);
+                    bottleneck([groups, width / groups, width / groups], None, [6, 6], 1, ends);
                 let attention = format!(
                     "weight %w1 f32[{}, {}] rand(5)\nweight %w2 f32[{width}, 6] rand(7)\n\
-                     %a f32[2, {width}, 5, 6] = split_attention(%g, %w1, _, %w2)\n\
+                     %a f32[2, {width}, 6, 6] = split_attention(%g, %w1, _, %w2)\n\
                      cardinality {cardinality}\nsqueeze mean h w\nexcite i6 then relu\n\
                      weigh sigmoid\nfrom \"/attention\"\n%y ",
                     6 * cardinality,

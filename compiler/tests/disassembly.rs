@@ -7,7 +7,7 @@ use cardinal_compiler::codegen::{FunctionInfo, Listing, Target, generate};
 use cardinal_compiler::plan::kernel::{Kernel, Span};
 use cardinal_compiler::plan::strassen::{Halves, StrassenInput, StrassenOutput};
 use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
-use cardinal_compiler::plan::winograd::{WinogradInput, WinogradOutput};
+use cardinal_compiler::plan::winograd::{Grid, SIZES, WinogradInput, WinogradOutput};
 use cardinal_compiler::plan::{Plan, Step};
 
 const X86_64: &str = "x86_64-unknown-linux-gnu";
@@ -68,21 +68,18 @@ fn groups_of(narrow: usize, pixels: usize, [taps, stride]: [usize; 2]) -> MicroK
 fn winograd_input(outputs: usize) -> Kernel {
     let once = Span { count: 1, stride: 0 };
     let (images, blocks) = (once, once);
-    let (tiles, row, dilation) = ([1, 2], 256, 1);
-    Kernel::WinogradInput(WinogradInput { outputs, dilation, images, blocks, tiles, row })
+    let grid = Grid::new(outputs, 1, [outputs, 2 * outputs], 1);
+    Kernel::WinogradInput(WinogradInput { grid, images, blocks, row: 256 })
 }
 
 /// Whole tiles, with one micro-kernel and one transform.
 fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     Kernel::WinogradOutput(WinogradOutput {
-        outputs,
-        dilation: 1,
+        grid: Grid::new(outputs, 1, [outputs, 2 * outputs], 1),
         images: once,
         groups: once,
         blocks: 1,
-        tiles: [1, 2],
-        together: 1,
         chunk: 1,
         size: [outputs, 2 * outputs],
         element: 64,
@@ -183,7 +180,7 @@ fn every(vectors: Vectors) -> Vec<Kernel> {
             all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels, window))));
         }
     }
-    for outputs in [2, 4] {
+    for outputs in SIZES {
         all.push(winograd_input(outputs));
         all.push(winograd_output(outputs, vec![TileStep::AddOther, TileStep::Relu]));
     }

@@ -15,6 +15,7 @@ use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
 use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::tile::{MicroKernel, TileStep, Vectors};
+use cardinal_compiler::plan::winograd::SIZES;
 use cardinal_runtime::cpu;
 use cardinal_workbench::by_hand::{self, ByHand};
 use cardinal_workbench::families::FAMILIES;
@@ -217,15 +218,22 @@ fn micro_kernels(target: &Target) {
     if matches!(target.vectors(), Vectors::Sse | Vectors::Neon) {
         return;
     }
-    for outputs in [2, 4] {
+    for outputs in SIZES {
         for (h, w) in (1..=9).flat_map(|h| (1..=9).map(move |w| (h, w))) {
             for dilation in [1, 2, 3] {
-                let size = [h, w].map(|n| n * dilation);
-                let name = format!("winograd {outputs}, dilation {dilation}, {size:?}");
-                check_by_hand(&name, &by_hand::winograd(outputs, dilation, size), target);
+                check_winograd(outputs, dilation, [h, w].map(|n| n * dilation), target);
             }
         }
+        // Too large for tiles that fit.
+        for size in [[45, 47], [46, 46], [47, 45]] {
+            check_winograd(outputs, 1, size, target);
+        }
     }
+}
+
+fn check_winograd(outputs: usize, dilation: usize, size: [usize; 2], target: &Target) {
+    let name = format!("winograd {outputs}, dilation {dilation}, {size:?}");
+    check_by_hand(&name, &by_hand::winograd(outputs, dilation, size), target);
 }
 
 /// Rows of every length up to two tiles and one pixel, where these are few.

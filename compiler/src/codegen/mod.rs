@@ -137,12 +137,15 @@ fn all_imported(
     passes.iter().map(|(n, offsets)| (*n, imported(e, conv, offsets))).collect()
 }
 
+/// No function.
+const NONE: Variants<usize> = [[None; 2]; 2];
+
 /// Offsets of the variants that there are.
 fn each<T>(
     variants: Variants<T>,
     mut place: impl FnMut(T) -> Result<usize>,
 ) -> Result<Variants<usize>> {
-    let mut offsets = [[None; 2]; 2];
+    let mut offsets = NONE;
     for (row, specs) in offsets.iter_mut().zip(variants) {
         for (offset, spec) in row.iter_mut().zip(specs) {
             *offset = spec.map(&mut place).transpose()?;
@@ -282,12 +285,12 @@ impl Linker {
 
     /// The function of an input transform.
     fn winograd_input(&mut self, spec: &WinogradInput) -> Result<Function> {
-        let offset = self.transform(spec.transform())?;
+        let offsets = each(spec.transforms(), |spec| self.transform(spec))?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let transform = e.import(conv, MICRO_PARAMETERS, offset);
-                kernels::winograd::input(e, spec, transform, parameters(args));
+                let transforms = imported(e, conv, &offsets);
+                kernels::winograd::input(e, spec, &transforms, parameters(args));
             },
             KERNEL_PARAMETERS,
         )
@@ -295,13 +298,19 @@ impl Linker {
 
     /// The function of products in the transformed domain and the output transform.
     fn winograd_output(&mut self, spec: &WinogradOutput) -> Result<Function> {
-        let products = each(spec.variants(), |spec| self.micro_kernel(spec))?;
+        let mut products = spec.variants().map(|row| row.map(|(class, _)| (class, NONE)));
+        for (offsets, specs) in
+            products.iter_mut().flatten().zip(spec.variants().into_iter().flatten())
+        {
+            offsets.1 = each(specs.1, |spec| self.micro_kernel(spec))?;
+        }
         let transforms = each(spec.transforms(), |spec| self.transform(spec))?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let [products, transforms] =
-                    [products, transforms].map(|offsets| imported(e, conv, &offsets));
+                let products = products
+                    .map(|row| row.map(|(class, offsets)| (class, imported(e, conv, &offsets))));
+                let transforms = imported(e, conv, &transforms);
                 let args = parameters(args);
                 kernels::winograd::output(e, spec, &products, &transforms, args);
             },

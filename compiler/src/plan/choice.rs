@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::cut::Cut;
+use super::winograd::SIZES;
 
 /// How a convolution is computed.
 ///
@@ -23,7 +24,7 @@ pub enum Choice {
     },
     /// In Winograd's transformed domain.
     Winograd {
-        /// m of F(m×m, 3×3): 2 or 4.
+        /// m of F(m×m, 3×3): 2, 3 or 4.
         outputs: usize,
         /// A tile of the products.
         cut: Cut,
@@ -114,8 +115,8 @@ fn read(text: &str) -> Option<Choice> {
             let (cut, pixels_first) = (cut(size)?, order == "pixels");
             Some(Choice::Strassen { cut, pixels_first, row: row.parse().ok()? })
         }
-        [tile @ ("F(2x2)" | "F(4x4)"), size, "rows", rows, "images", images] => {
-            let outputs = if tile == "F(2x2)" { 2 } else { 4 };
+        [tile, size, "rows", rows, "images", images] => {
+            let outputs = SIZES.into_iter().find(|m| tile == format!("F({m}x{m})"))?;
             let (rows, images) = (rows.parse().ok()?, images.parse().ok()?);
             Some(Choice::Winograd { outputs, cut: cut(size)?, rows, images })
         }
@@ -152,7 +153,7 @@ mod tests {
             "direct 14x2  by pixels",
             "direct 14x2 by pixels ",
             "direct 99999999999999999999x2 by pixels",
-            "F(3x3) 7x2 rows 7 images 1",
+            "F(5x5) 7x2 rows 7 images 1",
             "F(4x4) 7x2 rows 7",
             "F(4x4) 7 rows 7 images 1",
             "strassen 6x1 by weights",

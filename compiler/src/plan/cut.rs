@@ -2,6 +2,7 @@
 //! on extents alone.
 
 use super::tile::{BLOCK, Vectors};
+use super::winograd::{Class, Grid};
 
 /// A tile has at most so many blocks.
 const WIDEST: usize = 4;
@@ -31,12 +32,23 @@ impl Cut {
 
     /// Every cut with its cost, the best first.
     pub(super) fn ranked(vectors: Vectors, columns: usize, blocks: usize) -> Vec<(f64, Cut)> {
+        Cut::ranked_for(vectors, &[(1, columns)], blocks)
+    }
+
+    /// The same for several rows, each so often and of so many pixels.
+    fn ranked_for(vectors: Vectors, rows: &[(usize, usize)], blocks: usize) -> Vec<(f64, Cut)> {
+        let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
         let of_width = |b: usize| {
-            let pixels = 1..=vectors.most_pixels(b).min(columns);
+            let pixels = 1..=vectors.most_pixels(b).min(longest);
             pixels.map(move |pixels| Cut { pixels, blocks: b })
         };
+        let cost = |cut: Cut| {
+            let row =
+                |(n, columns): &(usize, usize)| *n as f64 * cut.cost(vectors, *columns, blocks);
+            rows.iter().map(row).sum::<f64>()
+        };
         let all = (1..=blocks.min(WIDEST)).flat_map(of_width);
-        let mut all: Vec<_> = all.map(|cut| (cut.cost(vectors, columns, blocks), cut)).collect();
+        let mut all: Vec<_> = all.map(|cut| (cost(cut), cut)).collect();
         let area = |cut: Cut| cut.pixels * cut.blocks;
         all.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(area(*y).cmp(&area(*x))));
         all
@@ -87,12 +99,13 @@ pub(super) fn joined_rows([h, w]: [usize; 2]) -> usize {
 pub(super) struct Products {
     pub(super) vectors: Vectors,
     pub(super) images: usize,
-    /// Rows and columns of tiles of outputs.
-    pub(super) tiles: [usize; 2],
+    /// Height and width of the output.
+    pub(super) size: [usize; 2],
+    pub(super) dilation: usize,
+    /// m.
+    pub(super) outputs: usize,
     /// Blocks of output channels of a group.
     pub(super) blocks: usize,
-    /// Elements of a tile in the transformed domain.
-    pub(super) elements: usize,
     /// Input channels of a group.
     pub(super) depth: usize,
 }
@@ -115,9 +128,10 @@ impl Products {
         let most_bytes = self.vectors.cached_products();
         let mut best = (f64::INFINITY, ProductCut { together: 1, chunk: 1, cut: Cut::UNIT });
         for (together, chunk) in self.items() {
-            let ranked = Cut::ranked(self.vectors, self.columns(together, chunk), self.blocks);
+            let ranked = self.cuts(together, chunk);
             let small = |cut: Cut| self.bytes(ProductCut { together, chunk, cut }) <= most_bytes;
-            let fits = |(_, cut): &&(f64, Cut)| together * chunk == 1 || small(*cut);
+            let least = self.items().next();
+            let fits = |(_, cut): &&(f64, Cut)| least == Some((together, chunk)) || small(*cut);
             let Some(&(cost, cut)) = ranked.iter().find(fits) else { break };
             let item = ProductCut { together, chunk, cut };
             let cost = self.cost(cost, item);
@@ -133,7 +147,7 @@ impl Products {
     pub(super) fn ranked(&self) -> Vec<ProductCut> {
         let mut all = Vec::new();
         for (together, chunk) in self.items() {
-            let ranked = Cut::ranked(self.vectors, self.columns(together, chunk), self.blocks);
+            let ranked = self.cuts(together, chunk);
             for blocks in 1..=WIDEST {
                 let Some(&(cost, cut)) = ranked.iter().find(|(_, cut)| cut.blocks == blocks) else {
                     continue;
@@ -154,8 +168,7 @@ impl Products {
         let ProductCut { together, chunk, cut } = item;
         let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         divides(together, self.images)
-            && divides(chunk, self.tiles[0])
-            && (together == 1 || chunk == self.tiles[0])
+            && self.grid(together).allows(chunk)
             && cut.fits(self.vectors, self.columns(together, chunk), self.blocks)
             && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
     }
@@ -163,27 +176,45 @@ impl Products {
     /// Images and rows of an item, few first.
     fn items(&self) -> impl Iterator<Item = (usize, usize)> {
         let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
-        let rows = self.tiles[0];
+        let grid = self.grid(1);
+        let rows = grid.tiles[0];
         let whole = divisors(self.images).filter(|n| *n > 1).map(move |together| (together, rows));
-        divisors(rows).map(|chunk| (1, chunk)).chain(whole)
+        let parts = divisors(rows).filter(move |rows| grid.allows(*rows));
+        parts.map(|chunk| (1, chunk)).chain(whole)
+    }
+
+    /// Planes in tiles, so many in an item.
+    fn grid(&self, together: usize) -> Grid {
+        Grid::new(self.outputs, self.dilation, self.size, together)
+    }
+
+    /// Every tile of the products of such items, with the cycles for each contracted channel.
+    fn cuts(&self, together: usize, chunk: usize) -> Vec<(f64, Cut)> {
+        let classes = self.grid(together).classes(chunk);
+        let row = |class: &Class| {
+            (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
+        };
+        let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
+        Cut::ranked_for(self.vectors, &rows, self.blocks)
     }
 
     /// Tiles of outputs of an item.
     fn columns(&self, together: usize, chunk: usize) -> usize {
-        together * chunk * self.tiles[1]
+        together * chunk * self.grid(together).tiles[1]
     }
 
     /// Bytes of the products of an item.
     fn bytes(&self, item: ProductCut) -> usize {
-        let columns = self.columns(item.together, item.chunk);
-        self.elements * columns * item.cut.blocks * BLOCK * 4
+        let ProductCut { together, chunk, cut } = item;
+        let elements = self.grid(together).elements();
+        elements * self.columns(together, chunk) * cut.blocks * BLOCK * 4
     }
 
-    /// Cycles for a row of tiles, given those of a contracted element: weights are read again for each
+    /// Cycles for a row of tiles, given those of a contracted channel: weights are read again for each
     /// item.
     fn cost(&self, cost: f64, item: ProductCut) -> f64 {
-        let reads = self.elements * self.depth * self.blocks * BLOCK / 8;
-        (cost * (self.elements * self.depth) as f64 + reads as f64)
-            / (item.together * item.chunk) as f64
+        let elements = self.grid(item.together).elements();
+        let reads = elements * self.depth * self.blocks * BLOCK / 8;
+        (cost * self.depth as f64 + reads as f64) / (item.together * item.chunk) as f64
     }
 }

@@ -13,7 +13,7 @@ use super::groups::Groups;
 use super::layout::{self, Blocked};
 use super::lower::{Machine, tile_steps};
 use super::tile::TileStep;
-use super::winograd;
+use super::winograd::Grid;
 use crate::ir::text::values::Value as _;
 use crate::ir::{Conv, Graph, NodeId, Op, TensorType, Window};
 
@@ -108,8 +108,8 @@ impl Decision {
         match self.choice {
             Choice::Direct { .. } | Choice::Strassen { .. } => direct_border(&conv.window),
             Choice::Winograd { outputs, .. } => {
-                let shape = made.shape();
-                winograd::border(outputs, conv.window.dilation[0], [shape[2], shape[3]])
+                let size = [made.shape()[2], made.shape()[3]];
+                Grid::new(outputs, conv.window.dilation[0], size, 1).border(size)
             }
         }
     }

@@ -7,7 +7,7 @@ use super::kernel::{
 };
 use super::strassen::{Halves, StrassenInput, StrassenOutput};
 use super::tile::{Around, MicroKernel, Tile, TileStep};
-use super::winograd::{WinogradInput, WinogradOutput};
+use super::winograd::{Grid, WinogradInput, WinogradOutput};
 use crate::error::Result;
 use crate::ir::text::attributes::{blank_unary, parameters};
 use crate::ir::text::lexer::Cursor;
@@ -40,21 +40,16 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
         }
         Kernel::Tile(t) => tile(t, v),
         Kernel::WinogradInput(w) => {
-            v.field("outputs", &mut w.outputs)?;
-            v.field("dilation", &mut w.dilation)?;
+            grid(&mut w.grid, v)?;
             v.field("images", &mut w.images)?;
             v.field("blocks", &mut w.blocks)?;
-            v.field("tiles", &mut w.tiles)?;
             v.field("row", &mut w.row)
         }
         Kernel::WinogradOutput(w) => {
-            v.field("outputs", &mut w.outputs)?;
-            v.field("dilation", &mut w.dilation)?;
+            grid(&mut w.grid, v)?;
             v.field("images", &mut w.images)?;
             v.field("groups", &mut w.groups)?;
             v.field("blocks", &mut w.blocks)?;
-            v.field("tiles", &mut w.tiles)?;
-            v.field("together", &mut w.together)?;
             v.field("chunk", &mut w.chunk)?;
             v.field("size", &mut w.size)?;
             v.field("element", &mut w.element)?;
@@ -149,6 +144,14 @@ fn tile(t: &mut Tile, v: &mut impl Fields) -> Result<()> {
     micro(&mut t.micro, v)
 }
 
+fn grid(g: &mut Grid, v: &mut impl Fields) -> Result<()> {
+    v.field("outputs", &mut g.outputs)?;
+    v.field("dilation", &mut g.dilation)?;
+    v.field("tiles", &mut g.tiles)?;
+    v.field("last", &mut g.last)?;
+    v.field("together", &mut g.together)
+}
+
 fn micro(m: &mut MicroKernel, v: &mut impl Fields) -> Result<()> {
     let mut tile = [m.pixels, m.blocks];
     v.field("tile", &mut tile)?;
@@ -187,6 +190,10 @@ const AROUND: Around = Around { count: 0, input: 0, output: 0, other: 0 };
 
 const HALVES: Halves = Halves { pixels: 0, channels: 0 };
 
+fn blank_grid() -> Grid {
+    Grid { outputs: 0, dilation: 1, tiles: [0; 2], last: [0; 2], together: 1 }
+}
+
 fn blank_tile() -> Tile {
     Tile {
         images: AROUND,
@@ -218,21 +225,16 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
         }),
         Kernel::Tile(blank_tile()),
         Kernel::WinogradInput(WinogradInput {
-            outputs: 0,
-            dilation: 1,
+            grid: blank_grid(),
             images: Span { count: 0, stride: 0 },
             blocks: Span { count: 0, stride: 0 },
-            tiles: [0; 2],
             row: 0,
         }),
         Kernel::WinogradOutput(WinogradOutput {
-            outputs: 0,
-            dilation: 1,
+            grid: blank_grid(),
             images: AROUND,
             groups: AROUND,
             blocks: 0,
-            tiles: [0; 2],
-            together: 1,
             chunk: 0,
             size: [0; 2],
             element: 0,

@@ -9,7 +9,7 @@ use super::layout::{self, Blocked, narrow_groups};
 use super::lower::{Machine, tile_steps};
 use super::strassen;
 use super::tile::{BLOCK, Vectors};
-use super::winograd::{self, Estimate};
+use super::winograd::{Estimate, SIZES};
 use crate::ir::{Conv, Graph, NodeId};
 
 /// Most candidates of a layer.
@@ -101,10 +101,7 @@ pub(super) struct InHalves {
 /// What Winograd's transforms would do.
 pub(super) struct InWinograd {
     pub(super) estimate: Estimate,
-    /// Height and width of the output.
-    size: [usize; 2],
-    dilation: usize,
-    /// Of tiles of one output.
+    /// With tiles of some size.
     products: Products,
 }
 
@@ -177,7 +174,7 @@ impl Geometry {
             Choice::Winograd { outputs, cut, rows, images } => {
                 let item = ProductCut { together: images, chunk: rows, cut };
                 let fits = |w: &InWinograd| w.products(outputs).fits(item);
-                matches!(outputs, 2 | 4) && self.winograd.as_ref().is_some_and(fits)
+                SIZES.contains(&outputs) && self.winograd.as_ref().is_some_and(fits)
             }
             Choice::Strassen { cut, row, .. } => {
                 self.halves.as_ref().is_some_and(|halves| halves.fits(row, cut))
@@ -191,10 +188,10 @@ impl Geometry {
         let direct = self.direct_candidates();
         if let Some(winograd) = &self.winograd {
             let first = winograd.estimate.outputs().unwrap_or(4);
-            let second = if first == 4 { 2 } else { 4 };
-            all.extend(winograd.candidates(first).take(6));
+            all.extend(winograd.candidates(first).take(5));
             all.extend(direct.iter().take(2));
-            all.extend(winograd.candidates(second).take(2));
+            let others = SIZES.into_iter().rev().filter(|outputs| *outputs != first);
+            all.extend(others.flat_map(|outputs| winograd.candidates(outputs).take(2)));
         }
         if let Some(halves) = &self.halves {
             all.extend(direct.iter().take(2));
@@ -240,19 +237,18 @@ impl InWinograd {
         let products = Products {
             vectors: site.machine.vectors,
             images: site.layout.images,
-            tiles: site.layout.size,
+            size: site.layout.size,
+            dilation: site.conv.window.dilation[0],
+            outputs: SIZES[0],
             blocks: site.layout.blocks() / groups,
-            elements: 9,
             depth: source.blocks() / groups * BLOCK,
         };
-        let (size, dilation) = (site.layout.size, site.conv.window.dilation[0]);
-        Some(InWinograd { estimate, size, dilation, products })
+        Some(InWinograd { estimate, products })
     }
 
     /// The products with tiles of `outputs`².
     fn products(&self, outputs: usize) -> Products {
-        let tiles = winograd::tiles(outputs, self.dilation, self.size);
-        Products { tiles, elements: (outputs + 2) * (outputs + 2), ..self.products }
+        Products { outputs, ..self.products }
     }
 
     /// What is worth trying with these tiles, the best by the estimates first.

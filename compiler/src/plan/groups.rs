@@ -193,9 +193,9 @@ impl Way<'_> {
         match estimate.filter(|_| self.machine.winograd) {
             Some(estimate) => estimate.least(),
             None => {
-                let taps: usize = conv.window.kernel.iter().product();
-                let pixels = made.images * made.size.iter().product::<usize>();
-                products(vectors, conv.groups, channels, pixels as f64, taps as f64)
+                let taps = conv.window.kernel.iter().product::<usize>() as f64;
+                let pixels = (made.images * made.size.iter().product::<usize>()) as f64;
+                products(vectors, conv.groups, channels, pixels * taps, taps)
             }
         }
     }

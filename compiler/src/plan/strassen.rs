@@ -244,9 +244,9 @@ impl Estimate {
             [read, pixels, channels[0], channels[1], taps].map(|n| n as f64);
         // Both halves of the pixels are read once.
         let sums = (input * 2.0 * read * from + output * pixels * to) / vectors.lanes() as f64;
-        let product = products(vectors, 1, halves, pixels / 2.0, taps);
+        let product = products(vectors, 1, halves, pixels / 2.0 * taps, taps);
         Estimate {
-            direct: products(vectors, 1, channels, pixels, taps),
+            direct: products(vectors, 1, channels, pixels * taps, taps),
             strassen: PRODUCTS as f64 * product + sums + STEP,
         }
     }

@@ -119,7 +119,7 @@ fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
     last.map_or(String::new(), |kernel| match kernel {
         Kernel::Tile(t) => format!("tile {}x{}", t.micro.pixels, t.micro.blocks),
         Kernel::WinogradOutput(w) => {
-            format!("F({}), tile {}x{}", w.outputs, w.micro.pixels, w.micro.blocks)
+            format!("F({}), tile {}x{}", w.grid.outputs, w.micro.pixels, w.micro.blocks)
         }
         Kernel::StrassenOutput(s) => {
             format!("strassen, tile {}x{}", s.tile.micro.pixels, s.tile.micro.blocks)
@@ -132,8 +132,8 @@ fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
 fn multiply_adds(kernel: &Kernel) -> usize {
     match kernel {
         Kernel::WinogradOutput(w) => {
-            let tiles = w.images.count * w.tiles[0] * w.tiles[1];
-            w.groups.count * w.blocks * BLOCK * tiles * w.elements() * w.micro.depth()
+            let products = w.images.count * w.grid.products();
+            w.groups.count * w.blocks * BLOCK * products * w.micro.depth()
         }
         Kernel::StrassenOutput(s) => s.multiply_adds() / 8 * 7,
         other => other.multiply_adds(),

@@ -3,9 +3,8 @@
 
 use cardinal_compiler::plan::kernel::{Kernel, Span};
 use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, TileStep};
-use cardinal_compiler::plan::winograd::{
-    WinogradInput, WinogradOutput, border, tiles, transformed,
-};
+use cardinal_compiler::plan::winograd::points::transformed;
+use cardinal_compiler::plan::winograd::{Grid, WinogradInput, WinogradOutput};
 
 use super::{ByHand, input, output, plan};
 use crate::random::{floats, to_bytes};
@@ -14,7 +13,8 @@ use crate::rig::WORKERS;
 /// One block of `[h][w][16]`, multiples of the dilation, with the border that tiles of `outputs`² need,
 /// to one block without a border, with bias, the other operand and relu.
 pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
-    let [top, left, bottom, right] = border(outputs, dilation, [h, w]);
+    let grid = Grid::new(outputs, dilation, [h, w], 1);
+    let [top, left, bottom, right] = grid.border([h, w]);
     let (rows, width) = (top + h + bottom, left + w + right);
     let (inside, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
     let (bias, other) = (floats(BLOCK, 3), floats(h * w * BLOCK, 4));
@@ -23,10 +23,10 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
         x[((top + y) * width + left) * BLOCK..][..row.len()].copy_from_slice(row);
     }
     let expected = reference(dilation, [h, w], &inside, [&filters, &bias, &other]);
-    let (elements, tiles) = ((outputs + 2).pow(2), tiles(outputs, dilation, [h, w]));
+    let elements = grid.elements();
     let once = Span { count: 1, stride: 0 };
     let row = width * BLOCK;
-    let to = WinogradInput { outputs, dilation, images: once, blocks: once, tiles, row };
+    let to = WinogradInput { grid, images: once, blocks: once, row };
     let back = products(&to, [h, w]);
     let scratch = [to.scratch(), back.scratch()].map(|n| vec![f32::NAN; n * WORKERS]);
     let [to_scratch, back_scratch] = scratch;
@@ -51,10 +51,11 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
 }
 
 fn products(to: &WinogradInput, size: [usize; 2]) -> WinogradOutput {
-    let WinogradInput { outputs, dilation, tiles, .. } = *to;
+    let tiles = to.grid.tiles;
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     // As many rows at a time as make several items.
-    let chunk = if tiles[0].is_multiple_of(2) { tiles[0] / 2 } else { 1 };
+    let chunk = [tiles[0] / 2, 1, tiles[0]].into_iter().find(|rows| to.grid.allows(*rows));
+    let chunk = chunk.expect("an item can have all rows");
     let row = size[1] * BLOCK;
     let micro = MicroKernel {
         pixels: 5.min(chunk * tiles[1]),
@@ -66,13 +67,10 @@ fn products(to: &WinogradInput, size: [usize; 2]) -> WinogradOutput {
         ..MicroKernel::default()
     };
     WinogradOutput {
-        outputs,
-        dilation,
+        grid: to.grid.clone(),
         images: once,
         groups: once,
         blocks: 1,
-        tiles,
-        together: 1,
         chunk,
         size,
         element: to.element(),

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
 use crate::codegen::emitter::Emitter;
 use crate::plan::tile::{BLOCK, TileStep, Variants};
-use crate::plan::winograd::{WinogradInput, WinogradOutput};
+use crate::plan::winograd::{Grid, Products, WinogradInput, WinogradOutput};
 
 /// Bytes of an element.
 const ELEMENT: i64 = 4;
@@ -15,42 +15,115 @@ const BLOCK_BYTES: i64 = BLOCK as i64 * ELEMENT;
 pub(in crate::codegen) fn input(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradInput,
-    transform: FuncRef,
+    transforms: &Variants<FuncRef>,
     [args, begin, end, worker]: [Value; 4],
 ) {
     let (out, from, scratch) = (e.pointer(args, 0), e.pointer(args, 1), e.pointer(args, 2));
     let by = e.mul_imm(worker, spec.scratch() as i64 * ELEMENT);
     let scratch = e.add(scratch, by);
-    let [rows, columns] = spec.tiles;
+    let grid = &spec.grid;
     e.each(begin, end, |e, item| {
-        let (plane, row) = e.divide(item, rows);
+        let (plane, row) = e.divide(item, grid.tiles[0]);
         let (block, image) = e.divide(plane, spec.images.count);
-        let row = pixel_row(e, row, spec.outputs, spec.dilation);
+        let pixels = pixel_row(e, row, grid);
         let mut at = from;
         for (index, stride) in
-            [(image, spec.images.stride), (block, spec.blocks.stride), (row, spec.row)]
+            [(image, spec.images.stride), (block, spec.blocks.stride), (pixels, spec.row)]
         {
             at = moved(e, at, index, stride);
         }
-        // Items follow each other in the output as they are numbered.
-        let to = moved(e, out, item, columns * BLOCK);
-        let of_phase = columns / spec.dilation;
-        let (count, none) = (e.int(of_phase as i64), e.int(0));
-        e.repeat(spec.dilation, &[at, to], |e, state| {
-            e.builder.ins().call(transform, &[state[0], scratch, state[1], none, count, none]);
-            vec![
-                e.add_imm(state[0], BLOCK_BYTES),
-                e.add_imm(state[1], of_phase as i64 * BLOCK_BYTES),
-            ]
+        // Images that lie together, after those before them.
+        let (_, within) = e.divide(image, grid.together);
+        let first = e.builder.ins().isub(plane, within);
+        let to = moved(e, out, first, grid.tiles[0] * grid.tiles[1] * BLOCK);
+        by_rows(e, grid, transforms, row, |e, transforms, bottom| {
+            let to = tiles_at(e, grid, to, [within, row], bottom);
+            let none = e.int(0);
+            along(e, grid, transforms, [at, none], to, |e, transform, [at, _], to, count| {
+                let count = e.int(count as i64);
+                e.builder.ins().call(transform, &[at, scratch, to, none, count, none]);
+            });
         });
     });
 }
 
 /// The first row of pixels of a row of tiles.
-fn pixel_row(e: &mut Emitter<'_, '_>, row: Value, outputs: usize, dilation: usize) -> Value {
-    let (tile, phase) = e.divide(row, dilation);
-    let first = e.mul_imm(tile, (outputs * dilation) as i64);
-    if dilation == 1 { first } else { e.add(first, phase) }
+fn pixel_row(e: &mut Emitter<'_, '_>, row: Value, grid: &Grid) -> Value {
+    let (tile, phase) = e.divide(row, grid.dilation);
+    let first = e.mul_imm(tile, (grid.outputs * grid.dilation) as i64);
+    if grid.dilation == 1 { first } else { e.add(first, phase) }
+}
+
+/// With the transforms of this row of tiles, and whether these are those of the last of each phase.
+fn by_rows(
+    e: &mut Emitter<'_, '_>,
+    grid: &Grid,
+    transforms: &Variants<FuncRef>,
+    row: Value,
+    body: impl Fn(&mut Emitter<'_, '_>, &[Option<FuncRef>; 2], bool),
+) {
+    let [whole, last] = transforms;
+    let none = |functions: &[Option<FuncRef>; 2]| functions.iter().all(Option::is_none);
+    if none(last) || none(whole) {
+        let is_last = none(whole);
+        return body(e, if is_last { last } else { whole }, is_last);
+    }
+    let first = e.int((grid.tiles[0] - grid.dilation) as i64);
+    let is_last = e.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, row, first);
+    e.either(is_last, |e| body(e, last, true), |e| body(e, whole, false));
+}
+
+/// Where the tiles of a row of an image are from `base` on: those of whole width, and that of the last
+/// column if its tiles lie elsewhere.
+fn tiles_at(
+    e: &mut Emitter<'_, '_>,
+    grid: &Grid,
+    base: Value,
+    [image, row]: [Value; 2],
+    bottom: bool,
+) -> [Option<Value>; 2] {
+    let [rows, columns] = grid.is_cut();
+    [false, true].map(|right| {
+        if right && !columns {
+            return None;
+        }
+        let section = grid.section([bottom && rows, right]);
+        let at = moved(e, base, image, section.image * BLOCK);
+        let at = moved(e, at, row, section.row * BLOCK);
+        Some(e.add_imm(at, section.first as i64 * BLOCK_BYTES))
+    })
+}
+
+/// Calls for all tiles of a row: the whole ones, then that of the last column, in each phase. What is at
+/// `pixels` is moved by pixels, `tiles` are as [`tiles_at`] has them.
+fn along(
+    e: &mut Emitter<'_, '_>,
+    grid: &Grid,
+    transforms: &[Option<FuncRef>; 2],
+    pixels: [Value; 2],
+    tiles: [Option<Value>; 2],
+    call: impl Fn(&mut Emitter<'_, '_>, FuncRef, [Value; 2], Value, usize),
+) {
+    let [whole, last] = *transforms;
+    let of_phase = grid.tiles[1] / grid.dilation;
+    let count = if last.is_some() { of_phase - 1 } else { of_phase };
+    let [first, aside] = tiles;
+    let none = e.int(0);
+    let state = [pixels[0], pixels[1], first.unwrap_or(none)];
+    e.repeat(grid.dilation, &state, |e, state| {
+        let [mut a, mut b, mut at] = [state[0], state[1], state[2]];
+        if let Some(function) = whole {
+            call(e, function, [a, b], at, count);
+            let by = (count * grid.outputs * grid.dilation) as i64 * BLOCK_BYTES;
+            (a, b) = (e.add_imm(a, by), e.add_imm(b, by));
+            at = e.add_imm(at, count as i64 * BLOCK_BYTES);
+        }
+        if let Some(function) = last {
+            call(e, function, [a, b], aside.unwrap_or(at), 1);
+            at = e.add_imm(at, BLOCK_BYTES);
+        }
+        vec![e.add_imm(state[0], BLOCK_BYTES), e.add_imm(state[1], BLOCK_BYTES), at]
+    });
 }
 
 /// Byte addresses of an item.
@@ -64,10 +137,17 @@ struct Here {
     row: Value,
 }
 
+/// What an item calls.
+struct Functions<'f> {
+    /// For products, by rows of elements that are in as many tiles.
+    products: &'f Products<FuncRef>,
+    transforms: &'f Variants<FuncRef>,
+}
+
 pub(in crate::codegen) fn output(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    products: &Variants<FuncRef>,
+    products: &Products<FuncRef>,
     transforms: &Variants<FuncRef>,
     [args, begin, end, worker]: [Value; 4],
 ) {
@@ -78,11 +158,12 @@ pub(in crate::codegen) fn output(
     let other = if has_other { e.pointer(args, 4 + usize::from(spec.bias)) } else { none };
     let by = e.mul_imm(worker, spec.scratch() as i64 * ELEMENT);
     let scratch = e.add(scratch, by);
+    let functions = Functions { products, transforms };
     e.each(begin, end, |e, item| {
-        let chunks = spec.tiles[0] / spec.chunk;
+        let chunks = spec.grid.tiles[0] / spec.chunk;
         let (rest, chunk) = e.divide(item, chunks);
-        let (rest, first) = e.divide(rest, spec.images.count / spec.together);
-        let image = e.mul_imm(first, spec.together as i64);
+        let (rest, first) = e.divide(rest, spec.images.count / spec.grid.together);
+        let image = e.mul_imm(first, spec.grid.together as i64);
         let (group, tile) = e.divide(rest, spec.block_tiles());
         let row = e.mul_imm(chunk, spec.chunk as i64);
         let mut here = Here { from, weights, out, bias, other, row };
@@ -96,17 +177,20 @@ pub(in crate::codegen) fn output(
         let blocks = e.mul_imm(group, spec.blocks as i64);
         let within = e.mul_imm(tile, spec.micro.blocks as i64);
         let before = e.add(blocks, within);
-        let depth = spec.micro.depth() * spec.elements();
+        let depth = spec.micro.depth() * spec.grid.elements();
         here.weights = moved(e, here.weights, before, depth * BLOCK);
         here.bias = moved(e, here.bias, before, BLOCK);
         here.out = moved(e, here.out, within, spec.block[0]);
         here.other = moved(e, here.other, within, spec.block[1]);
-        by_blocks(e, spec, products, transforms, tile, scratch, &here);
+        by_blocks(e, spec, &functions, tile, scratch, &here);
     });
 }
 
 /// The address so many strides further.
 pub(super) fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: usize) -> Value {
+    if stride == 0 {
+        return base;
+    }
     let by = e.mul_imm(index, stride as i64 * ELEMENT);
     e.add(base, by)
 }
@@ -115,8 +199,7 @@ pub(super) fn moved(e: &mut Emitter<'_, '_>, base: Value, index: Value, stride: 
 fn by_blocks(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    products: &Variants<FuncRef>,
-    transforms: &Variants<FuncRef>,
+    functions: &Functions<'_>,
     tile: Value,
     scratch: Value,
     here: &Here,
@@ -125,126 +208,97 @@ fn by_blocks(
     let sizes = [spec.micro.blocks, rest];
     if whole == 0 || rest == 0 {
         let at = usize::from(whole == 0);
-        return item(e, spec, &products[at], transforms, sizes[at], scratch, here);
+        return item(e, spec, functions, (at, sizes[at]), scratch, here);
     }
     let last = e.int(whole as i64);
     let is_last = e.builder.ins().icmp(IntCC::Equal, tile, last);
     e.either(
         is_last,
-        |e| item(e, spec, &products[1], transforms, sizes[1], scratch, here),
-        |e| item(e, spec, &products[0], transforms, sizes[0], scratch, here),
+        |e| item(e, spec, functions, (1, sizes[1]), scratch, here),
+        |e| item(e, spec, functions, (0, sizes[0]), scratch, here),
     );
 }
 
 fn item(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    products: &[Option<FuncRef>; 2],
-    transforms: &Variants<FuncRef>,
-    blocks: usize,
+    functions: &Functions<'_>,
+    (variant, blocks): (usize, usize),
     scratch: Value,
     here: &Here,
 ) {
-    let columns = spec.columns();
-    // Scratch has room for a whole tile of blocks.
-    let element = spec.product() as i64 * ELEMENT;
-    let weights = spec.micro.depth() as i64 * BLOCK_BYTES;
-    let state = [here.from, here.weights, scratch];
-    let (pixels, none) = (spec.micro.pixels, e.int(0));
-    e.repeat(spec.elements(), &state, |e, state| {
-        let [mut from, at_weights, mut to] = [state[0], state[1], state[2]];
-        for (function, tiles) in products.iter().zip([columns / pixels, 1]) {
-            let Some(function) = function else { continue };
-            let count = e.int(tiles as i64);
-            e.builder.ins().call(*function, &[from, at_weights, to, none, count, none]);
-            let by = (tiles * pixels) as i64 * BLOCK_BYTES;
-            (from, to) = (e.add_imm(from, by), e.add_imm(to, by));
-        }
-        vec![
-            e.add_imm(state[0], spec.element as i64 * ELEMENT),
-            e.add_imm(state[1], weights),
-            e.add_imm(state[2], element),
-        ]
-    });
-    let behind = spec.elements() as i64 * element;
+    multiply(e, spec, functions.products, variant, [here.from, here.weights, scratch]);
+    let grid = &spec.grid;
+    let behind = (grid.elements() * spec.product()) as i64 * ELEMENT;
     let temporary = e.add_imm(scratch, behind);
     let state = [scratch, here.bias, here.out, here.other];
     e.repeat(blocks, &state, |e, state| {
-        let images = [state[0], state[2], state[3]];
-        e.repeat(spec.together, &images, |e, image| {
-            let rows = e.repeat(spec.chunk, &[image[0], here.row], |e, row| {
-                let at = pixel_row(e, row[1], spec.outputs, spec.dilation);
-                let out = moved(e, image[1], at, spec.rows[0]);
-                let other = moved(e, image[2], at, spec.rows[1]);
-                transform_row(
-                    e,
-                    spec,
-                    transforms,
-                    [row[0], out, other, row[1]],
-                    state[1],
-                    temporary,
-                );
-                vec![e.add_imm(row[0], spec.tiles[1] as i64 * BLOCK_BYTES), e.add_imm(row[1], 1)]
+        let [products, bias, out, other] = [state[0], state[1], state[2], state[3]];
+        let first = e.int(0);
+        e.repeat(grid.together, &[first, out, other], |e, image| {
+            let [image, out, other] = [image[0], image[1], image[2]];
+            e.repeat(spec.chunk, &[first, here.row], |e, rows| {
+                let [within, row] = [rows[0], rows[1]];
+                let at = pixel_row(e, row, grid);
+                let out = moved(e, out, at, spec.rows[0]);
+                let other = moved(e, other, at, spec.rows[1]);
+                by_rows(e, grid, functions.transforms, row, |e, transforms, bottom| {
+                    let from = tiles_at(e, grid, products, [image, within], bottom);
+                    along(e, grid, transforms, [out, other], from, |e, f, to, from, count| {
+                        let count = e.int(count as i64);
+                        let [out, other] = to;
+                        e.builder.ins().call(f, &[from, temporary, out, bias, count, other]);
+                    });
+                });
+                vec![e.add_imm(within, 1), e.add_imm(row, 1)]
             });
-            let [out, other] = [spec.images.output, spec.images.other];
             vec![
-                rows[0],
-                e.add_imm(image[1], out as i64 * ELEMENT),
-                e.add_imm(image[2], other as i64 * ELEMENT),
+                e.add_imm(image, 1),
+                e.add_imm(out, spec.images.output as i64 * ELEMENT),
+                e.add_imm(other, spec.images.other as i64 * ELEMENT),
             ]
         });
         vec![
-            e.add_imm(state[0], columns as i64 * BLOCK_BYTES),
-            e.add_imm(state[1], BLOCK_BYTES),
-            e.add_imm(state[2], spec.block[0] as i64 * ELEMENT),
-            e.add_imm(state[3], spec.block[1] as i64 * ELEMENT),
+            e.add_imm(products, spec.columns() as i64 * BLOCK_BYTES),
+            e.add_imm(bias, BLOCK_BYTES),
+            e.add_imm(out, spec.block[0] as i64 * ELEMENT),
+            e.add_imm(other, spec.block[1] as i64 * ELEMENT),
         ]
     });
 }
 
-/// A row of tiles: where it is in the products, the output and the other operand, and its number. The
-/// last of each phase may be cut off at the bottom.
-fn transform_row(
+/// The products of all elements, row by row. What comes from where, and the products, are at `state`.
+fn multiply(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
-    transforms: &Variants<FuncRef>,
-    row: [Value; 4],
-    bias: Value,
-    temporary: Value,
+    products: &Products<FuncRef>,
+    variant: usize,
+    state: [Value; 3],
 ) {
-    let [whole, cut] = transforms;
-    if cut.iter().all(Option::is_none) || whole.iter().all(Option::is_none) {
-        let functions = if cut.iter().all(Option::is_none) { whole } else { cut };
-        return transform_tiles(e, spec, functions, row, bias, temporary);
+    let steps = [spec.element * 4, spec.micro.depth() * BLOCK * 4, spec.product() * 4];
+    let pixels = spec.micro.pixels;
+    let none = e.int(0);
+    let mut state = state.to_vec();
+    for row in products {
+        let high = row[0].0.elements[0];
+        state = e.repeat(high, &state, |e, state| {
+            let mut state = state.to_vec();
+            for (class, functions) in row {
+                let tiles = spec.tiles(*class);
+                state = e.repeat(class.elements[1], &state, |e, state| {
+                    let [mut from, weights, mut to] = [state[0], state[1], state[2]];
+                    for (function, tiles) in functions[variant].iter().zip([tiles / pixels, 1]) {
+                        let Some(function) = function else { continue };
+                        let count = e.int(tiles as i64);
+                        e.builder.ins().call(*function, &[from, weights, to, none, count, none]);
+                        let by = (tiles * pixels) as i64 * BLOCK_BYTES;
+                        (from, to) = (e.add_imm(from, by), e.add_imm(to, by));
+                    }
+                    let next = state.iter().zip(steps);
+                    next.map(|(at, by)| e.add_imm(*at, by as i64)).collect()
+                });
+            }
+            state
+        });
     }
-    let last = e.int((spec.tiles[0] - spec.dilation) as i64);
-    let is_last = e.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, row[3], last);
-    e.either(
-        is_last,
-        |e| transform_tiles(e, spec, cut, row, bias, temporary),
-        |e| transform_tiles(e, spec, whole, row, bias, temporary),
-    );
-}
-
-fn transform_tiles(
-    e: &mut Emitter<'_, '_>,
-    spec: &WinogradOutput,
-    functions: &[Option<FuncRef>; 2],
-    [from, out, other, _]: [Value; 4],
-    bias: Value,
-    temporary: Value,
-) {
-    let whole = spec.size[1] / spec.dilation / spec.outputs;
-    e.repeat(spec.dilation, &[from, out, other], |e, state| {
-        let [mut from, mut out, mut other] = [state[0], state[1], state[2]];
-        for (function, tiles) in functions.iter().zip([whole, 1]) {
-            let Some(function) = function else { continue };
-            let count = e.int(tiles as i64);
-            e.builder.ins().call(*function, &[from, temporary, out, bias, count, other]);
-            from = e.add_imm(from, tiles as i64 * BLOCK_BYTES);
-            let by = (tiles * spec.outputs * spec.dilation) as i64 * BLOCK_BYTES;
-            (out, other) = (e.add_imm(out, by), e.add_imm(other, by));
-        }
-        vec![from, e.add_imm(state[1], BLOCK_BYTES), e.add_imm(state[2], BLOCK_BYTES)]
-    });
 }

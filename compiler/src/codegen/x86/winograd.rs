@@ -6,26 +6,32 @@ use iced_x86::Register;
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
 use crate::plan::tile::{BLOCK, TileStep};
-use crate::plan::winograd::{Transform, pairs};
+use crate::plan::winograd::points::{factor, points};
+use crate::plan::winograd::{Elements, Transform};
 
-/// Most inputs of one application of a matrix; constants are in the registers after them.
-const INPUTS: usize = 6;
-/// Registers for values on the way.
+/// Registers for values on the way; constants are in those between the inputs and these.
 const TEMPORARIES: [usize; 3] = [12, 13, 14];
 
 /// The code of a transform: `fn(from, scratch, to, bias, tiles, other)`.
 pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
-    let mut kernel = Kernel { a: Assembler::new(isa), lanes: isa.vectors.lanes() };
+    let (Transform::Input { outputs, tile, .. } | Transform::Output { outputs, tile, .. }) = spec;
+    let mut kernel = Kernel {
+        a: Assembler::new(isa),
+        lanes: isa.vectors.lanes(),
+        outputs: *outputs,
+        tile: *tile,
+        constants: 0,
+        factors: None,
+    };
     match spec {
-        Transform::Input { outputs, dilation, row, element } => {
-            kernel.input(*outputs, *dilation * BLOCK, *row, *element);
+        Transform::Input { dilation, row, elements, .. } => {
+            kernel.input(*dilation * BLOCK, *row, elements);
         }
-        Transform::Output { outputs, dilation, size, element, rows, bias, steps } => {
+        Transform::Output { dilation, size, elements, rows, bias, steps, .. } => {
             let output = Output {
-                outputs: *outputs,
                 pixel: *dilation * BLOCK,
                 size: *size,
-                element: *element,
+                elements: *elements,
                 rows: *rows,
                 bias: *bias,
             };
@@ -38,14 +44,21 @@ pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u
 struct Kernel<'k> {
     a: Assembler<'k>,
     lanes: usize,
+    /// m of the filters.
+    outputs: usize,
+    /// Rows and columns of outputs of a tile.
+    tile: [usize; 2],
+    /// The first register of constants.
+    constants: usize,
+    /// The first register of the points' factors, for input tiles of fewer outputs than the filters'.
+    factors: Option<usize>,
 }
 
 struct Output {
-    outputs: usize,
     /// Distance between the pixels of a tile.
     pixel: usize,
     size: [usize; 2],
-    element: usize,
+    elements: Elements,
     rows: [usize; 2],
     bias: bool,
 }
@@ -58,107 +71,194 @@ impl Kernel<'_> {
         BLOCK / self.lanes
     }
 
-    fn input(&mut self, outputs: usize, pixel: usize, row: usize, element: usize) {
-        let n = outputs + 2;
-        let p = pairs(outputs);
-        let constants: Vec<f64> = match *p {
-            [a, b] => vec![-b * b, -a * a, a, b, -(a * a + b * b), a * a * b * b],
-            [a, ..] => vec![-a * a, a],
-            [] => Vec::new(),
-        };
-        self.constants(&constants);
+    /// Elements of a tile along each axis.
+    fn sides(&self) -> [usize; 2] {
+        self.tile.map(|outputs| outputs + 2)
+    }
+
+    /// Whether the matrices for columns and for rows are the same.
+    fn is_square(&self) -> bool {
+        self.tile[0] == self.tile[1]
+    }
+
+    fn input(&mut self, pixel: usize, row: usize, elements: &Elements) {
+        let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
+        if self.is_square() {
+            self.input_constants(rows);
+        }
         let tile = self.a.here();
         for vector in 0..self.vectors() {
             let lane = vector * self.lanes * ELEMENT;
-            for column in 0..n {
-                for i in 0..n {
+            if !self.is_square() {
+                self.input_constants(rows);
+            }
+            for column in 0..wide {
+                for i in 0..high {
                     let at = (i * row + column * pixel) * ELEMENT + lane;
                     self.a.load(i, FROM, at);
                 }
-                self.apply_input(n, |i| (SECOND, (i * n + column) * BLOCK * ELEMENT));
+                self.apply_input(rows, |i| (SECOND, (i * wide + column) * BLOCK * ELEMENT));
             }
-            for i in 0..n {
-                for column in 0..n {
-                    self.a.load(column, SECOND, (i * n + column) * BLOCK * ELEMENT);
+            if !self.is_square() {
+                self.input_constants(columns);
+            }
+            let of = self.outputs + 2;
+            for i in 0..high {
+                for column in 0..wide {
+                    self.a.load(column, SECOND, (i * wide + column) * BLOCK * ELEMENT);
                 }
-                self.apply_input(n, |j| (TO, (i * n + j) * element * ELEMENT + lane));
+                self.apply_input(columns, |j| (TO, elements.at([i, j], of) * ELEMENT + lane));
             }
         }
-        self.a.advance(FROM, (outputs * pixel * ELEMENT) as i64);
+        self.a.advance(FROM, (columns * pixel * ELEMENT) as i64);
         self.a.advance(TO, (BLOCK * ELEMENT) as i64);
         self.a.loop_back(TILES, tile);
     }
 
-    /// `Bᵀ` of registers 0 to n-1: rows are the coefficients of the product of (x - q) over all
-    /// points q but one; those of a pair share their even and their odd part.
-    fn apply_input(&mut self, n: usize, to: impl Fn(usize) -> Address) {
-        let [even, odd, sum] = TEMPORARIES;
-        let constant = |i: usize| INPUTS + i;
-        let pair = |k: &mut Self, at: usize, scale: usize| {
-            k.a.multiply(odd, odd, constant(scale));
-            k.a.add(sum, even, odd);
-            k.store(to(at), sum);
-            k.a.subtract(sum, even, odd);
-            k.store(to(at + 1), sum);
+    /// What [`apply_input`](Self::apply_input) multiplies by: coefficients, then the factor of each point.
+    fn input_constants(&mut self, outputs: usize) {
+        let finite = &points(self.outputs)[..=outputs];
+        let mut constants = match *finite {
+            [_, a] => vec![-a],
+            [_, a, _] => vec![-a * a, a],
+            [_, a, _, b] => vec![-a * a, a, -b],
+            [_, a, _, b, _] => vec![-b * b, -a * a, a, b, -(a * a + b * b), a * a * b * b],
+            _ => Vec::new(),
         };
-        if n == 4 {
-            // x² - a², x² ± a x, x³ - a² x
-            self.a.copy_vector(sum, 2);
-            self.a.multiply_add(sum, 0, constant(0));
-            self.store(to(0), sum);
-            self.a.copy_vector(even, 2);
-            self.a.copy_vector(odd, 1);
-            pair(self, 1, 1);
-            self.a.multiply_add(3, 1, constant(0));
-            self.store(to(3), 3);
-            return;
+        self.factors = (outputs < self.outputs).then_some(outputs + 2 + constants.len());
+        if self.factors.is_some() {
+            constants.extend((0..=outputs).map(|point| factor(self.outputs, outputs, point)));
         }
-        // x⁴ - (a² + b²) x² + a² b²
-        self.a.copy_vector(sum, 4);
-        self.a.multiply_add(sum, 2, constant(4));
-        self.a.multiply_add(sum, 0, constant(5));
-        self.store(to(0), sum);
-        // x⁴ - b² x² ± a (x³ - b² x), and the same with a and b exchanged
-        for (at, square, scale) in [(1, 0, 2), (3, 1, 3)] {
-            self.a.copy_vector(even, 4);
-            self.a.multiply_add(even, 2, constant(square));
-            self.a.copy_vector(odd, 3);
-            self.a.multiply_add(odd, 1, constant(square));
-            pair(self, at, scale);
+        self.load_constants(outputs + 2, &constants);
+    }
+
+    /// `Bᵀ` of registers 0 to n-1: rows are the coefficients of the product of (x - q) over all
+    /// finite points q but one, and for infinity over all; those of a pair share their even and
+    /// their odd part.
+    fn apply_input(&mut self, outputs: usize, to: impl Fn(usize) -> Address) {
+        let [even, odd, sum] = TEMPORARIES;
+        match outputs {
+            1 => {
+                // x - a, x, x² - a x
+                let [minus_a] = self.constants();
+                self.a.copy_vector(sum, 1);
+                self.a.multiply_add(sum, 0, minus_a);
+                self.store(0, 0, sum, &to);
+                self.a.multiply_add(2, 1, minus_a);
+                self.put(to(1), 2);
+                self.store(2, 1, 1, &to);
+            }
+            2 => {
+                // x² - a², x³ - a² x, x² ± a x
+                let [square, a] = self.constants();
+                self.a.copy_vector(sum, 2);
+                self.a.multiply_add(sum, 0, square);
+                self.store(0, 0, sum, &to);
+                self.a.multiply_add(3, 1, square);
+                self.put(to(1), 3);
+                self.a.multiply(odd, 1, a);
+                self.pair(2, [2, odd, sum], 1, &to);
+            }
+            3 => {
+                // With q = x² - a²: (x - b) q, x (x - b) q, x (x - b) (x ± a), x q
+                let [square, a, minus_b] = self.constants();
+                self.a.copy_vector(even, 3);
+                self.a.multiply_add(even, 2, minus_b);
+                self.a.copy_vector(odd, 2);
+                self.a.multiply_add(odd, 1, minus_b);
+                self.a.multiply(odd, odd, a);
+                // q, x q, x² q
+                self.a.multiply_add(4, 2, square);
+                self.a.multiply_add(3, 1, square);
+                self.a.multiply_add(2, 0, square);
+                self.pair(2, [even, odd, sum], 1, &to);
+                self.a.multiply_add(4, 3, minus_b);
+                self.put(to(1), 4);
+                self.a.copy_vector(sum, 3);
+                self.a.multiply_add(sum, 2, minus_b);
+                self.store(0, 0, sum, &to);
+                self.store(4, 3, 3, &to);
+            }
+            _ => {
+                // x⁴ - (a² + b²) x² + a² b²
+                let [minus_b2, minus_a2, a, b, minus_both, product] = self.constants();
+                self.a.copy_vector(sum, 4);
+                self.a.multiply_add(sum, 2, minus_both);
+                self.a.multiply_add(sum, 0, product);
+                self.store(0, 0, sum, &to);
+                // x⁴ - b² x² ± a (x³ - b² x), and the same with a and b exchanged
+                for (at, square, scale) in [(2, minus_b2, a), (4, minus_a2, b)] {
+                    self.a.copy_vector(even, 4);
+                    self.a.multiply_add(even, 2, square);
+                    self.a.copy_vector(odd, 3);
+                    self.a.multiply_add(odd, 1, square);
+                    self.a.multiply(odd, odd, scale);
+                    self.pair(at, [even, odd, sum], at - 1, &to);
+                }
+                // x⁵ - (a² + b²) x³ + a² b² x
+                self.a.multiply_add(5, 3, minus_both);
+                self.a.multiply_add(5, 1, product);
+                self.put(to(1), 5);
+            }
         }
-        // x⁵ - (a² + b²) x³ + a² b² x
-        self.a.multiply_add(5, 3, constant(4));
-        self.a.multiply_add(5, 1, constant(5));
-        self.store(to(5), 5);
+    }
+
+    /// Stores even + odd and even - odd, which are of a pair of points, as two elements.
+    fn pair(
+        &mut self,
+        element: usize,
+        [even, odd, sum]: [usize; 3],
+        point: usize,
+        to: &impl Fn(usize) -> Address,
+    ) {
+        self.a.add(sum, even, odd);
+        self.store(element, point, sum, to);
+        self.a.subtract(sum, even, odd);
+        self.store(element + 1, point + 1, sum, to);
+    }
+
+    fn put(&mut self, (base, bytes): Address, from: usize) {
+        self.a.store(base, bytes, from);
+    }
+
+    /// Stores an element, times the factor of its point if this tile has fewer outputs than the filters'.
+    fn store(&mut self, element: usize, point: usize, from: usize, to: &impl Fn(usize) -> Address) {
+        if let Some(first) = self.factors {
+            self.a.multiply(from, from, first + point);
+        }
+        self.put(to(element), from);
     }
 
     fn output(&mut self, spec: &Output, steps: &[TileStep]) {
-        let (m, n) = (spec.outputs, spec.outputs + 2);
-        let constants: Vec<f64> = match *pairs(m) {
-            [a, b] => vec![a, b, a * a, b * b, a * a * a, b * b * b],
-            [a, ..] => vec![a],
-            [] => Vec::new(),
-        };
-        self.constants(&constants);
+        let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
+        if self.is_square() {
+            self.output_constants(rows);
+        }
         let tile = self.a.here();
         for vector in 0..self.vectors() {
             let lane = vector * self.lanes * ELEMENT;
-            for column in 0..n {
-                for i in 0..n {
-                    let at = (i * n + column) * spec.element * ELEMENT + lane;
+            if !self.is_square() {
+                self.output_constants(rows);
+            }
+            let of = self.outputs + 2;
+            for column in 0..wide {
+                for i in 0..high {
+                    let at = spec.elements.at([i, column], of) * ELEMENT + lane;
                     self.a.load(i, FROM, at);
                 }
-                for (i, result) in self.apply_output(m).into_iter().enumerate() {
-                    if i < spec.size[0] {
-                        self.a.store(SECOND, (i * n + column) * BLOCK * ELEMENT, result);
-                    }
+                let results = self.apply_output(rows);
+                for (i, result) in results.into_iter().enumerate().take(spec.size[0]) {
+                    self.a.store(SECOND, (i * wide + column) * BLOCK * ELEMENT, result);
                 }
             }
+            if !self.is_square() {
+                self.output_constants(columns);
+            }
             for i in 0..spec.size[0] {
-                for column in 0..n {
-                    self.a.load(column, SECOND, (i * n + column) * BLOCK * ELEMENT);
+                for column in 0..wide {
+                    self.a.load(column, SECOND, (i * wide + column) * BLOCK * ELEMENT);
                 }
-                let results = self.apply_output(m);
+                let results = self.apply_output(columns);
                 for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
                     if spec.bias {
                         self.a.add_memory(result, BIAS, lane);
@@ -182,50 +282,84 @@ impl Kernel<'_> {
             }
         }
         self.a.advance(FROM, (BLOCK * ELEMENT) as i64);
-        self.a.advance(TO, (m * spec.pixel * ELEMENT) as i64);
+        self.a.advance(TO, (columns * spec.pixel * ELEMENT) as i64);
         if steps.contains(&TileStep::AddOther) {
-            self.a.advance(OTHER, (m * spec.pixel * ELEMENT) as i64);
+            self.a.advance(OTHER, (columns * spec.pixel * ELEMENT) as i64);
         }
         self.a.loop_back(TILES, tile);
     }
 
-    /// `Aᵀ` of registers 0 to m+1: row i sums `pⁱ` times the element of each point p, and the last
-    /// row the element of infinity besides. The registers of the results.
-    fn apply_output(&mut self, m: usize) -> Vec<usize> {
+    /// What [`apply_output`](Self::apply_output) multiplies by.
+    fn output_constants(&mut self, outputs: usize) {
+        let constants = match points(self.outputs)[..=outputs] {
+            [_, a, _] => vec![a],
+            [_, a, _, b] => vec![a, b, a * a, b * b],
+            [_, a, _, b, _] => vec![a, b, a * a, b * b, a * a * a, b * b * b],
+            _ => Vec::new(),
+        };
+        self.load_constants(outputs + 2, &constants);
+    }
+
+    /// `Aᵀ` of the registers of elements: row i sums `pⁱ` times the element of each point p, and the
+    /// last row the element of infinity besides. The registers of the results.
+    fn apply_output(&mut self, outputs: usize) -> Vec<usize> {
         let [first, second, _] = TEMPORARIES;
-        let constant = |i: usize| INPUTS + i;
-        if m == 2 {
-            // m0 + (m1 + m2), a (m1 - m2) + m3
-            self.a.add(first, 1, 2);
-            self.a.subtract(1, 1, 2);
-            self.a.add(0, 0, first);
-            self.a.multiply_add(3, 1, constant(0));
-            return vec![0, 3];
+        let (zero, infinity) = (0, 1);
+        if outputs == 1 {
+            self.a.add(zero, zero, 2);
+            self.a.add(zero, zero, infinity);
+            return vec![zero];
         }
-        self.a.add(first, 1, 2);
-        self.a.subtract(1, 1, 2);
-        self.a.add(second, 3, 4);
-        self.a.subtract(3, 3, 4);
-        self.a.add(0, 0, first);
-        self.a.add(0, 0, second);
-        // a² s + b² t, a³ d + b³ e + m5, a d + b e
-        self.a.multiply(2, first, constant(2));
-        self.a.multiply_add(2, second, constant(3));
-        self.a.multiply_add(5, 1, constant(4));
-        self.a.multiply_add(5, 3, constant(5));
-        self.a.multiply(1, 1, constant(0));
-        self.a.multiply_add(1, 3, constant(1));
-        vec![0, 1, 2, 5]
+        // s = m₂ + m₃, d = m₂ - m₃
+        let d = 2;
+        self.a.add(first, 2, 3);
+        self.a.subtract(d, 2, 3);
+        self.a.add(zero, zero, first);
+        match outputs {
+            2 => {
+                // m₀ + s, a d + m∞
+                let [a] = self.constants();
+                self.a.multiply_add(infinity, d, a);
+                vec![zero, infinity]
+            }
+            3 => {
+                // m₀ + s + m₄, a d + b m₄, a² s + b² m₄ + m∞
+                let [a, b, a2, b2] = self.constants();
+                self.a.add(zero, zero, 4);
+                self.a.multiply_add(infinity, first, a2);
+                self.a.multiply_add(infinity, 4, b2);
+                self.a.multiply(d, d, a);
+                self.a.multiply_add(d, 4, b);
+                vec![zero, d, infinity]
+            }
+            _ => {
+                // t = m₄ + m₅, e = m₄ - m₅: m₀ + s + t, a d + b e, a² s + b² t, a³ d + b³ e + m∞
+                let [a, b, a2, b2, a3, b3] = self.constants();
+                let (squares, e) = (3, 4);
+                self.a.add(second, 4, 5);
+                self.a.subtract(e, 4, 5);
+                self.a.add(zero, zero, second);
+                self.a.multiply(squares, first, a2);
+                self.a.multiply_add(squares, second, b2);
+                self.a.multiply_add(infinity, d, a3);
+                self.a.multiply_add(infinity, e, b3);
+                self.a.multiply(d, d, a);
+                self.a.multiply_add(d, e, b);
+                vec![zero, d, squares, infinity]
+            }
+        }
     }
 
-    fn store(&mut self, (base, bytes): Address, from: usize) {
-        self.a.store(base, bytes, from);
-    }
-
-    /// Loads constants into the registers after the inputs.
-    fn constants(&mut self, values: &[f64]) {
+    /// Loads constants into the registers from this one on.
+    fn load_constants(&mut self, first: usize, values: &[f64]) {
         for (i, value) in values.iter().enumerate() {
-            self.a.constant(INPUTS + i, *value as f32);
+            self.a.constant(first + i, *value as f32);
         }
+        self.constants = first;
+    }
+
+    /// The registers of constants, in their order.
+    fn constants<const N: usize>(&self) -> [usize; N] {
+        std::array::from_fn(|i| self.constants + i)
     }
 }

@@ -10,7 +10,7 @@ use crate::plan::cut::{Cut, ProductCut, joined_rows};
 use crate::plan::kernel::{Kernel, Span};
 use crate::plan::layout::{Blocked, narrow_groups};
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep};
-use crate::plan::winograd::{self, WinogradInput, WinogradOutput};
+use crate::plan::winograd::{Grid, WinogradInput, WinogradOutput};
 use crate::plan::{Base, Place};
 
 /// Weights of a group that are more bytes are fetched ahead of their use, even if all of them stay in a
@@ -157,25 +157,22 @@ impl Lowering<'_, '_> {
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
         let dilation = conv.window.dilation[0];
-        let border = winograd::border(outputs, dilation, layout.size);
-        let from = self.in_blocks(x, conv.groups, border)?;
+        let ProductCut { together, chunk, cut: Cut { pixels, blocks: tile_blocks } } = item;
+        let grid = Grid::new(outputs, dilation, layout.size, together);
+        let from = self.in_blocks(x, conv.groups, grid.border(layout.size))?;
         let (steps, done, other) = tile_steps(&conv.epilogue);
         let other = match other {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
             None => None,
         };
-        let tiles = winograd::tiles(outputs, dilation, layout.size);
         let source = from.layout;
         let input = WinogradInput {
-            outputs,
-            dilation,
+            grid: grid.clone(),
             images: Span { count: source.images, stride: source.image },
             blocks: Span { count: source.blocks(), stride: source.block() },
-            tiles,
             row: source.row(),
         };
-        let element = input.element();
-        let elements = (outputs + 2) * (outputs + 2);
+        let (element, elements, tiles) = (input.element(), grid.elements(), grid.tiles);
         let transformed = self.scratch(elements * element * 4);
         let worker = Place { base: Base::Worker, offset: 0 };
         let corner = from.back(dilation * (source.row() + BLOCK));
@@ -187,7 +184,6 @@ impl Lowering<'_, '_> {
         let plane = tiles[0] * tiles[1] * BLOCK;
         // Elements of a block lie together for all images.
         let stride = source.images * plane;
-        let ProductCut { together, chunk, cut: Cut { pixels, blocks: tile_blocks } } = item;
         let columns = together * chunk * tiles[1];
         let depth = read_blocks * BLOCK * BLOCK;
         let micro = MicroKernel {
@@ -219,8 +215,7 @@ impl Lowering<'_, '_> {
         };
         let like = other.map(|o| o.layout);
         let kernel = WinogradOutput {
-            outputs,
-            dilation,
+            grid,
             images: Around {
                 count: layout.images,
                 input: plane,
@@ -234,8 +229,6 @@ impl Lowering<'_, '_> {
                 other: like.map_or(0, |l| blocks * l.block()),
             },
             blocks,
-            tiles,
-            together,
             chunk,
             size: layout.size,
             element,

@@ -1,6 +1,6 @@
 //! Filters in Winograd's transformed domain.
 
-use super::super::winograd::filter_products;
+use super::super::winograd::points::filter_products;
 use super::tiles::Channels;
 use super::{Order, TilePacking, float};
 
