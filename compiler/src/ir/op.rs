@@ -154,6 +154,11 @@ impl Window {
         Window { dilation: Window::POINT.dilation, ..*self } == Window::POINT
     }
 
+    /// Whether each output reads one pixel of the input, in steps, and never padding.
+    pub fn is_sample(&self) -> bool {
+        Window { stride: Window::POINT.stride, ..*self }.is_point() && !self.is_point()
+    }
+
     /// Extent of the dilated kernel along `axis` (0 height, 1 width); `None` when the kernel or
     /// the dilation is 0, or the extent overflows.
     pub fn extent(&self, axis: usize) -> Option<usize> {

@@ -70,8 +70,9 @@ pub(super) fn decide(
     machine: &Machine,
     groups: &Groups,
 ) -> BTreeMap<NodeId, Decision> {
-    // Borders do not depend on decisions but for their width, and nothing here on that.
-    let layouts = layout::assign(graph, groups, |_, conv| direct_border(&conv.window));
+    // Borders do not depend on decisions but for their width, and nothing here on that; and that some
+    // are made in a copy, which only makes more layers flat than it is counted on.
+    let layouts = layout::assign(graph, groups, |_, conv| direct_border(&conv.window), |_| false);
     let decision = |(&id, layout): (&NodeId, &Blocked)| {
         let Op::Conv(conv) = &graph.node(id).op else { return None };
         let conv = &groups.computed(id, conv);
@@ -101,6 +102,12 @@ impl Decision {
         let why = reasons.collect::<Vec<_>>().join("; ");
         let choice = chosen.map_or_else(|| geometry.estimated(), |chosen| chosen.choice);
         Decision { key, geometry, choice, why }
+    }
+
+    /// Whether the result is made without a border. Users that read one have a copy.
+    pub(super) fn is_flat(&self) -> bool {
+        let halves = self.geometry.halves.as_ref();
+        matches!(self.choice, Choice::Strassen { .. }) && halves.is_some_and(|h| h.flat)
     }
 
     /// The border that the convolution reads.

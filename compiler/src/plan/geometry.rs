@@ -10,7 +10,7 @@ use super::lower::{Machine, tile_steps};
 use super::strassen;
 use super::tile::{BLOCK, Vectors};
 use super::winograd::{Estimate, SIZES};
-use crate::ir::{Conv, Graph, NodeId};
+use crate::ir::{Conv, Graph, NodeId, Window};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -34,10 +34,15 @@ impl Site<'_> {
     /// Whether neither side has a border, for a window of one pixel: then it need not know where image
     /// rows end.
     fn is_flat(&self) -> bool {
-        let flat = |id: NodeId| self.layouts.get(&id).is_none_or(Blocked::is_flat);
         let (_, _, other) = tile_steps(&self.conv.epilogue);
-        let operands = [Some(0), other].into_iter().flatten().filter_map(|slot| self.operand(slot));
-        self.conv.window.is_point() && self.layout.is_flat() && operands.into_iter().all(flat)
+        let read = [Some(0), other].into_iter().flatten().all(|slot| self.reads_flat(slot));
+        self.conv.window.is_point() && self.layout.is_flat() && read
+    }
+
+    /// Whether an operand, if there is one, lies without a border.
+    fn reads_flat(&self, slot: usize) -> bool {
+        let layout = self.operand(slot).and_then(|id| self.layouts.get(&id));
+        layout.is_none_or(Blocked::is_flat)
     }
 
     /// The operand's layout, as its maker or a copy has it for groups that begin at blocks.
@@ -87,6 +92,8 @@ pub(super) struct Geometry {
 /// What Strassen's products would do.
 pub(super) struct InHalves {
     pub(super) estimate: strassen::Estimate,
+    /// Whether rows do not matter. The result then has no border, whatever its users read.
+    pub(super) flat: bool,
     vectors: Vectors,
     /// Pixels of a row of tiles, at most.
     longest: usize,
@@ -112,7 +119,7 @@ impl Geometry {
         let [h, w] = site.layout.size;
         let flat = site.is_flat();
         let winograd = InWinograd::of(site, narrow);
-        let halves = InHalves::of(site, narrow, flat);
+        let halves = InHalves::of(site, narrow);
         let allowed = site.machine.winograd;
         let joined = if flat { joined_rows([h, w]) } else { 1 };
         let depth = site.depth(groups, narrow);
@@ -260,7 +267,7 @@ impl InWinograd {
 }
 
 impl InHalves {
-    fn of(site: &Site<'_>, narrow: Option<usize>, flat: bool) -> Option<InHalves> {
+    fn of(site: &Site<'_>, narrow: Option<usize>) -> Option<InHalves> {
         let Site { conv, machine, layout, .. } = *site;
         let assembled = matches!(machine.vectors, Vectors::Avx2 | Vectors::Avx512);
         let x = site.operand(0)?;
@@ -268,6 +275,12 @@ impl InHalves {
         let source = site.source(1)?;
         let [h, w] = layout.size;
         let even = |n: usize| n.is_multiple_of(2);
+        // Pixels that a window in steps reads are copied, and so is a result that wants a border.
+        let (_, _, other) = tile_steps(&conv.epilogue);
+        let sampled = conv.window.is_sample();
+        let window = if sampled { Window::POINT } else { conv.window };
+        let read_flat = (sampled || site.reads_flat(0)) && other.is_none_or(|s| site.reads_flat(s));
+        let flat = window.is_point() && read_flat && (layout.is_flat() || !even(h));
         let halved =
             even(source.blocks()) && even(layout.blocks()) && (flat && h * w > 1 || even(h));
         if !assembled || row_major || narrow.is_some() || conv.groups != 1 || !halved {
@@ -279,15 +292,20 @@ impl InHalves {
             return None;
         }
         let taps: usize = conv.window.kernel.iter().product();
-        let read = strassen::half_read(&conv.window, flat, layout.size, source.row());
+        let pitch = if sampled { w * BLOCK } else { source.row() };
+        let read = strassen::half_read(&window, flat, layout.size, pitch);
+        let copied = [(sampled, source.blocks()), (flat && !layout.is_flat(), layout.blocks())];
+        let copied = copied.into_iter().filter(|(is, _)| *is).map(|(_, blocks)| blocks);
         let extents = strassen::Extents {
             pixels: layout.images * h * w,
             read: layout.images * read,
+            copied: layout.images * h * w * BLOCK * copied.sum::<usize>(),
             channels: [source.blocks(), layout.blocks()].map(|n| n * BLOCK),
             taps,
         };
         Some(InHalves {
             estimate: strassen::Estimate::of(machine.vectors, extents),
+            flat,
             vectors: machine.vectors,
             longest: if flat { (h * w).div_ceil(2) } else { w },
             // Halves of an odd number of pixels overlap, so they belong to one item.

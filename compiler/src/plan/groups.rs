@@ -67,7 +67,7 @@ impl Groups {
         }
         // Borders have no part in where channels lie.
         let ways = [Groups::default(), Groups { joined }].map(|groups| {
-            let layouts = layout::assign(graph, &groups, |_, _| [0; 4]);
+            let layouts = layout::assign(graph, &groups, |_, _| [0; 4], |_| false);
             Way { graph, machine, groups, layouts }
         });
         let [apart, all] = &ways;

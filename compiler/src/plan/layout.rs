@@ -109,12 +109,13 @@ impl Blocked {
     }
 }
 
-/// The layout of every value that lies in blocks, given the border that each convolution reads, and how
-/// its groups are computed.
+/// The layout of every value that lies in blocks, given the border that each convolution reads, how its
+/// groups are computed, and which values are made without a border, whatever their users read.
 pub(super) fn assign(
     graph: &Graph,
     groups: &Groups,
     border: impl Fn(NodeId, &Conv) -> [usize; 4],
+    without: impl Fn(NodeId) -> bool,
 ) -> BTreeMap<NodeId, Blocked> {
     let order = graph.topological();
     let blocked = candidates(graph, &order);
@@ -122,7 +123,8 @@ pub(super) fn assign(
     let mut layouts: BTreeMap<NodeId, Blocked> = BTreeMap::new();
     for &id in order.iter().filter(|id| blocked.contains(id)) {
         let shape = graph.ty(id).shape();
-        let (segments, halo) = (segments(graph, id, groups, &wishes, &layouts), wishes.halo(id));
+        let segments = segments(graph, id, groups, &wishes, &layouts);
+        let halo = if without(id) { [0; 4] } else { wishes.halo(id) };
         let size = [shape[2], shape[3]];
         let source = graph.operand(id, 0).and_then(|x| layouts.get(&x).copied());
         if let Op::Slice { .. } = graph.node(id).op {

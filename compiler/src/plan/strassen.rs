@@ -221,6 +221,8 @@ pub(super) struct Extents {
     pub(super) pixels: usize,
     /// Pixels that half of them read.
     pub(super) read: usize,
+    /// Elements that are copied besides.
+    pub(super) copied: usize,
     /// Channels on both sides, made up ones too.
     pub(super) channels: [usize; 2],
     /// Elements of a window.
@@ -238,12 +240,14 @@ impl Estimate {
         };
         // What one more step costs before its threads have met again.
         const STEP: f64 = 5e3;
-        let Extents { pixels, read, channels, taps } = extents;
+        const COPIED: f64 = 2.0;
+        let Extents { pixels, read, copied, channels, taps } = extents;
         let halves = channels.map(|n| n / 2);
-        let [read, pixels, from, to, taps] =
-            [read, pixels, channels[0], channels[1], taps].map(|n| n as f64);
+        let [read, copied, pixels, from, to, taps] =
+            [read, copied, pixels, channels[0], channels[1], taps].map(|n| n as f64);
         // Both halves of the pixels are read once.
-        let sums = (input * 2.0 * read * from + output * pixels * to) / vectors.lanes() as f64;
+        let sums = (input * 2.0 * read * from + output * pixels * to + COPIED * copied)
+            / vectors.lanes() as f64;
         let product = products(vectors, 1, halves, pixels / 2.0 * taps, taps);
         Estimate {
             direct: products(vectors, 1, channels, pixels * taps, taps),

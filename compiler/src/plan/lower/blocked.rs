@@ -100,7 +100,8 @@ impl Lowering<'_, '_> {
         self.in_layout(id, fits, for_groups(self.graph.ty(id), groups, halo))
     }
 
-    /// The value in a layout that fits: one that there is, or else a copy in this one.
+    /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
+    /// differs in its border only if there is such.
     pub(super) fn in_layout(
         &mut self,
         id: NodeId,
@@ -111,8 +112,21 @@ impl Lowering<'_, '_> {
         if let Some(found) = found {
             return Ok(*found);
         }
-        let from = self.place(id)?;
-        let made = self.pack_blocks(otherwise, from);
+        let alike = self.blocked.get(&id).and_then(|all| {
+            all.iter().find(|made| made.layout.is_like(&otherwise)).copied()
+        });
+        let made = match alike {
+            Some(from) => {
+                let made = self.make_blocked(otherwise);
+                self.blocked_map(made, &[from], Expr::Operand(1));
+                self.clear_border(made);
+                made
+            }
+            None => {
+                let from = self.place(id)?;
+                self.pack_blocks(otherwise, from)
+            }
+        };
         self.blocked.entry(id).or_default().push(made);
         Ok(made)
     }
@@ -199,6 +213,24 @@ impl Lowering<'_, '_> {
         let nest = Nest::collapsed(&dims, &all);
         let dtypes = vec![DType::F32; args.len()];
         self.step(Kernel::Map(Map { nest, dtypes, expr }), args);
+    }
+
+    /// The pixels that a window in steps reads, each once, without a border.
+    pub(super) fn sampled(
+        &mut self,
+        from: InBlocks,
+        stride: [usize; 2],
+        size: [usize; 2],
+    ) -> InBlocks {
+        let layout = from.layout.with_size(size).with_halo([0; 4]);
+        let made = self.make_blocked(layout);
+        let dims = [layout.images, layout.blocks(), size[0], size[1], BLOCK];
+        let strides = |l: &Blocked, [y, x]: [usize; 2]| {
+            [l.image, l.block(), y * l.row(), x * BLOCK, 1].map(|s| s as isize).to_vec()
+        };
+        let all = [strides(&layout, [1; 2]), strides(&from.layout, stride)];
+        self.copy(Nest::collapsed(&dims, &all), DType::F32, made.at, from.at);
+        made
     }
 
     /// An elementwise operator of values in blocks.

@@ -116,7 +116,8 @@ impl<'g, 's> Lowering<'g, 's> {
             Some(decision) => decision.border(conv, graph.ty(id)),
             None => [0; 4],
         };
-        let layouts = layout::assign(graph, &groups, border);
+        let without = |id: NodeId| decisions.get(&id).is_some_and(Decision::is_flat);
+        let layouts = layout::assign(graph, &groups, border, without);
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: graph.ty(id).clone() };
         let plan = Plan {
             name: graph.name.clone(),

@@ -1,10 +1,10 @@
 //! Convolutions through Strassen's products of halves.
 
 use super::Lowering;
-use super::tiles::{Source, is_flat, tile_steps};
+use super::tiles::{Source, is_flat, source_of, tile_steps};
 use super::weights::{Packing, TilePacking};
 use crate::error::{Error, Result};
-use crate::ir::{Conv, NodeId};
+use crate::ir::{Conv, NodeId, Window};
 use crate::plan::cut::Cut;
 use crate::plan::kernel::{Kernel, Span};
 use crate::plan::layout::Blocked;
@@ -31,19 +31,27 @@ impl Lowering<'_, '_> {
         let graph = self.graph;
         let layout = self.layout(id)?;
         let (x, w) = (self.operand(id, 0)?, self.operand(id, 1)?);
-        let source = self.source(x, conv, 1, None)?;
+        // Sums are of pixels that lie together.
+        let (window, source) = match conv.window.is_sample() {
+            true => {
+                let from = self.in_blocks(x, 1, [0; 4])?;
+                let read = self.sampled(from, conv.window.stride, layout.size);
+                (Window::POINT, source_of(read, &Window::POINT, 1, None))
+            }
+            false => (conv.window, self.source(x, conv, 1, None)?),
+        };
         let (steps, done, other) = tile_steps(&conv.epilogue);
         let other = match other {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
             None => None,
         };
         let [height, width] = layout.size;
-        let flat = is_flat(&source, &layout, other.as_ref(), conv);
+        let flat = is_flat(&source, &layout, other.as_ref(), &window);
         if !flat && !height.is_multiple_of(2) {
             // What it reads was copied for another user, with a border.
             return self.direct_conv(id, conv, cut, pixels_first);
         }
-        let (input, sums) = self.halves_of(&source, &layout, conv, flat)?;
+        let (input, sums) = self.halves_of(&source, &layout, &window, flat)?;
         let sums_image = input.images.output;
         let from = input.from;
         let sum_halves = input.to;
@@ -147,10 +155,9 @@ impl Lowering<'_, '_> {
         &mut self,
         source: &Source,
         layout: &Blocked,
-        conv: &Conv,
+        window: &Window,
         flat: bool,
     ) -> Result<(StrassenInput, Place)> {
-        let window = &conv.window;
         let blocks = source.reduce.first().copied();
         let Span { count, stride: block } =
             blocks.ok_or_else(|| Error::internal("a convolution contracts nothing"))?;

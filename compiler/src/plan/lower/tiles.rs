@@ -4,7 +4,7 @@ use super::blocked::InBlocks;
 use super::weights::{Packing, TilePacking};
 use super::{Lowering, four};
 use crate::error::{Error, Result};
-use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary};
+use crate::ir::{Binary, Conv, Epilogue, NodeId, Step, Unary, Window};
 use crate::plan::choice::Choice;
 use crate::plan::cut::{Cut, ProductCut, joined_rows};
 use crate::plan::kernel::{Kernel, Span};
@@ -74,7 +74,7 @@ impl Lowering<'_, '_> {
             None => None,
         };
         let blocks = layout.blocks() / groups;
-        let (rows, columns) = rows(&source, &layout, other.as_ref(), conv);
+        let (rows, columns) = rows(&source, &layout, other.as_ref(), &conv.window);
         let Cut { pixels, blocks: tile_blocks } = cut;
         let parts = Tile::parts_for(&source.reduce, LONGEST_SUM);
         let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
@@ -286,26 +286,38 @@ impl Lowering<'_, '_> {
         }
         let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
         let from = self.in_blocks(x, groups, [top, left, bottom, right])?;
-        let layout = from.layout;
-        let blocks = layout.blocks() / groups;
-        let mut reduce = contracted(vec![
-            Span { count: blocks, stride: layout.block() },
-            Span { count: kh, stride: layout.row() * dilation[0] },
-            Span { count: kw, stride: BLOCK * dilation[1] },
-        ]);
-        if let (Some(channels), Some(last)) = (narrow, reduce.last_mut()) {
-            *last = Span { count: channels, stride: 0 };
-        }
-        Ok(Source {
-            at: from.back(top * layout.row() + left * BLOCK),
-            image: layout.image,
-            group: blocks * layout.block(),
-            row: layout.row() * stride[0],
-            pixel: BLOCK * stride[1],
-            reduce,
-            segments: Some(layout.segments),
-            flat: layout.is_flat(),
-        })
+        Ok(source_of(from, window, groups, narrow))
+    }
+}
+
+/// What a window reads of a value in blocks.
+pub(super) fn source_of(
+    from: InBlocks,
+    window: &Window,
+    groups: usize,
+    narrow: Option<usize>,
+) -> Source {
+    let ([kh, kw], stride, dilation) = (window.kernel, window.stride, window.dilation);
+    let [top, left] = window.pad_before;
+    let layout = from.layout;
+    let blocks = layout.blocks() / groups;
+    let mut reduce = contracted(vec![
+        Span { count: blocks, stride: layout.block() },
+        Span { count: kh, stride: layout.row() * dilation[0] },
+        Span { count: kw, stride: BLOCK * dilation[1] },
+    ]);
+    if let (Some(channels), Some(last)) = (narrow, reduce.last_mut()) {
+        *last = Span { count: channels, stride: 0 };
+    }
+    Source {
+        at: from.back(top * layout.row() + left * BLOCK),
+        image: layout.image,
+        group: blocks * layout.block(),
+        row: layout.row() * stride[0],
+        pixel: BLOCK * stride[1],
+        reduce,
+        segments: Some(layout.segments),
+        flat: layout.is_flat(),
     }
 }
 
@@ -340,10 +352,10 @@ pub(super) fn is_flat(
     source: &Source,
     layout: &Blocked,
     other: Option<&InBlocks>,
-    conv: &Conv,
+    window: &Window,
 ) -> bool {
     source.flat
-        && conv.window.is_point()
+        && window.is_point()
         && layout.is_flat()
         && other.is_none_or(|o| o.layout.is_flat())
 }
@@ -353,10 +365,10 @@ fn rows(
     source: &Source,
     layout: &Blocked,
     other: Option<&InBlocks>,
-    conv: &Conv,
+    window: &Window,
 ) -> (Around, usize) {
     let [h, w] = layout.size;
-    let joined = if is_flat(source, layout, other, conv) { joined_rows([h, w]) } else { 1 };
+    let joined = if is_flat(source, layout, other, window) { joined_rows([h, w]) } else { 1 };
     let around = Around {
         count: h / joined,
         input: joined * source.row,
