@@ -1,28 +1,34 @@
-//! A fork-join pool for generated code: cheap forks, static ranges, no allocation.
+//! A fork-join pool for generated code: cheap forks, shares that are evened out, no allocation.
 //!
 //! # Protocol
 //!
-//! A pool of N threads has N-1 workers; the thread that forks is the last. A fork splits `0..items`
-//! into contiguous ranges, one per participant, at most one per item. Which thread runs a range
-//! does not depend on timing, and what a kernel computes for an item does not depend on its range
-//! (see [`abi::ParallelFor`](crate::abi::ParallelFor)), so results are the same for any N.
+//! A pool of N threads has N-1 workers; the thread that forks is the last. A fork cuts `0..items`
+//! into *grains*, contiguous ranges, and gives each participant a share of as many neighbouring ones.
+//! A participant takes grains from the front of its own share, and when that is empty, from the rear of
+//! the others': so one that is slow, or that another program has driven off its CPU, does less, and
+//! one that never came is not waited for. Half of what is left is taken at a time, which makes few
+//! calls of many. Who takes what depends on timing, but what a kernel computes for an item does not depend
+//! on its range or its worker (see [`abi::ParallelFor`](crate::abi::ParallelFor)), so results are the
+//! same for any N.
 //!
 //! The forking thread
 //!
 //! 1. takes `busy` (whoever finds it taken, as a nested fork would, runs its items inline),
-//! 2. writes the job's fields and sets `remaining` to the number of participating workers,
-//! 3. publishes a new `ticket`: a generation count and the number of participants in one word,
-//! 4. unparks those participating workers that are parked, runs its own range, the last one,
-//! 5. waits until `remaining` is 0, and releases `busy`.
+//! 2. writes the job's fields, and sets `remaining` to the number of grains,
+//! 3. writes each participant's share, which names the generation that it is of,
+//! 4. publishes a new `ticket`: a generation count and the number of participants in one word,
+//! 5. unparks those participating workers that are parked, and takes grains like any other participant,
+//! 6. waits until `remaining` is 0, and releases `busy`.
 //!
-//! A worker waits until `ticket` differs from the one it saw last. If it participates, it reads the
-//! job, runs its range and decrements `remaining`; otherwise it goes back to waiting. Why this is
-//! enough:
+//! A worker waits until `ticket` differs from the one it saw last. If it participates, it takes grains of
+//! that generation until there are none, and decrements `remaining` after each run of them; then it goes
+//! back to waiting. Why this is enough:
 //!
-//! - *The job is read only while it is valid.* Its fields are relaxed; the ticket's store and load
-//!   order them. Only a participant reads them, and the forking thread changes them no earlier than
-//!   after that participant's decrement. A worker that is late sees the newest ticket only, and can
-//!   have missed no ticket that it participates in, for that fork would still be waiting.
+//! - *The job is read only while it is valid.* Its fields are relaxed; the shares' stores and exchanges
+//!   order them. A participant reads them once it has taken a grain of its generation, and the forking thread
+//!   changes them no earlier than after that grain's decrement. A worker that is late finds shares of
+//!   another generation, or empty ones, and takes nothing. (Generations in shares repeat after 2³² forks:
+//!   a worker would have to stand still between two instructions for days, and for as many forks exactly.)
 //! - *The results are visible.* Decrements release, and the wait for 0 acquires.
 //! - *No wake-up is lost.* Before it parks, a worker sets its `parked` flag and then looks at the
 //!   ticket again; the forking thread stores the ticket and then looks at the flags. All four are
@@ -55,6 +61,9 @@ const PAUSES: u32 = 32;
 const PARTICIPANT_BITS: u32 = 16;
 const PARTICIPANTS: u64 = (1 << PARTICIPANT_BITS) - 1;
 
+/// Grains of a participant, at most.
+const GRAINS: usize = 16;
+
 /// Keeps what different threads write on different cache lines (and off the adjacent one, which
 /// prefetchers bring along).
 #[derive(Default)]
@@ -65,8 +74,11 @@ struct Padded<T>(T);
 #[derive(Default)]
 struct Shared {
     ticket: Padded<AtomicU64>,
+    /// Grains that are not done.
     remaining: Padded<AtomicUsize>,
     job: Padded<Job>,
+    /// One per thread, the forking thread's behind the workers' that participate.
+    shares: Vec<Padded<Share>>,
     /// One flag per worker.
     parked: Vec<Padded<AtomicBool>>,
     stop: AtomicBool,
@@ -76,35 +88,83 @@ struct Shared {
 }
 
 /// A kernel's call, in atomics because a job is written while others may hold references to it;
-/// `ticket` and `remaining` do the ordering.
+/// shares and `remaining` do the ordering.
 #[derive(Default)]
 struct Job {
     kernel: AtomicPtr<c_void>,
     args: AtomicPtr<c_void>,
     items: AtomicUsize,
+    grains: AtomicUsize,
 }
 
 impl Job {
-    fn write(&self, kernel: Kernel, args: *const c_void, items: usize) {
+    fn write(&self, kernel: Kernel, args: *const c_void, items: usize, grains: usize) {
         self.kernel.store(kernel as *mut c_void, Ordering::Relaxed);
         self.args.store(args.cast_mut(), Ordering::Relaxed);
         self.items.store(items, Ordering::Relaxed);
+        self.grains.store(grains, Ordering::Relaxed);
     }
 
-    /// Runs one participant's range.
+    /// Runs some grains.
     ///
     /// # Safety
     ///
     /// A [`write`](Self::write) must happen before, whose kernel may be called with these arguments
-    /// on this range.
-    unsafe fn run(&self, part: usize, parts: usize) {
+    /// on the items of these grains, as this worker.
+    unsafe fn run(&self, run: Range<usize>, worker: usize) {
         let kernel = self.kernel.load(Ordering::Relaxed);
         // SAFETY: `write` stored a function of this type.
         let kernel = unsafe { std::mem::transmute::<*mut c_void, Kernel>(kernel) };
         let args = self.args.load(Ordering::Relaxed);
-        let range = part_of(self.items.load(Ordering::Relaxed), part, parts);
+        let (items, grains) =
+            (self.items.load(Ordering::Relaxed), self.grains.load(Ordering::Relaxed));
+        let (first, last) =
+            (part_of(items, run.start, grains), part_of(items, run.end - 1, grains));
         // SAFETY: the caller's promise.
-        unsafe { kernel(args, range.start, range.end, part) }
+        unsafe { kernel(args, first.start, last.end, worker) }
+    }
+}
+
+/// A participant's grains that nobody has taken: the generation in the high 32 bits, then begin and end
+/// in 16 each.
+#[derive(Default)]
+struct Share(AtomicU64);
+
+/// Which end of a share grains are taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Rear,
+}
+
+impl Share {
+    fn write(&self, generation: u32, grains: Range<usize>) {
+        self.0.store(Share::word(generation, grains), Ordering::Release);
+    }
+
+    fn word(generation: u32, grains: Range<usize>) -> u64 {
+        u64::from(generation) << 32 | (grains.start as u64) << 16 | grains.end as u64
+    }
+
+    /// Takes half of what is left, rounded up, if there are grains and they are of this generation.
+    fn take(&self, generation: u32, end: End) -> Option<Range<usize>> {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let left = (word >> 16 & 0xffff) as usize..(word & 0xffff) as usize;
+            if (word >> 32) as u32 != generation || left.is_empty() {
+                return None;
+            }
+            let half = left.len().div_ceil(2);
+            let (taken, rest) = match end {
+                End::Front => (left.start..left.start + half, left.start + half..left.end),
+                End::Rear => (left.end - half..left.end, left.start..left.end - half),
+            };
+            let rest = Share::word(generation, rest);
+            match self.0.compare_exchange_weak(word, rest, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(taken),
+                Err(now) => word = now,
+            }
+        }
     }
 }
 
@@ -130,7 +190,8 @@ impl Pool {
         let count = threads.get() - 1;
         debug_assert!(count as u64 <= PARTICIPANTS);
         let parked = std::iter::repeat_with(Padded::default).take(count).collect();
-        let shared = Arc::new(Shared { parked, ..Shared::default() });
+        let shares = std::iter::repeat_with(Padded::default).take(count + 1).collect();
+        let shared = Arc::new(Shared { parked, shares, ..Shared::default() });
         let mut pool = Pool { shared, workers: Vec::with_capacity(count), busy: false.into() };
         for index in 0..count {
             let worker = start_worker(Arc::clone(&pool.shared), index)?;
@@ -175,18 +236,23 @@ impl Pool {
     /// As [`parallel_for`](Self::parallel_for); and nobody else is forking, and `parts` is between 2
     /// and the number of threads.
     unsafe fn fork(&self, kernel: Kernel, args: *const c_void, items: usize, parts: usize) {
+        let Shared { job, remaining, shares, ticket, .. } = &*self.shared;
+        let grains = items.min(parts * GRAINS);
+        let generation = (ticket.0.load(Ordering::Relaxed) >> PARTICIPANT_BITS) + 1;
+        job.0.write(kernel, args, items, grains);
+        remaining.0.store(grains, Ordering::Relaxed);
+        for (part, share) in shares.iter().take(parts).enumerate() {
+            share.0.write(generation as u32, part_of(grains, part, parts));
+        }
         let participants = parts - 1;
-        self.shared.job.0.write(kernel, args, items);
-        self.shared.remaining.0.store(participants, Ordering::Relaxed);
-        self.publish(participants);
-        // SAFETY: written above; the last range, which no worker has.
-        unsafe { self.shared.job.0.run(participants, parts) };
+        self.publish(generation, participants);
+        // SAFETY: the job is written, for such a kernel, and this is the last participant.
+        unsafe { self.shared.work_off(generation as u32, participants, parts) };
         self.shared.join();
     }
 
-    /// Hands out a new ticket and wakes its participants.
-    fn publish(&self, participants: usize) {
-        let generation = (self.shared.ticket.0.load(Ordering::Relaxed) >> PARTICIPANT_BITS) + 1;
+    /// Hands out the ticket of a generation and wakes its participants.
+    fn publish(&self, generation: u64, participants: usize) {
         let ticket = generation << PARTICIPANT_BITS | participants as u64;
         self.shared.ticket.0.store(ticket, Ordering::SeqCst);
         for (worker, parked) in self.workers.iter().zip(&self.shared.parked).take(participants) {
@@ -200,7 +266,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.publish(self.workers.len());
+        let ticket = self.shared.ticket.0.load(Ordering::Relaxed);
+        self.publish((ticket >> PARTICIPANT_BITS) + 1, self.workers.len());
         for worker in self.workers.drain(..) {
             // An error would say that the worker panicked: it has nothing that could.
             let _ = worker.join();
@@ -232,10 +299,9 @@ fn work(shared: &Shared, index: usize) {
         }
         let participants = (seen & PARTICIPANTS) as usize;
         if index < participants {
-            // SAFETY: the ticket says that a job was written for us, and the forking thread keeps
-            // it valid until we are done. Ranges of different participants are disjoint.
-            unsafe { shared.job.0.run(index, participants + 1) };
-            shared.finish();
+            let generation = (seen >> PARTICIPANT_BITS) as u32;
+            // SAFETY: the ticket says that there is a job of this generation, and that we participate.
+            unsafe { shared.work_off(generation, index, participants + 1) };
         }
     }
 }
@@ -254,16 +320,37 @@ impl Shared {
         self.ticket.0.load(Ordering::Acquire)
     }
 
-    /// Reports that a participant is done. The job may be gone when this returns.
-    fn finish(&self) {
-        let last = self.remaining.0.fetch_sub(1, Ordering::SeqCst) == 1;
+    /// Takes grains of a generation's job and runs them until none are left: a participant's own, then
+    /// those of the others, the next one's first.
+    ///
+    /// # Safety
+    ///
+    /// The kernel of that job may be called on any ranges, by several participants at once; each
+    /// works off a generation by one thread.
+    unsafe fn work_off(&self, generation: u32, participant: usize, parts: usize) {
+        for other in 0..parts {
+            let share = &self.shares[(participant + other) % parts].0;
+            let end = if other == 0 { End::Front } else { End::Rear };
+            while let Some(grains) = share.take(generation, end) {
+                let count = grains.len();
+                // SAFETY: whoever wrote this share has written the job before, and cannot change it
+                // until these grains are done. Nobody else has them.
+                unsafe { self.job.0.run(grains, participant) };
+                self.finish(count);
+            }
+        }
+    }
+
+    /// Reports that so many grains are done. The job may be gone when this returns.
+    fn finish(&self, grains: usize) {
+        let last = self.remaining.0.fetch_sub(grains, Ordering::SeqCst) == grains;
         if last && self.joining.load(Ordering::SeqCst) {
             drop(self.join_lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.joined.notify_one();
         }
     }
 
-    /// Waits until all participants are done.
+    /// Waits until all grains are done.
     fn join(&self) {
         if spin_until(|| self.remaining.0.load(Ordering::Acquire) == 0) {
             return;
@@ -376,8 +463,97 @@ mod tests {
             let tally = Tally::new(round % 7);
             tally.fork(&pool);
             tally.assert_each_done(1);
-            assert_eq!(tally.ranges.load(Ordering::Relaxed), (round % 7).min(4));
+            assert!(tally.ranges.load(Ordering::Relaxed) <= round % 7);
         }
+    }
+
+    /// One participant, no matter which, stands still in its first call until all else is done.
+    #[test]
+    fn shares_of_the_slow_are_taken() {
+        struct Held {
+            tally: Tally,
+            done: AtomicUsize,
+            is_held: AtomicBool,
+            longest: AtomicUsize,
+            in_time: AtomicBool,
+        }
+        unsafe extern "C" fn hold(args: *const c_void, begin: usize, end: usize, worker: usize) {
+            // SAFETY: the caller below passes this type.
+            let held = unsafe { &*args.cast::<Held>() };
+            // SAFETY: a tally is what it takes.
+            unsafe { count(std::ptr::from_ref(&held.tally).cast(), begin, end, worker) }
+            held.longest.fetch_max(end - begin, Ordering::SeqCst);
+            let others = held.tally.items.len() - (end - begin);
+            if !held.is_held.swap(true, Ordering::SeqCst) {
+                let start = Instant::now();
+                while held.done.load(Ordering::SeqCst) < others {
+                    if start.elapsed() > Duration::from_secs(10) {
+                        return held.in_time.store(false, Ordering::SeqCst);
+                    }
+                    thread::yield_now();
+                }
+            } else {
+                held.done.fetch_add(end - begin, Ordering::SeqCst);
+            }
+        }
+        for threads in 2..=5 {
+            let pool = pool(threads);
+            for items in [threads + 1, 20, 64, 1000] {
+                let held = Held {
+                    tally: Tally::new(items),
+                    done: 0.into(),
+                    is_held: false.into(),
+                    longest: 0.into(),
+                    in_time: true.into(),
+                };
+                // SAFETY: `hold` counts in atomics and does not unwind.
+                unsafe { pool.parallel_for(hold, std::ptr::from_ref(&held).cast(), items) };
+                assert!(held.in_time.load(Ordering::SeqCst), "{threads} threads, {items} items");
+                held.tally.assert_each_done(1);
+                let share = items.div_ceil(threads);
+                assert!(held.longest.load(Ordering::SeqCst) < share, "a share went in one call");
+            }
+        }
+    }
+
+    #[test]
+    fn halves_are_taken_from_both_ends() {
+        let share = Share::default();
+        share.write(7, 3..11);
+        assert_eq!(share.take(6, End::Front), None);
+        assert_eq!(share.take(7, End::Front), Some(3..7));
+        assert_eq!(share.take(7, End::Rear), Some(9..11));
+        assert_eq!(share.take(7, End::Rear), Some(8..9));
+        assert_eq!(share.take(8, End::Rear), None);
+        assert_eq!(share.take(7, End::Front), Some(7..8));
+        assert_eq!(share.take(7, End::Front), None);
+    }
+
+    #[test]
+    fn every_worker_is_its_own() {
+        struct Busy {
+            workers: Vec<AtomicBool>,
+            clashes: AtomicUsize,
+        }
+        unsafe extern "C" fn occupy(args: *const c_void, begin: usize, end: usize, worker: usize) {
+            // SAFETY: the caller below passes this type.
+            let busy = unsafe { &*args.cast::<Busy>() };
+            for _ in begin..end {
+                if busy.workers[worker].swap(true, Ordering::SeqCst) {
+                    busy.clashes.fetch_add(1, Ordering::SeqCst);
+                }
+                thread::yield_now();
+                busy.workers[worker].store(false, Ordering::SeqCst);
+            }
+        }
+        let pool = pool(4);
+        let workers = std::iter::repeat_with(AtomicBool::default).take(4).collect();
+        let busy = Busy { workers, clashes: 0.into() };
+        for _ in 0..500 {
+            // SAFETY: `occupy` works with atomics and does not unwind.
+            unsafe { pool.parallel_for(occupy, std::ptr::from_ref(&busy).cast(), 100) };
+        }
+        assert_eq!(busy.clashes.load(Ordering::SeqCst), 0);
     }
 
     #[test]
