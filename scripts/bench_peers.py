@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Times Cardinal beside ONNX Runtime, OpenVINO and MNN on the same models, in turn.
 
-    scripts/bench_peers.py MODEL.onnx... [--cardinal target/release/cardinal] [--threads 1,2]
-                           [--rounds 3] [--runs 20]
+    scripts/bench_peers.py MODEL.onnx... [--cardinal target/release] [--threads 1,2]
+                           [--rounds 12] [--runs 5] [--cpu x86-64-v3] [--before OTHER/target/release]
 
-The peers are installed with pip into target/bench-venv on first use. A round runs each engine once,
-each in a process of its own (A B C D, A B C D, ...), on the same random f32 input with batch 1; a
-process warms up with five inferences. What is printed is the median over all rounds, and Cardinal's
-ratio to the fastest other engine. Run it on a quiet machine: nothing here can tell a slow engine from
-a busy neighbour.
+The peers are installed with pip into target/bench-venv on first use. Each engine loads the model in a
+process of its own and stays there. In a round each runs a few inferences while the others wait (A B C D,
+A B C D, ...), on the same random f32 input with batch 1, after one that is not counted: so a machine that
+grows slower, or is busy for a while, does so for all of them. What is printed is the median over all
+rounds, and Cardinal's ratio to the engine with the lowest one: the median of the ratios within rounds.
+`--before` times an earlier build of Cardinal's too, which takes no part in the ratio.
 """
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -20,6 +22,8 @@ import time
 import venv
 
 PEERS = ['onnxruntime', 'openvino', 'mnn']
+NAMES = {'cardinal': 'Cardinal', 'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO', 'mnn': 'MNN',
+         'before': 'before'}
 PACKAGES = ['numpy==2.4.6', 'onnxruntime==1.32.0', 'openvino==2026.4.1', 'MNN==3.6.1']
 WARMUP = 5
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -87,26 +91,103 @@ def mnn(model, threads):
     return run
 
 
-def peer(name, model, threads, runs):
-    run = {'onnxruntime': onnxruntime, 'openvino': openvino, 'mnn': mnn}[name](model, threads)
+class Buffer(ctypes.Structure):
+    """CardinalInput and CardinalOutput of cardinal_runtime.h."""
+    _fields_ = [('data', ctypes.c_void_p), ('bytes', ctypes.c_size_t)]
+
+
+def cardinal(build, model, threads, cpu):
+    """An artifact in the runtime's C library, both of this build."""
+    import numpy as np
+    import onnxruntime as ort
+    session = ort.InferenceSession(model, providers=['CPUExecutionProvider'])
+    first, last = session.get_inputs()[0], session.get_outputs()[0]
+    x = random_input([d if isinstance(d, int) else 1 for d in first.shape])
+    y = np.zeros([d if isinstance(d, int) else 1 for d in last.shape], np.float32)
+    artifact = f'{VENV}/{os.path.basename(model)}.{os.getpid()}.cardinal'
+    command = [f'{build}/cardinal', 'compile', model, '-o', artifact]
+    subprocess.run(command + (['--cpu', cpu] if cpu else []), check=True, capture_output=True)
+    library = ctypes.CDLL(f'{build}/libcardinal_runtime.so')
+    library.cardinal_last_error.restype = ctypes.c_char_p
+
+    def call(function, *arguments):
+        if getattr(library, function)(*arguments):
+            raise RuntimeError(library.cardinal_last_error().decode())
+
+    program, state = ctypes.c_void_p(), ctypes.c_void_p()
+    call('cardinal_program_open', artifact.encode(), None, ctypes.byref(program))
+    os.remove(artifact)
+    call('cardinal_session_new', program, ctypes.c_size_t(threads), ctypes.byref(state))
+    given, made = [Buffer(array.ctypes.data, array.nbytes) for array in (x, y)]
+    one = ctypes.c_size_t(1)
+
+    def run():
+        call('cardinal_session_run', state, ctypes.byref(given), one, ctypes.byref(made), one)
+        return y
+    return run
+
+
+def engine(args):
+    name, model, threads = args.engine, args.models[0], int(args.threads)
+    if name == 'cardinal':
+        return cardinal(args.cardinal, model, threads, args.cpu)
+    return {'onnxruntime': onnxruntime, 'openvino': openvino, 'mnn': mnn}[name](model, threads)
+
+
+def serve(args):
+    """Loads a model, then runs it as often as each line of the input says."""
+    run = engine(args)
     for _ in range(WARMUP):
         run()
-    latencies = []
-    for _ in range(runs):
-        begin = time.perf_counter()
+    print('ready', flush=True)
+    for line in sys.stdin:
         run()
-        latencies.append((time.perf_counter() - begin) * 1e3)
-    print(json.dumps({'latency_ms': latencies}))
+        latencies = []
+        for _ in range(int(line)):
+            begin = time.perf_counter()
+            run()
+            latencies.append((time.perf_counter() - begin) * 1e3)
+        print(json.dumps(latencies), flush=True)
 
 
 # ---- the driver ---------------------------------------------------------------------------------
 
-def measure(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{')]
-    if done.returncode or not lines:
-        return None, (done.stderr.strip().splitlines() or ['no result'])[-1]
-    return json.loads(lines[-1])['latency_ms'], None
+class Engine:
+    """A process that serves one engine; `rounds` are its latencies."""
+
+    def __init__(self, python, args, name, model, threads):
+        command = [python, os.path.abspath(__file__), model, '--threads', str(threads)]
+        if name == 'before':
+            command += ['--engine', 'cardinal', '--cardinal', args.before]
+        else:
+            command += ['--engine', name, '--cardinal', args.cardinal]
+        command += ['--cpu', args.cpu] if args.cpu else []
+        self.name, self.rounds = name, []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.is_ready = self.answer('ready') is not None
+
+    def answer(self, start):
+        """The next line that begins like this; engines may print others."""
+        for line in self.process.stdout:
+            if line.startswith(start):
+                return line
+        error = (self.process.stderr.read().strip().splitlines() or ['no result'])[-1]
+        print(f'{self.name}: {error}', file=sys.stderr)
+        return None
+
+    def take_turn(self, runs):
+        self.process.stdin.write(f'{runs}\n')
+        self.process.stdin.flush()
+        self.rounds.append(json.loads(self.answer('[') or 'null'))
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+
+    def median(self):
+        return statistics.median(latency for of_round in self.rounds for latency in of_round)
 
 
 def machine():
@@ -120,49 +201,51 @@ def machine():
     return f"{fields.get('model name	', '?').strip()}, {os.cpu_count()} CPUs, {isa}"
 
 
-def compare(args, python, model, threads):
-    everyone = ['cardinal', *PEERS]
-    latencies = {name: [] for name in everyone}
+def compare(args, python, names, model, threads):
+    engines = [Engine(python, args, name, model, threads) for name in names]
+    ready = [engine for engine in engines if engine.is_ready]
     for _ in range(args.rounds):
-        for name in everyone:
-            if name == 'cardinal':
-                command = [args.cardinal, 'bench', model, '--json', '--threads', str(threads),
-                           '--warmup', str(WARMUP), '--iterations', str(args.runs)]
-            else:
-                command = [python, os.path.abspath(__file__), '--peer', name, model,
-                           '--threads', str(threads), '--runs', str(args.runs)]
-            found, error = measure(command)
-            if error:
-                print(f'{name}: {error}', file=sys.stderr)
-            else:
-                latencies[name] += found
-    medians = {name: statistics.median(all) for name, all in latencies.items() if all}
-    others = [median for name, median in medians.items() if name != 'cardinal']
-    cells = [f'{medians[name]:.1f}' if name in medians else '-' for name in everyone]
-    ratio = medians['cardinal'] / min(others) if others and 'cardinal' in medians else None
-    cells.append(f'{ratio:.2f}' if ratio else '-')
-    print(f'| {os.path.basename(model)} | {threads} | ' + ' | '.join(cells) + ' |', flush=True)
+        for one in ready:
+            one.take_turn(args.runs)
+    for one in engines:
+        one.stop()
+    medians = {one.name: one.median() for one in ready}
+    cells = [f'{medians[name]:.1f}' if name in medians else '-' for name in names]
+    others = [one for one in ready if one.name in PEERS]
+    ours = [one for one in ready if one.name == 'cardinal']
+    ratio = '-'
+    if others and ours:
+        fastest = min(others, key=Engine.median)
+        pairs = zip(ours[0].rounds, fastest.rounds)
+        ratio = statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs)
+        ratio = f'{ratio:.2f}'
+    print(f'| {os.path.basename(model)} | {threads} | ' + ' | '.join([*cells, ratio]) + ' |', flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='+', metavar='MODEL')
-    parser.add_argument('--cardinal', default=os.path.join(HERE, 'target', 'release', 'cardinal'))
+    parser.add_argument('--cardinal', default=os.path.join(HERE, 'target', 'release'))
+    parser.add_argument('--before', metavar='DIR')
+    parser.add_argument('--cpu')
     parser.add_argument('--threads', default='1,2')
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--runs', type=int, default=20)
-    parser.add_argument('--peer', choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument('--rounds', type=int, default=12)
+    parser.add_argument('--runs', type=int, default=5)
+    parser.add_argument('--peers', default=','.join(PEERS))
+    parser.add_argument('--engine', choices=['cardinal', *PEERS], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.peer:
-        return peer(args.peer, args.models[0], int(args.threads), args.runs)
+    if args.engine:
+        return serve(args)
     python = install()
+    peers = [name for name in args.peers.split(',') if name]
+    names = ['cardinal', *(['before'] if args.before else []), *peers]
     print(f'{machine()}; medians in ms of {args.rounds} rounds of {args.runs}, batch 1, f32\n')
-    print('| model | threads | Cardinal | ONNX Runtime | OpenVINO | MNN | ratio |')
-    print('|---|---|---|---|---|---|---|')
+    print('| model | threads | ' + ' | '.join(NAMES[name] for name in names) + ' | ratio |')
+    print('|---' * (3 + len(names)) + '|')
     for model in args.models:
         for threads in args.threads.split(','):
-            compare(args, python, model, int(threads))
+            compare(args, python, names, model, int(threads))
 
 
 if __name__ == '__main__':

@@ -112,9 +112,10 @@ impl Lowering<'_, '_> {
         if let Some(found) = found {
             return Ok(*found);
         }
-        let alike = self.blocked.get(&id).and_then(|all| {
-            all.iter().find(|made| made.layout.is_like(&otherwise)).copied()
-        });
+        let alike = self
+            .blocked
+            .get(&id)
+            .and_then(|all| all.iter().find(|made| made.layout.is_like(&otherwise)).copied());
         let made = match alike {
             Some(from) => {
                 let made = self.make_blocked(otherwise);

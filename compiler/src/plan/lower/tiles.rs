@@ -354,10 +354,7 @@ pub(super) fn is_flat(
     other: Option<&InBlocks>,
     window: &Window,
 ) -> bool {
-    source.flat
-        && window.is_point()
-        && layout.is_flat()
-        && other.is_none_or(|o| o.layout.is_flat())
+    source.flat && window.is_point() && layout.is_flat() && other.is_none_or(|o| o.layout.is_flat())
 }
 
 /// Rows of pixels, and their length; where rows need not end, several are one row of tiles.
