@@ -1,6 +1,7 @@
 //! How a convolution is cut into tiles and items, and what each cut costs by an estimate. Arithmetic
 //! on extents alone.
 
+use super::cost::{self, CALL, Traffic};
 use super::tile::{BLOCK, Vectors};
 use super::winograd::{Class, Grid};
 
@@ -23,28 +24,34 @@ impl Cut {
     /// The smallest tile.
     pub(super) const UNIT: Cut = Cut { pixels: 1, blocks: 1 };
 
-    /// The cut with the fewest cycles, as two multiply-adds or two loads a cycle have it, of rows of
-    /// so many pixels and groups of so many blocks. Of equal ones the larger: fewer loops.
-    pub(super) fn best(vectors: Vectors, columns: usize, blocks: usize) -> Cut {
-        let ranked = Cut::ranked(vectors, columns, blocks);
-        ranked.first().map_or(Cut::UNIT, |(_, cut)| *cut)
-    }
-
-    /// Every cut with its cost, the best first.
-    pub(super) fn ranked(vectors: Vectors, columns: usize, blocks: usize) -> Vec<(f64, Cut)> {
-        Cut::ranked_for(vectors, &[(1, columns)], blocks)
+    /// Every cut of rows of so many pixels and groups of so many blocks, with its cycles for each of
+    /// `depth` contracted elements, of a whole row and a whole group; the cheapest first. Of equal ones the
+    /// larger: fewer loops.
+    pub(super) fn ranked(
+        vectors: Vectors,
+        columns: usize,
+        blocks: usize,
+        depth: usize,
+    ) -> Vec<(f64, Cut)> {
+        Cut::ranked_for(vectors, &[(1, columns)], blocks, depth)
     }
 
     /// The same for several rows, each so often and of so many pixels.
-    fn ranked_for(vectors: Vectors, rows: &[(usize, usize)], blocks: usize) -> Vec<(f64, Cut)> {
+    fn ranked_for(
+        vectors: Vectors,
+        rows: &[(usize, usize)],
+        blocks: usize,
+        depth: usize,
+    ) -> Vec<(f64, Cut)> {
         let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
         let of_width = |b: usize| {
             let pixels = 1..=vectors.most_pixels(b).min(longest);
             pixels.map(move |pixels| Cut { pixels, blocks: b })
         };
         let cost = |cut: Cut| {
-            let row =
-                |(n, columns): &(usize, usize)| *n as f64 * cut.cost(vectors, *columns, blocks);
+            let row = |(n, columns): &(usize, usize)| {
+                *n as f64 * cut.cost(vectors, [*columns, blocks], depth)
+            };
             rows.iter().map(row).sum::<f64>()
         };
         let all = (1..=blocks.min(WIDEST)).flat_map(of_width);
@@ -61,25 +68,8 @@ impl Cut {
     }
 
     /// Cycles for each contracted element, of a whole row and a whole group.
-    fn cost(self, vectors: Vectors, columns: usize, blocks: usize) -> f64 {
-        // A multiply-add takes four cycles, of which two start in each.
-        const IN_FLIGHT: f64 = 4.0;
-        // A line of weights comes from the second-level cache.
-        const LINE: f64 = 2.0;
-        // What a tile, each pixel's broadcast and each line of weights cost besides, as measured.
-        const TILE: f64 = 0.5;
-        const BROADCAST: f64 = 0.15;
-        const WEIGHTS: f64 = 0.2;
-        let per_block = vectors.per_block();
-        let tile = |p: usize, b: usize| {
-            let row = (b * per_block) as f64;
-            let (products, loads) = (p as f64 * row / 2.0, (p as f64 + row) / 2.0);
-            let besides = TILE + BROADCAST * p as f64 + WEIGHTS * b as f64;
-            match p * b {
-                0 => 0.0,
-                _ => products.max(loads).max(LINE * b as f64).max(IN_FLIGHT) + besides,
-            }
-        };
+    fn cost(self, vectors: Vectors, [columns, blocks]: [usize; 2], depth: usize) -> f64 {
+        let tile = |p: usize, b: usize| cost::tile(vectors, p, b, depth);
         let Cut { pixels: p, blocks: b } = self;
         let [whole_p, rest_p] = [columns / p, columns % p];
         let [whole_b, rest_b] = [blocks / b, blocks % b];
@@ -122,9 +112,9 @@ pub(super) struct ProductCut {
 }
 
 impl Products {
-    /// The cheapest cut whose products stay in a second-level cache. The more tiles share a pass over
-    /// the weights the better.
-    pub(super) fn best(&self) -> ProductCut {
+    /// The cheapest cut whose products stay in a second-level cache, with its cycles for a row of tiles
+    /// of a group. The more tiles share a pass over the weights the better.
+    pub(super) fn best(&self) -> (f64, ProductCut) {
         let most_bytes = self.vectors.cached_products();
         let mut best = (f64::INFINITY, ProductCut { together: 1, chunk: 1, cut: Cut::UNIT });
         for (together, chunk) in self.items() {
@@ -139,7 +129,18 @@ impl Products {
                 best = (cost, item);
             }
         }
-        best.1
+        best
+    }
+
+    /// Cycles of a group's products.
+    pub(super) fn cycles(&self) -> f64 {
+        let (row, ProductCut { cut, .. }) = self.best();
+        let (grid, each) = (self.grid(1), self.depth * 4);
+        let weights = grid.elements() * self.blocks * BLOCK * each;
+        let transformed = self.images * grid.products() * each;
+        let tiles = self.blocks.div_ceil(cut.blocks);
+        let compute = row * (self.images * grid.tiles[0]) as f64;
+        Traffic::of(self.vectors, weights as f64, transformed as f64, tiles).beside(compute)
     }
 
     /// Every cut that [`fits`](Self::fits) into items, each with the best tile of every width, the
@@ -195,7 +196,7 @@ impl Products {
             (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
         };
         let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
-        Cut::ranked_for(self.vectors, &rows, self.blocks)
+        Cut::ranked_for(self.vectors, &rows, self.blocks, self.depth)
     }
 
     /// Tiles of outputs of an item.
@@ -215,6 +216,7 @@ impl Products {
     fn cost(&self, cost: f64, item: ProductCut) -> f64 {
         let elements = self.grid(item.together).elements();
         let reads = elements * self.depth * self.blocks * BLOCK / 8;
-        (cost * self.depth as f64 + reads as f64) / (item.together * item.chunk) as f64
+        let calls = CALL * (elements * self.blocks.div_ceil(item.cut.blocks)) as f64;
+        (cost * self.depth as f64 + reads as f64 + calls) / (item.together * item.chunk) as f64
     }
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::choice::Choice;
 use super::cut::{Cut, ProductCut, Products, joined_rows};
+use super::halves::InHalves;
 use super::layout::{self, Blocked, narrow_groups};
 use super::lower::{Machine, tile_steps};
-use super::strassen;
 use super::tile::{BLOCK, Vectors};
 use super::winograd::{Estimate, SIZES};
-use crate::ir::{Conv, Graph, NodeId, Window};
+use crate::ir::{Conv, Graph, NodeId};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -33,20 +33,20 @@ impl Site<'_> {
 
     /// Whether neither side has a border, for a window of one pixel: then it need not know where image
     /// rows end.
-    fn is_flat(&self) -> bool {
+    pub(super) fn is_flat(&self) -> bool {
         let (_, _, other) = tile_steps(&self.conv.epilogue);
         let read = [Some(0), other].into_iter().flatten().all(|slot| self.reads_flat(slot));
         self.conv.window.is_point() && self.layout.is_flat() && read
     }
 
     /// Whether an operand, if there is one, lies without a border.
-    fn reads_flat(&self, slot: usize) -> bool {
+    pub(super) fn reads_flat(&self, slot: usize) -> bool {
         let layout = self.operand(slot).and_then(|id| self.layouts.get(&id));
         layout.is_none_or(Blocked::is_flat)
     }
 
     /// The operand's layout, as its maker or a copy has it for groups that begin at blocks.
-    fn source(&self, groups: usize) -> Option<Blocked> {
+    pub(super) fn source(&self, groups: usize) -> Option<Blocked> {
         let x = self.operand(0)?;
         let made = self.layouts.get(&x).filter(|layout| layout.serves(groups)).copied();
         made.or_else(|| Some(layout::for_groups(self.graph.ty(x), groups, [0; 4])))
@@ -89,22 +89,6 @@ pub(super) struct Geometry {
     pub(super) halves: Option<InHalves>,
 }
 
-/// What Strassen's products would do.
-pub(super) struct InHalves {
-    pub(super) estimate: strassen::Estimate,
-    /// Whether rows do not matter. The result then has no border, whatever its users read.
-    pub(super) flat: bool,
-    vectors: Vectors,
-    /// Pixels of a row of tiles, at most.
-    longest: usize,
-    /// Whether rows may be shorter.
-    divisible: bool,
-    /// Blocks of half the output channels.
-    blocks: usize,
-    /// Elements that a sum runs over.
-    depth: usize,
-}
-
 /// What Winograd's transforms would do.
 pub(super) struct InWinograd {
     pub(super) estimate: Estimate,
@@ -144,16 +128,15 @@ impl Geometry {
         let fastest = self.winograd.as_ref().and_then(|w| Some((w, w.estimate.outputs()?)));
         let halves = self.halves.as_ref().filter(|h| h.estimate.is_worthwhile());
         match (fastest, halves) {
-            (Some((w, outputs)), _) => in_winograd(outputs, w.products(outputs).best()),
-            (None, Some(halves)) => self.in_halves(halves, halves.best())[0],
-            (None, None) => self.in_order(Cut::best(self.vectors, self.columns, self.blocks))[0],
+            (Some((w, outputs)), _) => in_winograd(outputs, w.products(outputs).best().1),
+            (None, Some(halves)) => self.in_halves(halves, halves.best().1)[0],
+            (None, None) => self.in_order(self.direct_cuts()[0])[0],
         }
     }
 
     /// Strassen's products in the order that weights of this size want, and in the other.
     fn in_halves(&self, halves: &InHalves, (row, cut): (usize, Cut)) -> [Choice; 2] {
-        let weights = strassen::PRODUCTS * halves.blocks * halves.depth * BLOCK * 4;
-        let pixels_first = weights <= self.vectors.cached_weights();
+        let pixels_first = halves.weights() <= self.vectors.cached_weights();
         [pixels_first, !pixels_first].map(|pixels_first| Choice::Strassen {
             cut,
             pixels_first,
@@ -168,9 +151,12 @@ impl Geometry {
         let pixels = bytes([self.rows, self.columns, self.channels]);
         // What goes by while the other stays: all weights for each row, or all pixels for each tile.
         let by_pixels = weights.saturating_mul(self.rows);
-        let by_weights = pixels.saturating_mul(self.blocks.div_ceil(cut.blocks));
+        let tiles = self.blocks.div_ceil(cut.blocks);
+        let by_weights = pixels.saturating_mul(tiles);
+        let is_small = weights <= self.vectors.cached_weights();
+        // Groups read pixels of their own.
         let pixels_first =
-            weights <= self.vectors.cached_weights() || self.rows > 1 && by_pixels <= by_weights;
+            self.groups == 1 && (is_small || self.rows > 1 && by_pixels <= by_weights);
         [pixels_first, !pixels_first].map(|pixels_first| Choice::Direct { cut, pixels_first })
     }
 
@@ -203,7 +189,7 @@ impl Geometry {
         if let Some(halves) = &self.halves {
             all.extend(direct.iter().take(2));
             let ways = halves.ranked().into_iter().take(3);
-            all.extend(ways.flat_map(|way| self.in_halves(halves, way)));
+            all.extend(ways.flat_map(|(_, way)| self.in_halves(halves, way)));
         }
         all.extend(direct);
         let mut distinct: Vec<Choice> = Vec::new();
@@ -216,12 +202,18 @@ impl Geometry {
         distinct
     }
 
+    /// Tiles of a direct convolution, the cheapest first.
+    fn direct_cuts(&self) -> Vec<Cut> {
+        let ranked = Cut::ranked(self.vectors, self.columns, self.blocks, self.depth);
+        let cuts: Vec<Cut> = ranked.into_iter().map(|(_, cut)| cut).collect();
+        if cuts.is_empty() { vec![Cut::UNIT] } else { cuts }
+    }
+
     /// For each width the best tile and the best of at most half its pixels, in both orders, the cheapest
     /// first.
     fn direct_candidates(&self) -> Vec<Choice> {
-        let ranked = Cut::ranked(self.vectors, self.columns, self.blocks);
         let mut kept: Vec<Cut> = Vec::new();
-        for (_, cut) in &ranked {
+        for cut in self.direct_cuts() {
             let of_width: Vec<&Cut> = kept.iter().filter(|k| k.blocks == cut.blocks).collect();
             let is_new = match of_width[..] {
                 [] => true,
@@ -229,7 +221,7 @@ impl Geometry {
                 _ => false,
             };
             if is_new {
-                kept.push(*cut);
+                kept.push(cut);
             }
         }
         kept.into_iter().flat_map(|cut| self.in_order(cut)).collect()
@@ -261,111 +253,8 @@ impl InWinograd {
     /// What is worth trying with these tiles, the best by the estimates first.
     fn candidates(&self, outputs: usize) -> impl Iterator<Item = Choice> {
         let products = self.products(outputs);
-        let best = std::iter::once(products.best());
+        let best = std::iter::once(products.best().1);
         best.chain(products.ranked()).map(move |item| in_winograd(outputs, item))
-    }
-}
-
-impl InHalves {
-    fn of(site: &Site<'_>, narrow: Option<usize>) -> Option<InHalves> {
-        let Site { conv, machine, layout, .. } = *site;
-        let assembled = matches!(machine.vectors, Vectors::Avx2 | Vectors::Avx512);
-        let x = site.operand(0)?;
-        let row_major = !site.layouts.contains_key(&x) && site.graph.ty(x).shape()[1] < BLOCK;
-        let source = site.source(1)?;
-        let [h, w] = layout.size;
-        let even = |n: usize| n.is_multiple_of(2);
-        // Pixels that a window in steps reads are copied, and so is a result that wants a border.
-        let (_, _, other) = tile_steps(&conv.epilogue);
-        let sampled = conv.window.is_sample();
-        let window = if sampled { Window::POINT } else { conv.window };
-        let read_flat = (sampled || site.reads_flat(0)) && other.is_none_or(|s| site.reads_flat(s));
-        let flat = window.is_point() && read_flat && (layout.is_flat() || !even(h));
-        let halved =
-            even(source.blocks()) && even(layout.blocks()) && (flat && h * w > 1 || even(h));
-        if !assembled || row_major || narrow.is_some() || conv.groups != 1 || !halved {
-            return None;
-        }
-        // Distances between elements are immediate.
-        const MOST_ELEMENTS: usize = 1 << 26;
-        if layout.elements().max(source.elements()).saturating_mul(2) > MOST_ELEMENTS {
-            return None;
-        }
-        let taps: usize = conv.window.kernel.iter().product();
-        let pitch = if sampled { w * BLOCK } else { source.row() };
-        let read = strassen::half_read(&window, flat, layout.size, pitch);
-        let copied = [(sampled, source.blocks()), (flat && !layout.is_flat(), layout.blocks())];
-        let copied = copied.into_iter().filter(|(is, _)| *is).map(|(_, blocks)| blocks);
-        let extents = strassen::Extents {
-            pixels: layout.images * h * w,
-            read: layout.images * read,
-            copied: layout.images * h * w * BLOCK * copied.sum::<usize>(),
-            channels: [source.blocks(), layout.blocks()].map(|n| n * BLOCK),
-            taps,
-        };
-        Some(InHalves {
-            estimate: strassen::Estimate::of(machine.vectors, extents),
-            flat,
-            vectors: machine.vectors,
-            longest: if flat { (h * w).div_ceil(2) } else { w },
-            // Halves of an odd number of pixels overlap, so they belong to one item.
-            divisible: flat && even(h * w),
-            blocks: layout.blocks() / 2,
-            depth: source.blocks() / 2 * BLOCK * taps,
-        })
-    }
-
-    /// The cheapest row of tiles and tile.
-    fn best(&self) -> (usize, Cut) {
-        self.ranked().first().copied().unwrap_or((self.longest, Cut::UNIT))
-    }
-
-    /// Rows of tiles with the best tile of each width, the cheapest first.
-    fn ranked(&self) -> Vec<(usize, Cut)> {
-        let mut all = Vec::new();
-        for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
-            for (cost, cut) in Cut::ranked(self.vectors, row, self.blocks) {
-                if self.fits(row, cut) {
-                    all.push((self.cost(cost, row, cut), (row, cut)));
-                }
-            }
-        }
-        all.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(y.0.cmp(&x.0)));
-        let mut distinct: Vec<(usize, Cut)> = Vec::new();
-        for (_, way) in all {
-            if !distinct.iter().any(|(row, cut)| *row == way.0 && cut.blocks == way.1.blocks) {
-                distinct.push(way);
-            }
-        }
-        distinct
-    }
-
-    /// Whether these can be a row and a tile, and leave a thread's scratch memory small.
-    fn fits(&self, row: usize, cut: Cut) -> bool {
-        const MOST_BYTES: usize = 1 << 20;
-        let divides = row > 0 && self.longest.is_multiple_of(row);
-        divides
-            && (self.divisible || row == self.longest)
-            && cut.fits(self.vectors, row, self.blocks)
-            && (row == 1 || self.bytes(row, cut) <= MOST_BYTES)
-    }
-
-    /// Bytes of the products of an item.
-    fn bytes(&self, row: usize, cut: Cut) -> usize {
-        strassen::PRODUCTS * strassen::product(cut.blocks, row) * 4
-    }
-
-    /// Cycles for each pixel, given those of a contracted element of a row.
-    fn cost(&self, cost: f64, row: usize, cut: Cut) -> f64 {
-        // Of a call, and of a line that products miss the first-level cache by.
-        const CALL: f64 = 40.0;
-        const MISS: f64 = 2.0;
-        const CACHED: usize = 16 << 10;
-        let calls = CALL * self.blocks.div_ceil(cut.blocks) as f64;
-        let products = strassen::PRODUCTS as f64 * (cost * self.depth as f64 + calls);
-        let missed = if self.bytes(row, cut) > CACHED { MISS } else { 0.0 };
-        let lines = (strassen::PRODUCTS * self.blocks) as f64;
-        products / row as f64 + missed * lines
     }
 }
 

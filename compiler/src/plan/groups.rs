@@ -17,10 +17,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::cost::Direct;
+use super::cut::joined_rows;
 use super::layout::{self, Blocked, narrow_groups};
 use super::lower::{Machine, tile_steps};
 use super::tile::BLOCK;
-use super::winograd::{Estimate, products};
+use super::winograd::Estimate;
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
 
 /// How the groups of convolutions are computed where they could be joined: by how many, and why.
@@ -193,9 +195,17 @@ impl Way<'_> {
         match estimate.filter(|_| self.machine.winograd) {
             Some(estimate) => estimate.least(),
             None => {
-                let taps = conv.window.kernel.iter().product::<usize>() as f64;
-                let pixels = (made.images * made.size.iter().product::<usize>()) as f64;
-                products(vectors, conv.groups, channels, pixels * taps, taps)
+                let joined = if conv.window.is_point() { joined_rows(made.size) } else { 1 };
+                let [h, w] = made.size;
+                let direct = Direct {
+                    vectors,
+                    groups: conv.groups,
+                    channels,
+                    taps: conv.window.kernel.iter().product(),
+                    rows: made.images * h / joined,
+                    columns: joined * w,
+                };
+                direct.cycles()
             }
         }
     }

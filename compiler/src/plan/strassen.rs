@@ -25,9 +25,9 @@
 
 use std::fmt;
 
+use super::cost::STEP;
 use super::kernel::Span;
 use super::tile::{Around, BLOCK, Tile, TileStep, Vectors};
-use super::winograd::products;
 use crate::ir::Window;
 
 /// Products of quarters.
@@ -214,7 +214,7 @@ pub(super) struct Estimate {
     pub(super) strassen: f64,
 }
 
-/// The extents that decide.
+/// The extents of the sums around products.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extents {
     /// Output pixels of all images.
@@ -225,36 +225,28 @@ pub(super) struct Extents {
     pub(super) copied: usize,
     /// Channels on both sides, made up ones too.
     pub(super) channels: [usize; 2],
-    /// Elements of a window.
-    pub(super) taps: usize,
+}
+
+impl Extents {
+    /// Cycles of the sums, and of a step that makes some of them.
+    pub(super) fn sums(&self, vectors: Vectors) -> f64 {
+        // What a vector of inputs and one of outputs cost on their way: products of larger vectors are
+        // faster, what feeds them is not.
+        let [input, output] = match vectors {
+            Vectors::Avx512 => [11.0, 9.0],
+            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => [5.5, 4.0],
+        };
+        const COPIED: f64 = 2.0;
+        let Extents { pixels, read, copied, channels } = *self;
+        let [read, copied, pixels, from, to] =
+            [read, copied, pixels, channels[0], channels[1]].map(|n| n as f64);
+        // Both halves of the pixels are read once.
+        let elements = input * 2.0 * read * from + output * pixels * to + COPIED * copied;
+        elements / vectors.lanes() as f64 + STEP
+    }
 }
 
 impl Estimate {
-    /// Cycles of one core.
-    pub(super) fn of(vectors: Vectors, extents: Extents) -> Estimate {
-        // What a vector of inputs and one of outputs cost on their way through the sums: products of
-        // larger vectors are faster, what feeds them is not.
-        let [input, output] = match vectors {
-            Vectors::Avx512 => [6.0, 5.0],
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => [3.0, 4.0],
-        };
-        // What one more step costs before its threads have met again.
-        const STEP: f64 = 5e3;
-        const COPIED: f64 = 2.0;
-        let Extents { pixels, read, copied, channels, taps } = extents;
-        let halves = channels.map(|n| n / 2);
-        let [read, copied, pixels, from, to, taps] =
-            [read, copied, pixels, channels[0], channels[1], taps].map(|n| n as f64);
-        // Both halves of the pixels are read once.
-        let sums = (input * 2.0 * read * from + output * pixels * to + COPIED * copied)
-            / vectors.lanes() as f64;
-        let product = products(vectors, 1, halves, pixels / 2.0 * taps, taps);
-        Estimate {
-            direct: products(vectors, 1, channels, pixels * taps, taps),
-            strassen: PRODUCTS as f64 * product + sums + STEP,
-        }
-    }
-
     /// Whether it is worth the larger weights.
     pub(super) fn is_worthwhile(&self) -> bool {
         const AT_LEAST: f64 = 0.03;

@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::Grid;
 use crate::ir::{Conv, Window};
-use crate::plan::tile::Vectors;
+use crate::plan::cost::Direct;
+use crate::plan::cut::Products;
+use crate::plan::tile::{BLOCK, Vectors};
 
 /// Outputs of the tiles that there are estimates for.
 pub const SIZES: [usize; 3] = [2, 3, 4];
@@ -42,20 +44,30 @@ impl Estimate {
         if conv.window != padded || !phases || !assembled || read < 16 || made < 16 {
             return None;
         }
-        let lanes = vectors.lanes() as f64;
-        let products = |tiled: f64, elements: usize| {
-            products(vectors, conv.groups, [read, made], tiled, elements as f64)
-        };
-        let [groups, read, made, images] = [conv.groups, read, made, images].map(|n| n as f64);
         let cost = |outputs: usize| {
-            let grid = Grid::new(outputs, dilation, [h, w], 1);
-            let tiled = images * grid.products() as f64;
+            let tiled = images * Grid::new(outputs, dilation, [h, w], 1).products();
             // Both transforms move each element through registers about four times.
-            let transforms = 4.0 * tiled * groups * (read + made) / lanes;
-            products(tiled, grid.elements()) + transforms
+            let transforms = 4 * tiled * (read + made) / vectors.lanes();
+            let products = Products {
+                vectors,
+                images,
+                size: [h, w],
+                dilation,
+                outputs,
+                blocks: made / BLOCK,
+                depth: read,
+            };
+            conv.groups as f64 * (products.cycles() + transforms as f64)
         };
-        let direct = products(images * (h * w * 9) as f64, 9);
-        Some(Estimate { direct, winograd: SIZES.map(cost) })
+        let direct = Direct {
+            vectors,
+            groups: conv.groups,
+            channels: [read, made],
+            taps: 9,
+            rows: images * h,
+            columns: w,
+        };
+        Some(Estimate { direct: direct.cycles(), winograd: SIZES.map(cost) })
     }
 
     /// Cycles of the fastest way.
@@ -69,23 +81,6 @@ impl Estimate {
         let (cost, outputs) = ways.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
         (cost < self.direct).then_some(outputs)
     }
-}
-
-/// Cycles that so many products of all channels with each other take in each group, with so many
-/// elements of a filter. `read` and `made` are channels of a group, filled up to blocks.
-pub(in crate::plan) fn products(
-    vectors: Vectors,
-    groups: usize,
-    [read, made]: [usize; 2],
-    products: f64,
-    elements: f64,
-) -> f64 {
-    let lanes = vectors.lanes() as f64;
-    let [groups, read, made] = [groups, read, made].map(|n| n as f64);
-    // Two multiply-adds a cycle; weights come from beyond the caches once an inference.
-    const BYTES_PER_CYCLE: f64 = 8.0;
-    let compute = groups * products * read * made / (2.0 * lanes);
-    compute.max(groups * elements * read * made * 4.0 / BYTES_PER_CYCLE)
 }
 
 impl fmt::Display for Estimate {

@@ -23,7 +23,6 @@ mod estimate;
 mod grid;
 pub mod points;
 
-pub(super) use estimate::products;
 pub use estimate::{Estimate, SIZES};
 pub use grid::{Class, Elements, Grid, Section};
 
