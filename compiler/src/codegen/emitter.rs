@@ -267,10 +267,10 @@ impl Emitter<'_, '_> {
     pub(super) fn extreme(&mut self, a: Value, b: Value, largest: bool) -> Value {
         let best = if largest { self.float_max(a, b) } else { self.float_min(a, b) };
         if self.ty(a) == F32X4 {
-            let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
-            let mask =
-                self.builder.ins().bitcast(F32X4, MemFlagsData::new().with_endianness(LITTLE), nan);
-            return self.builder.ins().bitselect(mask, a, best);
+            // Where one is NaN, either way keeps one of them; elsewhere both are alike but for the sign of
+            // zero. So a NaN has all its bits in the union, which is a NaN then.
+            let other = if largest { self.float_max(b, a) } else { self.float_min(b, a) };
+            return self.builder.ins().bor(best, other);
         }
         let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
         self.builder.ins().select(nan, a, best)

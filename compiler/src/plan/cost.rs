@@ -21,8 +21,8 @@ pub(super) fn tile(vectors: Vectors, pixels: usize, blocks: usize, depth: usize)
     const LINE: f64 = 1.5;
     // What every element costs besides; what every tile does, and every vector of its sums.
     const LOOP: f64 = 0.2;
-    const TILE: f64 = 12.0;
-    const SUM: f64 = 1.5;
+    const TILE: f64 = 4.0;
+    const SUM: f64 = 0.5;
     // Sums are in parts.
     const LONGEST: usize = 512;
     if pixels * blocks == 0 {
