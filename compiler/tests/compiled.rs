@@ -178,6 +178,25 @@ fn pools_agree() {
         body(&format!(
             "input %x f32[2, 3, 9, 7]\n%y f32[2, 3, {out}] = {op}(%x)\nwindow {window}\n{more}output %y"
         ));
+        // In blocks, which convolutions make.
+        body(&format!(
+            "input %x f32[2, 16, 9, 7]\nweight %w f32[32, 16, 1, 1] rand(1)\n\
+             %u f32[2, 32, 9, 7] = conv(%x, %w)\nwindow 1x1\n\
+             %y f32[2, 32, {out}] = {op}(%u)\nwindow {window}\n{more}output %y"
+        ));
+    }
+}
+
+/// The maximum of a window with a NaN is NaN, wherever in it that is: half of the square roots are.
+#[test]
+fn maxima_keep_nans() {
+    for (window, out) in [("3x2 stride 2 pad 1", "6, 7"), ("2x2", "11, 12")] {
+        body(&format!(
+            "input %x f32[1, 16, 12, 13]\nweight %w f32[32, 16, 1, 1] rand(1)\n\
+             %u f32[1, 32, 12, 13] = conv(%x, %w)\nwindow 1x1\n\
+             %s f32[1, 32, 12, 13] = sqrt(%u)\n\
+             %y f32[1, 32, {out}] = max_pool(%s)\nwindow {window}\noutput %y"
+        ));
     }
 }
 

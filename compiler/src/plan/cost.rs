@@ -43,7 +43,7 @@ pub(super) struct Traffic {
     pub(super) streamed: f64,
     /// What passes again and again, from beyond the second-level cache.
     pub(super) passed: f64,
-    /// What does from there.
+    /// What passes again and again, from within it.
     pub(super) near: f64,
 }
 
@@ -90,7 +90,8 @@ impl Direct {
         let ranked = Cut::ranked(vectors, columns, blocks, depth);
         let Some((each, cut)) = ranked.first() else { return 0.0 };
         let number = |n: usize| n as f64;
-        let [weights, pixels] = [depth * made, rows * columns * read].map(|n| number(n * 4));
+        let weights = number(depth) * number(made) * 4.0;
+        let pixels = number(rows) * number(columns) * number(read) * 4.0;
         let compute = each * number(depth) * number(rows);
         let tiles = blocks.div_ceil(cut.blocks);
         let mut by_weights = Traffic::of(vectors, weights, pixels, tiles);

@@ -135,12 +135,13 @@ impl Products {
     /// Cycles of a group's products.
     pub(super) fn cycles(&self) -> f64 {
         let (row, ProductCut { cut, .. }) = self.best();
-        let (grid, each) = (self.grid(1), self.depth * 4);
-        let weights = grid.elements() * self.blocks * BLOCK * each;
-        let transformed = self.images * grid.products() * each;
+        let grid = self.grid(1);
+        let bytes = |products: usize, of: usize| (products * of) as f64 * (self.depth * 4) as f64;
+        let weights = bytes(grid.elements(), self.blocks * BLOCK);
+        let transformed = bytes(grid.products(), self.images);
         let tiles = self.blocks.div_ceil(cut.blocks);
         let compute = row * (self.images * grid.tiles[0]) as f64;
-        Traffic::of(self.vectors, weights as f64, transformed as f64, tiles).beside(compute)
+        Traffic::of(self.vectors, weights, transformed, tiles).beside(compute)
     }
 
     /// Every cut that [`fits`](Self::fits) into items, each with the best tile of every width, the

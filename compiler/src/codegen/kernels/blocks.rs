@@ -116,7 +116,7 @@ pub(super) fn pool(e: &mut Emitter<'_, '_>, spec: &BlockPool, args: Value, items
 fn inside(spec: &BlockPool) -> [usize; 2] {
     const MOST_TAPS: usize = 9;
     let w = &spec.window;
-    let reach = (w.kernel[1] - 1) * w.dilation[1];
+    let reach = w.kernel[1].saturating_sub(1) * w.dilation[1];
     let first = w.pad_before[1].div_ceil(w.stride[1]);
     let room = (spec.input[1] + w.pad_before[1]).checked_sub(reach + 1);
     let last = room.map_or(0, |room| (room / w.stride[1] + 1).min(spec.output[1]));

@@ -47,7 +47,7 @@ impl Estimate {
         let cost = |outputs: usize| {
             let tiled = images * Grid::new(outputs, dilation, [h, w], 1).products();
             // Both transforms move each element through registers about four times.
-            let transforms = 4 * tiled * (read + made) / vectors.lanes();
+            let transforms = 4.0 * (tiled * (read + made)) as f64 / vectors.lanes() as f64;
             let products = Products {
                 vectors,
                 images,
@@ -57,7 +57,7 @@ impl Estimate {
                 blocks: made / BLOCK,
                 depth: read,
             };
-            conv.groups as f64 * (products.cycles() + transforms as f64)
+            conv.groups as f64 * (products.cycles() + transforms)
         };
         let direct = Direct {
             vectors,
