@@ -9,7 +9,8 @@ process of its own and stays there. In a round each runs a few inferences while 
 A B C D, ...), on the same random f32 input with batch 1, after one that is not counted: so a machine that
 grows slower, or is busy for a while, does so for all of them. What is printed is the median over all
 rounds, and Cardinal's ratio to the engine with the lowest one: the median of the ratios within rounds.
-`--before` times an earlier build of Cardinal's too, which takes no part in the ratio.
+`--before` times an earlier build of Cardinal's too, which takes no part in the ratio; an engine that fails
+ends it with its last words, and `--peers onnxruntime,openvino` leaves one out.
 """
 import argparse
 import ctypes
@@ -18,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 
@@ -163,26 +165,26 @@ class Engine:
             command += ['--engine', name, '--cardinal', args.cardinal]
         command += ['--cpu', args.cpu] if args.cpu else []
         self.name, self.rounds = name, []
+        self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
-        self.is_ready = self.answer('ready') is not None
+                                        stderr=self.errors, text=True)
+        self.answer('ready')
 
     def answer(self, start):
         """The next line that begins like this; engines may print others."""
         for line in self.process.stdout:
             if line.startswith(start):
                 return line
-        error = (self.process.stderr.read().strip().splitlines() or ['no result'])[-1]
-        print(f'{self.name}: {error}', file=sys.stderr)
-        return None
+        self.errors.seek(0)
+        error = (self.errors.read().strip().splitlines() or ['no result'])[-1]
+        raise SystemExit(f'{self.name}: {error}')
 
     def take_turn(self, runs):
         self.process.stdin.write(f'{runs}\n')
         self.process.stdin.flush()
-        self.rounds.append(json.loads(self.answer('[') or 'null'))
+        self.rounds.append(json.loads(self.answer('[')))
 
     def stop(self):
-        self.process.stdin.close()
         self.process.kill()
         self.process.wait()
 
@@ -203,20 +205,17 @@ def machine():
 
 def compare(args, python, names, model, threads):
     engines = [Engine(python, args, name, model, threads) for name in names]
-    ready = [engine for engine in engines if engine.is_ready]
     for _ in range(args.rounds):
-        for one in ready:
+        for one in engines:
             one.take_turn(args.runs)
     for one in engines:
         one.stop()
-    medians = {one.name: one.median() for one in ready}
-    cells = [f'{medians[name]:.1f}' if name in medians else '-' for name in names]
-    others = [one for one in ready if one.name in PEERS]
-    ours = [one for one in ready if one.name == 'cardinal']
+    cells = [f'{one.median():.1f}' for one in engines]
+    others = [one for one in engines if one.name in PEERS]
     ratio = '-'
-    if others and ours:
+    if others:
         fastest = min(others, key=Engine.median)
-        pairs = zip(ours[0].rounds, fastest.rounds)
+        pairs = zip(engines[0].rounds, fastest.rounds)
         ratio = statistics.median(statistics.median(a) / statistics.median(b) for a, b in pairs)
         ratio = f'{ratio:.2f}'
     print(f'| {os.path.basename(model)} | {threads} | ' + ' | '.join([*cells, ratio]) + ' |', flush=True)
