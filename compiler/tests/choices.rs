@@ -201,6 +201,47 @@ fn halves_are_right() {
     }
 }
 
+/// Where a convolution in halves reads the result of another one, that makes its sums; where it reads
+/// another value it makes them itself. Planes of odd and even sizes, results that others read too.
+#[test]
+fn sums_of_halves_are_made_with_the_value() {
+    for (images, size) in [(1, "6, 5"), (2, "7, 7"), (2, "8, 8")] {
+        let value = format!("f32[{images}, 64, {size}]");
+        let graph = graph(&format!(
+            "input %x {value}\ninput %r {value}\n\
+             weight %u f32[64, 64, 1, 1] rand(1)\nweight %v f32[96, 64, 1, 1] rand(2)\n\
+             weight %w f32[64, 96, 1, 1] rand(3)\n\
+             %a {value} = conv(%x, %u)\nwindow 1x1\nthen add %r, relu\n\
+             %b f32[{images}, 96, {size}] = conv(%a, %v)\nwindow 1x1\nthen relu\n\
+             %c {value} = conv(%b, %w)\nwindow 1x1\nthen add %a\noutput %c",
+        ));
+        let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+        let halved =
+            |layer: &Layer| layer.candidates.iter().copied().find(|c| c.algorithm() == "strassen");
+        let all = choices(&layers, halved);
+        assert_eq!(all.len(), 3);
+        for target in runnable() {
+            let told = Machine { choices: all.clone(), ..target.machine(true) };
+            let plan = plan::lower(&graph, &told).unwrap();
+            let made = |name| steps(&plan, name).iter().map(|(k, _)| *k).collect::<Vec<_>>();
+            if target.cpu() == "x86-64-v3" {
+                assert_eq!(made("a").last(), Some(&"strassen_output"));
+                assert!(made("a").contains(&"strassen_input"), "{:?}", made("a"));
+                assert_eq!([made("b"), made("c")[..1].to_vec()], [["strassen_output"]; 2]);
+            }
+            let layers = plan::layers(&graph, &target.machine(true));
+            let options =
+                CompileOptions { choices: choices(&layers, halved), ..Default::default() };
+            let inputs: Vec<Tensor> =
+                graph.inputs().iter().map(|id| random(graph.ty(*id), 7)).collect();
+            let program = running::compile_with(&graph, &target, &options);
+            let mut session = Session::new(program, NonZeroUsize::MIN).unwrap();
+            let found = session.run(&inputs).unwrap();
+            reference(&graph, &inputs, RelativeTo::Output).compare(&found, &target.cpu());
+        }
+    }
+}
+
 /// The CPUs that this machine can be.
 fn runnable() -> Vec<Target> {
     if !cpu::matches_host(LINUX) {
@@ -403,8 +444,7 @@ fn layers_of_one_kind_share_a_key() {
         let mut body = String::from("input %x f32[1, 32, 8, 8]\n");
         body += "weight %w f32[32, 32, 1, 1] rand(1)\nweight %k f32[32, 32, 3, 3] rand(1)\n";
         body += &convs.map(|(to, from)| conv(to, from, "1x1")).concat();
-        body +=
-            "%y f32[1, 32, 8, 8] = conv(%c, %k)\nwindow 3x3 pad 1\noutput %y\noutput %a\noutput %b";
+        body += "%y f32[1, 32, 4, 4] = conv(%c, %k)\nwindow 3x3 stride 2 pad 1\noutput %y\noutput %a\noutput %b";
         plan::layers(&graph(&body), &machine("x86-64-v3", Choices::new()))
     };
     let [a, b, c, y] = &layers([("a", "x"), ("b", "a"), ("c", "b")])[..] else { panic!("four") };
@@ -412,7 +452,7 @@ fn layers_of_one_kind_share_a_key() {
     // The result of the third has a border, so that rows are not joined.
     assert_eq!(format!("{} flat", c.key), a.key);
     assert_ne!(c.candidates, a.candidates);
-    assert!(y.key.contains("window 3x3 pad 1"), "{}", y.key);
+    assert!(y.key.contains("window 3x3 stride 2 pad 1"), "{}", y.key);
 }
 
 // ---- artifacts -----------------------------------------------------------------------------------

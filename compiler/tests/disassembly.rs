@@ -68,8 +68,9 @@ fn groups_of(narrow: usize, pixels: usize, [taps, stride]: [usize; 2]) -> MicroK
 fn winograd_input(outputs: usize) -> Kernel {
     let once = Span { count: 1, stride: 0 };
     let (images, blocks) = (once, once);
-    let grid = Grid::new(outputs, 1, [outputs, 2 * outputs], 1);
-    Kernel::WinogradInput(WinogradInput { grid, images, blocks, row: 256 })
+    let size = [3 * outputs, 3 * outputs];
+    let grid = Grid::new(outputs, 1, size, 1);
+    Kernel::WinogradInput(WinogradInput { grid, size, images, blocks, row: 256 })
 }
 
 /// Whole tiles, with one micro-kernel and one transform.
@@ -87,6 +88,7 @@ fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
         block: [0, 0],
         bias: true,
         steps,
+        totals: false,
         micro: MicroKernel { pixels: 2, blocks: 1, output_pixel: BLOCK, ..short() },
     })
 }
@@ -116,6 +118,7 @@ fn strassen_output(steps: Vec<TileStep>) -> Kernel {
         other: HALVES,
         bias: true,
         steps,
+        next: None,
     })
 }
 

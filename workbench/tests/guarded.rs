@@ -17,7 +17,7 @@ use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::tile::{MicroKernel, TileStep, Vectors};
 use cardinal_compiler::plan::winograd::SIZES;
 use cardinal_runtime::cpu;
-use cardinal_workbench::by_hand::{self, ByHand};
+use cardinal_workbench::by_hand::{self, ByHand, Result};
 use cardinal_workbench::families::FAMILIES;
 use cardinal_workbench::memory::Placement;
 use cardinal_workbench::random;
@@ -232,8 +232,10 @@ fn micro_kernels(target: &Target) {
 }
 
 fn check_winograd(outputs: usize, dilation: usize, size: [usize; 2], target: &Target) {
-    let name = format!("winograd {outputs}, dilation {dilation}, {size:?}");
-    check_by_hand(&name, &by_hand::winograd(outputs, dilation, size), target);
+    for result in [Result::Pixels, Result::Mean] {
+        let name = format!("winograd {outputs}, dilation {dilation}, {size:?}: {result:?}");
+        check_by_hand(&name, &by_hand::winograd(outputs, dilation, size, result), target);
+    }
 }
 
 /// Rows of every length up to two tiles and one pixel, where these are few.

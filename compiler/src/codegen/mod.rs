@@ -35,7 +35,7 @@ use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
 use crate::plan::strassen::{StrassenInput, StrassenOutput, Sums};
 use crate::plan::tile::{MicroKernel, Tile, Variants, Vectors};
-use crate::plan::winograd::{Transform, WinogradInput, WinogradOutput};
+use crate::plan::winograd::{Transform, Transforms, WinogradInput, WinogradOutput};
 use emitter::Emitter;
 
 /// Alignment of each function in the code section.
@@ -135,6 +135,15 @@ fn all_imported(
     passes: &[(usize, Variants<usize>)],
 ) -> Vec<(usize, Variants<FuncRef>)> {
     passes.iter().map(|(n, offsets)| (*n, imported(e, conv, offsets))).collect()
+}
+
+/// Functions at the offsets of Winograd's transforms.
+fn all_transforms(
+    e: &mut Emitter<'_, '_>,
+    conv: CallConv,
+    offsets: &Transforms<usize>,
+) -> Transforms<FuncRef> {
+    offsets.each(|offset| e.import(conv, MICRO_PARAMETERS, *offset))
 }
 
 /// No function.
@@ -285,11 +294,11 @@ impl Linker {
 
     /// The function of an input transform.
     fn winograd_input(&mut self, spec: &WinogradInput) -> Result<Function> {
-        let offsets = each(spec.transforms(), |spec| self.transform(spec))?;
+        let offsets = spec.transforms().try_each(|spec| self.transform(spec))?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
-                let transforms = imported(e, conv, &offsets);
+                let transforms = all_transforms(e, conv, &offsets);
                 kernels::winograd::input(e, spec, &transforms, parameters(args));
             },
             KERNEL_PARAMETERS,
@@ -304,13 +313,13 @@ impl Linker {
         {
             offsets.1 = each(specs.1, |spec| self.micro_kernel(spec))?;
         }
-        let transforms = each(spec.transforms(), |spec| self.transform(spec))?;
+        let transforms = spec.transforms().try_each(|spec| self.transform(spec))?;
         let conv = self.micro_conv();
         self.function(
             |e, args| {
                 let products = products
                     .map(|row| row.map(|(class, offsets)| (class, imported(e, conv, &offsets))));
-                let transforms = imported(e, conv, &transforms);
+                let transforms = all_transforms(e, conv, &transforms);
                 let args = parameters(args);
                 kernels::winograd::output(e, spec, &products, &transforms, args);
             },
@@ -319,13 +328,13 @@ impl Linker {
     }
 
     /// Places a transform, once; returns its offset.
-    fn transform(&mut self, spec: Transform) -> Result<usize> {
-        if let Some((_, offset)) = self.transforms.iter().find(|(known, _)| *known == spec) {
+    fn transform(&mut self, spec: &Transform) -> Result<usize> {
+        if let Some((_, offset)) = self.transforms.iter().find(|(known, _)| known == spec) {
             return Ok(*offset);
         }
         let name = format!("transform.{}", self.transforms.len());
-        let offset = self.assembled(&name, |isa| x86::transform(isa, &spec))?;
-        self.transforms.push((spec, offset));
+        let offset = self.assembled(&name, |isa| x86::transform(isa, spec))?;
+        self.transforms.push((spec.clone(), offset));
         Ok(offset)
     }
 

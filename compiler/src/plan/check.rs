@@ -25,7 +25,7 @@ pub fn check(plan: &Plan) -> Result<()> {
         let wrong = |what: String| Error::internal(format!("step {at} `{}`: {what}", step.name));
         for (i, place) in step.args.iter().enumerate() {
             check_inside(plan, *place).map_err(wrong)?;
-            if i > 0 {
+            if !step.kernel.writes(i) {
                 check_readable(&written, *place).map_err(wrong)?;
             }
             if let Base::Buffer(b) = place.base {
@@ -38,13 +38,18 @@ pub fn check(plan: &Plan) -> Result<()> {
                 }
             }
         }
-        match step.args.first().map(|p| p.base) {
-            Some(Base::Buffer(b)) => written.insert((0, b)),
-            Some(Base::Output(o)) => written.insert((1, o)),
-            Some(Base::Input(_) | Base::Constant(_) | Base::Worker) | None => {
-                return Err(wrong("has no place to write to".into()));
-            }
-        };
+        if step.args.is_empty() {
+            return Err(wrong("has no place to write to".into()));
+        }
+        for (i, place) in step.args.iter().enumerate().filter(|(i, _)| step.kernel.writes(*i)) {
+            match place.base {
+                Base::Buffer(b) => written.insert((0, b)),
+                Base::Output(o) => written.insert((1, o)),
+                Base::Input(_) | Base::Constant(_) | Base::Worker => {
+                    return Err(wrong(format!("argument {i} is no place to write to")));
+                }
+            };
+        }
     }
     for (o, port) in plan.outputs.iter().enumerate() {
         if port.ty.elements() > 0 && !written.contains(&(1, o)) {

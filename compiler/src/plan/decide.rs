@@ -7,15 +7,14 @@
 use std::collections::BTreeMap;
 
 use super::batch;
-use super::choice::Choice;
+use super::choice::{Choice, Choices};
 use super::geometry::{Geometry, Site};
 use super::groups::Groups;
 use super::layout::{self, Blocked};
 use super::lower::{Machine, tile_steps};
 use super::tile::TileStep;
-use super::winograd::Grid;
 use crate::ir::text::values::Value as _;
-use crate::ir::{Conv, Graph, NodeId, Op, TensorType, Window};
+use crate::ir::{Conv, Graph, NodeId, Op, Window};
 
 /// A convolution whose algorithm or cut is a matter of choice.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,16 +69,21 @@ pub(super) fn decide(
     machine: &Machine,
     groups: &Groups,
 ) -> BTreeMap<NodeId, Decision> {
-    // Borders do not depend on decisions but for their width, and nothing here on that; and that some
-    // are made in a copy, which only makes more layers flat than it is counted on.
-    let layouts = layout::assign(graph, groups, |_, conv| direct_border(&conv.window), |_| false);
-    let decision = |(&id, layout): (&NodeId, &Blocked)| {
-        let Op::Conv(conv) = &graph.node(id).op else { return None };
-        let conv = &groups.computed(id, conv);
-        let site = Site { graph, id, conv, machine, layout, layouts: &layouts };
-        Some((id, Decision::of(&site, groups.why(id))))
+    let decided = |machine: &Machine, layouts: &BTreeMap<NodeId, Blocked>| {
+        let decision = |(&id, layout): (&NodeId, &Blocked)| {
+            let Op::Conv(conv) = &graph.node(id).op else { return None };
+            let conv = &groups.computed(id, conv);
+            let site = Site { graph, id, conv, machine, layout, layouts };
+            Some((id, Decision::of(&site, groups.why(id))))
+        };
+        layouts.iter().filter_map(decision).collect::<BTreeMap<NodeId, Decision>>()
     };
-    layouts.iter().filter_map(decision).collect()
+    // Borders are those that the estimates' choices read, so that a layer's key does not depend on what
+    // is chosen for others. Which choices these are does not depend on borders.
+    let bordered = layout::assign(graph, groups, |_, conv| direct_border(&conv.window), |_| false);
+    let estimated = decided(&Machine { choices: Choices::new(), ..machine.clone() }, &bordered);
+    let border = |id: NodeId, conv: &Conv| estimated.get(&id).map_or([0; 4], |d| d.border(conv));
+    decided(machine, &layout::assign(graph, groups, border, |_| false))
 }
 
 impl Decision {
@@ -111,13 +115,10 @@ impl Decision {
     }
 
     /// The border that the convolution reads.
-    pub(super) fn border(&self, conv: &Conv, made: &TensorType) -> [usize; 4] {
+    pub(super) fn border(&self, conv: &Conv) -> [usize; 4] {
         match self.choice {
             Choice::Direct { .. } | Choice::Strassen { .. } => direct_border(&conv.window),
-            Choice::Winograd { outputs, .. } => {
-                let size = [made.shape()[2], made.shape()[3]];
-                Grid::new(outputs, conv.window.dilation[0], size, 1).border(size)
-            }
+            Choice::Winograd { .. } => [0; 4],
         }
     }
 }

@@ -5,7 +5,7 @@ use super::kernel::{
     ArgMax, BlockMean, BlockPool, Contract, Gather, Kernel, Map, Nest, Outer, Pixels, Pooling,
     Reduction, Softmax, Span,
 };
-use super::strassen::{Halves, StrassenInput, StrassenOutput};
+use super::strassen::{Halves, NextSums, StrassenInput, StrassenOutput};
 use super::tile::{Around, MicroKernel, Tile, TileStep};
 use super::winograd::{Grid, WinogradInput, WinogradOutput};
 use crate::error::Result;
@@ -41,6 +41,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
         Kernel::Tile(t) => tile(t, v),
         Kernel::WinogradInput(w) => {
             grid(&mut w.grid, v)?;
+            v.field("size", &mut w.size)?;
             v.field("images", &mut w.images)?;
             v.field("blocks", &mut w.blocks)?;
             v.field("row", &mut w.row)
@@ -57,6 +58,7 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("block", &mut w.block)?;
             v.field("bias", &mut w.bias)?;
             v.field("then", &mut w.steps)?;
+            v.field("totals", &mut w.totals)?;
             micro(&mut w.micro, v)
         }
         Kernel::StrassenInput(s) => {
@@ -75,6 +77,10 @@ pub(super) fn visit(kernel: &mut Kernel, v: &mut impl Fields) -> Result<()> {
             v.field("block", &mut s.block)?;
             v.field("bias", &mut s.bias)?;
             v.field("then", &mut s.steps)?;
+            let NextSums { mut to, mut image } = s.next.unwrap_or(NO_SUMS);
+            v.field("next_halves", &mut to)?;
+            v.field("next_image", &mut image)?;
+            s.next = (image > 0).then_some(NextSums { to, image });
             tile(&mut s.tile, v)
         }
         Kernel::BlockMean(m) => {
@@ -190,6 +196,8 @@ const AROUND: Around = Around { count: 0, input: 0, output: 0, other: 0 };
 
 const HALVES: Halves = Halves { pixels: 0, channels: 0 };
 
+const NO_SUMS: NextSums = NextSums { to: HALVES, image: 0 };
+
 fn blank_grid() -> Grid {
     Grid { outputs: 0, dilation: 1, tiles: [0; 2], last: [0; 2], together: 1 }
 }
@@ -226,6 +234,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
         Kernel::Tile(blank_tile()),
         Kernel::WinogradInput(WinogradInput {
             grid: blank_grid(),
+            size: [0; 2],
             images: Span { count: 0, stride: 0 },
             blocks: Span { count: 0, stride: 0 },
             row: 0,
@@ -242,6 +251,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             block: [0; 2],
             bias: false,
             steps: Vec::new(),
+            totals: false,
             micro: MicroKernel::default(),
         }),
         Kernel::StrassenInput(StrassenInput {
@@ -261,6 +271,7 @@ pub(super) fn blank(name: &str) -> Option<Kernel> {
             other: HALVES,
             bias: false,
             steps: Vec::new(),
+            next: None,
         }),
         Kernel::BlockMean(BlockMean { kept: nest(), reduced: nest(), scale: 0.0 }),
         Kernel::BlockPool(BlockPool {

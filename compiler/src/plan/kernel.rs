@@ -307,6 +307,16 @@ impl Kernel {
         }
     }
 
+    /// Whether the step writes to this argument.
+    pub fn writes(&self, argument: usize) -> bool {
+        let beside = match self {
+            Kernel::WinogradOutput(w) => w.totals.then(|| 4 + usize::from(w.bias)),
+            Kernel::StrassenOutput(s) => s.optional()[2],
+            _ => None,
+        };
+        argument == 0 || beside == Some(argument)
+    }
+
     /// Multiply-adds that the definition of a convolution or product has over the channels
     /// that are there and those that fill up blocks, and with zeros between groups that are computed as
     /// one, whatever algorithm computes it; 0 for everything else.

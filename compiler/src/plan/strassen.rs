@@ -80,7 +80,7 @@ impl Halves {
     }
 }
 
-/// One of the two leaf functions, for a row of pixels: `fn(from, _, to, bias, pixels, other)`.
+/// One of the two leaf functions, for a row of pixels: `fn(from, next, to, bias, pixels, other)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sums {
     /// The sums of inputs.
@@ -102,6 +102,9 @@ pub enum Sums {
         bias: Option<usize>,
         /// What is applied then.
         steps: Vec<TileStep>,
+        /// Where the sums of these as inputs go, if they are made: their halves are those of the
+        /// output.
+        next: Option<Halves>,
     },
 }
 
@@ -121,7 +124,8 @@ pub struct StrassenInput {
 }
 
 /// The products and their sums. Arguments: out, in, weights `[block of half][7][…][16]`, sums of inputs,
-/// scratch, bias if there is one, the other operand if a step reads one. Items are those of `tile`.
+/// scratch, bias if there is one, the other operand if a step reads one, the sums of the outputs as inputs
+/// of another one if there are any. Items are those of `tile`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StrassenOutput {
     /// A product: half of the blocks and of the rows, written to scratch memory. Strides of loops
@@ -143,6 +147,18 @@ pub struct StrassenOutput {
     pub bias: bool,
     /// What is applied to each output.
     pub steps: Vec<TileStep>,
+    /// The sums that another one wants of the outputs. They are made here, where all four quarters are
+    /// in registers.
+    pub next: Option<NextSums>,
+}
+
+/// Sums of outputs, as [`StrassenInput`] makes them: distances within halves are those of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextSums {
+    /// Halves of the sums.
+    pub to: Halves,
+    /// Distance between images.
+    pub image: usize,
 }
 
 impl StrassenInput {
@@ -176,7 +192,19 @@ impl StrassenOutput {
             other: self.other,
             bias: self.bias.then_some(self.tile.blocks * BLOCK),
             steps: self.steps.clone(),
+            next: self.next.map(|next| next.to),
         }
+    }
+
+    /// The arguments' number of the bias, the other operand and the next sums, where there are such.
+    pub fn optional(&self) -> [Option<usize>; 3] {
+        let mut next = 5;
+        let other = self.steps.contains(&TileStep::AddOther);
+        [self.bias, other, self.next.is_some()].map(|is_there| {
+            let at = is_there.then_some(next);
+            next += usize::from(is_there);
+            at
+        })
     }
 
     /// Multiply-adds of the definition.

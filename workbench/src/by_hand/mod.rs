@@ -5,7 +5,7 @@ mod tile;
 mod winograd;
 
 pub use tile::tile;
-pub use winograd::winograd;
+pub use winograd::{Result, winograd};
 
 use cardinal_compiler::plan::kernel::Kernel;
 use cardinal_compiler::plan::{Base, Place, Plan, Step};

@@ -1,7 +1,7 @@
 //! A 3×3 convolution in Winograd's domain, of planes of any size: the planner takes this way for
 //! large ones only.
 
-use cardinal_compiler::plan::kernel::{Kernel, Span};
+use cardinal_compiler::plan::kernel::{BlockMean, Kernel, Nest, Span};
 use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, TileStep};
 use cardinal_compiler::plan::winograd::points::transformed;
 use cardinal_compiler::plan::winograd::{Grid, WinogradInput, WinogradOutput};
@@ -10,24 +10,27 @@ use super::{ByHand, input, output, plan};
 use crate::random::{floats, to_bytes};
 use crate::rig::WORKERS;
 
-/// One block of `[h][w][16]`, multiples of the dilation, with the border that tiles of `outputs`² need,
-/// to one block without a border, with bias, the other operand and relu.
-pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
+/// One block of `[h][w][16]`, multiples of the dilation, to one like it, with bias, the other operand
+/// and relu; or to its mean, without the other operand.
+pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Result) -> ByHand {
     let grid = Grid::new(outputs, dilation, [h, w], 1);
-    let [top, left, bottom, right] = grid.border([h, w]);
-    let (rows, width) = (top + h + bottom, left + w + right);
-    let (inside, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
-    let (bias, other) = (floats(BLOCK, 3), floats(h * w * BLOCK, 4));
-    let mut x = vec![0.0; rows * width * BLOCK];
-    for (y, row) in inside.chunks_exact(w * BLOCK).enumerate() {
-        x[((top + y) * width + left) * BLOCK..][..row.len()].copy_from_slice(row);
+    let (x, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
+    let is_mean = result == Result::Mean;
+    let (bias, mut other) = (floats(BLOCK, 3), floats(h * w * BLOCK, 4));
+    if is_mean {
+        other.fill(0.0);
     }
-    let expected = reference(dilation, [h, w], &inside, [&filters, &bias, &other]);
+    let mut expected = reference(dilation, [h, w], &x, [&filters, &bias, &other]);
     let elements = grid.elements();
     let once = Span { count: 1, stride: 0 };
-    let row = width * BLOCK;
-    let to = WinogradInput { grid, images: once, blocks: once, row };
-    let back = products(&to, [h, w]);
+    let (size, row) = ([h, w], w * BLOCK);
+    let to = WinogradInput { grid, size, images: once, blocks: once, row };
+    let mut back = products(&to);
+    if is_mean {
+        back.steps = vec![TileStep::Relu];
+        back.totals = true;
+        expected = means(&expected);
+    }
     let scratch = [to.scratch(), back.scratch()].map(|n| vec![f32::NAN; n * WORKERS]);
     let [to_scratch, back_scratch] = scratch;
     let inputs = [
@@ -38,20 +41,51 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2]) -> ByHand {
         vec![f32::NAN; elements * to.element()],
         to_scratch,
         back_scratch,
+        vec![f32::NAN; h * w * BLOCK],
+        vec![f32::NAN; back.totals_image()],
     ];
-    let steps = [
-        (Kernel::WinogradInput(to), vec![input(4), input(0), input(5)]),
-        (
-            Kernel::WinogradOutput(back),
-            vec![output(), input(4), input(1), input(6), input(2), input(3)],
-        ),
-    ];
+    let rows = Span { count: to.grid.tiles[0], stride: BLOCK };
+    let mut steps = vec![(Kernel::WinogradInput(to), vec![input(4), input(0), input(5)])];
+    let back = Kernel::WinogradOutput(back);
+    let mut arguments = vec![output(), input(4), input(1), input(6), input(2), input(3)];
+    if is_mean {
+        (arguments[0], arguments[5]) = (input(7), input(8));
+        steps.push((back, arguments));
+        steps.push((mean(rows, h * w), vec![output(), input(8)]));
+    } else {
+        steps.push((back, arguments));
+    }
     let inputs = inputs.map(|values| to_bytes(&values)).to_vec();
     ByHand { plan: plan(steps), inputs, expected }
 }
 
-fn products(to: &WinogradInput, size: [usize; 2]) -> WinogradOutput {
-    let tiles = to.grid.tiles;
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Result {
+    /// Every pixel.
+    Pixels,
+    /// The mean of each channel, from the sums of rows of tiles.
+    Mean,
+}
+
+/// The mean over so many pixels, of sums.
+fn mean(sums: Span, pixels: usize) -> Kernel {
+    Kernel::BlockMean(BlockMean {
+        kept: Nest { dims: Vec::new(), strides: vec![Vec::new(); 2] },
+        reduced: Nest { dims: vec![sums.count], strides: vec![vec![sums.stride as isize]] },
+        scale: 1.0 / pixels as f64,
+    })
+}
+
+/// The mean of each channel.
+fn means(pixels: &[f64]) -> Vec<f64> {
+    let count = pixels.len() / BLOCK;
+    let sum = |channel: usize| pixels.iter().skip(channel).step_by(BLOCK).sum::<f64>();
+    (0..BLOCK).map(|channel| sum(channel) / count as f64).collect()
+}
+
+fn products(to: &WinogradInput) -> WinogradOutput {
+    let (tiles, size) = (to.grid.tiles, to.size);
     let once = Around { count: 1, input: 0, output: 0, other: 0 };
     // As many rows at a time as make several items.
     let chunk = [tiles[0] / 2, 1, tiles[0]].into_iter().find(|rows| to.grid.allows(*rows));
@@ -78,6 +112,7 @@ fn products(to: &WinogradInput, size: [usize; 2]) -> WinogradOutput {
         block: [0, 0],
         bias: true,
         steps: vec![TileStep::AddOther, TileStep::Relu],
+        totals: false,
         micro,
     }
 }

@@ -25,6 +25,10 @@ use crate::plan::kernel::{CHANNEL_BLOCK, Contract, Span};
 const ELEMENT: i64 = 4;
 /// Vectors of a channel block.
 const VECTORS: usize = CHANNEL_BLOCK / LANES;
+/// A dense layer of as many elements has its depth in parts, which then are half a page apart.
+const DEEP: usize = 256;
+/// So many.
+const PARTS: usize = 4;
 /// Most taps that are unrolled.
 const MOST_TAPS: usize = 9;
 
@@ -101,7 +105,60 @@ fn row(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, item: Valu
     });
     let input = e.add(pointers.input, input);
     let row = Row { input, weights, bias, output, block };
-    columns(e, spec, pointers, &row);
+    match spec.reduce[..] {
+        [axis] if spec.columns.count == 1 && axis.count >= DEEP => {
+            dense(e, spec, pointers, &row, axis);
+        }
+        _ => columns(e, spec, pointers, &row),
+    }
+}
+
+/// One pixel of a dense layer, in parts of its depth: weights, which are read once, come from memory
+/// faster in several streams than in one. Each part has sums of its own, for the same reasons as those of
+/// [`interleaved`].
+fn dense(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &Row, axis: Span) {
+    let (long, rest) = (axis.count / PARTS, axis.count % PARTS);
+    let bytes = |elements: usize| elements as i64 * ELEMENT;
+    // Adds the products of the element so many behind the pointers.
+    let add = |e: &mut Emitter<'_, '_>, sums: &mut [Value], at: &[Value], i: usize| {
+        let element = e.load(F32, at[0], bytes(i * axis.stride));
+        let element = e.builder.ins().splat(F32X4, element);
+        for (vector, sum) in sums.iter_mut().enumerate() {
+            let weight = e.load(F32X4, at[1], bytes(i * CHANNEL_BLOCK + vector * LANES));
+            *sum = e.multiply_add(weight, element, *sum);
+        }
+    };
+    let mut state = start(e, row);
+    let zero = e.float(F32X4, 0.0);
+    state.resize(VECTORS * PARTS, zero);
+    state.extend([row.input, row.weights]);
+    let mut sums = e.repeat(long, &state, |e, state| {
+        let (sums, at) = state.split_at(VECTORS * PARTS);
+        let mut next = sums.to_vec();
+        for (part, sums) in next.chunks_mut(VECTORS).enumerate() {
+            add(e, sums, at, part * long);
+        }
+        next.extend([e.add_imm(at[0], bytes(axis.stride)), e.add_imm(at[1], bytes(CHANNEL_BLOCK))]);
+        next
+    });
+    let at = sums.split_off(VECTORS * PARTS);
+    for i in 0..rest {
+        add(e, &mut sums[..VECTORS], &at, (PARTS - 1) * long + i);
+    }
+    while sums.len() > VECTORS {
+        let (low, high) = sums.split_at(sums.len() / 2);
+        sums = low.iter().zip(high).map(|(a, b)| e.builder.ins().fadd(*a, *b)).collect();
+    }
+    epilogue(e, spec, pointers, row, 1, &sums);
+}
+
+/// What the sums of a pixel begin with.
+fn start(e: &mut Emitter<'_, '_>, row: &Row) -> Vec<Value> {
+    let vector = |e: &mut Emitter<'_, '_>, v: usize| match row.bias {
+        Some(bias) => e.load(F32X4, bias, (v * LANES) as i64 * ELEMENT),
+        None => e.float(F32X4, 0.0),
+    };
+    (0..VECTORS).map(|v| vector(e, v)).collect()
 }
 
 /// All pixels of a row, a tile at a time, then what is left over.
@@ -121,12 +178,7 @@ fn columns(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &
 }
 
 fn tile(e: &mut Emitter<'_, '_>, spec: &Contract, pointers: &Pointers, row: &Row, pixels: usize) {
-    let start: Vec<Value> = (0..VECTORS)
-        .map(|v| match row.bias {
-            Some(bias) => e.load(F32X4, bias, (v * LANES) as i64 * ELEMENT),
-            None => e.float(F32X4, 0.0),
-        })
-        .collect();
+    let start = start(e, row);
     let sums: Vec<Value> = (0..pixels).flat_map(|_| start.clone()).collect();
     let unrolled = unrolled_axes(&spec.reduce);
     let (loops, taps) = spec.reduce.split_at(spec.reduce.len() - unrolled);

@@ -7,7 +7,8 @@ use crate::codegen::emitter::{Element, Emitter, LANES, register};
 use crate::ir::DType;
 use crate::plan::kernel::Map;
 
-/// Elements of an innermost loop that is written out, such as the channels of a block.
+/// Elements of an innermost loop that is written out, such as the channels of a block; of a longer one,
+/// elements of a round.
 const WRITTEN_OUT: usize = 16;
 
 pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, args: Value, [begin, end]: [Value; 2]) {
@@ -48,10 +49,12 @@ fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, point
     let axis = map.nest.dims.len() - 1;
     let (mut next, mut here) = (begin, pointers.to_vec());
     if vectorizes(map) {
-        (next, here) = e.fold(begin, end, LANES as i64, pointers, |e, _, here| {
-            vector(e, map, here, 0);
-            stepped(e, map, axis, here, LANES as i64)
-        });
+        for round in [WRITTEN_OUT, LANES].into_iter().filter(|n| *n <= map.nest.dims[axis]) {
+            (next, here) = e.fold(next, end, round as i64, &here, |e, _, here| {
+                (0..round).step_by(LANES).for_each(|trip| vector(e, map, here, trip));
+                stepped(e, map, axis, here, round as i64)
+            });
+        }
     }
     e.fold(next, end, 1, &here, |e, _, here| {
         element(e, map, here);

@@ -7,7 +7,7 @@ use super::tile::{self, Passes};
 use super::winograd::moved;
 use crate::codegen::emitter::Emitter;
 use crate::plan::strassen::{FACTORS, Factor, PRODUCTS, StrassenInput, StrassenOutput};
-use crate::plan::tile::{BLOCK, TileStep};
+use crate::plan::tile::BLOCK;
 
 /// Bytes of an element.
 const ELEMENT: i64 = 4;
@@ -48,6 +48,7 @@ struct Here {
     out: Value,
     bias: Value,
     other: Value,
+    next: Value,
 }
 
 pub(in crate::codegen) fn output(
@@ -58,16 +59,18 @@ pub(in crate::codegen) fn output(
     [args, begin, end, worker]: [Value; 4],
 ) {
     let none = e.int(0);
-    let has_other = spec.steps.contains(&TileStep::AddOther);
     let scratch = e.pointer(args, 4);
+    let [bias, other, next] =
+        spec.optional().map(|argument| argument.map_or(none, |at| e.pointer(args, at)));
     let base = Here {
         out: e.pointer(args, 0),
         input: e.pointer(args, 1),
         weights: e.pointer(args, 2),
         sums: e.pointer(args, 3),
         scratch: moved(e, scratch, worker, spec.scratch()),
-        bias: if spec.bias { e.pointer(args, 5) } else { none },
-        other: if has_other { e.pointer(args, 5 + usize::from(spec.bias)) } else { none },
+        bias,
+        other,
+        next,
     };
     e.each(begin, end, |e, item| {
         let tile = &spec.tile;
@@ -79,6 +82,7 @@ pub(in crate::codegen) fn output(
             moved(e, base, first, by_block)
         };
         let (images, rows) = (&tile.images, &tile.rows);
+        let next_image = spec.next.map_or(0, |next| next.image);
         let weights = PRODUCTS * tile.micro.depth() * BLOCK;
         let here = Here {
             input: at(base.input, [images.input, rows.input, 0]),
@@ -88,6 +92,7 @@ pub(in crate::codegen) fn output(
             out: at(base.out, [images.output, rows.output, spec.block[0]]),
             bias: at(base.bias, [0, 0, BLOCK]),
             other: at(base.other, [images.other, rows.other, spec.block[1]]),
+            next: at(base.next, [next_image, rows.output, spec.block[0]]),
         };
         by_blocks(e, spec, passes, sums, block_tile, &here);
     });
@@ -153,14 +158,14 @@ fn outputs(
 ) {
     let columns = spec.tile.columns as i64;
     let pixels = e.int(columns);
-    let state = [here.scratch, here.out, here.bias, here.other];
+    let state = [here.scratch, here.next, here.out, here.bias, here.other];
     e.repeat(blocks, &state, |e, state| {
-        let none = e.int(0);
-        let [from, out, bias, other] = [state[0], state[1], state[2], state[3]];
-        e.builder.ins().call(sums, &[from, none, out, bias, pixels, other]);
+        let [from, next, out, bias, other] = [state[0], state[1], state[2], state[3], state[4]];
+        e.builder.ins().call(sums, &[from, next, out, bias, pixels, other]);
         let [out_block, other_block] = spec.block.map(|n| n as i64 * ELEMENT);
         vec![
             e.add_imm(from, columns * BLOCK_BYTES),
+            e.add_imm(next, out_block),
             e.add_imm(out, out_block),
             e.add_imm(bias, BLOCK_BYTES),
             e.add_imm(other, other_block),

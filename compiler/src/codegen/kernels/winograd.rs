@@ -1,11 +1,12 @@
 //! Around Winograd's transforms and products: finds where each item begins, and calls.
 
 use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::F32X4;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
-use crate::codegen::emitter::Emitter;
-use crate::plan::tile::{BLOCK, TileStep, Variants};
-use crate::plan::winograd::{Grid, Products, WinogradInput, WinogradOutput};
+use crate::codegen::emitter::{Emitter, LANES};
+use crate::plan::tile::{BLOCK, TileStep};
+use crate::plan::winograd::{Grid, Products, Run, Transforms, WinogradInput, WinogradOutput};
 
 /// Bytes of an element.
 const ELEMENT: i64 = 4;
@@ -15,13 +16,16 @@ const BLOCK_BYTES: i64 = BLOCK as i64 * ELEMENT;
 pub(in crate::codegen) fn input(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradInput,
-    transforms: &Variants<FuncRef>,
+    transforms: &Transforms<FuncRef>,
     [args, begin, end, worker]: [Value; 4],
 ) {
     let (out, from, scratch) = (e.pointer(args, 0), e.pointer(args, 1), e.pointer(args, 2));
     let by = e.mul_imm(worker, spec.scratch() as i64 * ELEMENT);
     let scratch = e.add(scratch, by);
     let grid = &spec.grid;
+    // Windows begin before the plane, where nothing is read.
+    let corner = grid.dilation * (spec.row + BLOCK);
+    let from = e.add_imm(from, -(corner as i64 * ELEMENT));
     e.each(begin, end, |e, item| {
         let (plane, row) = e.divide(item, grid.tiles[0]);
         let (block, image) = e.divide(plane, spec.images.count);
@@ -36,10 +40,11 @@ pub(in crate::codegen) fn input(
         let (_, within) = e.divide(image, grid.together);
         let first = e.builder.ins().isub(plane, within);
         let to = moved(e, out, first, grid.tiles[0] * grid.tiles[1] * BLOCK);
-        by_rows(e, grid, transforms, row, |e, transforms, bottom| {
+        by_rows(e, grid, &transforms.rows, row, |e, functions, bottom| {
             let to = tiles_at(e, grid, to, [within, row], bottom);
             let none = e.int(0);
-            along(e, grid, transforms, [at, none], to, |e, transform, [at, _], to, count| {
+            let runs = transforms.columns.iter().zip(functions);
+            along(e, grid, runs, [at, none], to, |e, transform, [at, _], to, count| {
                 let count = e.int(count as i64);
                 e.builder.ins().call(transform, &[at, scratch, to, none, count, none]);
             });
@@ -54,23 +59,27 @@ fn pixel_row(e: &mut Emitter<'_, '_>, row: Value, grid: &Grid) -> Value {
     if grid.dilation == 1 { first } else { e.add(first, phase) }
 }
 
-/// With the transforms of this row of tiles, and whether these are those of the last of each phase.
+/// With the transforms of the run that this row of tiles is of, and whether that is the last.
 fn by_rows(
     e: &mut Emitter<'_, '_>,
     grid: &Grid,
-    transforms: &Variants<FuncRef>,
+    runs: &[(Run, Vec<FuncRef>)],
     row: Value,
-    body: impl Fn(&mut Emitter<'_, '_>, &[Option<FuncRef>; 2], bool),
+    body: impl Fn(&mut Emitter<'_, '_>, &[FuncRef], bool) + Copy,
 ) {
-    let [whole, last] = transforms;
-    let none = |functions: &[Option<FuncRef>; 2]| functions.iter().all(Option::is_none);
-    if none(last) || none(whole) {
-        let is_last = none(whole);
-        return body(e, if is_last { last } else { whole }, is_last);
+    match runs {
+        [] => {}
+        [(_, functions)] => body(e, functions, true),
+        [(run, functions), others @ ..] => {
+            let behind = e.int(((run.first + run.count) * grid.dilation) as i64);
+            let is_here = e.builder.ins().icmp(IntCC::UnsignedLessThan, row, behind);
+            e.either(
+                is_here,
+                |e| body(e, functions, false),
+                |e| by_rows(e, grid, others, row, body),
+            );
+        }
     }
-    let first = e.int((grid.tiles[0] - grid.dilation) as i64);
-    let is_last = e.builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, row, first);
-    e.either(is_last, |e| body(e, last, true), |e| body(e, whole, false));
 }
 
 /// Where the tiles of a row of an image are from `base` on: those of whole width, and that of the last
@@ -94,35 +103,33 @@ fn tiles_at(
     })
 }
 
-/// Calls for all tiles of a row: the whole ones, then that of the last column, in each phase. What is at
-/// `pixels` is moved by pixels, `tiles` are as [`tiles_at`] has them.
-fn along(
+/// Calls for all tiles of a row, run by run in each phase. What is at `pixels` is moved by pixels, `tiles`
+/// are as [`tiles_at`] has them.
+fn along<'r>(
     e: &mut Emitter<'_, '_>,
     grid: &Grid,
-    transforms: &[Option<FuncRef>; 2],
+    runs: impl Iterator<Item = (&'r Run, &'r FuncRef)>,
     pixels: [Value; 2],
-    tiles: [Option<Value>; 2],
+    [whole, last]: [Option<Value>; 2],
     call: impl Fn(&mut Emitter<'_, '_>, FuncRef, [Value; 2], Value, usize),
 ) {
-    let [whole, last] = *transforms;
     let of_phase = grid.tiles[1] / grid.dilation;
-    let count = if last.is_some() { of_phase - 1 } else { of_phase };
-    let [first, aside] = tiles;
+    let runs: Vec<(Run, FuncRef)> = runs.map(|(run, function)| (*run, *function)).collect();
     let none = e.int(0);
-    let state = [pixels[0], pixels[1], first.unwrap_or(none)];
+    let state = [pixels[0], pixels[1], whole.unwrap_or(none)];
     e.repeat(grid.dilation, &state, |e, state| {
-        let [mut a, mut b, mut at] = [state[0], state[1], state[2]];
-        if let Some(function) = whole {
-            call(e, function, [a, b], at, count);
-            let by = (count * grid.outputs * grid.dilation) as i64 * BLOCK_BYTES;
-            (a, b) = (e.add_imm(a, by), e.add_imm(b, by));
-            at = e.add_imm(at, count as i64 * BLOCK_BYTES);
+        for (run, function) in &runs {
+            let by = (run.first * grid.outputs * grid.dilation) as i64 * BLOCK_BYTES;
+            let pixels = [state[0], state[1]].map(|at| e.add_imm(at, by));
+            let is_last = run.first + run.count == of_phase;
+            let tiles = match last.filter(|_| is_last) {
+                Some(last) => last,
+                None => e.add_imm(state[2], run.first as i64 * BLOCK_BYTES),
+            };
+            call(e, *function, pixels, tiles, run.count);
         }
-        if let Some(function) = last {
-            call(e, function, [a, b], aside.unwrap_or(at), 1);
-            at = e.add_imm(at, BLOCK_BYTES);
-        }
-        vec![e.add_imm(state[0], BLOCK_BYTES), e.add_imm(state[1], BLOCK_BYTES), at]
+        let tiles = e.add_imm(state[2], of_phase as i64 * BLOCK_BYTES);
+        vec![e.add_imm(state[0], BLOCK_BYTES), e.add_imm(state[1], BLOCK_BYTES), tiles]
     });
 }
 
@@ -133,6 +140,7 @@ struct Here {
     out: Value,
     bias: Value,
     other: Value,
+    totals: Value,
     /// The item's first row of tiles.
     row: Value,
 }
@@ -141,21 +149,23 @@ struct Here {
 struct Functions<'f> {
     /// For products, by rows of elements that are in as many tiles.
     products: &'f Products<FuncRef>,
-    transforms: &'f Variants<FuncRef>,
+    transforms: &'f Transforms<FuncRef>,
 }
 
 pub(in crate::codegen) fn output(
     e: &mut Emitter<'_, '_>,
     spec: &WinogradOutput,
     products: &Products<FuncRef>,
-    transforms: &Variants<FuncRef>,
+    transforms: &Transforms<FuncRef>,
     [args, begin, end, worker]: [Value; 4],
 ) {
     let none = e.int(0);
     let has_other = spec.steps.contains(&TileStep::AddOther);
     let [out, from, weights, scratch] = [0, 1, 2, 3].map(|i| e.pointer(args, i));
     let bias = if spec.bias { e.pointer(args, 4) } else { none };
-    let other = if has_other { e.pointer(args, 4 + usize::from(spec.bias)) } else { none };
+    let last = 4 + usize::from(spec.bias);
+    let other = if has_other { e.pointer(args, last) } else { none };
+    let totals = if spec.totals { e.pointer(args, last) } else { none };
     let by = e.mul_imm(worker, spec.scratch() as i64 * ELEMENT);
     let scratch = e.add(scratch, by);
     let functions = Functions { products, transforms };
@@ -166,7 +176,7 @@ pub(in crate::codegen) fn output(
         let image = e.mul_imm(first, spec.grid.together as i64);
         let (group, tile) = e.divide(rest, spec.block_tiles());
         let row = e.mul_imm(chunk, spec.chunk as i64);
-        let mut here = Here { from, weights, out, bias, other, row };
+        let mut here = Here { from, weights, out, bias, other, totals, row };
         for (index, around) in [(image, &spec.images), (group, &spec.groups)] {
             here.from = moved(e, here.from, index, around.input);
             here.out = moved(e, here.out, index, around.output);
@@ -182,6 +192,11 @@ pub(in crate::codegen) fn output(
         here.bias = moved(e, here.bias, before, BLOCK);
         here.out = moved(e, here.out, within, spec.block[0]);
         here.other = moved(e, here.other, within, spec.block[1]);
+        if spec.totals {
+            here.totals = moved(e, here.totals, image, spec.totals_image());
+            here.totals = moved(e, here.totals, before, spec.totals_block());
+            here.totals = moved(e, here.totals, row, BLOCK);
+        }
         by_blocks(e, spec, &functions, tile, scratch, &here);
     });
 }
@@ -231,31 +246,39 @@ fn item(
     let grid = &spec.grid;
     let behind = (grid.elements() * spec.product()) as i64 * ELEMENT;
     let temporary = e.add_imm(scratch, behind);
-    let state = [scratch, here.bias, here.out, here.other];
+    let state = [scratch, here.bias, here.out, here.other, here.totals];
     e.repeat(blocks, &state, |e, state| {
-        let [products, bias, out, other] = [state[0], state[1], state[2], state[3]];
+        let [products, bias, out, other, totals] =
+            [state[0], state[1], state[2], state[3], state[4]];
         let first = e.int(0);
-        e.repeat(grid.together, &[first, out, other], |e, image| {
-            let [image, out, other] = [image[0], image[1], image[2]];
-            e.repeat(spec.chunk, &[first, here.row], |e, rows| {
-                let [within, row] = [rows[0], rows[1]];
+        e.repeat(grid.together, &[first, out, other, totals], |e, image| {
+            let [image, out, other, totals] = [image[0], image[1], image[2], image[3]];
+            e.repeat(spec.chunk, &[first, here.row, totals], |e, rows| {
+                let [within, row, total] = [rows[0], rows[1], rows[2]];
+                if spec.totals {
+                    clear(e, total);
+                }
                 let at = pixel_row(e, row, grid);
                 let out = moved(e, out, at, spec.rows[0]);
                 let other = moved(e, other, at, spec.rows[1]);
-                by_rows(e, grid, functions.transforms, row, |e, transforms, bottom| {
+                let transforms = functions.transforms;
+                by_rows(e, grid, &transforms.rows, row, |e, functions, bottom| {
                     let from = tiles_at(e, grid, products, [image, within], bottom);
-                    along(e, grid, transforms, [out, other], from, |e, f, to, from, count| {
+                    let runs = transforms.columns.iter().zip(functions);
+                    along(e, grid, runs, [out, other], from, |e, f, to, from, count| {
                         let count = e.int(count as i64);
                         let [out, other] = to;
+                        let other = if spec.totals { total } else { other };
                         e.builder.ins().call(f, &[from, temporary, out, bias, count, other]);
                     });
                 });
-                vec![e.add_imm(within, 1), e.add_imm(row, 1)]
+                vec![e.add_imm(within, 1), e.add_imm(row, 1), e.add_imm(total, BLOCK_BYTES)]
             });
             vec![
                 e.add_imm(image, 1),
                 e.add_imm(out, spec.images.output as i64 * ELEMENT),
                 e.add_imm(other, spec.images.other as i64 * ELEMENT),
+                e.add_imm(totals, spec.totals_image() as i64 * ELEMENT),
             ]
         });
         vec![
@@ -263,8 +286,17 @@ fn item(
             e.add_imm(bias, BLOCK_BYTES),
             e.add_imm(out, spec.block[0] as i64 * ELEMENT),
             e.add_imm(other, spec.block[1] as i64 * ELEMENT),
+            e.add_imm(totals, spec.totals_block() as i64 * ELEMENT),
         ]
     });
+}
+
+/// Zeroes a block.
+fn clear(e: &mut Emitter<'_, '_>, at: Value) {
+    let zero = e.float(F32X4, 0.0);
+    for vector in 0..BLOCK / LANES {
+        e.store(zero, at, (vector * LANES) as i64 * ELEMENT);
+    }
 }
 
 /// The products of all elements, row by row. What comes from where, and the products, are at `state`.

@@ -153,6 +153,11 @@ impl<'i> Assembler<'i> {
         self.push(Instruction::with1(Code::Prefetcht0_m8, at(base, bytes)));
     }
 
+    /// What will be written.
+    fn fetch_to_write(&mut self, base: Register, bytes: usize) {
+        self.push(Instruction::with1(Code::Prefetchw_m8, at(base, bytes)));
+    }
+
     /// Into the second-level cache.
     fn fetch_ahead(&mut self, base: Register, bytes: usize) {
         self.push(Instruction::with1(Code::Prefetcht1_m8, at(base, bytes)));
@@ -218,6 +223,11 @@ impl<'i> Assembler<'i> {
 
     fn copy(&mut self, to: Register, from: Register) {
         self.push(Instruction::with2(Code::Mov_r64_rm64, to, from));
+    }
+
+    /// `to = from + bytes`
+    fn point(&mut self, to: Register, from: Register, bytes: usize) {
+        self.push(Instruction::with2(Code::Lea_r64_m, to, at(from, bytes)));
     }
 
     /// `to = from` where `counter` is `value`.

@@ -1,14 +1,19 @@
 //! The sums around Strassen's products, a row of pixels at a time.
 
-use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, TILES, TO};
+use iced_x86::Register;
+
+use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
 use crate::plan::strassen::{Halves, Sums};
 use crate::plan::tile::{BLOCK, TileStep};
 
+/// Pixels that are fetched ahead.
+const AHEAD: usize = 8;
+
 /// Bytes of a pixel.
 const PIXEL: usize = BLOCK * ELEMENT;
 
-/// The code of a leaf function: `fn(from, _, to, bias, pixels, other)`.
+/// The code of a leaf function: `fn(from, next, to, bias, pixels, other)`.
 pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
     let mut a = Assembler::new(isa);
     let vectors = 0..isa.vectors.per_block();
@@ -23,10 +28,12 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
             a.advance(TO, PIXEL as i64);
             a.loop_back(TILES, pixel);
         }
-        Sums::Products { product, to, other, bias, steps } => {
-            let outputs = Outputs { product: *product, to: *to, other: *other, steps };
+        Sums::Products { product, to, other, bias, steps, next } => {
+            let (product, to, other, next) = (*product, *to, *other, *next);
+            let outputs = Outputs { product, to, other, steps, next };
             outputs.start(&mut a, *bias);
             let pixel = a.here();
+            outputs.fetch(&mut a);
             for vector in vectors {
                 outputs.of(&mut a, vector, bias.is_some());
             }
@@ -34,6 +41,9 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
             a.advance(TO, PIXEL as i64);
             if steps.contains(&TileStep::AddOther) {
                 a.advance(OTHER, PIXEL as i64);
+            }
+            if next.is_some() {
+                a.advance(SECOND, PIXEL as i64);
             }
             a.loop_back(TILES, pixel);
         }
@@ -43,18 +53,32 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
 
 /// s1 to s4 of a vector.
 fn inputs(a: &mut Assembler<'_>, lane: usize, from: Halves, to: Halves) {
-    let [x11, x12, x21, x22] = [0, 1, 2, 3];
-    for (register, pixels, channels) in [(x11, 0, 0), (x12, 0, 1), (x21, 1, 0), (x22, 1, 1)] {
+    let quarters = [0, 1, 2, 3];
+    for (register, [pixels, channels]) in quarters.into_iter().zip(QUARTERS) {
         a.load(register, FROM, from.at(pixels, channels) * ELEMENT + lane);
     }
-    let [s1, s2, s3, s4] = [4, 5, 6, 7];
-    a.add(s1, x21, x22);
-    a.subtract(s2, s1, x11);
-    a.subtract(s3, x11, x21);
-    a.subtract(s4, x12, s2);
-    for (sum, register) in [s1, s2, s3, s4].into_iter().enumerate() {
-        a.store(TO, to.at(sum % 2, sum / 2) * ELEMENT + lane, register);
-    }
+    sums_of(a, quarters, TO, |sum| to.at(sum % 2, sum / 2) * ELEMENT + lane);
+}
+
+/// Halves of pixels and of channels, in the order of registers.
+const QUARTERS: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 0], [1, 1]];
+
+/// Stores s1 to s4 of quarters in registers.
+fn sums_of(
+    a: &mut Assembler<'_>,
+    [x11, x12, x21, x22]: [usize; 4],
+    to: Register,
+    at: impl Fn(usize) -> usize,
+) {
+    let [first, second] = [4, 5];
+    a.add(first, x21, x22);
+    a.store(to, at(0), first);
+    a.subtract(first, first, x11);
+    a.store(to, at(1), first);
+    a.subtract(second, x11, x21);
+    a.store(to, at(2), second);
+    a.subtract(first, x12, first);
+    a.store(to, at(3), first);
 }
 
 /// Registers of what stays the same for all pixels.
@@ -66,6 +90,7 @@ struct Outputs<'s> {
     to: Halves,
     other: Halves,
     steps: &'s [TileStep],
+    next: Option<Halves>,
 }
 
 impl Outputs<'_> {
@@ -78,6 +103,18 @@ impl Outputs<'_> {
             if let Some(distance) = bias {
                 let at = half * distance + vector * lanes;
                 a.load(BIASES + half * vectors + vector, BIAS, at * ELEMENT);
+            }
+        }
+    }
+
+    /// Fetches what is written some pixels later.
+    fn fetch(&self, a: &mut Assembler<'_>) {
+        for [pixels, channels] in QUARTERS {
+            a.fetch_to_write(TO, self.to.at(pixels, channels) * ELEMENT + AHEAD * PIXEL);
+        }
+        if let Some(next) = self.next {
+            for [pixels, channels] in QUARTERS {
+                a.fetch_to_write(SECOND, next.at(pixels, channels) * ELEMENT + AHEAD * PIXEL);
             }
         }
     }
@@ -100,7 +137,8 @@ impl Outputs<'_> {
         a.add(y22, y22, p5);
         a.add(y12, y12, p5);
         a.add_memory(y12, FROM, product(3));
-        for (y, pixels, channels) in [(y11, 0, 0), (y12, 0, 1), (y21, 1, 0), (y22, 1, 1)] {
+        let quarters = [y11, y12, y21, y22];
+        for (y, [pixels, channels]) in quarters.into_iter().zip(QUARTERS) {
             if bias {
                 a.add(y, y, BIASES + channels * vectors + vector);
             }
@@ -113,6 +151,9 @@ impl Outputs<'_> {
                 }
             }
             a.store(TO, self.to.at(pixels, channels) * ELEMENT + lane, y);
+        }
+        if let Some(next) = self.next {
+            sums_of(a, quarters, SECOND, |sum| next.at(sum % 2, sum / 2) * ELEMENT + lane);
         }
     }
 }

@@ -9,8 +9,16 @@ use crate::plan::tile::{BLOCK, TileStep};
 use crate::plan::winograd::points::{factor, points};
 use crate::plan::winograd::{Elements, Transform};
 
+/// Where a column or a row of a tile is, where the results go, and how many there are to go.
+const FIRST: Register = Register::R10;
+const THEN: Register = Register::RAX;
+const ROUNDS: Register = Register::R11;
+
 /// Registers for values on the way; constants are in those between the inputs and these.
 const TEMPORARIES: [usize; 3] = [12, 13, 14];
+
+/// The register of what a tile's outputs add up to.
+const TOTAL: usize = 15;
 
 /// The code of a transform: `fn(from, scratch, to, bias, tiles, other)`.
 pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
@@ -24,16 +32,17 @@ pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u
         factors: None,
     };
     match spec {
-        Transform::Input { dilation, row, elements, .. } => {
-            kernel.input(*dilation * BLOCK, *row, elements);
+        Transform::Input { beyond, dilation, row, elements, .. } => {
+            kernel.input(*dilation * BLOCK, *row, *beyond, elements);
         }
-        Transform::Output { dilation, size, elements, rows, bias, steps, .. } => {
+        Transform::Output { dilation, size, elements, rows, bias, steps, totals, .. } => {
             let output = Output {
                 pixel: *dilation * BLOCK,
                 size: *size,
                 elements: *elements,
                 rows: *rows,
                 bias: *bias,
+                totals: *totals,
             };
             kernel.output(&output, steps);
         }
@@ -61,6 +70,7 @@ struct Output {
     elements: Elements,
     rows: [usize; 2],
     bias: bool,
+    totals: bool,
 }
 
 /// An address: base, and bytes from it.
@@ -81,8 +91,11 @@ impl Kernel<'_> {
         self.tile[0] == self.tile[1]
     }
 
-    fn input(&mut self, pixel: usize, row: usize, elements: &Elements) {
+    /// Columns of a window are transformed one after the other, and then rows of what comes of them.
+    fn input(&mut self, pixel: usize, row: usize, beyond: [[usize; 2]; 2], elements: &Elements) {
         let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
+        let [rows_there, columns_there] =
+            [(0, high), (1, wide)].map(|(axis, n)| beyond[axis][0]..n - beyond[axis][1]);
         if self.is_square() {
             self.input_constants(rows);
         }
@@ -92,27 +105,49 @@ impl Kernel<'_> {
             if !self.is_square() {
                 self.input_constants(rows);
             }
-            for column in 0..wide {
+            let first = columns_there.start;
+            self.a.point(FIRST, FROM, first * pixel * ELEMENT + lane);
+            self.a.point(THEN, SECOND, first * BLOCK * ELEMENT);
+            self.repeat(columns_there.len(), |kernel| {
                 for i in 0..high {
-                    let at = (i * row + column * pixel) * ELEMENT + lane;
-                    self.a.load(i, FROM, at);
+                    match rows_there.contains(&i) {
+                        true => kernel.a.load(i, FIRST, i * row * ELEMENT),
+                        false => kernel.a.zero(i),
+                    }
                 }
-                self.apply_input(rows, |i| (SECOND, (i * wide + column) * BLOCK * ELEMENT));
-            }
+                kernel.apply_input(rows, |i| (THEN, i * wide * BLOCK * ELEMENT));
+                kernel.a.advance(FIRST, (pixel * ELEMENT) as i64);
+                kernel.a.advance(THEN, (BLOCK * ELEMENT) as i64);
+            });
             if !self.is_square() {
                 self.input_constants(columns);
             }
             let of = self.outputs + 2;
-            for i in 0..high {
+            self.a.point(FIRST, SECOND, 0);
+            self.a.point(THEN, TO, lane);
+            self.repeat(high, |kernel| {
                 for column in 0..wide {
-                    self.a.load(column, SECOND, (i * wide + column) * BLOCK * ELEMENT);
+                    match columns_there.contains(&column) {
+                        true => kernel.a.load(column, FIRST, column * BLOCK * ELEMENT),
+                        false => kernel.a.zero(column),
+                    }
                 }
-                self.apply_input(columns, |j| (TO, elements.at([i, j], of) * ELEMENT + lane));
-            }
+                kernel.apply_input(columns, |j| (THEN, elements.at([0, j], of) * ELEMENT));
+                kernel.a.advance(FIRST, (wide * BLOCK * ELEMENT) as i64);
+                kernel.a.advance(THEN, (of * elements.distance * ELEMENT) as i64);
+            });
         }
         self.a.advance(FROM, (columns * pixel * ELEMENT) as i64);
         self.a.advance(TO, (BLOCK * ELEMENT) as i64);
         self.a.loop_back(TILES, tile);
+    }
+
+    /// A loop of so many rounds.
+    fn repeat(&mut self, rounds: usize, round: impl Fn(&mut Self)) {
+        self.a.set(ROUNDS, rounds);
+        let again = self.a.here();
+        round(self);
+        self.a.loop_back(ROUNDS, again);
     }
 
     /// What [`apply_input`](Self::apply_input) multiplies by: coefficients, then the factor of each point.
@@ -278,7 +313,16 @@ impl Kernel<'_> {
                     }
                     let at = (i * spec.rows[0] + j * spec.pixel) * ELEMENT + lane;
                     self.a.store(TO, at, result);
+                    match (spec.totals, [i, j]) {
+                        (true, [0, 0]) => self.a.copy_vector(TOTAL, result),
+                        (true, _) => self.a.add(TOTAL, TOTAL, result),
+                        (false, _) => {}
+                    }
                 }
+            }
+            if spec.totals {
+                self.a.add_memory(TOTAL, OTHER, lane);
+                self.a.store(OTHER, lane, TOTAL);
             }
         }
         self.a.advance(FROM, (BLOCK * ELEMENT) as i64);

@@ -1,11 +1,12 @@
 //! Split-Attention: squeeze, two dense layers, softmax, and one pass over u that weighs and sums.
 
 use super::blocked::InBlocks;
+use super::tiles::Totals;
 use super::weights::Packing;
 use super::{Lowering, dense, four};
 use crate::error::Result;
 use crate::ir::{
-    Binary, DType, Excite, NodeId, ReduceKind, SplitAttention, Step, TensorType, Unary, Weigh,
+    Binary, DType, Excite, NodeId, Op, ReduceKind, SplitAttention, Step, TensorType, Unary, Weigh,
 };
 use crate::plan::Place;
 use crate::plan::expr::Expr;
@@ -57,7 +58,7 @@ impl Lowering<'_, '_> {
             let splits = if dense { 1 } else { k * r };
             let otherwise = for_groups(self.graph.ty(x), splits, [0; 4]);
             let u = self.in_layout(x, |layout| layout.is_of_splits(op), otherwise)?;
-            (Splits::Blocks(u), self.blocked_squeeze(u, planes))
+            (Splits::Blocks(u), self.blocked_squeeze(x, u, planes))
         } else {
             let u = self.place(x)?;
             (Splits::Rows(u), self.squeeze(u, sizes))
@@ -90,27 +91,43 @@ impl Lowering<'_, '_> {
         }
     }
 
-    /// `z[n][k][places]` of splits in blocks.
-    fn blocked_squeeze(&mut self, u: InBlocks, sizes: Sizes) -> Place {
+    /// Whether Split-Attention takes means of the value.
+    pub(super) fn is_squeezed(&self, id: NodeId) -> bool {
+        let attends = |(user, slot): (NodeId, usize)| {
+            let is_attention = matches!(self.graph.node(user).op, Op::SplitAttention(_));
+            is_attention && slot == SplitAttention::U
+        };
+        self.graph.uses(id).into_iter().any(attends)
+    }
+
+    /// `z[n][k][places]` of splits in blocks: means of what adds up rows of tiles, or of pixels.
+    fn blocked_squeeze(&mut self, x: NodeId, u: InBlocks, sizes: Sizes) -> Place {
         let Sizes { n, k, r, places, plane, .. } = sizes;
         let (l, blocks) = (u.layout, places / BLOCK);
-        let split = blocks * l.block();
+        let totals = self.totals.get(&x).filter(|totals| totals.of.at == u.at);
+        let (from, image, block, summed) = match totals {
+            Some(Totals { place, rows, .. }) => {
+                let block = rows * BLOCK;
+                (*place, l.blocks() * block, block, vec![(*rows, BLOCK)])
+            }
+            None => (u.at, l.image, l.block(), vec![(l.size[0], l.row()), (l.size[1], BLOCK)]),
+        };
+        let split = blocks * block;
+        let (counts, strides): (Vec<usize>, Vec<isize>) =
+            [(r, split)].into_iter().chain(summed).map(|(n, s)| (n, s as isize)).unzip();
         let mean = BlockMean {
             kept: Nest::collapsed(
                 &[n, k, blocks],
                 &[
                     [k * places, places, BLOCK].map(|s| s as isize).to_vec(),
-                    [l.image, r * split, l.block()].map(|s| s as isize).to_vec(),
+                    [image, r * split, block].map(|s| s as isize).to_vec(),
                 ],
             ),
-            reduced: Nest {
-                dims: vec![r, l.size[0], l.size[1]],
-                strides: vec![[split, l.row(), BLOCK].map(|s| s as isize).to_vec()],
-            },
+            reduced: Nest { dims: counts, strides: vec![strides] },
             scale: 1.0 / plane as f64,
         };
         let z = self.scratch_of(n * k * places);
-        self.step(Kernel::BlockMean(mean), vec![z, u.at]);
+        self.step(Kernel::BlockMean(mean), vec![z, from]);
         z
     }
 

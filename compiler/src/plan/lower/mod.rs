@@ -27,6 +27,8 @@ use super::{Base, Buffer, Constant, Packed, Place, Plan, Port, Step, check};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Origin, TensorType};
 use blocked::InBlocks;
+use strassen::ReadySums;
+use tiles::Totals;
 use weights::{Packing, Section};
 
 pub(super) use blocked::keeps_zero_finite;
@@ -100,6 +102,9 @@ struct Lowering<'g, 's> {
     layouts: BTreeMap<NodeId, Blocked>,
     /// Values in blocks, each in one or more layouts.
     blocked: BTreeMap<NodeId, Vec<InBlocks>>,
+    /// Sums that are made with the values they are of.
+    totals: BTreeMap<NodeId, Totals>,
+    sums: BTreeMap<NodeId, ReadySums>,
     /// This plan's constants, by the weight and how it is packed.
     stored: BTreeMap<(NodeId, Packing), Place>,
     name: String,
@@ -113,7 +118,7 @@ impl<'g, 's> Lowering<'g, 's> {
         let groups = Groups::choose(graph, machine);
         let decisions = decide(graph, machine, &groups);
         let border = |id: NodeId, conv: &Conv| match decisions.get(&id) {
-            Some(decision) => decision.border(conv, graph.ty(id)),
+            Some(decision) => decision.border(conv),
             None => [0; 4],
         };
         let without = |id: NodeId| decisions.get(&id).is_some_and(Decision::is_flat);
@@ -140,6 +145,8 @@ impl<'g, 's> Lowering<'g, 's> {
             places: BTreeMap::new(),
             layouts,
             blocked: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            sums: BTreeMap::new(),
             stored: BTreeMap::new(),
             name: String::new(),
             from: Vec::new(),

@@ -1,9 +1,11 @@
 //! Reductions, softmax, pooling and indexing.
 
+use super::blocked::InBlocks;
 use super::{Lowering, around, dense, four};
 use crate::error::Result;
-use crate::ir::{NodeId, Pool, Reduce};
-use crate::plan::kernel::{ArgMax, Gather, Kernel, Nest, Pooling, Reduction, Softmax};
+use crate::ir::{NodeId, Pool, Reduce, ReduceKind};
+use crate::plan::kernel::{ArgMax, BlockMean, Gather, Kernel, Nest, Pooling, Reduction, Softmax};
+use crate::plan::tile::BLOCK;
 
 impl Lowering<'_, '_> {
     pub(super) fn softmax(&mut self, id: NodeId, axis: usize, log: bool) -> Result<()> {
@@ -33,6 +35,24 @@ impl Lowering<'_, '_> {
 
     pub(super) fn reduce(&mut self, id: NodeId, reduce: &Reduce) -> Result<()> {
         let x = self.operand(id, 0)?;
+        if let Some(from) = self.planes_of_blocks(x).filter(|_| is_mean_of_planes(reduce)) {
+            let (l, out) = (from.layout, self.make(id));
+            let [h, w] = l.size;
+            let strides = [
+                vec![(l.blocks() * BLOCK) as isize, BLOCK as isize],
+                vec![l.image as isize, l.block() as isize],
+            ];
+            let mean = BlockMean {
+                kept: Nest::collapsed(&[l.images, l.blocks()], &strides),
+                reduced: Nest {
+                    dims: vec![h, w],
+                    strides: vec![vec![l.row() as isize, BLOCK as isize]],
+                },
+                scale: 1.0 / (h * w) as f64,
+            };
+            self.step(Kernel::BlockMean(mean), vec![out, from.at]);
+            return Ok(());
+        }
         let ty = self.graph.ty(x);
         let (shape, natural) = (ty.shape(), dense(&ty.shape()));
         let split = |reduced: bool| -> (Vec<usize>, Vec<isize>) {
@@ -51,6 +71,12 @@ impl Lowering<'_, '_> {
         };
         self.step(Kernel::Reduce(reduction), vec![out, from]);
         Ok(())
+    }
+
+    /// The value as it lies in blocks, if it does and has no row-major copy, and no channel is made up.
+    fn planes_of_blocks(&self, x: NodeId) -> Option<InBlocks> {
+        let made = self.blocked.get(&x).filter(|_| !self.places.contains_key(&x))?;
+        made.iter().find(|value| value.layout.is_full()).copied()
     }
 
     pub(super) fn gather(&mut self, id: NodeId, axis: usize) -> Result<()> {
@@ -80,4 +106,9 @@ impl Lowering<'_, '_> {
         self.step(Kernel::ArgMax(ArgMax { outer, extent, inner, last, dtype }), vec![out, from]);
         Ok(())
     }
+}
+
+/// Whether it is over height and width.
+fn is_mean_of_planes(reduce: &Reduce) -> bool {
+    reduce.kind == ReduceKind::Mean && reduce.axes == [2, 3]
 }

@@ -4,11 +4,12 @@ use super::Lowering;
 use super::tiles::{Source, is_flat, source_of, tile_steps};
 use super::weights::{Packing, TilePacking};
 use crate::error::{Error, Result};
-use crate::ir::{Conv, NodeId, Window};
+use crate::ir::{Conv, NodeId, Op, Window};
 use crate::plan::cut::Cut;
+use crate::plan::decide::Decision;
 use crate::plan::kernel::{Kernel, Span};
 use crate::plan::layout::Blocked;
-use crate::plan::strassen::{self, Halves, PRODUCTS, StrassenInput, StrassenOutput};
+use crate::plan::strassen::{self, Halves, NextSums, PRODUCTS, StrassenInput, StrassenOutput};
 use crate::plan::tile::{Around, BLOCK, MicroKernel, Tile};
 use crate::plan::{Base, Place};
 
@@ -51,11 +52,17 @@ impl Lowering<'_, '_> {
             // What it reads was copied for another user, with a border.
             return self.direct_conv(id, conv, cut, pixels_first);
         }
-        let (input, sums) = self.halves_of(&source, &layout, &window, flat)?;
+        let input = halves_of(&source, &layout, &window, flat)?;
+        let ready = self.sums.get(&x).filter(|ready| ready.of == source.at && ready.input == input);
+        let sums = match ready {
+            Some(ready) => ready.place,
+            None => {
+                let sums = self.scratch(bytes_of(&input));
+                self.step(Kernel::StrassenInput(input.clone()), vec![sums, source.at]);
+                sums
+            }
+        };
         let sums_image = input.images.output;
-        let from = input.from;
-        let sum_halves = input.to;
-        self.step(Kernel::StrassenInput(input), vec![sums, source.at]);
 
         let mut reduce = source.reduce.clone();
         if let Some(blocks) = reduce.first_mut() {
@@ -122,6 +129,14 @@ impl Lowering<'_, '_> {
             Some(bias) => Some(self.packed(bias, Packing::Blocks(layout.segments))?),
             None => None,
         };
+        let out = self.new_blocked(id, layout);
+        let next = match flat && done == conv.epilogue.steps.len() && self.is_halved(id) {
+            true => {
+                let read = source_of(out, &Window::POINT, 1, None);
+                Some(halves_of(&read, &layout, &Window::POINT, true)?)
+            }
+            false => None,
+        };
         let halves = |layout: &Blocked| Halves {
             pixels: half_of(layout, flat),
             channels: blocks * layout.block(),
@@ -129,20 +144,25 @@ impl Lowering<'_, '_> {
         let kernel = StrassenOutput {
             tile,
             block: [layout.block(), like.map_or(0, |l| l.block())],
-            from,
-            sums: sum_halves,
+            from: input.from,
+            sums: input.to,
             sums_image,
             to: halves(&layout),
             other: like.as_ref().map_or(Halves { pixels: 0, channels: 0 }, halves),
             bias: bias.is_some(),
             steps,
+            next: next.as_ref().map(|next| NextSums { to: next.to, image: next.images.output }),
         };
         self.worker_elements = self.worker_elements.max(kernel.scratch());
         let worker = Place { base: Base::Worker, offset: 0 };
-        let out = self.new_blocked(id, layout);
         let mut args = vec![out.at, source.at, weights, sums, worker];
         args.extend(bias);
         args.extend(other.map(|o| o.at));
+        if let Some(input) = next {
+            let place = self.scratch(bytes_of(&input));
+            self.sums.insert(id, ReadySums { place, of: out.at, input });
+            args.push(place);
+        }
         self.step(Kernel::StrassenOutput(kernel), args);
         self.apply_rest(id, out, &conv.epilogue, done)?;
         self.clear_border(out);
@@ -150,43 +170,64 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    /// The step that makes the sums of inputs, and their place.
-    fn halves_of(
-        &mut self,
-        source: &Source,
-        layout: &Blocked,
-        window: &Window,
-        flat: bool,
-    ) -> Result<(StrassenInput, Place)> {
-        let blocks = source.reduce.first().copied();
-        let Span { count, stride: block } =
-            blocks.ok_or_else(|| Error::internal("a convolution contracts nothing"))?;
-        let pitch = source.row / window.stride[0].max(1);
-        let read = strassen::half_read(window, flat, layout.size, pitch);
-        let (count, channels) = (count / 2, count / 2 * block);
-        let pixels = match flat {
-            true => half_of(layout, flat),
-            false => layout.size[0] / 2 * source.row,
+    /// Whether a convolution of single pixels takes the value in halves of all its pixels.
+    fn is_halved(&self, id: NodeId) -> bool {
+        let halves = |(user, slot): (NodeId, usize)| {
+            let Op::Conv(conv) = &self.graph.node(user).op else { return false };
+            let flat = self.decisions.get(&user).is_some_and(Decision::is_flat);
+            slot == 0 && flat && conv.window.is_point()
         };
-        // Sums lie as far apart as what they are of, for the same strides, two in a plane where they
-        // fit in.
-        let to = match 2 * read * BLOCK <= block {
-            true => Halves { pixels: read * BLOCK, channels },
-            false => Halves { pixels: channels, channels: 2 * channels },
-        };
-        let image = 2 * to.channels;
-        let divides = |pieces: &usize| read.is_multiple_of(*pieces) && read / pieces <= PIECE;
-        let pieces = (1..=read.div_ceil(PIECE) * 4).find(divides).unwrap_or(1);
-        let input = StrassenInput {
-            images: Around { count: layout.images, input: source.image, output: image, other: 0 },
-            blocks: Span { count, stride: block },
-            pieces: [pieces, read / pieces],
-            from: Halves { pixels, channels },
-            to,
-        };
-        let sums = self.scratch(layout.images * image * 4);
-        Ok((input, sums))
+        self.graph.uses(id).into_iter().any(halves)
     }
+}
+
+/// Sums of inputs that were made with the value.
+#[derive(Debug, Clone)]
+pub(super) struct ReadySums {
+    place: Place,
+    of: Place,
+    /// The step that would make them.
+    input: StrassenInput,
+}
+
+/// The step that makes the sums of inputs.
+fn halves_of(
+    source: &Source,
+    layout: &Blocked,
+    window: &Window,
+    flat: bool,
+) -> Result<StrassenInput> {
+    let blocks = source.reduce.first().copied();
+    let Span { count, stride: block } =
+        blocks.ok_or_else(|| Error::internal("a convolution contracts nothing"))?;
+    let pitch = source.row / window.stride[0].max(1);
+    let read = strassen::half_read(window, flat, layout.size, pitch);
+    let (count, channels) = (count / 2, count / 2 * block);
+    let pixels = match flat {
+        true => half_of(layout, flat),
+        false => layout.size[0] / 2 * source.row,
+    };
+    // Sums lie as far apart as what they are of, for the same strides, two in a plane where they
+    // fit in.
+    let to = match 2 * read * BLOCK <= block {
+        true => Halves { pixels: read * BLOCK, channels },
+        false => Halves { pixels: channels, channels: 2 * channels },
+    };
+    let image = 2 * to.channels;
+    let divides = |pieces: &usize| read.is_multiple_of(*pieces) && read / pieces <= PIECE;
+    let pieces = (1..=read.div_ceil(PIECE) * 4).find(divides).unwrap_or(1);
+    Ok(StrassenInput {
+        images: Around { count: layout.images, input: source.image, output: image, other: 0 },
+        blocks: Span { count, stride: block },
+        pieces: [pieces, read / pieces],
+        from: Halves { pixels, channels },
+        to,
+    })
+}
+
+/// Bytes of the sums of inputs.
+fn bytes_of(input: &StrassenInput) -> usize {
+    input.images.count * input.images.output * 4
 }
 
 /// Distance from one half of a value's pixels to the other. Those of an odd number share one.

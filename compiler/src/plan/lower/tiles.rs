@@ -20,6 +20,15 @@ const FETCHED: usize = 256 << 10;
 /// Products of a part of a sum: rounding errors grow with them.
 const LONGEST_SUM: usize = 512;
 
+/// Sums of the rows of tiles of a value in blocks, `[image][block][row][16]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) place: Place,
+    pub(super) of: InBlocks,
+    /// Rows of tiles in a plane.
+    pub(super) rows: usize,
+}
+
 /// What a convolution reads: where, and its strides.
 pub(super) struct Source {
     pub(super) at: Place,
@@ -159,7 +168,7 @@ impl Lowering<'_, '_> {
         let dilation = conv.window.dilation[0];
         let ProductCut { together, chunk, cut: Cut { pixels, blocks: tile_blocks } } = item;
         let grid = Grid::new(outputs, dilation, layout.size, together);
-        let from = self.in_blocks(x, conv.groups, grid.border(layout.size))?;
+        let from = self.in_blocks(x, conv.groups, [0; 4])?;
         let (steps, done, other) = tile_steps(&conv.epilogue);
         let other = match other {
             Some(slot) => Some(self.in_blocks_like(self.operand(id, slot)?, &layout)?),
@@ -168,6 +177,7 @@ impl Lowering<'_, '_> {
         let source = from.layout;
         let input = WinogradInput {
             grid: grid.clone(),
+            size: layout.size,
             images: Span { count: source.images, stride: source.image },
             blocks: Span { count: source.blocks(), stride: source.block() },
             row: source.row(),
@@ -175,9 +185,8 @@ impl Lowering<'_, '_> {
         let (element, elements, tiles) = (input.element(), grid.elements(), grid.tiles);
         let transformed = self.scratch(elements * element * 4);
         let worker = Place { base: Base::Worker, offset: 0 };
-        let corner = from.back(dilation * (source.row() + BLOCK));
         self.worker_elements = self.worker_elements.max(input.scratch());
-        self.step(Kernel::WinogradInput(input), vec![transformed, corner, worker]);
+        self.step(Kernel::WinogradInput(input), vec![transformed, from.at, worker]);
 
         let blocks = layout.blocks() / conv.groups;
         let read_blocks = source.blocks() / conv.groups;
@@ -235,6 +244,7 @@ impl Lowering<'_, '_> {
             rows: [layout.row(), like.map_or(0, |l| l.row())],
             block: [layout.block(), like.map_or(0, |l| l.block())],
             bias: bias.is_some(),
+            totals: other.is_none() && done == conv.epilogue.steps.len() && self.is_squeezed(id),
             steps,
             micro,
         };
@@ -243,6 +253,12 @@ impl Lowering<'_, '_> {
         let mut args = vec![out.at, transformed, weights, worker];
         args.extend(bias);
         args.extend(other.map(|o| o.at));
+        if kernel.totals {
+            let place = self.scratch(layout.images * kernel.totals_image() * 4);
+            let rows = kernel.grid.tiles[0];
+            self.totals.insert(id, Totals { place, of: out, rows });
+            args.push(place);
+        }
         self.step(Kernel::WinogradOutput(kernel), args);
         self.apply_rest(id, out, &conv.epilogue, done)?;
         self.clear_border(out);

@@ -41,6 +41,26 @@ pub struct Section {
     pub row: usize,
 }
 
+/// Neighbouring tiles along an axis, within a phase, whose windows are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Tiles before them.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+    /// Outputs of each along the axis.
+    pub outputs: usize,
+    /// How much of a window is beyond the plane, before and behind, and so zero.
+    pub beyond: [usize; 2],
+}
+
+impl Run {
+    /// Outputs inside the plane.
+    pub fn written(&self) -> usize {
+        self.outputs + 1 - self.beyond[1].max(1)
+    }
+}
+
 /// Elements that are in as many tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Class {
@@ -164,14 +184,19 @@ impl Grid {
         Elements { distance, few: self.side(), nearer: 0 }
     }
 
-    /// The border that is read around planes of this size: rows above, columns left, rows below,
-    /// columns right.
-    pub fn border(&self, size: [usize; 2]) -> [usize; 4] {
-        let beyond = |axis: usize| {
-            let uncut = self.tiles[axis] * self.outputs;
-            uncut - (self.outputs - self.last[axis]) - size[axis]
-        };
-        let d = self.dilation;
-        [d, d, beyond(0) + d, beyond(1) + d]
+    /// The tiles of a phase along an axis of planes of this size, by what is beyond the planes' edges.
+    pub fn runs(&self, axis: usize, size: usize) -> Vec<Run> {
+        let (m, last) = (self.outputs, self.last[axis]);
+        let tiles = self.tiles[axis] / self.dilation;
+        // Windows begin one before the plane, and the last one reads one more than its outputs.
+        let beyond = (tiles - 1) * m + last + 1 - size / self.dilation;
+        let mut runs = vec![Run { first: 0, count: 1, outputs: m, beyond: [1, 0] }];
+        runs.push(Run { first: 1, count: tiles.saturating_sub(2), outputs: m, beyond: [0, 0] });
+        match tiles {
+            1 => runs[0] = Run { outputs: last, beyond: [1, beyond], ..runs[0] },
+            _ => runs.push(Run { first: tiles - 1, count: 1, outputs: last, beyond: [0, beyond] }),
+        }
+        runs.retain(|run| run.count > 0);
+        runs
     }
 }

@@ -24,7 +24,7 @@ mod grid;
 pub mod points;
 
 pub use estimate::{Estimate, SIZES};
-pub use grid::{Class, Elements, Grid, Section};
+pub use grid::{Class, Elements, Grid, Run, Section};
 
 use super::kernel::Span;
 use super::tile::{Around, BLOCK, MicroKernel, TileStep, Variants};
@@ -39,6 +39,9 @@ pub enum Transform {
         outputs: usize,
         /// Rows and columns of outputs of a tile, at most m.
         tile: [usize; 2],
+        /// Rows, then columns, of a window that are beyond the plane, before and behind: zeros that are
+        /// not in memory.
+        beyond: [[usize; 2]; 2],
         /// Pixels from one of a window to the next.
         dilation: usize,
         /// Distance between rows of a window.
@@ -64,15 +67,20 @@ pub enum Transform {
         bias: bool,
         /// What is applied then.
         steps: Vec<TileStep>,
+        /// Whether what is written is added up too, at `other`.
+        totals: bool,
     },
 }
 
 /// The input transform of a whole value. Arguments: out `[element][block][item's images][tile][16]`
-/// with tiles as [`Grid`] has them, in, scratch. Items are (block, image, row of tiles).
+/// with tiles as [`Grid`] has them, in, scratch. What is beyond planes is zero, and not read. Items are
+/// (block, image, row of tiles).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinogradInput {
     /// How planes are cut into tiles.
     pub grid: Grid,
+    /// Height and width of planes, multiples of the dilation.
+    pub size: [usize; 2],
     /// Images: count, stride in the input.
     pub images: Span,
     /// Blocks of channels: count, stride in the input.
@@ -83,7 +91,8 @@ pub struct WinogradInput {
 
 /// Products in the transformed domain and the output transform. Arguments: out, transformed input,
 /// weights `[group][block][element][…][16]`, scratch, bias if `bias`, the other operand if a step reads
-/// one. Items are (group, tile of blocks, images, rows of tiles).
+/// one, or else totals `[image][block][row of tiles][16]` if `totals`. Items are (group, tile of blocks,
+/// images, rows of tiles).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WinogradOutput {
     /// How planes are cut into tiles.
@@ -109,6 +118,9 @@ pub struct WinogradOutput {
     pub bias: bool,
     /// What is applied to each output.
     pub steps: Vec<TileStep>,
+    /// Whether the sum of the outputs of each row of tiles is written too. Rows are what items are made
+    /// of, so that sums do not depend on the items.
+    pub totals: bool,
     /// A whole tile of the products.
     pub micro: MicroKernel,
 }
@@ -119,21 +131,17 @@ impl WinogradInput {
         self.images.count * self.blocks.count * self.grid.tiles[0]
     }
 
-    /// The transforms that it calls, of a row of tiles each: of whole tiles, then of the last column;
-    /// the same of the last row. `None` where there are none.
-    pub fn transforms(&self) -> Variants<Transform> {
+    /// The transforms that it calls, of tiles in a row.
+    pub fn transforms(&self) -> Transforms<Transform> {
         let Grid { outputs, dilation, .. } = self.grid;
-        [false, true].map(|bottom| {
-            [false, true].map(|right| {
-                let tile = sized(&self.grid, [bottom, right])?;
-                Some(Transform::Input {
-                    outputs,
-                    tile,
-                    dilation,
-                    row: self.row * dilation,
-                    elements: self.grid.between(self.element(), [bottom, right]),
-                })
-            })
+        let element = self.element();
+        Transforms::of(&self.grid, self.size, false, |last, [rows, columns]| Transform::Input {
+            outputs,
+            tile: [rows.outputs, columns.outputs],
+            beyond: [rows.beyond, columns.beyond],
+            dilation,
+            row: self.row * dilation,
+            elements: self.grid.between(element, last),
         })
     }
 
@@ -155,15 +163,72 @@ fn spread(blocks: usize) -> usize {
     (blocks | 1) * BLOCK
 }
 
-/// Outputs of the tiles of the last row (or the others) and the last column (or the others), where these
-/// have transforms of their own.
-fn sized(grid: &Grid, last: [bool; 2]) -> Option<[usize; 2]> {
-    let (cut, whole) = (grid.is_cut(), grid.whole());
-    let along = |axis: usize| match last[axis] {
-        true => cut[axis].then_some(grid.last[axis]),
-        false => (whole[axis] > 0).then_some(grid.outputs),
-    };
-    Some([along(0)?, along(1)?])
+/// Transforms of the tiles of a plane, by runs of rows and runs of columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transforms<T> {
+    /// Runs of rows of tiles, with the transforms of each run of columns.
+    pub rows: Vec<(Run, Vec<T>)>,
+    /// Runs of columns of tiles.
+    pub columns: Vec<Run>,
+}
+
+impl<T> Transforms<T> {
+    /// What `of` makes of each pair of runs and whether these are the last ones; with `alike`, runs differ
+    /// only in what of them is inside the plane.
+    fn of(
+        grid: &Grid,
+        size: [usize; 2],
+        alike: bool,
+        of: impl Fn([bool; 2], [&Run; 2]) -> T,
+    ) -> Transforms<T> {
+        let [rows, columns] = [0, 1].map(|axis| {
+            let runs = grid.runs(axis, size[axis]);
+            if alike { joined(runs) } else { runs }
+        });
+        let ends =
+            |run: &Run, axis: usize| (run.first + run.count) * grid.dilation == grid.tiles[axis];
+        let row = |run: Run| {
+            let each = |column| of([ends(&run, 0), ends(column, 1)], [&run, column]);
+            (run, columns.iter().map(each).collect())
+        };
+        Transforms { rows: rows.into_iter().map(row).collect(), columns }
+    }
+
+    /// What `f` makes of each.
+    pub fn each<U>(&self, mut f: impl FnMut(&T) -> U) -> Transforms<U> {
+        let rows = self.rows.iter().map(|(run, row)| (*run, row.iter().map(&mut f).collect()));
+        Transforms { rows: rows.collect(), columns: self.columns.clone() }
+    }
+
+    /// What `f` makes of each.
+    ///
+    /// # Errors
+    /// The first of `f`'s.
+    pub fn try_each<U, E>(
+        &self,
+        mut f: impl FnMut(&T) -> std::result::Result<U, E>,
+    ) -> std::result::Result<Transforms<U>, E> {
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for (run, row) in &self.rows {
+            let row: std::result::Result<Vec<U>, E> = row.iter().map(&mut f).collect();
+            rows.push((*run, row?));
+        }
+        Ok(Transforms { rows, columns: self.columns.clone() })
+    }
+}
+
+/// Runs that have as many outputs inside the plane, as one.
+fn joined(runs: Vec<Run>) -> Vec<Run> {
+    let mut all: Vec<Run> = Vec::new();
+    for run in runs {
+        match all.last_mut() {
+            Some(last) if [last.outputs, last.written()] == [run.outputs, run.written()] => {
+                last.count += run.count;
+            }
+            _ => all.push(run),
+        }
+    }
+    all
 }
 
 /// Functions for the products of all elements, by rows of them and then by columns.
@@ -216,31 +281,29 @@ impl WinogradOutput {
         self.grid.together * class.tiles[0] * class.tiles[1]
     }
 
-    /// The output transforms that it calls: of whole tiles, then of those of the last column; the same
-    /// of the last row; `None` where there are none.
-    pub fn transforms(&self) -> Variants<Transform> {
+    /// The output transforms that it calls, of tiles in a row.
+    pub fn transforms(&self) -> Transforms<Transform> {
         let Grid { outputs, dilation, .. } = self.grid;
-        let written = |axis: usize, last: bool| {
-            let size = self.size[axis] / dilation;
-            let (whole, rest) = (size / outputs > 0, size % outputs);
-            if last { (rest > 0).then_some(rest) } else { whole.then_some(outputs) }
-        };
-        [false, true].map(|bottom| {
-            [false, true].map(|right| {
-                let size = [written(0, bottom)?, written(1, right)?];
-                let cut = self.grid.is_cut();
-                let tile = [0, 1].map(|axis| if cut[axis] { size[axis] } else { outputs });
-                Some(Transform::Output {
-                    outputs,
-                    tile,
-                    dilation,
-                    size,
-                    elements: self.grid.between(self.product(), [bottom, right]),
-                    rows: self.rows.map(|row| row * dilation),
-                    bias: self.bias,
-                    steps: self.steps.clone(),
-                })
-            })
+        Transforms::of(&self.grid, self.size, true, |last, [rows, columns]| Transform::Output {
+            outputs,
+            tile: [rows.outputs, columns.outputs],
+            dilation,
+            size: [rows.written(), columns.written()],
+            elements: self.grid.between(self.product(), last),
+            rows: self.rows.map(|row| row * dilation),
+            bias: self.bias,
+            steps: self.steps.clone(),
+            totals: self.totals,
         })
+    }
+
+    /// Distance between the totals of images.
+    pub fn totals_image(&self) -> usize {
+        self.groups.count * self.blocks * self.totals_block()
+    }
+
+    /// Distance between the totals of blocks.
+    pub fn totals_block(&self) -> usize {
+        self.grid.tiles[0] * BLOCK
     }
 }
