@@ -97,11 +97,13 @@ impl Direct {
         let pixels = number(rows) * number(columns) * number(read) * 4.0;
         let compute = each * number(depth) * number(rows);
         let tiles = blocks.div_ceil(cut.blocks);
-        let mut by_weights = Traffic::of(vectors, weights, pixels, tiles);
-        // Each row runs through the weights of its tile, which the first-level cache does not hold.
-        by_weights.near = weights * number(rows.saturating_sub(1));
+        let by_weights = Traffic::of(vectors, weights, pixels, tiles);
         let by_pixels = Traffic::of(vectors, weights, weights, rows);
-        let cycles = [by_weights, by_pixels].map(|traffic| traffic.beside(compute));
+        let cycles = [by_weights, by_pixels].map(|mut traffic| {
+            // Each row runs through weights, which the first-level cache does not hold.
+            traffic.near = weights * number(rows.saturating_sub(1));
+            traffic.beside(compute)
+        });
         number(groups) * cycles[0].min(cycles[1])
     }
 }

@@ -126,7 +126,7 @@ impl Geometry {
     /// What the estimates take.
     pub(super) fn estimated(&self) -> Choice {
         let fastest = self.winograd.as_ref().and_then(|w| Some((w, w.estimate.outputs()?)));
-        let halves = self.halves.as_ref().filter(|h| h.estimate.is_worthwhile());
+        let halves = self.halves.as_ref().filter(|h| h.is_worthwhile());
         match (fastest, halves) {
             (Some((w, outputs)), _) => in_winograd(outputs, w.products(outputs).best().1),
             (None, Some(halves)) => self.in_halves(halves, halves.best().1)[0],

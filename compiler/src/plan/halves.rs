@@ -101,6 +101,13 @@ impl InHalves {
         Some(halves)
     }
 
+    /// Whether it is worth the larger weights. Where rows do not matter, the sums often are made with the
+    /// value, for less than they are counted here.
+    pub(super) fn is_worthwhile(&self) -> bool {
+        let at_least = if self.flat { 0.02 } else { 0.03 };
+        self.estimate.strassen < self.estimate.direct * (1.0 - at_least)
+    }
+
     /// Bytes of the weights.
     pub(super) fn weights(&self) -> usize {
         strassen::PRODUCTS * self.blocks * self.depth * BLOCK * 4

@@ -274,14 +274,6 @@ impl Extents {
     }
 }
 
-impl Estimate {
-    /// Whether it is worth the larger weights.
-    pub(super) fn is_worthwhile(&self) -> bool {
-        const AT_LEAST: f64 = 0.03;
-        self.strassen < self.direct * (1.0 - AT_LEAST)
-    }
-}
-
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [strassen, direct] = [self.strassen, self.direct].map(|c| (c / 1e3).round());
