@@ -50,12 +50,8 @@ pub(super) struct Traffic {
 impl Traffic {
     /// Of weights that stay while `passing` bytes go by so often, the first time apart.
     pub(super) fn of(vectors: Vectors, weights: f64, passing: f64, times: usize) -> Traffic {
-        // Of the second-level cache, what only passes has more.
-        let cached: usize = match vectors {
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 1 << 20,
-            Vectors::Avx512 => 3 << 19,
-        };
-        let again = if passing > cached as f64 { times.saturating_sub(1) } else { 0 };
+        let again =
+            if passing > vectors.cached_passing() as f64 { times.saturating_sub(1) } else { 0 };
         Traffic { streamed: weights, passed: passing * again as f64, near: 0.0 }
     }
 

@@ -310,7 +310,7 @@ impl Kernel {
     /// Whether the step writes to this argument.
     pub fn writes(&self, argument: usize) -> bool {
         let beside = match self {
-            Kernel::WinogradOutput(w) => w.totals.then(|| 4 + usize::from(w.bias)),
+            Kernel::WinogradOutput(w) => w.totals.then(|| w.last()),
             Kernel::StrassenOutput(s) => s.optional()[2],
             _ => None,
         };

@@ -66,6 +66,14 @@ impl Vectors {
         }
     }
 
+    /// What only passes, again and again, has more of it.
+    pub fn cached_passing(self) -> usize {
+        match self {
+            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 1 << 20,
+            Vectors::Avx512 => 3 << 19,
+        }
+    }
+
     /// Winograd's products of up to so many bytes stay there until they are transformed back.
     pub fn cached_products(self) -> usize {
         match self {

@@ -163,9 +163,8 @@ pub(in crate::codegen) fn output(
     let has_other = spec.steps.contains(&TileStep::AddOther);
     let [out, from, weights, scratch] = [0, 1, 2, 3].map(|i| e.pointer(args, i));
     let bias = if spec.bias { e.pointer(args, 4) } else { none };
-    let last = 4 + usize::from(spec.bias);
-    let other = if has_other { e.pointer(args, last) } else { none };
-    let totals = if spec.totals { e.pointer(args, last) } else { none };
+    let other = if has_other { e.pointer(args, spec.last()) } else { none };
+    let totals = if spec.totals { e.pointer(args, spec.last()) } else { none };
     let by = e.mul_imm(worker, spec.scratch() as i64 * ELEMENT);
     let scratch = e.add(scratch, by);
     let functions = Functions { products, transforms };

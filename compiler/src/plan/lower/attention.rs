@@ -104,7 +104,7 @@ impl Lowering<'_, '_> {
     fn blocked_squeeze(&mut self, x: NodeId, u: InBlocks, sizes: Sizes) -> Place {
         let Sizes { n, k, r, places, plane, .. } = sizes;
         let (l, blocks) = (u.layout, places / BLOCK);
-        let totals = self.totals.get(&x).filter(|totals| totals.of.at == u.at);
+        let totals = self.totals.get(&x).filter(|totals| totals.of == u.at);
         let (from, image, block, summed) = match totals {
             Some(Totals { place, rows, .. }) => {
                 let block = rows * BLOCK;

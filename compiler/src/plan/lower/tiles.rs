@@ -24,7 +24,7 @@ const LONGEST_SUM: usize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Totals {
     pub(super) place: Place,
-    pub(super) of: InBlocks,
+    pub(super) of: Place,
     /// Rows of tiles in a plane.
     pub(super) rows: usize,
 }
@@ -256,7 +256,7 @@ impl Lowering<'_, '_> {
         if kernel.totals {
             let place = self.scratch(layout.images * kernel.totals_image() * 4);
             let rows = kernel.grid.tiles[0];
-            self.totals.insert(id, Totals { place, of: out, rows });
+            self.totals.insert(id, Totals { place, of: out.at, rows });
             args.push(place);
         }
         self.step(Kernel::WinogradOutput(kernel), args);

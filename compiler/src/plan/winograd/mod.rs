@@ -297,6 +297,11 @@ impl WinogradOutput {
         })
     }
 
+    /// The argument's number of the other operand or of the totals, if there are such.
+    pub fn last(&self) -> usize {
+        4 + usize::from(self.bias)
+    }
+
     /// Distance between the totals of images.
     pub fn totals_image(&self) -> usize {
         self.groups.count * self.blocks * self.totals_block()
