@@ -121,6 +121,8 @@ def cardinal(build, model, threads, cpu):
     os.remove(artifact)
     call('cardinal_session_new', program, ctypes.c_size_t(threads), ctypes.byref(state))
     given, made = [Buffer(array.ctypes.data, array.nbytes) for array in (x, y)]
+    # A buffer is an address: the arrays must live as long.
+    given.array, made.array = x, y
     one = ctypes.c_size_t(1)
 
     def run():
