@@ -11,8 +11,8 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::TensorType;
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
-use cardinal_compiler::plan::BeyondHalf;
-use cardinal_compiler::{codegen, interp, ir, object, onnx, passes, plan};
+use cardinal_compiler::plan::weights::BeyondHalf;
+use cardinal_compiler::{interp, ir, kernels, object, onnx, passes, plan};
 use cardinal_runtime::Artifact;
 
 pub(crate) use cardinal_compiler::ir::Graph;
@@ -20,7 +20,7 @@ pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
 pub(crate) use relink::relink;
 pub(crate) use tuning::{
-    Choice, Choices, Chosen, Cpu, Layer, Timing, Winner, cpus, layer_times, layers,
+    Choice, Choices, Chosen, Cpu, Layer, Timing, Winner, cpus, layer_times, layers, read_choice,
 };
 
 use crate::args::{Format, Stage};
@@ -225,7 +225,7 @@ pub(crate) fn dump_lowered(
         (Stage::Asm, Format::Text) => Listing { clif: false, assembly: true },
         _ => return Ok(None),
     };
-    let code = codegen::generate(&plan, &target, listing)?;
+    let code = plan::generate(&plan, &target, listing)?;
     Ok(Some(code.listing()))
 }
 
@@ -259,7 +259,9 @@ pub(crate) fn steps(
 }
 
 fn lowered(model: &Model, settings: &Settings, target: &Target) -> ModelResult<plan::Plan> {
-    Ok(plan::lower(&optimised(model)?, &target.machine_for(&settings.compile))?)
+    let graph = optimised(model)?;
+    let schedule = kernels::schedule(&graph, &target.machine(), &settings.compile.schedule);
+    Ok(kernels::lower(&graph, &schedule)?)
 }
 
 fn optimised(model: &Model) -> ModelResult<Graph> {

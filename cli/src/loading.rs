@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
+use cardinal_compiler::schedule::Preferences;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::ModelOptions;
@@ -36,7 +37,11 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         target: None,
         cpus: options.cpu.clone(),
         compile: CompileOptions {
-            winograd: !options.no_winograd,
+            schedule: Preferences {
+                winograd: !options.no_winograd,
+                portable_bits: options.portable_bits,
+                ..Preferences::default()
+            },
             threads: program::available_threads(),
             ..CompileOptions::default()
         },

@@ -6,14 +6,17 @@ use std::num::NonZeroUsize;
 use cardinal_runtime::ArtifactParts;
 use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant};
 
-use crate::codegen::{self, Code, Listing, Target};
+use crate::codegen::{Code, Listing, Target};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{Graph, verify};
+use crate::kernels;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, Precision};
 use crate::passes::{self, Run};
 use crate::plan::structure::Structure;
-use crate::plan::{self, BeyondHalf, Machine, PackedWeights, Plan, Port};
+use crate::plan::weights::{BeyondHalf, PackedWeights};
+use crate::plan::{self, Plan, Port};
+use crate::schedule::{Layer, Preferences, Schedule};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub fn compile(model: &Model, targets: &[Target], options: &CompileOptions) -> R
 }
 
 fn code(target: &Target, plan: &Plan) -> Result<VariantCode> {
-    let Code { bytes, entry, .. } = codegen::generate(plan, target, Listing::default())?;
+    let Code { bytes, entry, .. } = plan::generate(plan, target, Listing::default())?;
     Ok(VariantCode { bytes, entry: entry as u64 })
 }
 
@@ -74,15 +77,18 @@ impl<'m> Lowered<'m> {
         options: &CompileOptions,
     ) -> Result<Lowered<'m>> {
         let targets = in_order(targets)?;
+        check_portable(&targets, &options.schedule)?;
         let mut graph = model.graph.clone();
         let run = Run { until: None, check_rewrites: options.check_rewrites };
         passes::run_with(&mut graph, run, &mut |_, _| {})?;
         verify(&graph)?;
-        let machines: Vec<Machine> = targets.iter().map(|t| t.machine_for(options)).collect();
-        let plans = plan::lower_all(&graph, &machines)?;
-        let changed = machines.iter().flat_map(|machine| changed(&graph, machine)).collect();
+        let schedule = |t: &Target| kernels::schedule(&graph, &t.machine(), &options.schedule);
+        let schedules: Vec<Schedule> = targets.iter().map(schedule).collect();
+        let plans = kernels::lower_all(&graph, &schedules)?;
+        let changed = schedules.iter().flat_map(|schedule| changed(&graph, schedule)).collect();
         let nodes = computing_nodes(&graph);
-        let CompileOptions { winograd, weights, threads, .. } = *options;
+        let CompileOptions { weights, threads, .. } = *options;
+        let winograd = options.schedule.winograd;
         Ok(Lowered { model, winograd, weights, threads, nodes, targets, plans, changed })
     }
 
@@ -120,6 +126,14 @@ impl<'m> Lowered<'m> {
 
 /// The compiler's version, as artifacts state it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Refuses CPUs that cannot give the bits of those with fused multiply-adds, where these are asked for.
+fn check_portable(targets: &[Target], schedule: &Preferences) -> Result<()> {
+    let without = targets.iter().find(|target| !target.has_fma());
+    let Some(target) = without.filter(|_| schedule.portable_bits) else { return Ok(()) };
+    let what = format!("{} has no fused multiply-add, which portable bits need", target.cpu());
+    Err(Error::from(Problem::Target(what)).with_remedy("compile for x86-64-v3 or aarch64"))
+}
 
 /// The targets without repetitions, in the order of an artifact's variants: none asks for less than
 /// one before it.
@@ -169,12 +183,9 @@ fn info(port: &Port) -> TensorInfo {
     }
 }
 
-/// What a machine's choices change.
-fn changed(graph: &Graph, machine: &Machine) -> Vec<(String, String)> {
-    if machine.choices.is_empty() {
-        return Vec::new();
-    }
-    let changed = plan::layers(graph, machine).into_iter().filter(plan::Layer::is_changed);
+/// What the caller's choices change.
+fn changed(graph: &Graph, schedule: &Schedule) -> Vec<(String, String)> {
+    let changed = schedule.layers(graph).into_iter().filter(Layer::is_changed);
     changed.map(|layer| (layer.key, layer.taken.to_string())).collect()
 }
 

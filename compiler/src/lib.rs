@@ -5,11 +5,14 @@ mod compile;
 pub mod error;
 pub mod interp;
 pub mod ir;
+pub mod kernels;
+pub mod machine;
 pub mod object;
 pub mod onnx;
 pub mod options;
 pub mod passes;
 pub mod plan;
 pub mod relink;
+pub mod schedule;
 
 pub use compile::{Compiled, compile, computing_nodes};

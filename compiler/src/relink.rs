@@ -13,11 +13,12 @@ use crate::codegen::Target;
 use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
 use crate::error::{Error, Problem, Result};
 use crate::ir::TensorType;
+use crate::kernels::conv::read_choice;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
-use crate::plan::choice::{BadChoice, Choices, Chosen};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
+use crate::schedule::{BadChoice, Choices, Chosen, Preferences};
 
 /// Why an artifact's code does not fit a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +99,8 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     check_version(manifest)?;
     let (winograd, weights) = (manifest.winograd, precision(manifest));
     let (choices, defaults) = (choices(manifest)?, CompileOptions::default());
-    let options = CompileOptions { winograd, weights, choices, threads, ..defaults };
+    let schedule = Preferences { winograd, choices, ..defaults.schedule };
+    let options = CompileOptions { schedule, weights, threads, ..defaults };
     let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
     let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
     let code = code.collect::<Result<_>>()?;
@@ -133,7 +135,7 @@ fn fitting_code(target: &Target, plan: &Plan, artifact: &Artifact) -> Result<Var
 fn difference(plan: &Plan, cpu: String, model: &[u32], artifact: &[u32]) -> Difference {
     let other = model.iter().zip(artifact).position(|(model, artifact)| model != artifact);
     match other.and_then(|at| Some((at, plan.steps.get(at)?))) {
-        Some((at, step)) => Difference::Step { cpu, at: at + 1, step: text::headline(step) },
+        Some((at, step)) => Difference::Step { cpu, at: at + 1, step: text::headline(plan, step) },
         None if model.len() == artifact.len() => Difference::Memory(cpu),
         None => Difference::Steps { cpu, model: model.len(), artifact: artifact.len() },
     }
@@ -162,7 +164,7 @@ fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
 /// What the artifact takes instead of the estimates' choices.
 fn choices(manifest: &Manifest) -> std::result::Result<Choices, Difference> {
     let chosen = |made: &Choice| {
-        let chosen = Chosen { choice: made.choice.parse()?, because: String::new() };
+        let chosen = Chosen { choice: read_choice(&made.choice)?, because: String::new() };
         Ok((made.layer.clone(), chosen))
     };
     manifest.choices.iter().map(chosen).collect()

@@ -1,14 +1,12 @@
-//! Batches: stages written out for groups of images compute what the whole batch does.
+//! Batches: stages that run for groups of images compute what the whole batch does.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod running;
 
-use std::collections::BTreeSet;
-
 use cardinal_compiler::ir::{Graph, text};
-use cardinal_compiler::plan::lower;
-use running::{RelativeTo, avx2, check_graph};
+use cardinal_compiler::plan::Plan;
+use running::{RelativeTo, avx2, check_graph, planned};
 
 /// A network whose weights grow while its planes shrink: with a residual sum that is joined between
 /// stages, a pool, Split-Attention and a dense layer.
@@ -55,13 +53,6 @@ fn network(images: usize, outputs: &str) -> Graph {
     text::parse(&source).unwrap()
 }
 
-/// The groups of images that steps are for, as their names say.
-fn groups(graph: &Graph) -> BTreeSet<String> {
-    let plan = lower(graph, &avx2()).unwrap();
-    let group = |name: &str| name.split_once(':').map(|(_, images)| images.to_owned());
-    plan.steps.iter().filter_map(|step| group(&step.name)).collect()
-}
-
 #[test]
 fn batches_compute_what_their_images_do() {
     for images in [1, 2, 3, 9] {
@@ -71,18 +62,30 @@ fn batches_compute_what_their_images_do() {
     }
 }
 
+/// How many images the step of this name is for.
+fn images(plan: &Plan, name: &str) -> usize {
+    let step = plan.steps.iter().find(|step| step.name == name).unwrap();
+    plan.stages[step.stage]
+}
+
 #[test]
 fn large_planes_run_image_by_image_and_deep_layers_together() {
-    assert!(groups(&network(1, "output %y")).is_empty());
-    let each: BTreeSet<String> = (0..9).map(|image| image.to_string()).collect();
-    let of = |name: &str| {
-        let plan = lower(&network(9, "output %y"), &avx2()).unwrap();
-        let steps = plan.steps.iter().filter_map(|step| step.name.strip_prefix(name));
-        steps.map(|rest| rest.trim_start_matches(':').to_owned()).collect::<BTreeSet<_>>()
-    };
-    assert_eq!(of("stem"), each);
-    assert_eq!(of("sum"), each);
-    // Pairs, and the one that is left.
-    assert_eq!(of("deep"), ["0-1", "2-3", "4-5", "6-7", "8"].map(str::to_owned).into());
-    assert_eq!(of("y"), ["".to_owned()].into());
+    assert!(planned(&network(1, "output %y"), &avx2()).stages.is_empty());
+    let plan = planned(&network(9, "output %y"), &avx2());
+    for (name, together) in [("stem", 1), ("sum", 1), ("deep", 3), ("y", 3)] {
+        assert_eq!(images(&plan, name), together, "{name}");
+    }
+    // Of eight and of seven images, whatever the number.
+    assert_eq!(images(&planned(&network(8, "output %y"), &avx2()), "deep"), 2);
+}
+
+/// The plan and its code do not grow with the number of images.
+#[test]
+fn ten_thousand_images_take_the_code_of_ten() {
+    let of = |images: usize| planned(&network(images, "output %y"), &avx2());
+    let (ten, many) = (of(10), of(10_000));
+    let shape = |plan: &Plan| (plan.stages.clone(), plan.steps.len(), plan.constants.len());
+    assert_eq!(shape(&ten), shape(&many));
+    let kernels = |plan: &Plan| plan.steps.iter().map(|s| s.kernel.clone()).collect::<Vec<_>>();
+    assert_eq!(kernels(&ten), kernels(&many));
 }

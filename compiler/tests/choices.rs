@@ -11,11 +11,12 @@ use std::num::NonZeroUsize;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::compile;
 use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::kernels::{self, conv::read_choice};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::choice::{Choice, Choices, Chosen};
-use cardinal_compiler::plan::{self, Layer, Machine, Plan};
+use cardinal_compiler::plan::{self, Plan};
 use cardinal_compiler::relink::Difference;
+use cardinal_compiler::schedule::{Choice, Choices, Chosen, Layer, Preferences};
 use cardinal_runtime::{Artifact, MAX_CHOICE_BYTES, Session, Tensor, cpu};
 use proptest::prelude::*;
 use running::{RelativeTo, cases, random, reference};
@@ -26,8 +27,21 @@ fn target(cpu: &str) -> Target {
     Target::named(LINUX, cpu).unwrap()
 }
 
-fn machine(cpu: &str, choices: Choices) -> Machine {
-    Machine { choices, ..target(cpu).machine(true) }
+fn chosen_by(choices: Choices) -> Preferences {
+    Preferences { choices, ..Preferences::default() }
+}
+
+fn layers(graph: &Graph, cpu: &str, preferences: &Preferences) -> Vec<Layer> {
+    kernels::schedule(graph, &target(cpu).machine(), preferences).layers(graph)
+}
+
+fn lower(graph: &Graph, cpu: &str, preferences: &Preferences) -> Plan {
+    running::try_planned(graph, &target(cpu), preferences).unwrap()
+}
+
+/// Layers as the estimates have them.
+fn estimated(graph: &Graph, cpu: &str) -> Vec<Layer> {
+    layers(graph, cpu, &Preferences::default())
 }
 
 fn graph(body: &str) -> Graph {
@@ -54,7 +68,7 @@ fn chosen(key: &str, choice: Choice) -> Choices {
 /// Every layer's own choice, where `pick` makes one.
 fn choices(layers: &[Layer], pick: impl Fn(&Layer) -> Option<Choice>) -> Choices {
     let each = layers.iter().filter_map(|layer| Some((layer, pick(layer)?)));
-    each.flat_map(|(layer, choice)| chosen(&layer.key, choice)).collect()
+    each.flat_map(|(layer, choice)| chosen(&layer.key, choice.clone())).collect()
 }
 
 fn steps<'p>(plan: &'p Plan, name: &str) -> Vec<(&'static str, &'p str)> {
@@ -155,7 +169,7 @@ fn tiles_may_be_longer_than_rows() {
              %a f32[1, 16, {h}, {w}] = conv(%x, %k)\nwindow 3x3 pad 1\noutput %a\n\
              %b f32[1, 32, {h}, {w}] = conv(%x, %w)\nwindow 1x1\noutput %b",
         ));
-        let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+        let layers = estimated(&graph, "x86-64-v3");
         assert!(layers.iter().any(|layer| layer.key.ends_with(" flat")), "{layers:?}");
         runnable().iter().for_each(|cpu| check_candidates(&graph, cpu));
     }
@@ -190,7 +204,7 @@ fn halves_are_right() {
              %z f32[{images}, 32, {out}] = conv(%y, %v)\nwindow 3x3 pad 1\noutput %z\n\
              %s {result} = conv(%x, %w)\nwindow {window}\noutput %s"
         ));
-        let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+        let layers = estimated(&graph, "x86-64-v3");
         let halved = |layer: &&Layer| layer.candidates.iter().any(|c| c.algorithm() == "strassen");
         let names: Vec<&str> =
             layers.iter().filter(halved).map(|layer| layer.name.as_str()).collect();
@@ -215,23 +229,24 @@ fn sums_of_halves_are_made_with_the_value() {
              %b f32[{images}, 96, {size}] = conv(%a, %v)\nwindow 1x1\nthen relu\n\
              %c {value} = conv(%b, %w)\nwindow 1x1\nthen add %a\noutput %c",
         ));
-        let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+        let layers = estimated(&graph, "x86-64-v3");
         let halved =
-            |layer: &Layer| layer.candidates.iter().copied().find(|c| c.algorithm() == "strassen");
+            |layer: &Layer| layer.candidates.iter().find(|c| c.algorithm() == "strassen").cloned();
         let all = choices(&layers, halved);
         assert_eq!(all.len(), 3);
         for target in runnable() {
-            let told = Machine { choices: all.clone(), ..target.machine(true) };
-            let plan = plan::lower(&graph, &told).unwrap();
+            let plan = running::try_planned(&graph, &target, &chosen_by(all.clone())).unwrap();
             let made = |name| steps(&plan, name).iter().map(|(k, _)| *k).collect::<Vec<_>>();
             if target.cpu() == "x86-64-v3" {
                 assert_eq!(made("a").last(), Some(&"strassen_output"));
                 assert!(made("a").contains(&"strassen_input"), "{:?}", made("a"));
                 assert_eq!([made("b"), made("c")[..1].to_vec()], [["strassen_output"]; 2]);
             }
-            let layers = plan::layers(&graph, &target.machine(true));
-            let options =
-                CompileOptions { choices: choices(&layers, halved), ..Default::default() };
+            let layers = estimated(&graph, &target.cpu());
+            let options = CompileOptions {
+                schedule: chosen_by(choices(&layers, halved)),
+                ..Default::default()
+            };
             let inputs: Vec<Tensor> =
                 graph.inputs().iter().map(|id| random(graph.ty(*id), 7)).collect();
             let program = running::compile_with(&graph, &target, &options);
@@ -253,6 +268,10 @@ fn runnable() -> Vec<Target> {
     ["x86-64", "x86-64-v3", "x86-64-v4"].map(target).into_iter().filter(runs).collect()
 }
 
+fn layers_of(graph: &Graph, target: &Target, options: &CompileOptions) -> Vec<Layer> {
+    kernels::schedule(graph, &target.machine(), &options.schedule).layers(graph)
+}
+
 /// Runs a graph of convolutions in every way that each can be computed. Those of one algorithm give the
 /// same bits, on any number of threads.
 fn check_candidates(graph: &Graph, target: &Target) {
@@ -260,25 +279,30 @@ fn check_candidates(graph: &Graph, target: &Target) {
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
     let expected = reference(graph, &inputs, RelativeTo::Output);
     // Images that are computed one by one are layers of one kind.
-    let mut layers = plan::layers(graph, &target.machine(true));
+    let mut layers = estimated(graph, &target.cpu());
     layers.dedup_by(|a, b| a.key == b.key);
     for layer in layers {
         assert!(layer.key.len() <= MAX_CHOICE_BYTES && !layer.key.contains('\n'), "{}", layer.key);
         let mut seen: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
         for choice in layer.candidates {
-            assert_eq!(choice.to_string().parse(), Ok(choice));
-            let options =
-                CompileOptions { choices: chosen(&layer.key, choice), ..Default::default() };
-            let all = plan::layers(graph, &target.machine_for(&options));
-            let taken = all.into_iter().find(|l| l.key == layer.key).map(|layer| layer.taken);
-            assert_eq!(taken, Some(choice));
+            assert_eq!(read_choice(choice.as_str()), Ok(choice.clone()));
+            let options = CompileOptions {
+                schedule: chosen_by(chosen(&layer.key, choice.clone())),
+                ..Default::default()
+            };
+            let taken = layers_of(graph, target, &options)
+                .into_iter()
+                .find(|l| l.key == layer.key)
+                .map(|layer| layer.taken);
+            assert_eq!(taken.as_ref(), Some(&choice));
             let program = running::compile_with(graph, target, &options);
             for threads in [1, 2].map(|n| NonZeroUsize::new(n).unwrap()) {
                 let mut session = Session::new(program.clone(), threads).unwrap();
                 let found = session.run(&inputs).unwrap();
                 let what = format!("{choice} on {} with {threads} threads", target.cpu());
                 expected.compare(&found, &what);
-                let first = seen.entry(choice.algorithm()).or_insert_with(|| found.clone());
+                let first =
+                    seen.entry(choice.algorithm().to_owned()).or_insert_with(|| found.clone());
                 assert!(*first == found, "other bits: {what}\n{}", text::print(graph));
             }
         }
@@ -289,7 +313,7 @@ fn check_candidates(graph: &Graph, target: &Target) {
 
 #[test]
 fn layers_have_what_the_estimates_take_first() {
-    let layers = plan::layers(&two_layers(), &machine("x86-64-v3", Choices::new()));
+    let layers = estimated(&two_layers(), "x86-64-v3");
     let named: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(named, ["u", "y"]);
     assert_eq!(
@@ -307,9 +331,9 @@ fn layers_have_what_the_estimates_take_first() {
         others.dedup();
         assert_eq!(others, layer.candidates);
     }
-    let algorithms: Vec<String> = layers[0].candidates.iter().map(Choice::algorithm).collect();
+    let algorithms: Vec<&str> = layers[0].candidates.iter().map(Choice::algorithm).collect();
     for algorithm in ["direct", "F(2x2)", "F(4x4)"] {
-        assert!(algorithms.iter().any(|a| a == algorithm), "{algorithms:?}");
+        assert!(algorithms.contains(&algorithm), "{algorithms:?}");
     }
     assert!(layers[1].candidates.iter().any(|c| c.algorithm() == "strassen"), "{layers:?}");
 }
@@ -317,18 +341,18 @@ fn layers_have_what_the_estimates_take_first() {
 #[test]
 fn the_plan_takes_each_candidate_and_says_so() {
     let graph = two_layers();
-    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
-    let plain = plan::lower(&graph, &machine("x86-64-v3", Choices::new())).unwrap();
+    let layers = estimated(&graph, "x86-64-v3");
+    let plain = lower(&graph, "x86-64-v3", &Preferences::default());
     let mut plans: Vec<Plan> = Vec::new();
     for layer in &layers {
         for choice in &layer.candidates {
-            let plan =
-                plan::lower(&graph, &machine("x86-64-v3", chosen(&layer.key, *choice))).unwrap();
+            let told = chosen_by(chosen(&layer.key, choice.clone()));
+            let plan = lower(&graph, "x86-64-v3", &told);
             let kernels: Vec<&str> = steps(&plan, &layer.name).iter().map(|(k, _)| *k).collect();
-            let expected = match choice {
-                Choice::Direct { .. } => "tile",
-                Choice::Winograd { .. } => "winograd_output",
-                Choice::Strassen { .. } => "strassen_output",
+            let expected = match choice.algorithm() {
+                "direct" => "blocked_conv",
+                "strassen" => "strassen_output",
+                _ => "winograd_output",
             };
             assert!(kernels.contains(&expected), "{choice}: {kernels:?}");
             for (_, why) in steps(&plan, &layer.name) {
@@ -344,9 +368,9 @@ fn the_plan_takes_each_candidate_and_says_so() {
             }
         }
     }
-    let silent = Chosen { choice: layers[1].candidates[1], because: String::new() };
+    let silent = Chosen { choice: layers[1].candidates[1].clone(), because: String::new() };
     let silent = [(layers[1].key.clone(), silent)].into();
-    let plan = plan::lower(&graph, &machine("x86-64-v3", silent)).unwrap();
+    let plan = lower(&graph, "x86-64-v3", &chosen_by(silent));
     let (reason, estimate) = steps(&plan, "y")[0].1.split_once("; ").unwrap();
     assert_eq!(reason, format!("tuned: {}", layers[1].candidates[1]));
     assert!(estimate.starts_with("estimated kilocycles: Strassen "), "{estimate}");
@@ -355,8 +379,8 @@ fn the_plan_takes_each_candidate_and_says_so() {
 #[test]
 fn what_a_layer_cannot_be_is_as_good_as_absent() {
     let graph = two_layers();
-    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
-    let plain = plan::lower(&graph, &machine("x86-64-v3", Choices::new())).unwrap();
+    let layers = estimated(&graph, "x86-64-v3");
+    let plain = lower(&graph, "x86-64-v3", &Preferences::default());
     let most = usize::MAX.to_string();
     let [u, y] = [&layers[0].key, &layers[1].key];
     for (key, choice) in [
@@ -381,13 +405,14 @@ fn what_a_layer_cannot_be_is_as_good_as_absent() {
         (y, "strassen 1x1 by pixels row 196".into()),
         (y, format!("strassen 1x1 by weights row {most}")),
     ] {
-        let machine = machine("x86-64-v3", chosen(key, choice.parse().unwrap()));
-        assert_eq!(plan::lower(&graph, &machine).unwrap(), plain, "{choice}");
-        assert!(plan::layers(&graph, &machine).iter().all(|layer| !layer.is_changed()));
+        let told = chosen_by(chosen(key, read_choice(&choice).unwrap()));
+        assert_eq!(lower(&graph, "x86-64-v3", &told), plain, "{choice}");
+        let layers = self::layers(&graph, "x86-64-v3", &told);
+        assert!(layers.iter().all(|layer| !layer.is_changed()));
     }
     // Nor are those of other vectors, and of other layers.
-    let other = chosen(&u.replace("avx2", "avx512"), layers[0].candidates[1]);
-    assert_eq!(plan::lower(&graph, &machine("x86-64-v3", other)).unwrap(), plain);
+    let other = chosen(&u.replace("avx2", "avx512"), layers[0].candidates[1].clone());
+    assert_eq!(lower(&graph, "x86-64-v3", &chosen_by(other)), plain);
 }
 
 /// Items of several images have all of their rows.
@@ -397,11 +422,11 @@ fn images_go_together_whole() {
         "input %x f32[2, 64, 8, 8]\nweight %w f32[64, 64, 3, 3] rand(1)\n\
          %y f32[2, 64, 8, 8] = conv(%x, %w)\nwindow 3x3 pad 1\noutput %y",
     );
-    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
+    let layers = estimated(&graph, "x86-64-v3");
     let [layer] = &layers[..] else { panic!("{layers:?}") };
     let takes = |choice: &str| {
         let choice: Choice = choice.parse().unwrap();
-        let machine = machine("x86-64-v3", chosen(&layer.key, choice));
+        let machine = machine("x86-64-v3", chosen(&layer.key, choice.clone()));
         plan::layers(&graph, &machine)[0].taken == choice
     };
     for (choice, legal) in [
@@ -419,18 +444,18 @@ fn images_go_together_whole() {
 #[test]
 fn without_winograd_there_is_none_among_the_candidates() {
     let graph = two_layers();
-    let layers = plan::layers(&graph, &machine("x86-64-v3", Choices::new()));
-    let direct = target("x86-64-v3").machine(false);
-    let plain = plan::lower(&graph, &direct).unwrap();
-    let without = plan::layers(&graph, &direct);
+    let layers = estimated(&graph, "x86-64-v3");
+    let direct = Preferences { winograd: false, ..Preferences::default() };
+    let plain = lower(&graph, "x86-64-v3", &direct);
+    let without = self::layers(&graph, "x86-64-v3", &direct);
     assert!(without.iter().flat_map(|l| &l.candidates).all(|c| c.algorithm() == "direct"));
     // What was fastest without it need not be with it.
     assert_eq!(without[0].key, format!("{} without winograd", layers[0].key));
     assert_eq!(without[1].key, format!("{} without winograd", layers[1].key));
-    let winograd: Choice = "F(4x4) 1x1 rows 4 images 1".parse().unwrap();
+    let winograd = read_choice("F(4x4) 1x1 rows 4 images 1").unwrap();
     for key in [&layers[0].key, &without[0].key] {
-        let machine = Machine { choices: chosen(key, winograd), ..direct.clone() };
-        assert_eq!(plan::lower(&graph, &machine).unwrap(), plain);
+        let told = Preferences { choices: chosen(key, winograd.clone()), ..direct.clone() };
+        assert_eq!(lower(&graph, "x86-64-v3", &told), plain);
     }
 }
 
@@ -445,7 +470,7 @@ fn layers_of_one_kind_share_a_key() {
         body += "weight %w f32[32, 32, 1, 1] rand(1)\nweight %k f32[32, 32, 3, 3] rand(1)\n";
         body += &convs.map(|(to, from)| conv(to, from, "1x1")).concat();
         body += "%y f32[1, 32, 4, 4] = conv(%c, %k)\nwindow 3x3 stride 2 pad 1\noutput %y\noutput %a\noutput %b";
-        plan::layers(&graph(&body), &machine("x86-64-v3", Choices::new()))
+        estimated(&graph(&body), "x86-64-v3")
     };
     let [a, b, c, y] = &layers([("a", "x"), ("b", "a"), ("c", "b")])[..] else { panic!("four") };
     assert_eq!((&a.key, &a.candidates), (&b.key, &b.candidates));
@@ -475,7 +500,7 @@ fn model(seed: u64) -> Model {
 const CPUS: [&str; 2] = ["x86-64-v3", "x86-64-v4"];
 
 fn compiled(model: &Model, choices: Choices) -> cardinal_compiler::Compiled {
-    let options = CompileOptions { choices, ..CompileOptions::default() };
+    let options = CompileOptions { schedule: chosen_by(choices), ..CompileOptions::default() };
     compile(model, &CPUS.map(target), &options).unwrap()
 }
 
@@ -497,8 +522,8 @@ fn relinked(new: &Model, old: &Artifact) -> Result<Artifact, Difference> {
 /// The last candidate of every layer, for AVX2 and for AVX-512.
 fn last_candidates() -> Choices {
     let of = |cpu: &str| {
-        let layers = plan::layers(&two_layers(), &machine(cpu, Choices::new()));
-        choices(&layers, |layer| layer.candidates.last().copied())
+        let layers = estimated(&two_layers(), cpu);
+        choices(&layers, |layer| layer.candidates.last().cloned())
     };
     CPUS.into_iter().flat_map(of).collect()
 }
@@ -508,9 +533,9 @@ fn an_artifact_states_what_is_not_by_estimates() {
     let plain = artifact(&model(1), Choices::new());
     assert!(plain.manifest().choices.is_empty());
     // Not what is the estimates' choice anyway, nor what no layer can be.
-    let layers = plan::layers(&two_layers(), &machine("x86-64-v3", Choices::new()));
-    let mut idle = choices(&layers, |layer| layer.candidates.first().copied());
-    idle.extend(chosen("no such layer", layers[0].candidates[1]));
+    let layers = estimated(&two_layers(), "x86-64-v3");
+    let mut idle = choices(&layers, |layer| layer.candidates.first().cloned());
+    idle.extend(chosen("no such layer", layers[0].candidates[1].clone()));
     assert!(artifact(&model(1), idle).as_bytes() == plain.as_bytes());
 
     let tuned = artifact(&model(1), last_candidates());

@@ -6,9 +6,12 @@ mod running;
 
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::text;
-use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::{Machine, lower};
-use running::{avx2, check, check_without_winograd, random, to_reference};
+use cardinal_compiler::kernels::conv::blocked::BlockedConv;
+use cardinal_compiler::kernels::conv::winograd::{WinogradInput, WinogradOutput};
+use cardinal_compiler::schedule::Preferences;
+use running::{
+    avx2, check, check_without_winograd, planned, planned_directly, random, to_reference,
+};
 
 /// Checks a graph given as its body.
 fn body(text: &str) {
@@ -63,9 +66,9 @@ fn dilated_convolutions_agree() {
              window 3x3 dilation {dilation} pad {dilation}\nthen add %r, relu\noutput %y\n}}\n",
             64 / groups
         );
-        let plan = lower(&text::parse(&source).unwrap(), &avx2()).unwrap();
+        let plan = planned(&text::parse(&source).unwrap(), &avx2());
         let transformed =
-            plan.steps.iter().any(|step| matches!(step.kernel, Kernel::WinogradInput(_)));
+            plan.steps.iter().any(|step| step.kernel.get::<WinogradInput>().is_some());
         assert_eq!(transformed, h % dilation == 0 && w % dilation == 0, "{source}");
         check(&source);
     }
@@ -204,12 +207,13 @@ fn maxima_keep_nans() {
 /// small models use.
 #[test]
 fn small_models_compile_for_aarch64() {
-    use cardinal_compiler::codegen::{Listing, Target, generate};
+    use cardinal_compiler::codegen::{Listing, Target};
+    use cardinal_compiler::plan::generate;
     let target = Target::named("aarch64-unknown-linux-gnu", "generic").unwrap();
     for path in running::files::models("tiny") {
         let mut graph = running::files::import(&path, None).graph;
         cardinal_compiler::passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
-        let plan = cardinal_compiler::plan::lower(&graph, &target.machine(true)).unwrap();
+        let plan = planned(&graph, &target);
         let code = generate(&plan, &target, Listing { clif: false, assembly: true }).unwrap();
         assert!(code.listing().contains("fmla"), "{path:?}: no vector multiply-add");
     }
@@ -222,7 +226,8 @@ fn absurd_sizes_are_refused() {
                   window 1x1 stride 1000000000000 pad 1000000000000\n  output %y\n}\n";
     let graph = cardinal_compiler::ir::text::parse(source).unwrap();
     cardinal_compiler::ir::verify(&graph).unwrap();
-    let error = cardinal_compiler::plan::lower(&graph, &running::avx2()).unwrap_err().to_string();
+    let error = running::try_planned(&graph, &avx2(), &Preferences::default());
+    let error = error.unwrap_err().to_string();
     assert!(error.contains("unsupported: a tensor"), "{error}");
 }
 
@@ -466,14 +471,13 @@ fn joined_groups_agree() {
         for (size, stride) in [([12, 12], 1), ([9, 8], 1), ([10, 11], 2)] {
             let source = bottleneck(groups, radix, size, stride, ends);
             for winograd in [true, false] {
-                let machine = Machine { winograd, ..avx2() };
-                let plan = lower(&text::parse(&source).unwrap(), &machine).unwrap();
+                let preferences = Preferences { winograd, ..Preferences::default() };
+                let graph = text::parse(&source).unwrap();
+                let plan = running::try_planned(&graph, &avx2(), &preferences).unwrap();
                 let step = plan.steps.iter().rfind(|step| step.name.starts_with('g')).unwrap();
-                let computed = match &step.kernel {
-                    Kernel::Tile(tile) => tile.groups.count,
-                    Kernel::WinogradOutput(product) => product.groups.count,
-                    other => panic!("{}", other.name()),
-                };
+                let direct = step.kernel.get::<BlockedConv>().map(|conv| conv.groups.count);
+                let winograd = step.kernel.get::<WinogradOutput>().map(|conv| conv.groups.count);
+                let computed = direct.or(winograd).unwrap();
                 assert_eq!(computed, groups[0] / joined, "{}\n{source}", step.why);
                 assert!(step.why.contains(&format!("joined by {joined}, ")), "{}", step.why);
             }
@@ -488,11 +492,10 @@ fn joined_groups_agree() {
 fn groups_stay_apart_where_that_is_cheaper() {
     for (groups, radix) in [([8, 20, 20], None), ([8, 10, 40], Some(4)), ([4, 36, 36], Some(1))] {
         let source = bottleneck(groups, radix, [10, 9], 1, 16);
-        let plan = lower(&text::parse(&source).unwrap(), &Machine { winograd: false, ..avx2() });
-        let plan = plan.unwrap();
+        let plan = planned_directly(&text::parse(&source).unwrap(), &avx2());
         let step = plan.steps.iter().rfind(|step| step.name.starts_with('g')).unwrap();
-        let Kernel::Tile(tile) = &step.kernel else { panic!("{}", step.kernel.name()) };
-        assert_eq!(tile.groups.count, groups[0], "{}", step.why);
+        let conv = step.kernel.get::<BlockedConv>().unwrap();
+        assert_eq!(conv.groups.count, groups[0], "{}", step.why);
         assert!(step.why.contains(" apart"), "{}", step.why);
         check_without_winograd(&source);
     }

@@ -3,25 +3,30 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
-use cardinal_compiler::codegen::{FunctionInfo, Listing, Target, generate};
-use cardinal_compiler::plan::kernel::{Kernel, Span};
-use cardinal_compiler::plan::strassen::{Halves, StrassenInput, StrassenOutput};
-use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, Tile, TileStep, Vectors};
-use cardinal_compiler::plan::winograd::{Grid, SIZES, WinogradInput, WinogradOutput};
-use cardinal_compiler::plan::{Plan, Step};
+use cardinal_compiler::codegen::{FunctionInfo, Listing, Target};
+use cardinal_compiler::kernels::conv::blocked::BlockedConv;
+use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
+use cardinal_compiler::kernels::conv::strassen::{Halves, StrassenInput, StrassenOutput};
+use cardinal_compiler::kernels::conv::winograd::{Grid, SIZES, WinogradInput, WinogradOutput};
+use cardinal_compiler::machine::{BLOCK, Vectors};
+use cardinal_compiler::plan::{Base, KernelRef, Loop, Place, Plan, Step, generate};
+use cardinal_compiler::schedule::epilogue::FusedStep;
 
 const X86_64: &str = "x86_64-unknown-linux-gnu";
 
 /// The functions that a kernel consists of, its driver and the entry point not counted.
-fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
-    let step =
-        Step { name: "y".into(), kernel, args: Vec::new(), why: String::new(), from: Vec::new() };
+fn functions(kernel: impl Into<KernelRef>, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
+    let kernel = kernel.into();
+    let args = kernel.arguments().iter().map(|_| Place::of(Base::Worker)).collect();
+    let (name, why, from) = ("y".into(), String::new(), Vec::new());
+    let step = Step { name, kernel, args, stage: 0, why, from };
     let plan = Plan {
         name: "one kernel".into(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         constants: Vec::new(),
         buffers: Vec::new(),
+        stages: Vec::new(),
         steps: vec![step],
         arena_bytes: 0,
         worker_bytes: 0,
@@ -35,24 +40,23 @@ fn functions(kernel: Kernel, [triple, cpu]: [&str; 2]) -> Vec<FunctionInfo> {
 }
 
 /// A whole number of tiles, so that there is one micro-kernel.
-fn tile(micro: MicroKernel) -> Kernel {
-    let once = Around { count: 1, input: 0, output: 0, other: 0 };
+fn tile(micro: MicroKernel) -> BlockedConv {
     let weights_block = micro.depth() * BLOCK;
     let micro = MicroKernel { output_pixel: BLOCK, output_block: 1024, weights_block, ..micro };
     let (blocks, columns) = (micro.blocks, 2 * micro.pixels);
-    let (images, groups, rows) = (once, once, once);
-    let (pixels_first, parts) = (false, 1);
-    Kernel::Tile(Tile { images, groups, blocks, rows, columns, pixels_first, parts, micro })
+    let [images, groups, rows] = [Loop::ONCE; 3];
+    let (pixels_first, k_splits) = (false, 1);
+    BlockedConv { images, groups, blocks, rows, columns, pixels_first, k_splits, micro }
 }
 
 /// Two channels of a loop of three.
 fn short() -> MicroKernel {
-    let reduce = vec![Span { count: 3, stride: 512 }, Span { count: 2, stride: 1 }];
+    let reduce = vec![Loop::reading(3, 512), Loop::reading(2, 1)];
     MicroKernel {
         input_pixel: BLOCK,
         reduce,
         bias: true,
-        steps: vec![TileStep::Relu],
+        steps: vec![FusedStep::Relu],
         ..MicroKernel::default()
     }
 }
@@ -60,26 +64,24 @@ fn short() -> MicroKernel {
 /// Windows of 3 by so many taps of groups of so many channels, so many pixels apart.
 fn groups_of(narrow: usize, pixels: usize, [taps, stride]: [usize; 2]) -> MicroKernel {
     let spans = [[3, 512], [taps, BLOCK], [narrow, 1]];
-    let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
+    let reduce = spans.map(|[count, stride]| Loop::reading(count, stride)).to_vec();
     let input_pixel = stride * BLOCK;
     MicroKernel { pixels, blocks: 1, narrow, reduce, input_pixel, ..short() }
 }
 
-fn winograd_input(outputs: usize) -> Kernel {
-    let once = Span { count: 1, stride: 0 };
-    let (images, blocks) = (once, once);
+fn winograd_input(outputs: usize) -> WinogradInput {
+    let [images, blocks] = [Loop::ONCE; 2];
     let size = [3 * outputs, 3 * outputs];
     let grid = Grid::new(outputs, 1, size, 1);
-    Kernel::WinogradInput(WinogradInput { grid, size, images, blocks, row: 256 })
+    WinogradInput { grid, size, images, blocks, row: 256 }
 }
 
 /// Whole tiles, with one micro-kernel and one transform.
-fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
-    let once = Around { count: 1, input: 0, output: 0, other: 0 };
-    Kernel::WinogradOutput(WinogradOutput {
+fn winograd_output(outputs: usize, steps: Vec<FusedStep>) -> WinogradOutput {
+    WinogradOutput {
         grid: Grid::new(outputs, 1, [outputs, 2 * outputs], 1),
-        images: once,
-        groups: once,
+        images: Loop::ONCE,
+        groups: Loop::ONCE,
         blocks: 1,
         chunk: 1,
         size: [outputs, 2 * outputs],
@@ -90,36 +92,31 @@ fn winograd_output(outputs: usize, steps: Vec<TileStep>) -> Kernel {
         steps,
         totals: false,
         micro: MicroKernel { pixels: 2, blocks: 1, output_pixel: BLOCK, ..short() },
-    })
+    }
 }
 
 const HALVES: Halves = Halves { pixels: 512, channels: 4096 };
 
-fn strassen_input() -> Kernel {
-    let images = Around { count: 1, input: 0, output: 0, other: 0 };
-    let blocks = Span { count: 1, stride: 0 };
+fn strassen_input() -> StrassenInput {
+    let [images, blocks] = [Loop::ONCE; 2];
     let (from, to) = (HALVES, Halves { pixels: 256, channels: 2048 });
-    Kernel::StrassenInput(StrassenInput { images, blocks, pieces: [1, 8], from, to })
+    StrassenInput { images, blocks, pieces: [1, 8], from, to }
 }
 
 /// A whole number of tiles.
-fn strassen_output(steps: Vec<TileStep>) -> Kernel {
-    let Kernel::Tile(tile) = tile(MicroKernel { pixels: 2, blocks: 1, bias: false, ..short() })
-    else {
-        panic!("no tile");
-    };
-    Kernel::StrassenOutput(StrassenOutput {
-        tile,
+fn strassen_output(steps: Vec<FusedStep>) -> StrassenOutput {
+    StrassenOutput {
+        tile: tile(MicroKernel { pixels: 2, blocks: 1, bias: false, ..short() }),
         block: [0, 0],
         from: HALVES,
         sums: HALVES,
         sums_image: 0,
         to: HALVES,
-        other: HALVES,
+        residual: HALVES,
         bias: true,
         steps,
         next: None,
-    })
+    }
 }
 
 fn show(name: &str, text: &str) {
@@ -131,7 +128,7 @@ fn show(name: &str, text: &str) {
 }
 
 /// The named one of a kernel's functions, shown.
-fn shown(name: &str, kernel: Kernel, machine: [&str; 2], prefix: &str) {
+fn shown(name: &str, kernel: impl Into<KernelRef>, machine: [&str; 2], prefix: &str) {
     let all = functions(kernel, machine);
     let found = all.iter().find(|f| f.name.starts_with(prefix)).unwrap();
     show(name, found.assembly.as_ref().unwrap());
@@ -153,7 +150,7 @@ fn transforms_read_as_before() {
     for (isa, cpu) in [("avx2", "x86-64-v3"), ("avx512", "x86-64-v4")] {
         let machine = [X86_64, cpu];
         shown(&format!("winograd.2.input.{isa}"), winograd_input(2), machine, "transform.");
-        let output = winograd_output(2, vec![TileStep::AddOther, TileStep::Relu]);
+        let output = winograd_output(2, vec![FusedStep::AddResidual, FusedStep::Relu]);
         shown(&format!("winograd.2.output.{isa}"), output, machine, "transform.");
     }
 }
@@ -163,32 +160,34 @@ fn sums_of_halves_read_as_before() {
     for (isa, cpu) in [("avx2", "x86-64-v3"), ("avx512", "x86-64-v4")] {
         let machine = [X86_64, cpu];
         shown(&format!("strassen.input.{isa}"), strassen_input(), machine, "sums.");
-        let output = strassen_output(vec![TileStep::AddOther, TileStep::Relu]);
+        let output = strassen_output(vec![FusedStep::AddResidual, FusedStep::Relu]);
         shown(&format!("strassen.output.{isa}"), output, machine, "sums.");
     }
 }
 
 /// Every kernel that is assembled for this machine, of every size that fits.
-fn every(vectors: Vectors) -> Vec<Kernel> {
-    let mut all: Vec<Kernel> = Vec::new();
+fn every(vectors: Vectors) -> Vec<KernelRef> {
+    let mut all: Vec<KernelRef> = Vec::new();
     for blocks in 1..=4 {
         for pixels in 1..=vectors.most_pixels(blocks) {
-            let steps = vec![TileStep::AddOther, TileStep::Relu];
-            all.push(tile(MicroKernel { pixels, blocks, steps, ..short() }));
+            let steps = vec![FusedStep::AddResidual, FusedStep::Relu];
+            all.push(tile(MicroKernel { pixels, blocks, steps, ..short() }).into());
         }
     }
     for narrow in [1, 4, 8] {
         let most = vectors.for_groups_of(narrow).most_pixels(1);
         for window in [[1, 1], [3, 1], [3, 2], [7, 1]] {
-            all.extend((1..=most).map(|pixels| tile(groups_of(narrow, pixels, window))));
+            let of = |pixels| tile(groups_of(narrow, pixels, window)).into();
+            all.extend((1..=most).map(of));
         }
     }
     for outputs in SIZES {
-        all.push(winograd_input(outputs));
-        all.push(winograd_output(outputs, vec![TileStep::AddOther, TileStep::Relu]));
+        all.push(winograd_input(outputs).into());
+        let steps = vec![FusedStep::AddResidual, FusedStep::Relu];
+        all.push(winograd_output(outputs, steps).into());
     }
-    all.push(strassen_input());
-    all.push(strassen_output(vec![TileStep::AddOther, TileStep::Relu]));
+    all.push(strassen_input().into());
+    all.push(strassen_output(vec![FusedStep::AddResidual, FusedStep::Relu]).into());
     all
 }
 
@@ -199,7 +198,7 @@ fn sums_stay_in_registers_and_nothing_is_called() {
     {
         for kernel in every(vectors) {
             // Groups of eight are computed in registers of eight lanes.
-            let narrow = matches!(&kernel, Kernel::Tile(t) if t.micro.narrow == 8);
+            let narrow = kernel.get::<BlockedConv>().is_some_and(|conv| conv.micro.narrow == 8);
             let register = if narrow { "ymm" } else { register };
             for function in functions(kernel, [X86_64, cpu]) {
                 check(&function, register);
@@ -225,7 +224,7 @@ fn blocks_on_pages_of_their_own_are_fetched_before_they_are_read_and_none_behind
     const TILES: i64 = 3;
     for blocks in [2, 3, 4, 8] {
         let spans = [[blocks, STRIDE], [BLOCK, 1]];
-        let reduce = spans.map(|[count, stride]| Span { count, stride }).to_vec();
+        let reduce = spans.map(|[count, stride]| Loop::reading(count, stride)).to_vec();
         let kernel = tile(MicroKernel { pixels: 6, blocks: 1, reduce, ..short() });
         let function = functions(kernel, [X86_64, "x86-64-v3"]).remove(0);
         let accesses = accesses(&function.assembly.unwrap(), TILES);

@@ -10,13 +10,13 @@ use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Op, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::passes::{Run, run_with};
-use cardinal_compiler::plan;
+use cardinal_compiler::{kernels, plan};
 use cardinal_runtime::Tensor;
 use running::files::{
     fill, import, import_filled, made_input, models, read_npy, rows, stem, try_import,
 };
 use running::linked::{self, Link, Linked};
-use running::{avx2, host, run, to_reference};
+use running::{avx2, host, planned, run, to_reference};
 
 /// Largest absolute difference.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -188,9 +188,10 @@ fn every_stage_of_every_small_model_survives_its_text() {
             check(graph, pass.name)
         })
         .unwrap();
-        let plan = plan::lower(&graph, &avx2()).unwrap();
+        let plan = planned(&graph, &avx2());
         let printed = plan::text::print(&plan);
-        let parsed = plan::text::parse(&printed).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let parsed = plan::text::parse(&printed, &kernels::registry())
+            .unwrap_or_else(|e| panic!("{path:?}: {e}"));
         assert!(parsed == plan, "{path:?} at plan");
     }
 }
@@ -216,7 +217,7 @@ fn dumps_are_as_reviewed() {
         cardinal_compiler::passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
         snapshot(&name, "fused", &text::print(&graph));
         if whole {
-            let plan = plan::lower(&graph, &avx2()).unwrap();
+            let plan = planned(&graph, &avx2());
             snapshot(&name, "plan", &plan::text::print(&plan));
         }
     }

@@ -7,9 +7,10 @@ mod running;
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
+use cardinal_compiler::kernels;
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::{self, Plan, lower_all, text};
+use cardinal_compiler::plan::{Plan, text};
 use cardinal_compiler::{compile, passes};
 use cardinal_runtime::Artifact;
 use running::files::{import, models};
@@ -29,8 +30,7 @@ fn artifact(model: &Model, threads: usize) -> Artifact {
 fn plans(model: &Model) -> Vec<Plan> {
     let mut graph = model.graph.clone();
     passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
-    let machines: Vec<_> = targets().iter().map(|target| target.machine(true)).collect();
-    lower_all(&graph, &machines).unwrap()
+    running::planned_together(&graph, &targets())
 }
 
 #[test]
@@ -74,13 +74,16 @@ fn hashes_are_of_packed_contents() {
     };
     let of = |seed: u64, winograd: bool| {
         let graph = cardinal_compiler::ir::text::parse(&source(seed)).unwrap();
-        plan::lower(&graph, &targets()[1].machine(winograd)).unwrap()
+        match winograd {
+            true => running::planned(&graph, &targets()[1]),
+            false => running::planned_directly(&graph, &targets()[1]),
+        }
     };
     let (plan, other) = (of(1, false), of(2, false));
     assert_ne!(plan, other);
     assert_eq!(plan.constants, of(1, false).constants);
     assert_ne!(plan.constants[0].data, of(1, true).constants[0].data);
-    let parsed = text::parse(&text::print(&plan)).unwrap();
+    let parsed = text::parse(&text::print(&plan), &kernels::registry()).unwrap();
     assert_eq!(parsed, plan);
     assert_eq!(parsed.constants[0].data.bytes(), None);
     let digest = blake3::hash(&plan.constants[0].data.bytes().unwrap());

@@ -12,7 +12,7 @@ use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::PackedWeights;
+use cardinal_compiler::plan::weights::PackedWeights;
 use cardinal_compiler::relink::{Difference, import_options};
 use cardinal_compiler::{Compiled, compile};
 use cardinal_runtime::{Artifact, ArtifactParts, Program, Session, Tensor, cpu};
@@ -134,7 +134,7 @@ fn other_graphs_are_refused_by_what_differs() {
         assert!(BASE.contains(from), "{from}");
         refused(&parsed(&BASE.replace(from, to)), &old).to_string()
     };
-    let step = "step 2 of its plan for x86-64 is another: `step %y = tile(";
+    let step = "step 2 of its plan for x86-64 is another: `step %y = blocked_conv(";
     for (from, to) in [("then relu", "then sigmoid"), ("conv(%x, %w, %b)", "conv(%x, %w)")] {
         let said = change(from, to);
         assert!(said.starts_with(step), "{said}");

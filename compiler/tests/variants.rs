@@ -16,7 +16,7 @@ use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::passes;
-use cardinal_compiler::plan::{Constant, Machine, Plan, lower, lower_all};
+use cardinal_compiler::plan::{Constant, Plan};
 use cardinal_runtime::manifest::Manifest;
 use cardinal_runtime::{Artifact, LoadError, Program, Session, Tensor, cpu};
 use prost::Message as _;
@@ -118,8 +118,8 @@ fn cpus_are_named_after_what_they_have() {
 
 // ---- the shared weights section ------------------------------------------------------------------
 
-fn machines() -> Vec<Machine> {
-    targets(&LEVELS).iter().map(|target| target.machine(true)).collect()
+fn levels() -> Vec<Target> {
+    targets(&LEVELS)
 }
 
 fn fused(mut graph: Graph) -> Graph {
@@ -143,13 +143,13 @@ fn stored(plans: &[Plan]) -> BTreeMap<usize, &Constant> {
 fn plans_share_what_they_pack_alike_and_nothing_else() {
     for path in models("tiny") {
         let graph = fused(import(&path, None).graph);
-        let plans = lower_all(&graph, &machines()).unwrap();
+        let plans = running::planned_together(&graph, &levels());
         let mut end = 0;
         for (offset, constant) in stored(&plans) {
             assert!(offset.is_multiple_of(64) && offset >= end, "{path:?} {}", constant.name);
             end = offset + constant.ty.bytes();
         }
-        let alone: Vec<Plan> = machines().iter().map(|m| lower(&graph, m).unwrap()).collect();
+        let alone: Vec<Plan> = levels().iter().map(|t| running::planned(&graph, t)).collect();
         assert!(plans.iter().all(|plan| plan.weight_bytes == end));
         assert!(end < alone.iter().map(|plan| plan.weight_bytes).sum());
         // The first lies as it would alone, and what is computed is the same for all.
@@ -163,8 +163,8 @@ fn plans_share_what_they_pack_alike_and_nothing_else() {
 #[test]
 fn equal_machines_share_all_weights() {
     let graph = fused(small().graph);
-    let twice = [machines()[1].clone(), machines()[1].clone()];
-    let plans = lower_all(&graph, &twice).unwrap();
+    let twice = [levels()[1].clone(), levels()[1].clone()];
+    let plans = running::planned_together(&graph, &twice);
     assert_eq!(plans[0], plans[1]);
     assert_eq!(plans[0], lower(&graph, &twice[0]).unwrap());
 }
@@ -174,7 +174,7 @@ fn equal_machines_share_all_weights() {
 #[test]
 fn avx512_shares_weights_with_avx2() {
     let graph = fused(import_unfilled(&models("graphs")[0]).graph);
-    let plans = lower_all(&graph, &machines()[1..]).unwrap();
+    let plans = running::planned_together(&graph, &levels()[1..]);
     let packed = |plan: &Plan| -> Vec<(String, usize, usize)> {
         plan.constants.iter().map(|c| (c.name.clone(), c.ty.bytes(), c.offset)).collect()
     };
@@ -200,7 +200,7 @@ fn equal_contents_are_not_merged() {
         %y f32[1, 16, 8, 8] = conv(%u, %b)\nwindow 1x1\n\
         output %y\n}\n";
     let graph = fused(text::parse(source).unwrap());
-    for plan in lower_all(&graph, &machines()).unwrap() {
+    for plan in running::planned_together(&graph, &levels()) {
         let places: BTreeSet<usize> = plan.constants.iter().map(|c| c.offset).collect();
         assert_eq!((plan.constants.len(), places.len()), (2, 2));
     }

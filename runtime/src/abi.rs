@@ -46,6 +46,9 @@ pub struct Frame {
     pub parallel_for: ParallelFor,
     /// Passed to `parallel_for` untouched.
     pub context: *mut c_void,
+    /// How many images inputs and outputs have: at most as many as the model was compiled for, and
+    /// exactly as many where its images are not computed one by one.
+    pub images: usize,
 }
 
 /// Byte offsets of [`Frame`]'s fields on a 64-bit target, for the code generator.
@@ -64,6 +67,8 @@ pub mod offset {
     pub const PARALLEL_FOR: i32 = 40;
     /// Offset of `context`.
     pub const CONTEXT: i32 = 48;
+    /// Offset of `images`.
+    pub const IMAGES: i32 = 56;
 }
 
 const _: () = {
@@ -75,6 +80,7 @@ const _: () = {
     assert!(offset_of!(Frame, code) == offset::CODE as usize);
     assert!(offset_of!(Frame, parallel_for) == offset::PARALLEL_FOR as usize);
     assert!(offset_of!(Frame, context) == offset::CONTEXT as usize);
+    assert!(offset_of!(Frame, images) == offset::IMAGES as usize);
 };
 
 /// Control words of the floating-point mode that generated code is called in: round to nearest,

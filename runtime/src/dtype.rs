@@ -1,10 +1,11 @@
 //! Element types of tensors.
 
 /// The element type of a tensor; the discriminants are the ones stored in artifacts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum DType {
     /// IEEE 754 binary32.
+    #[default]
     F32 = 1,
     /// IEEE 754 binary64; constants only, no generated code computes in it.
     F64 = 2,

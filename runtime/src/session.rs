@@ -28,6 +28,8 @@ pub struct Session {
     arena: MmapMut,
     inputs: Pointers<*const u8>,
     outputs: Pointers<*mut u8>,
+    /// Images of an inference.
+    images: usize,
 }
 
 /// A pointer table of the call frame, kept so that a run allocates nothing.
@@ -53,7 +55,9 @@ impl Session {
         let pool = Pool::new(threads).map_err(RunError::Thread)?;
         let inputs = Pointers(vec![std::ptr::null(); program.inputs().len()]);
         let outputs = Pointers(vec![std::ptr::null_mut(); program.outputs().len()]);
-        Ok(Session { program, pool, arena, inputs, outputs })
+        let images = program.inputs().first().and_then(|spec| spec.shape.first().copied());
+        let images = images.unwrap_or(1);
+        Ok(Session { program, pool, arena, inputs, outputs, images })
     }
 
     /// The program that this runs.
@@ -154,6 +158,7 @@ impl Session {
             code: self.program.code().as_ptr(),
             parallel_for,
             context,
+            images: self.images,
         };
         // SAFETY: the frame is as the ABI says: the tables point to tensors of the types that the
         // manifest states; weights and code live as long as the program; the arena is ours alone

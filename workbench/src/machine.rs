@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::hint::black_box;
 use std::time::Instant;
 
-use cardinal_compiler::plan::tile::Vectors;
+use cardinal_compiler::machine::Vectors;
 
 use crate::memory::{Memory, Placement};
 

@@ -4,9 +4,8 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::null_mut;
 
-use cardinal_compiler::codegen::{Listing, Target, generate};
-use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::{Base, Place, Plan};
+use cardinal_compiler::codegen::{Listing, Target};
+use cardinal_compiler::plan::{Base, Place, Plan, generate};
 use cardinal_runtime::abi::{self, Entry, Frame};
 use memmap2::{Mmap, MmapMut};
 
@@ -41,7 +40,7 @@ impl Rig {
             Memory::holding(&bytes, placement)
         });
         let buffers = plan.buffers.iter().map(|b| plain(b.bytes));
-        let scratch = plan.steps.iter().map(|s| plain(WORKERS * scratch_bytes(&s.kernel)));
+        let scratch = plan.steps.iter().map(|s| plain(WORKERS * s.kernel.scratch() * 4));
         let inputs = ports.chain(constants).chain(buffers).chain(scratch).collect();
         let outputs = plan.outputs.iter().map(|p| plain(p.ty.bytes())).collect();
         Rig::new(separated(plan), target, inputs, outputs, placement)
@@ -124,6 +123,7 @@ impl Rig {
             code: self.code.as_ptr(),
             parallel_for: self.parallel_for,
             context: null_mut(),
+            images: self.plan.images().unwrap_or(1),
         };
         let entry = self.code[self.entry..].as_ptr();
         // SAFETY: the code was generated from this plan for this machine, its entry point is there,
@@ -139,26 +139,6 @@ fn mapped(plan: &Plan, target: &Target) -> (Mmap, usize) {
     let mut map = MmapMut::map_anon(code.bytes.len()).expect("memory");
     map.copy_from_slice(&code.bytes);
     (map.make_exec().expect("executable memory"), code.entry)
-}
-
-/// Bytes of scratch memory that a thread needs.
-fn scratch_bytes(kernel: &Kernel) -> usize {
-    match kernel {
-        Kernel::WinogradInput(w) => w.scratch() * 4,
-        Kernel::WinogradOutput(w) => w.scratch() * 4,
-        Kernel::StrassenOutput(s) => s.scratch() * 4,
-        Kernel::Map(_)
-        | Kernel::Contract(_)
-        | Kernel::Tile(_)
-        | Kernel::StrassenInput(_)
-        | Kernel::BlockMean(_)
-        | Kernel::BlockPool(_)
-        | Kernel::Reduce(_)
-        | Kernel::Softmax(_)
-        | Kernel::Pool(_)
-        | Kernel::Gather(_)
-        | Kernel::ArgMax(_) => 0,
-    }
 }
 
 /// The plan with constants, buffers and each step's scratch memory as further inputs, in this order.

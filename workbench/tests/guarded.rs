@@ -13,9 +13,11 @@ use std::process::Command;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::kernels;
+use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
+use cardinal_compiler::kernels::conv::winograd::SIZES;
 use cardinal_compiler::plan::Plan;
-use cardinal_compiler::plan::tile::{MicroKernel, TileStep, Vectors};
-use cardinal_compiler::plan::winograd::SIZES;
+use cardinal_compiler::schedule::epilogue::FusedStep;
 use cardinal_runtime::cpu;
 use cardinal_workbench::by_hand::{self, ByHand, Result};
 use cardinal_workbench::families::FAMILIES;
@@ -95,7 +97,10 @@ fn in_child(test: &str, named: &str, body: fn(&Target)) {
     let target = Target::named(&cpu::host_triple(), named).unwrap();
     let missing = cpu::missing_features(target.features(), &cpu::host_features());
     if !missing.is_empty() {
-        eprintln!("skipped: this machine is no {named}");
+        let required = std::env::var("CARDINAL_REQUIRE_CPUS").unwrap_or_default();
+        let is_required = required.split(',').any(|cpu| cpu == named);
+        assert!(!is_required, "{named} is required, and this machine lacks {missing:?}");
+        println!("SKIPPED {test}: this machine is no {named}, it lacks {missing:?}");
         return;
     }
     if std::env::var_os(CHILD).is_some() {
@@ -136,22 +141,13 @@ fn families(target: &Target) {
             run_planned(&name, &graph, &plan, target);
         }
     }
-    let assembled = !matches!(target.vectors(), Vectors::Sse | Vectors::Neon);
-    let fast = ["strassen_input", "strassen_output", "winograd_input", "winograd_output"];
-    let every = [
-        "argmax",
-        "block_mean",
-        "block_pool",
-        "contract",
-        "gather",
-        "map",
-        "pool",
-        "reduce",
-        "softmax",
-        "tile",
-    ];
-    let every = every.into_iter().chain(fast.into_iter().filter(|_| assembled));
-    assert_eq!(seen, every.collect(), "kernels that no case runs, or that are new");
+    // Winograd's and Strassen's algorithms are made of assembled functions.
+    let is_there = |name: &str| {
+        let assembled = ["strassen_", "winograd_"].iter().any(|prefix| name.starts_with(prefix));
+        target.vectors().is_assembled() || !assembled
+    };
+    let every = kernels::registry().into_iter().map(|row| row.name).filter(|n| is_there(n));
+    assert_eq!(seen, every.collect(), "kernels that no case runs");
 }
 
 fn run_planned(name: &str, graph: &Graph, plan: &Plan, target: &Target) {
@@ -197,8 +193,9 @@ fn one_block() -> MicroKernel {
 /// Every tile that fits the registers, with every rest of pixels and of blocks and every epilogue;
 /// and Winograd's transforms cut off at every place.
 fn micro_kernels(target: &Target) {
-    use TileStep::{AddOther, Relu};
-    let ends = [vec![], vec![Relu], vec![AddOther], vec![AddOther, Relu], vec![Relu, AddOther]];
+    use FusedStep::{AddResidual, Relu};
+    let ends =
+        [vec![], vec![Relu], vec![AddResidual], vec![AddResidual, Relu], vec![Relu, AddResidual]];
     let mut ends = ends.into_iter().cycle();
     for blocks in 1..=4 {
         for pixels in 1..=target.vectors().most_pixels(blocks) {
@@ -207,15 +204,16 @@ fn micro_kernels(target: &Target) {
                 let (parts, bias) = (1 + columns % 2, columns % 3 > 0);
                 let steps = ends.next().unwrap_or_default();
                 // Weights are fetched ahead or not.
-                let passes = [if all_blocks % 2 == 0 { columns.div_ceil(pixels) } else { 0 }, 0];
-                let micro = MicroKernel { pixels, blocks, bias, steps, passes, ..one_block() };
+                let tiles = if all_blocks % 2 == 0 { columns.div_ceil(pixels) } else { 0 };
+                let prefetch = Prefetch { tiles, ..Prefetch::default() };
+                let micro = MicroKernel { pixels, blocks, bias, steps, prefetch, ..one_block() };
                 let size = [columns, all_blocks];
                 let name = format!("{size:?} pixels and blocks in {parts} parts, {micro:?}");
                 check_by_hand(&name, &by_hand::tile(micro, parts, size), target);
             }
         }
     }
-    if matches!(target.vectors(), Vectors::Sse | Vectors::Neon) {
+    if !target.vectors().is_assembled() {
         return;
     }
     for outputs in SIZES {

@@ -39,6 +39,14 @@ pub(crate) struct ModelOptions {
     /// Example: --no-winograd
     #[arg(long)]
     pub(crate) no_winograd: bool,
+    /// Give the same bits on every CPU with fused multiply-add: AVX2, AVX-512 and aarch64
+    ///
+    /// What changes bits is chosen for all of them alike, so every convolution is computed directly,
+    /// which is slower. A CPU without fused multiply-add is refused.
+    ///
+    /// Example: --portable-bits
+    #[arg(long)]
+    pub(crate) portable_bits: bool,
 }
 
 /// Kinds of compiled output.

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let tuned = match args.tune {
         true => {
             let tuned = tune::tune(&file, &model, &settings, &args.tuning, &progress)?;
-            settings.compile.choices = tuned.0;
+            settings.compile.schedule.choices = tuned.0;
             progress.set_message(compiling);
             Some(tuned.1)
         }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     let model = loading::import(&file, &settings.import)?;
     if args.tuned {
-        settings.compile.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
+        settings.compile.schedule.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
     }
     if args.passes {
         return list_passes(&file, model, args.format);

@@ -1,11 +1,11 @@
 //! What can be chosen for a model's convolutions, and on which CPUs that can be measured.
 
-use cardinal_compiler::plan;
+use cardinal_compiler::kernels;
 use cardinal_runtime::cpu;
 
-pub(crate) use cardinal_compiler::plan::Layer;
-pub(crate) use cardinal_compiler::plan::choice::{Choice, Choices, Chosen};
-pub(crate) use cardinal_compiler::plan::tuning::{Timing, Winner, layer_times};
+pub(crate) use cardinal_compiler::kernels::conv::read_choice;
+pub(crate) use cardinal_compiler::schedule::tuning::{Timing, Winner, layer_times};
+pub(crate) use cardinal_compiler::schedule::{Choice, Choices, Chosen, Layer};
 
 use super::{Model, ModelResult, Settings, optimised, target, targets};
 
@@ -46,6 +46,8 @@ pub(crate) fn cpus(settings: &Settings) -> ModelResult<Vec<Cpu>> {
 /// The convolutions of a model that something can be chosen for, on the first CPU of the settings.
 pub(crate) fn layers(model: &Model, settings: &Settings) -> ModelResult<Vec<Layer>> {
     let target = target(settings, settings.cpus.first().map(String::as_str))?;
-    let layers = plan::layers(&optimised(model)?, &target.machine_for(&settings.compile));
+    let graph = optimised(model)?;
+    let schedule = kernels::schedule(&graph, &target.machine(), &settings.compile.schedule);
+    let layers = schedule.layers(&graph);
     Ok(layers.into_iter().filter(|layer| layer.candidates.len() > 1).collect())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::schedule::Preferences;
 use cardinal_runtime::{Artifact, cpu};
 
 use super::format::assemble;
@@ -58,7 +59,8 @@ pub(crate) fn sample(
     settings: &Settings,
     refused: impl Fn(Box<cardinal_compiler::error::Error>) -> Failure,
 ) -> Outcome<Sample> {
-    let CompileOptions { winograd, weights, .. } = settings.compile;
+    let CompileOptions { weights, .. } = settings.compile;
+    let winograd = settings.compile.schedule.winograd;
     let run = |weights| {
         let artifact = plainly_compiled(model, settings, weights).map_err(&refused)?;
         trial::run(artifact, &model.graph.name)
@@ -78,7 +80,8 @@ fn plainly_compiled(
 ) -> ModelResult<Artifact> {
     // Rewrites are proved when the model itself is compiled, and what it was tuned for is not this.
     let threads = settings.compile.threads;
-    let compile = CompileOptions { winograd: false, weights, threads, ..CompileOptions::default() };
+    let schedule = Preferences { winograd: false, ..Preferences::default() };
+    let compile = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
     engine::compile(model, &plain).map(|compiled| compiled.artifact)
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Choice, Layer, Winner};
+use crate::engine::{Layer, Winner, read_choice};
 use crate::exit::Failure;
 use crate::output;
 
@@ -89,7 +89,7 @@ impl Cache {
     pub(super) fn winner(&self, machine: &str, layer: &Layer) -> Option<Winner> {
         let winner = self.0.get(machine)?.get(&layer.key)?;
         let same = layer.candidates.first() == Some(&winner.estimate);
-        (same && layer.candidates.contains(&winner.choice)).then_some(*winner)
+        (same && layer.candidates.contains(&winner.choice)).then(|| winner.clone())
     }
 
     /// Remembers what won for the layers of this key.
@@ -149,7 +149,7 @@ fn entry(winner: &Winner) -> Value {
 }
 
 fn winner(entry: &Value) -> Option<Winner> {
-    let choice = |key: &str| entry[key].as_str()?.parse::<Choice>().ok();
+    let choice = |key: &str| read_choice(entry[key].as_str()?).ok();
     let time = |key: &str| entry[key].as_f64().filter(|us| *us >= 0.0 && us.is_finite());
     Some(Winner {
         choice: choice("choice")?,
@@ -177,9 +177,9 @@ mod tests {
 
     fn winner(us: f64) -> Winner {
         Winner {
-            choice: "F(4x4) 14x2 rows 7 images 1".parse().unwrap(),
+            choice: read_choice("F(4x4) 14x2 rows 7 images 1").unwrap(),
             us,
-            estimate: "direct 6x2 by weights".parse().unwrap(),
+            estimate: read_choice("direct 6x2 by weights").unwrap(),
             estimate_us: 1110.0,
         }
     }
@@ -191,8 +191,8 @@ mod tests {
     }
 
     fn layer(key: &str, candidates: &[&str]) -> Layer {
-        let candidates: Vec<Choice> = candidates.iter().map(|c| c.parse().unwrap()).collect();
-        let taken = candidates[0];
+        let candidates: Vec<_> = candidates.iter().map(|c| read_choice(c).unwrap()).collect();
+        let taken = candidates[0].clone();
         Layer { name: "y".into(), key: key.into(), candidates, taken }
     }
 

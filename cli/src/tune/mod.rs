@@ -148,7 +148,7 @@ pub(crate) fn tune(
                 progress.set_message(format!("tuning {} for {}: {what}", file.name(), cpu.name));
             };
             for (key, winner) in rounds.winners(&choices(&winners), &missing, &say)? {
-                store.cache.put(&machine, key.clone(), winner);
+                store.cache.put(&machine, key.clone(), winner.clone());
                 winners.insert(key, winner);
             }
             store.save(options);
@@ -193,7 +193,7 @@ fn choices(winners: &BTreeMap<String, Winner>) -> Choices {
             false => "nothing faster".into(),
         };
         let because = format!("{choice} {us:.1} us, {instead}");
-        (key.clone(), Chosen { choice: *choice, because })
+        (key.clone(), Chosen { choice: choice.clone(), because })
     };
     winners.iter().map(chosen).collect()
 }

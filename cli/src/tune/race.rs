@@ -37,7 +37,7 @@ impl Contender {
     ) -> Outcome<Contender> {
         let refused = |error| loading::refused(file, error);
         let mut settings = settings.clone();
-        settings.compile.choices = choices;
+        settings.compile.schedule.choices = choices;
         let compiled = engine::compile(model, &settings).map_err(refused)?;
         let program = Program::load(compiled.artifact, None, &file.name())?;
         let steps = engine::steps(model, &settings, &program).map_err(refused)?;

@@ -34,29 +34,30 @@ impl Rounds<'_> {
         for round in 1..rounds {
             say(format!("round {round} of {rounds}"));
             let candidate =
-                |layer: &&Layer| Some((layer.key.clone(), *layer.candidates.get(round)?));
+                |layer: &&Layer| Some((layer.key.clone(), layer.candidates.get(round)?.clone()));
             let candidates: BTreeMap<_, _> = missing.iter().filter_map(candidate).collect();
             let times = self.times(&base, cached, &candidates)?;
             for layer in missing {
                 let Some(choice) = candidates.get(&layer.key) else { continue };
                 let [estimate_us, us] = times(&layer.key);
-                let timing = Timing { choice: *choice, us, estimate_us };
+                let timing = Timing { choice: choice.clone(), us, estimate_us };
                 timings.entry(&layer.key).or_default().push(timing);
             }
         }
         let winner = |layer: &&Layer| {
             let timings = timings.get(layer.key.as_str()).map_or(&[][..], Vec::as_slice);
-            Some((layer.key.clone(), Winner::of(*layer.candidates.first()?, timings)))
+            Some((layer.key.clone(), Winner::of(layer.candidates.first()?.clone(), timings)))
         };
         let mut winners: BTreeMap<String, Winner> = missing.iter().filter_map(winner).collect();
         say(format!("round {rounds} of {rounds}"));
         let changed = winners.iter().filter(|(_, winner)| winner.is_changed());
-        let changed: BTreeMap<_, _> = changed.map(|(key, w)| (key.clone(), w.choice)).collect();
+        let changed: BTreeMap<_, _> =
+            changed.map(|(key, w)| (key.clone(), w.choice.clone())).collect();
         if !changed.is_empty() {
             let times = self.times(&base, cached, &changed)?;
             for (key, winner) in winners.iter_mut().filter(|(_, winner)| winner.is_changed()) {
                 let [estimate_us, us] = times(key);
-                *winner = winner.confirmed(us, estimate_us);
+                *winner = winner.clone().confirmed(us, estimate_us);
             }
         }
         Ok(winners)

@@ -10,25 +10,28 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
 use super::math;
+use crate::ir::expr::Expr;
 use crate::ir::{Binary, DType, Unary};
-use crate::plan::expr::Expr;
+use crate::machine::F32_BYTES;
 
 /// Emits the body of one kernel.
-pub(super) struct Emitter<'a, 'f> {
-    pub(super) builder: &'a mut FunctionBuilder<'f>,
+pub(crate) struct Emitter<'a, 'f> {
+    pub(crate) builder: &'a mut FunctionBuilder<'f>,
     /// Whether `fma` is an instruction.
-    pub(super) fma: bool,
+    pub(crate) fma: bool,
+    /// The convention of leaf functions.
+    pub(super) leaf_conv: CallConv,
 }
 
 /// An element in a register, and what it means.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Element {
-    pub(super) value: Value,
-    pub(super) dtype: DType,
+pub(crate) struct Element {
+    pub(crate) value: Value,
+    pub(crate) dtype: DType,
 }
 
 /// The register type of an element type. Bytes and bools stay bytes.
-pub(super) fn register(dtype: DType) -> Type {
+pub(crate) fn register(dtype: DType) -> Type {
     match dtype {
         DType::F32 => F32,
         DType::F64 => F64,
@@ -41,19 +44,19 @@ pub(super) fn register(dtype: DType) -> Type {
 impl Emitter<'_, '_> {
     // ---- integers and addresses ----------------------------------------------------------------
 
-    pub(super) fn int(&mut self, value: i64) -> Value {
+    pub(crate) fn int(&mut self, value: i64) -> Value {
         self.builder.ins().iconst(I64, value)
     }
 
-    pub(super) fn add(&mut self, a: Value, b: Value) -> Value {
+    pub(crate) fn add(&mut self, a: Value, b: Value) -> Value {
         self.builder.ins().iadd(a, b)
     }
 
-    pub(super) fn add_imm(&mut self, a: Value, by: i64) -> Value {
+    pub(crate) fn add_imm(&mut self, a: Value, by: i64) -> Value {
         if by == 0 { a } else { self.builder.ins().iadd_imm_s(a, by) }
     }
 
-    pub(super) fn mul_imm(&mut self, a: Value, by: i64) -> Value {
+    pub(crate) fn mul_imm(&mut self, a: Value, by: i64) -> Value {
         match by {
             0 => self.int(0),
             1 => a,
@@ -61,18 +64,18 @@ impl Emitter<'_, '_> {
         }
     }
 
-    pub(super) fn min(&mut self, a: Value, b: Value) -> Value {
+    pub(crate) fn min(&mut self, a: Value, b: Value) -> Value {
         let less = self.builder.ins().icmp(IntCC::SignedLessThan, a, b);
         self.builder.ins().select(less, a, b)
     }
 
-    pub(super) fn max(&mut self, a: Value, b: Value) -> Value {
+    pub(crate) fn max(&mut self, a: Value, b: Value) -> Value {
         let more = self.builder.ins().icmp(IntCC::SignedGreaterThan, a, b);
         self.builder.ins().select(more, a, b)
     }
 
     /// `(index / by, index % by)` for a non-negative index.
-    pub(super) fn divide(&mut self, index: Value, by: usize) -> (Value, Value) {
+    pub(crate) fn divide(&mut self, index: Value, by: usize) -> (Value, Value) {
         if by == 1 {
             let zero = self.int(0);
             return (index, zero);
@@ -84,17 +87,26 @@ impl Emitter<'_, '_> {
         (quotient, remainder)
     }
 
+    /// The address so many `stride`s of f32 elements further.
+    pub(crate) fn moved(&mut self, base: Value, index: Value, stride: usize) -> Value {
+        if stride == 0 {
+            return base;
+        }
+        let by = self.mul_imm(index, (stride * F32_BYTES) as i64);
+        self.add(base, by)
+    }
+
     /// Loads the `i`-th pointer of a kernel's argument array.
-    pub(super) fn pointer(&mut self, args: Value, i: usize) -> Value {
+    pub(crate) fn pointer(&mut self, args: Value, i: usize) -> Value {
         self.builder.ins().load(I64, MemFlagsData::trusted(), args, (i * 8) as i32)
     }
 
-    pub(super) fn load(&mut self, ty: Type, address: Value, offset: i64) -> Value {
+    pub(crate) fn load(&mut self, ty: Type, address: Value, offset: i64) -> Value {
         let (address, offset) = self.reach(address, offset);
         self.builder.ins().load(ty, plain(), address, offset)
     }
 
-    pub(super) fn store(&mut self, value: Value, address: Value, offset: i64) {
+    pub(crate) fn store(&mut self, value: Value, address: Value, offset: i64) {
         let (address, offset) = self.reach(address, offset);
         self.builder.ins().store(plain(), value, address, offset);
     }
@@ -109,14 +121,14 @@ impl Emitter<'_, '_> {
     // ---- functions -----------------------------------------------------------------------------
 
     /// The function at this offset of the code section, of so many pointer-sized parameters.
-    pub(super) fn import(&mut self, conv: CallConv, parameters: usize, offset: usize) -> FuncRef {
+    pub(crate) fn import(&mut self, conv: CallConv, parameters: usize, offset: usize) -> FuncRef {
         let mut signature = Signature::new(conv);
         signature.params = vec![AbiParam::new(I64); parameters];
         self.import_with(signature, offset)
     }
 
     /// The function of this signature at this offset of the code section.
-    pub(super) fn import_with(&mut self, signature: Signature, offset: usize) -> FuncRef {
+    pub(crate) fn import_with(&mut self, signature: Signature, offset: usize) -> FuncRef {
         let signature = self.builder.import_signature(signature);
         // The linker knows functions by their offsets.
         let name = UserExternalName::new(0, offset as u32);
@@ -130,7 +142,7 @@ impl Emitter<'_, '_> {
 
     /// `for i in (begin..end).step_by(step) { state = body(i, state) }`, while `i + step <= end`.
     /// Returns the first `i` that was not done, and the final state.
-    pub(super) fn fold(
+    pub(crate) fn fold(
         &mut self,
         begin: Value,
         end: Value,
@@ -170,7 +182,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `if condition { yes() } else { no() }`
-    pub(super) fn either(
+    pub(crate) fn either(
         &mut self,
         condition: Value,
         yes: impl FnOnce(&mut Self),
@@ -191,7 +203,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `for i in begin..end { body(i) }`
-    pub(super) fn each(&mut self, begin: Value, end: Value, body: impl FnOnce(&mut Self, Value)) {
+    pub(crate) fn each(&mut self, begin: Value, end: Value, body: impl FnOnce(&mut Self, Value)) {
         self.fold(begin, end, 1, &[], |e, i, _| {
             body(e, i);
             Vec::new()
@@ -200,7 +212,7 @@ impl Emitter<'_, '_> {
 
     /// `for _ in 0..count { state = body(state) }` with the trip count known: none or one need no
     /// loop.
-    pub(super) fn repeat(
+    pub(crate) fn repeat(
         &mut self,
         count: usize,
         state: &[Value],
@@ -219,7 +231,7 @@ impl Emitter<'_, '_> {
     // ---- floats --------------------------------------------------------------------------------
 
     /// A float constant of type `ty`: f32, f64 or f32x4.
-    pub(super) fn float(&mut self, ty: Type, value: f64) -> Value {
+    pub(crate) fn float(&mut self, ty: Type, value: f64) -> Value {
         match ty {
             F64 => self.builder.ins().f64const(value),
             F32X4 => {
@@ -231,7 +243,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `a * b + c`: one rounding where the machine has the instruction, two elsewhere.
-    pub(super) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+    pub(crate) fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
         if self.fma {
             return self.builder.ins().fma(a, b, c);
         }
@@ -254,17 +266,17 @@ impl Emitter<'_, '_> {
     }
 
     /// The smaller; a NaN in `x` stays.
-    pub(super) fn float_min(&mut self, bound: Value, x: Value) -> Value {
+    pub(crate) fn float_min(&mut self, bound: Value, x: Value) -> Value {
         self.select_less(bound, x, bound, x)
     }
 
     /// The larger; a NaN in `x` stays.
-    pub(super) fn float_max(&mut self, bound: Value, x: Value) -> Value {
+    pub(crate) fn float_max(&mut self, bound: Value, x: Value) -> Value {
         self.select_less(x, bound, bound, x)
     }
 
     /// The larger (or smaller) of two elements, either of which may be NaN.
-    pub(super) fn extreme(&mut self, a: Value, b: Value, largest: bool) -> Value {
+    pub(crate) fn extreme(&mut self, a: Value, b: Value, largest: bool) -> Value {
         let best = if largest { self.float_max(a, b) } else { self.float_min(a, b) };
         if self.ty(a) == F32X4 {
             // Where one is NaN, either way keeps one of them; elsewhere both are alike but for the sign of
@@ -276,14 +288,14 @@ impl Emitter<'_, '_> {
         self.builder.ins().select(nan, a, best)
     }
 
-    pub(super) fn ty(&self, value: Value) -> Type {
+    pub(crate) fn ty(&self, value: Value) -> Type {
         self.builder.func.dfg.value_type(value)
     }
 
     // ---- expressions ---------------------------------------------------------------------------
 
     /// The value of an expression whose operands are `operands` (index 0 is `$0`).
-    pub(super) fn expression(
+    pub(crate) fn expression(
         &mut self,
         expr: &Expr,
         operands: &[Element],
@@ -422,7 +434,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Conversion between element types, as [`crate::ir::Op::Cast`] defines it.
-    pub(super) fn cast(&mut self, a: Element, to: DType) -> Element {
+    pub(crate) fn cast(&mut self, a: Element, to: DType) -> Element {
         if a.dtype == to {
             return a;
         }
@@ -465,7 +477,7 @@ impl Emitter<'_, '_> {
     }
 
     /// An integer as i64.
-    pub(super) fn widen(&mut self, a: Element) -> Value {
+    pub(crate) fn widen(&mut self, a: Element) -> Value {
         match a.dtype {
             DType::I64 | DType::F32 | DType::F64 => a.value,
             DType::I32 | DType::I8 => self.builder.ins().sextend(I64, a.value),
@@ -554,7 +566,7 @@ impl Emitter<'_, '_> {
 const LITTLE: cranelift_codegen::ir::Endianness = cranelift_codegen::ir::Endianness::Little;
 
 /// Lanes of a vector.
-pub(super) const LANES: usize = 4;
+pub(crate) const LANES: usize = 4;
 
 /// Buffers are aligned to elements, not to vectors; no access traps.
 fn plain() -> MemFlagsData {

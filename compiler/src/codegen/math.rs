@@ -12,7 +12,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use super::emitter::Emitter;
 
 /// Promotes f32 scalars, applies `f`, and demotes the result; f64 scalars pass as they are.
-pub(super) fn in_f64(
+pub(crate) fn in_f64(
     e: &mut Emitter<'_, '_>,
     operands: &[Value],
     f: impl FnOnce(&mut Emitter<'_, '_>, &[Value]) -> Value,
@@ -65,7 +65,7 @@ fn from_bits(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 /// exp(x) = 2^n · exp(r) with n the integer nearest x / ln 2 and |r| ≤ ln 2 / 2; Taylor's series
 /// to r^11. Arguments beyond ±700 are clamped: the result overflows or vanishes
 /// in f32 long before.
-pub(super) fn exp(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn exp(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let (low, high) = (c(e, -700.0), c(e, 700.0));
     let clamped = e.float_max(low, x);
     let clamped = e.float_min(high, clamped);
@@ -93,7 +93,7 @@ pub(super) fn exp(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 }
 
 /// log(x) = k ln 2 + log(m) with m in [√½, √2), log(m) = 2 artanh((m − 1) / (m + 1)) by its series.
-pub(super) fn log(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn log(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let raw = bits(e, x);
     // Subtracting the bits of √½ puts the boundary between exponents where m is √2.
     let boundary = std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
@@ -120,7 +120,7 @@ pub(super) fn log(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 }
 
 /// 1 / (1 + exp(−x))
-pub(super) fn sigmoid(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn sigmoid(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let negated = e.builder.ins().fneg(x);
     let power = exp(e, negated);
     let one = c(e, 1.0);
@@ -129,7 +129,7 @@ pub(super) fn sigmoid(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 }
 
 /// tanh(x) = (exp(2x) − 1) / (exp(2x) + 1); x itself where x³/3 is below f32's precision.
-pub(super) fn tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     // Beyond ±40 the quotient is ±1 to the last bit, and exp stays finite.
     let (low, high) = (c(e, -40.0), c(e, 40.0));
     let clamped = e.float_max(low, x);
@@ -147,7 +147,7 @@ pub(super) fn tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 const ERF_END: f64 = 4.0;
 
 /// erf(x) = x · P(x²) for |x| < 4, with P interpolated at Chebyshev points of x² in [0, 16].
-pub(super) fn erf(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn erf(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let (low, high) = (c(e, -ERF_END), c(e, ERF_END));
     let clamped = e.float_max(low, x);
     let clamped = e.float_min(high, clamped);
@@ -200,7 +200,7 @@ fn erf_ratio(z: f64) -> f64 {
 }
 
 /// x/2 · (1 + erf(x/√2))
-pub(super) fn gelu(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn gelu(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let root = c(e, std::f64::consts::FRAC_1_SQRT_2);
     let scaled = e.builder.ins().fmul(x, root);
     let inner = erf(e, scaled);
@@ -208,7 +208,7 @@ pub(super) fn gelu(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 }
 
 /// x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))
-pub(super) fn gelu_tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(crate) fn gelu_tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let square = e.builder.ins().fmul(x, x);
     let (cubic, one) = (c(e, 0.044715), c(e, 1.0));
     let factor = e.multiply_add(square, cubic, one);
@@ -227,7 +227,7 @@ fn gate(e: &mut Emitter<'_, '_>, x: Value, inner: Value) -> Value {
 }
 
 /// |a|^b = exp(b log |a|); a negative base needs an integer exponent, whose parity is the sign.
-pub(super) fn pow(e: &mut Emitter<'_, '_>, a: Value, b: Value) -> Value {
+pub(crate) fn pow(e: &mut Emitter<'_, '_>, a: Value, b: Value) -> Value {
     let (zero, one, nan) = (c(e, 0.0), c(e, 1.0), c(e, f64::NAN));
     let size = e.builder.ins().fabs(a);
     let logarithm = log(e, size);

@@ -6,12 +6,8 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 
-use crate::options::CompileOptions;
-use crate::plan::Machine;
-use crate::plan::choice::Choices;
-use crate::plan::tile::Vectors;
-
 use crate::error::{Error, Problem, Result};
+use crate::machine::{Machine, Vectors};
 
 /// A triple and the CPU features that code may use. The caller decides; nothing probes the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,14 +133,9 @@ impl Target {
         self.features.iter().any(|f| f == feature)
     }
 
-    /// What plans depend on, without choices.
-    pub fn machine(&self, winograd: bool) -> Machine {
-        Machine { vectors: self.vectors(), winograd, choices: Choices::new() }
-    }
-
-    /// The same with the choices of the options.
-    pub fn machine_for(&self, options: &CompileOptions) -> Machine {
-        Machine { choices: options.choices.clone(), ..self.machine(options.winograd) }
+    /// What schedules depend on.
+    pub fn machine(&self) -> Machine {
+        Machine { vectors: self.vectors() }
     }
 
     /// The vector instructions that convolutions use.
@@ -160,7 +151,7 @@ impl Target {
     }
 
     /// Whether a fused multiply-add is one instruction: always on aarch64.
-    pub(super) fn has_fma(&self) -> bool {
+    pub(crate) fn has_fma(&self) -> bool {
         self.triple.architecture != Architecture::X86_64 || (self.has("fma") && self.has("avx"))
     }
 

@@ -2,6 +2,7 @@
 
 mod attention;
 pub mod dot;
+pub mod expr;
 mod graph;
 mod infer;
 pub mod json;

@@ -138,6 +138,12 @@ pub struct Window {
     pub pad_after: [usize; 2],
 }
 
+impl Default for Window {
+    fn default() -> Window {
+        Window::POINT
+    }
+}
+
 impl Window {
     /// A 1×1 window of stride 1.
     pub const POINT: Window = Window {
@@ -196,9 +202,10 @@ pub struct Pool {
 }
 
 /// What a pool takes of each window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum PoolKind {
     /// The largest element; padding never wins.
+    #[default]
     Max,
     /// The mean.
     Average {
@@ -219,9 +226,10 @@ pub struct Reduce {
 }
 
 /// How a reduction combines elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ReduceKind {
     /// Sum.
+    #[default]
     Sum,
     /// Mean.
     Mean,

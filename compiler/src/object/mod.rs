@@ -124,7 +124,12 @@ fn check_tensors(count: usize) -> Result<()> {
 /// Elements are aligned to their size.
 fn tensors(artifact: &Artifact) -> Tensors {
     let alignments = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.dtype.size()).collect();
-    Tensors { inputs: alignments(artifact.inputs()), outputs: alignments(artifact.outputs()) }
+    let images = artifact.inputs().first().and_then(|spec| spec.shape.first().copied());
+    Tensors {
+        inputs: alignments(artifact.inputs()),
+        outputs: alignments(artifact.outputs()),
+        images: images.unwrap_or(1),
+    }
 }
 
 fn elf(

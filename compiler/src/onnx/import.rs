@@ -15,7 +15,7 @@ use super::tensor::TensorReader;
 use super::versions::check_ir_version;
 use crate::error::{Error, Problem, Result};
 use crate::ir::Graph;
-use crate::options::ImportOptions;
+use crate::onnx::ImportOptions;
 
 /// What the names of ONNX values stand for.
 pub(super) type Environment = HashMap<Name, Value>;

@@ -8,7 +8,7 @@ use onnx_protobuf::{GraphProto, ValueInfoProto, type_proto};
 use super::tensor::{counted_type, element_type};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, TensorType};
-use crate::options::ImportOptions;
+use crate::onnx::ImportOptions;
 
 /// One dimension as the model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,7 +33,6 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::ir::Graph;
-use crate::options::ImportOptions;
 
 /// An imported model.
 #[derive(Debug, Clone)]
@@ -44,6 +43,16 @@ pub struct Model {
     pub metadata: Vec<(String, String)>,
     /// BLAKE3 of the model's bytes and of the external data it uses, in order of use.
     pub digest: [u8; 32],
+}
+
+/// How to read a model.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Extent of the batch axis where the model leaves it open; 1 when absent. A model that fixes
+    /// another batch is refused.
+    pub batch: Option<usize>,
+    /// Whole shapes of inputs, by input name.
+    pub shapes: std::collections::BTreeMap<String, Vec<usize>>,
 }
 
 /// Gives the bytes of external tensor data. The compiler itself opens no file.

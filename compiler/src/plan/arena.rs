@@ -2,7 +2,30 @@
 
 use cardinal_runtime::abi::ALIGNMENT;
 
-use super::Buffer;
+use super::{Base, Buffer, Plan};
+
+/// Sets from which step to which each buffer lives: from the first that touches it to the last. What
+/// one stage passes on to another lives from the very first step on, since all stages before run again
+/// for the next images.
+pub fn set_lives(plan: &mut Plan) {
+    let mut stages: Vec<Option<usize>> = vec![None; plan.buffers.len()];
+    for buffer in &mut plan.buffers {
+        (buffer.first, buffer.last) = (usize::MAX, 0);
+    }
+    for (at, step) in plan.steps.iter().enumerate() {
+        for place in &step.args {
+            let Base::Buffer(b) = place.base else { continue };
+            let (Some(buffer), Some(stage)) = (plan.buffers.get_mut(b), stages.get_mut(b)) else {
+                continue;
+            };
+            buffer.first = buffer.first.min(at);
+            buffer.last = buffer.last.max(at);
+            if *stage.get_or_insert(step.stage) != step.stage {
+                buffer.first = 0;
+            }
+        }
+    }
+}
 
 /// Sets the offset of every buffer from its size and live range, and returns the arena's size.
 ///

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Base, Place, Plan, Port, text};
+use super::{Base, Place, Plan, Port, Role, text};
 
 /// The schema's name.
 pub const SCHEMA: &str = "cardinal.plan/v1";
@@ -26,7 +26,12 @@ pub fn to_json(plan: &Plan) -> Value {
             Base::Buffer(i) => ("buffer", i),
             Base::Worker => ("worker", 0),
         };
-        json!({"in": kind, "index": index, "offset": p.offset})
+        json!({"in": kind, "index": index, "offset": p.offset, "image": p.image})
+    };
+    let argument = |(role, p): (Role, Place)| {
+        let mut argument = place(&p);
+        argument["role"] = role.to_string().into();
+        argument
     };
     let step = |s: &super::Step| {
         let attributes: serde_json::Map<String, Value> =
@@ -36,7 +41,8 @@ pub fn to_json(plan: &Plan) -> Value {
             "kernel": s.kernel.name(),
             "items": s.kernel.items(),
             "attributes": attributes,
-            "args": s.args.iter().map(place).collect::<Vec<_>>(),
+            "stage": s.stage,
+            "args": s.arguments().map(argument).collect::<Vec<_>>(),
             "why": s.why,
             "from": s.from.iter().map(|f| f.as_ref()).collect::<Vec<&str>>(),
         })
@@ -47,6 +53,7 @@ pub fn to_json(plan: &Plan) -> Value {
         "arena_bytes": plan.arena_bytes,
         "worker_bytes": plan.worker_bytes,
         "weight_bytes": plan.weight_bytes,
+        "stages": plan.stages,
         "inputs": plan.inputs.iter().map(port).collect::<Vec<_>>(),
         "outputs": plan.outputs.iter().map(port).collect::<Vec<_>>(),
         "constants": plan.constants.iter().map(constant).collect::<Vec<_>>(),

@@ -1,361 +1,301 @@
-//! Kernel specifications: what one step of a plan computes, with every extent and stride known.
+//! What a kernel is to a plan: a specification with every extent and distance known, and named
+//! arguments. What there is of kernels is in `kernels`; a plan knows none by name.
 //!
-//! A kernel knows nothing of graphs or tensors. It gets an array of pointers, the destination
-//! first, and a range of its items; items are independent of each other, so any partition of them
-//! over threads gives the same bits. Strides are in elements. Two steps with equal kernels share
-//! one function.
+//! A kernel knows nothing of graphs or tensors. It gets an array of pointers, in the order of
+//! [`Kernel::arguments`], and a range of its items; items are independent of each other, so any
+//! partition of them over threads gives the same bits. Steps with equal kernels share one function.
 
-use super::expr::Expr;
-use super::strassen::{StrassenInput, StrassenOutput};
-use super::tile::{BLOCK, Tile};
-use super::winograd::{WinogradInput, WinogradOutput};
-use crate::ir::{DType, PoolKind, ReduceKind, Window};
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 
-/// What a step computes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kernel {
-    /// Elementwise, with strides: arithmetic, copies, broadcasts, fills.
-    Map(Map),
-    /// Convolutions and matrix products.
-    Contract(Contract),
-    /// Convolutions over blocked activations.
-    Tile(Tile),
-    /// Pixels to Winograd's transformed domain.
-    WinogradInput(WinogradInput),
-    /// Products in the transformed domain, and back to pixels.
-    WinogradOutput(WinogradOutput),
-    /// Sums of halves of pixels and channels.
-    StrassenInput(StrassenInput),
-    /// Products of halves, and their sums.
-    StrassenOutput(StrassenOutput),
-    /// Means of whole planes of blocks.
-    BlockMean(BlockMean),
-    /// Sliding-window pooling of blocks.
-    BlockPool(BlockPool),
-    /// Sums, means, extremes over axes.
-    Reduce(Reduction),
-    /// Softmax over the middle one of three axes.
-    Softmax(Softmax),
-    /// Sliding-window pooling.
-    Pool(Pooling),
-    /// Slices picked by an index tensor.
-    Gather(Gather),
-    /// Index of the largest element.
-    ArgMax(ArgMax),
+use cranelift_codegen::ir::Function;
+
+use crate::codegen::Linker;
+use crate::error::Result;
+use crate::ir::text::lexer::Cursor;
+use crate::ir::text::values::Value;
+
+/// What an argument is to a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The value that the step makes.
+    Out,
+    /// What it is made of.
+    In,
+    /// Packed weights.
+    Weights,
+    /// A packed bias.
+    Bias,
+    /// What is added to each output before the activation.
+    Residual,
+    /// Memory of the calling thread, for what is needed during an item only.
+    Scratch,
+    /// Sums of inputs, for Strassen's products.
+    Sums,
+    /// Written: the sums of inputs that the next of Strassen's convolutions wants of the outputs.
+    NextSums,
+    /// Written: the sums of each row of outputs.
+    Totals,
+    /// Positions along an axis.
+    Index,
+    /// An operand of an expression, `x1` and so on.
+    Operand(usize),
 }
 
-/// A loop nest over dense or strided operands; operand 0 is the destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nest {
-    /// Trip counts, outermost first.
-    pub dims: Vec<usize>,
-    /// For each operand, its stride along each dim; 0 repeats.
-    pub strides: Vec<Vec<isize>>,
-}
+impl Role {
+    const NAMED: [(Role, &'static str); 10] = [
+        (Role::Out, "out"),
+        (Role::In, "in"),
+        (Role::Weights, "weights"),
+        (Role::Bias, "bias"),
+        (Role::Residual, "residual"),
+        (Role::Scratch, "scratch"),
+        (Role::Sums, "sums"),
+        (Role::NextSums, "next_sums"),
+        (Role::Totals, "totals"),
+        (Role::Index, "index"),
+    ];
 
-/// `out[i] = expr(in1[i], in2[i], …)` over a nest. Items are the trips of the outermost loop.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Map {
-    /// The loops.
-    pub nest: Nest,
-    /// Element type of each operand, destination first.
-    pub dtypes: Vec<DType>,
-    /// What is stored; operand `x{i}` is the `i`-th operand, sources start at 1.
-    pub expr: Expr,
-}
-
-/// A tile contraction: `out[b, m, y, x] = expr(bias[m] + Σ_r w[b, m, r] · in[b, y, x, r])`.
-///
-/// Arguments: out, in, weights packed `[w blocks][m/8][r…][8]` (zeros beyond m), bias padded to a
-/// multiple of 8 and laid out `[w blocks][m/8][8]` if `bias`, then one operand per `x{i}` of `then`,
-/// i ≥ 1, laid out as out; `x0` is the sum. Items are (b, m block, y).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Contract {
-    /// Outer loops that share nothing (images, groups, matrices of a batch), outermost first.
-    pub outer: Vec<Outer>,
-    /// Output channels and their stride in out.
-    pub channels: Span,
-    /// Rows of output pixels.
-    pub rows: Pixels,
-    /// Pixels of a row.
-    pub columns: Pixels,
-    /// The contracted axes, outermost first: trip count and stride in the input.
-    pub reduce: Vec<Span>,
-    /// Pixels computed together: a tile is this many pixels by 8 channels.
-    pub tile: usize,
-    /// Whether sums start from a bias.
-    pub bias: bool,
-    /// Epilogue.
-    pub then: Expr,
-}
-
-/// Channels in a block of packed weights.
-pub const CHANNEL_BLOCK: usize = 8;
-
-/// An outer loop of a contraction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outer {
-    /// Trips.
-    pub count: usize,
-    /// Stride in the input.
-    pub input: usize,
-    /// Stride in units of whole packed matrices; 0 where all trips share weights.
-    pub weights: usize,
-    /// Stride in the output.
-    pub output: usize,
-}
-
-/// A trip count and a stride.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Trips.
-    pub count: usize,
-    /// Stride in elements.
-    pub stride: usize,
-}
-
-/// A loop over output pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pixels {
-    /// Trips.
-    pub count: usize,
-    /// Stride in the input.
-    pub input: usize,
-    /// Stride in the output.
-    pub output: usize,
-}
-
-/// A reduction. Items are output elements.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reduction {
-    /// How elements combine.
-    pub kind: ReduceKind,
-    /// Element type.
-    pub dtype: DType,
-    /// Loops over the kept axes: out, in.
-    pub kept: Nest,
-    /// Loops over the reduced axes: in only.
-    pub reduced: Nest,
-}
-
-/// Softmax over `extent` elements that lie `inner` apart. Items are (outer, inner) pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Softmax {
-    /// Trips outside the axis.
-    pub outer: usize,
-    /// Extent of the axis.
-    pub extent: usize,
-    /// Trips inside the axis.
-    pub inner: usize,
-    /// LogSoftmax.
-    pub log: bool,
-}
-
-/// Sliding-window pooling of dense planes. Items are planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pooling {
-    /// What is taken of each window.
-    pub kind: PoolKind,
-    /// Images times channels.
-    pub planes: usize,
-    /// Height and width of the input.
-    pub input: [usize; 2],
-    /// Height and width of the output.
-    pub output: [usize; 2],
-    /// The window.
-    pub window: Window,
-}
-
-/// `out[kept][16] = scale · Σ over the reduced of in[kept + reduced][16]`. Items are trips of the
-/// kept loops.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BlockMean {
-    /// Loops over what is kept: out, in.
-    pub kept: Nest,
-    /// Loops over what is summed: in only.
-    pub reduced: Nest,
-    /// What the sum is multiplied by.
-    pub scale: f64,
-}
-
-/// Sliding-window pooling over values in blocks. Items are (image, block, output row).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockPool {
-    /// What is taken of each window.
-    pub kind: PoolKind,
-    /// The window.
-    pub window: Window,
-    /// Height and width of the input, its border not counted: padding is never read.
-    pub input: [usize; 2],
-    /// Height and width of the output.
-    pub output: [usize; 2],
-    /// Count, and strides in the input and the output.
-    pub images: [usize; 3],
-    /// Count, and strides in the input and the output.
-    pub blocks: [usize; 3],
-    /// Strides between rows of the input and of the output.
-    pub rows: [usize; 2],
-}
-
-/// `out[o, j, i] = in[o, clamp(index[j]), i]`. Arguments: out, in, index. Items are (o, j) pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gather {
-    /// Trips outside the axis.
-    pub outer: usize,
-    /// Extent of the axis in the input.
-    pub extent: usize,
-    /// Elements inside the axis.
-    pub inner: usize,
-    /// How many indices.
-    pub count: usize,
-    /// Element type of the indices.
-    pub index: DType,
-    /// Element type of the data.
-    pub dtype: DType,
-}
-
-/// Index of the largest of `extent` elements that lie `inner` apart. Items are (outer, inner)
-/// pairs; the first NaN wins over every number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArgMax {
-    /// Trips outside the axis.
-    pub outer: usize,
-    /// Extent of the axis.
-    pub extent: usize,
-    /// Trips inside the axis.
-    pub inner: usize,
-    /// Of equal elements take the last.
-    pub last: bool,
-    /// Element type of the input.
-    pub dtype: DType,
-}
-
-impl Nest {
-    /// The nest over `dims` with the given strides, with loops of one trip dropped and loops that
-    /// run on into each other merged.
-    pub fn collapsed(dims: &[usize], strides: &[Vec<isize>]) -> Nest {
-        let mut out = Nest { dims: Vec::new(), strides: vec![Vec::new(); strides.len()] };
-        for (axis, &count) in dims.iter().enumerate() {
-            if count == 1 {
-                continue;
-            }
-            let here: Vec<isize> = strides.iter().map(|s| s[axis]).collect();
-            out.push(count, &here);
-        }
-        out
-    }
-
-    fn push(&mut self, count: usize, here: &[isize]) {
-        let runs_on = !self.dims.is_empty()
-            && self.strides.iter().zip(here).all(|(s, h)| s.last() == Some(&(h * count as isize)));
-        if runs_on {
-            if let Some(last) = self.dims.last_mut() {
-                *last *= count;
-            }
-            for (s, h) in self.strides.iter_mut().zip(here) {
-                if let Some(last) = s.last_mut() {
-                    *last = *h;
-                }
-            }
-        } else {
-            self.dims.push(count);
-            for (s, h) in self.strides.iter_mut().zip(here) {
-                s.push(*h);
-            }
+    /// Whether the kernel writes there and others may read it afterwards.
+    pub fn is_written(self) -> bool {
+        match self {
+            Role::Out | Role::NextSums | Role::Totals => true,
+            Role::In
+            | Role::Weights
+            | Role::Bias
+            | Role::Residual
+            | Role::Scratch
+            | Role::Sums
+            | Role::Index
+            | Role::Operand(_) => false,
         }
     }
 
-    /// Product of the trip counts.
-    pub fn trips(&self) -> usize {
-        self.dims.iter().product()
+    /// The role of this name in texts.
+    pub fn from_name(name: &str) -> Option<Role> {
+        let operand = || Some(Role::Operand(name.strip_prefix('x')?.parse().ok()?));
+        let named = Role::NAMED.into_iter().find(|(_, known)| *known == name);
+        named.map(|(role, _)| role).or_else(operand)
     }
 }
 
-impl Contract {
-    /// Blocks of output channels.
-    pub fn blocks(&self) -> usize {
-        self.channels.count.div_ceil(CHANNEL_BLOCK)
-    }
-
-    /// Multiply-adds per output element.
-    pub fn depth(&self) -> usize {
-        self.reduce.iter().map(|r| r.count).product()
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, Role::NAMED.iter().find(|(role, _)| role == self)) {
+            (Role::Operand(i), _) => write!(f, "x{i}"),
+            (_, named) => f.write_str(named.map_or("", |(_, name)| name)),
+        }
     }
 }
 
-impl Kernel {
+/// Visits the attributes of a kernel in their order: the printer and the parser are such visitors.
+pub(crate) trait Fields {
+    /// One attribute.
+    fn field(&mut self, key: &'static str, value: &mut dyn Field) -> Result<()>;
+}
+
+/// A [`Value`], whatever its type.
+pub(crate) trait Field {
+    /// Its text.
+    fn text(&self) -> String;
+    /// Reads the text in place of the value.
+    fn read_from(&mut self, cursor: &mut Cursor<'_>) -> Result<()>;
+}
+
+impl<T: Value> Field for T {
+    fn text(&self) -> String {
+        self.write()
+    }
+
+    fn read_from(&mut self, cursor: &mut Cursor<'_>) -> Result<()> {
+        *self = T::read(cursor)?;
+        Ok(())
+    }
+}
+
+/// A specification of a kernel: all that its code depends on but the machine.
+#[allow(private_interfaces, reason = "kernels are implemented in this crate only")]
+pub trait Kernel: fmt::Debug + Send + Sync + 'static {
+    /// Its name in listings, texts and symbols.
+    const NAME: &'static str;
+
+    /// Its arguments, in the order of the pointers that it is called with.
+    fn arguments(&self) -> Vec<Role>;
+
+    /// Number of independent items.
+    fn items(&self) -> usize;
+
+    /// Multiply-adds that the definition of a convolution or product has over the channels that are
+    /// there and those that fill up blocks, and with zeros between groups that are computed as one,
+    /// whatever algorithm computes it; 0 for everything else.
+    fn multiply_adds(&self) -> usize {
+        0
+    }
+
+    /// Scratch memory of each thread, in f32 elements.
+    fn scratch(&self) -> usize {
+        0
+    }
+
+    /// Visits every attribute, for the text.
+    ///
+    /// # Errors
+    /// The visitor's.
+    #[doc(hidden)]
+    fn fields(&mut self, visitor: &mut dyn Fields) -> Result<()>;
+
+    /// Its function `fn(arguments, begin, end, worker)`. Leaf functions that it calls are placed first.
+    ///
+    /// # Errors
+    /// [`Problem::Internal`](crate::error::Problem::Internal) for what the machine has no code for.
+    #[doc(hidden)]
+    fn emit(&self, linker: &mut Linker) -> Result<Function>;
+
+    /// Whether Cranelift's mid-end may run over it.
+    #[doc(hidden)]
+    fn optimize(&self) -> bool {
+        true
+    }
+}
+
+/// A [`Kernel`] whose type is not known. Every kernel is one.
+trait AnyKernel: fmt::Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn arguments(&self) -> Vec<Role>;
+    fn items(&self) -> usize;
+    fn multiply_adds(&self) -> usize;
+    fn scratch(&self) -> usize;
+    fn emit(&self, linker: &mut Linker) -> Result<Function>;
+    fn optimize(&self) -> bool;
+    fn visited(&self, visitor: &mut dyn Fields) -> Result<KernelRef>;
+    fn as_any(&self) -> &dyn Any;
+    fn equals(&self, other: &dyn AnyKernel) -> bool;
+}
+
+impl<K: Kernel + Clone + PartialEq> AnyKernel for K {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn arguments(&self) -> Vec<Role> {
+        Kernel::arguments(self)
+    }
+
+    fn items(&self) -> usize {
+        Kernel::items(self)
+    }
+
+    fn multiply_adds(&self) -> usize {
+        Kernel::multiply_adds(self)
+    }
+
+    fn scratch(&self) -> usize {
+        Kernel::scratch(self)
+    }
+
+    fn emit(&self, linker: &mut Linker) -> Result<Function> {
+        Kernel::emit(self, linker)
+    }
+
+    fn optimize(&self) -> bool {
+        Kernel::optimize(self)
+    }
+
+    fn visited(&self, visitor: &mut dyn Fields) -> Result<KernelRef> {
+        let mut kernel = self.clone();
+        kernel.fields(visitor)?;
+        Ok(KernelRef::new(kernel))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn equals(&self, other: &dyn AnyKernel) -> bool {
+        other.as_any().downcast_ref::<K>() == Some(self)
+    }
+}
+
+/// A kernel of any kind, shared by what has the same.
+#[derive(Debug, Clone)]
+pub struct KernelRef(Arc<dyn AnyKernel>);
+
+impl PartialEq for KernelRef {
+    fn eq(&self, other: &KernelRef) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.equals(&*other.0)
+    }
+}
+
+impl<K: Kernel + Clone + PartialEq> From<K> for KernelRef {
+    fn from(kernel: K) -> KernelRef {
+        KernelRef::new(kernel)
+    }
+}
+
+impl KernelRef {
+    fn new(kernel: impl Kernel + Clone + PartialEq) -> KernelRef {
+        KernelRef(Arc::new(kernel))
+    }
+
+    /// Its name in listings, texts and symbols.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// Its arguments, in order.
+    pub fn arguments(&self) -> Vec<Role> {
+        self.0.arguments()
+    }
+
     /// Number of independent items.
     pub fn items(&self) -> usize {
-        match self {
-            Kernel::Map(m) => m.nest.dims.first().copied().unwrap_or(1),
-            Kernel::Contract(c) => {
-                let outer: usize = c.outer.iter().map(|o| o.count).product();
-                outer * c.blocks() * c.rows.count
-            }
-            Kernel::Tile(t) => t.items(),
-            Kernel::WinogradInput(w) => w.items(),
-            Kernel::WinogradOutput(w) => w.items(),
-            Kernel::StrassenInput(s) => s.items(),
-            Kernel::StrassenOutput(s) => s.tile.items(),
-            Kernel::BlockMean(m) => m.kept.trips(),
-            Kernel::BlockPool(p) => p.images[0] * p.blocks[0] * p.output[0],
-            Kernel::Reduce(r) => r.kept.trips(),
-            Kernel::Softmax(s) => s.outer * s.inner,
-            Kernel::Pool(p) => p.planes,
-            Kernel::Gather(g) => g.outer * g.count,
-            Kernel::ArgMax(a) => a.outer * a.inner,
-        }
+        self.0.items()
     }
 
-    /// Whether the step writes to this argument.
-    pub fn writes(&self, argument: usize) -> bool {
-        let beside = match self {
-            Kernel::WinogradOutput(w) => w.totals.then(|| w.last()),
-            Kernel::StrassenOutput(s) => s.optional()[2],
-            _ => None,
-        };
-        argument == 0 || beside == Some(argument)
-    }
-
-    /// Multiply-adds that the definition of a convolution or product has over the channels
-    /// that are there and those that fill up blocks, and with zeros between groups that are computed as
-    /// one, whatever algorithm computes it; 0 for everything else.
+    /// [`Kernel::multiply_adds`].
     pub fn multiply_adds(&self) -> usize {
-        match self {
-            Kernel::Contract(c) => {
-                let outer: usize = c.outer.iter().map(|o| o.count).product();
-                outer * c.channels.count * c.rows.count * c.columns.count * c.depth()
-            }
-            Kernel::Tile(t) => {
-                let pixels = t.images.count * t.rows.count * t.columns;
-                t.groups.count * t.blocks * BLOCK * pixels * t.micro.depth()
-            }
-            Kernel::WinogradOutput(w) => {
-                let pixels = w.images.count * w.size[0] * w.size[1];
-                w.groups.count * w.blocks * BLOCK * pixels * w.micro.depth() * 9
-            }
-            Kernel::StrassenOutput(s) => s.multiply_adds(),
-            _ => 0,
-        }
+        self.0.multiply_adds()
     }
 
-    /// A readable name of the shape of the computation, for listings and symbols.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Kernel::Map(_) => "map",
-            Kernel::Contract(_) => "contract",
-            Kernel::Tile(_) => "tile",
-            Kernel::WinogradInput(_) => "winograd_input",
-            Kernel::WinogradOutput(_) => "winograd_output",
-            Kernel::StrassenInput(_) => "strassen_input",
-            Kernel::StrassenOutput(_) => "strassen_output",
-            Kernel::BlockMean(_) => "block_mean",
-            Kernel::BlockPool(_) => "block_pool",
-            Kernel::Reduce(_) => "reduce",
-            Kernel::Softmax(_) => "softmax",
-            Kernel::Pool(_) => "pool",
-            Kernel::Gather(_) => "gather",
-            Kernel::ArgMax(_) => "argmax",
-        }
+    /// Scratch memory of each thread, in f32 elements.
+    pub fn scratch(&self) -> usize {
+        self.0.scratch()
+    }
+
+    /// The specification, if it is of this type.
+    pub fn get<K: Kernel>(&self) -> Option<&K> {
+        self.0.as_any().downcast_ref()
+    }
+
+    pub(crate) fn emit(&self, linker: &mut Linker) -> Result<Function> {
+        self.0.emit(linker)
+    }
+
+    pub(crate) fn optimize(&self) -> bool {
+        self.0.optimize()
+    }
+
+    /// The kernel with what the visitor makes of its attributes.
+    pub(crate) fn visited(&self, visitor: &mut dyn Fields) -> Result<KernelRef> {
+        self.0.visited(visitor)
+    }
+}
+
+/// A row of the registry of kernels: what a text can name.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// What it computes, in a line.
+    pub summary: &'static str,
+    /// A kernel whose attributes are still to be read.
+    pub(crate) blank: fn() -> KernelRef,
+}
+
+impl Row {
+    /// The row of a kernel.
+    pub(crate) const fn of<K: Kernel + Clone + PartialEq + Default>(summary: &'static str) -> Row {
+        Row { name: K::NAME, summary, blank: || KernelRef::new(K::default()) }
     }
 }

@@ -1,45 +1,33 @@
-//! The plan: a list of kernel calls on places in memory. Nothing below this knows graphs.
+//! The plan: a list of kernel calls on places in memory. No graph is in here, and no kernel is known by
+//! name: `schedule` decides, `lower` and `kernels` write the plan, `codegen` compiles functions.
 //!
-//! - [`layers`] lists what can be chosen for convolutions; [`choice`] and [`cut`] say how,
-//! - [`lower`](lower::lower) turns a graph into steps over named buffers,
+//! - [`kernel`] says what kernels are to plans, [`loops`] what their loops are,
 //! - [`arena`] gives each buffer its place,
-//! - [`PackedWeights`] packs constants, which plans only describe, into theirs,
+//! - [`weights`] packs constants, which plans only describe, into theirs,
 //! - [`structure`] says what code depends on, so that weights can be replaced,
 //! - [`check`] proves, sharing no code with either, that no step reads what is not there and that
-//!   no two live buffers overlap.
+//!   no two live buffers overlap,
+//! - [`generate`] makes a plan's code, function by function,
+//! - [`text`], [`json`] and [`dot`] show it.
 
 pub mod arena;
-mod batch;
 pub mod check;
-pub mod choice;
-mod cost;
-pub mod cut;
-mod decide;
-pub mod expr;
-
 pub mod dot;
-mod fields;
-mod geometry;
-mod groups;
-mod halves;
+mod generate;
 pub mod json;
 pub mod kernel;
-mod layout;
-mod lower;
-mod pack;
-pub mod strassen;
+pub mod loops;
 pub mod structure;
 pub mod text;
-pub mod tile;
-pub mod tuning;
-pub mod winograd;
+mod values;
+pub mod weights;
 
-pub use decide::{Layer, layers};
-pub use lower::{Machine, lower, lower_all};
-pub use pack::{BeyondHalf, Packed, PackedWeights};
+pub use generate::{generate, step_functions};
+pub use kernel::{Kernel, KernelRef, Role};
+pub use loops::{Loop, Nest};
 
 use crate::ir::{Origin, TensorType};
-use kernel::Kernel;
+use weights::Packed;
 
 /// A whole inference, laid out in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +42,11 @@ pub struct Plan {
     pub constants: Vec<Constant>,
     /// Scratch buffers.
     pub buffers: Vec<Buffer>,
-    /// Kernel calls, in order.
+    /// How many images go through each stage together, fewest first; each number divides the next one.
+    /// Empty where all steps run once.
+    pub stages: Vec<usize>,
+    /// Kernel calls, in order: those of the first stage, of the second, and so on, and at last those
+    /// that run once.
     pub steps: Vec<Step>,
     /// Bytes of scratch memory.
     pub arena_bytes: usize,
@@ -107,9 +99,12 @@ pub struct Step {
     /// The value it makes.
     pub name: String,
     /// What it computes.
-    pub kernel: Kernel,
-    /// The destination, then the sources.
+    pub kernel: KernelRef,
+    /// Where each of the kernel's arguments is, in its order.
     pub args: Vec<Place>,
+    /// The stage that it is of: it runs for each group of as many images as go through that together.
+    /// As many as there are stages for what runs once.
+    pub stage: usize,
     /// Why it is computed like this, where there was a choice; empty elsewhere.
     pub why: String,
     /// The ONNX nodes it came from.
@@ -123,10 +118,26 @@ pub struct Place {
     pub base: Base,
     /// Bytes from the start of it.
     pub offset: usize,
+    /// Bytes from one image to the next, for a step that runs group by group in what holds more images
+    /// than a group has. The first image is that of the group, counted from the first of the model
+    /// in inputs and outputs, and from the first of the next stage's group in buffers.
+    pub image: usize,
+}
+
+impl Place {
+    /// The start of something.
+    pub const fn of(base: Base) -> Place {
+        Place { base, offset: 0, image: 0 }
+    }
+
+    /// The place so many bytes further.
+    pub const fn further(self, bytes: usize) -> Place {
+        Place { offset: self.offset + bytes, ..self }
+    }
 }
 
 /// What a place points into, by position in the plan's lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Base {
     /// A model input.
     Input(usize),
@@ -138,4 +149,49 @@ pub enum Base {
     Buffer(usize),
     /// The scratch memory of the first thread; those of the others follow.
     Worker,
+}
+
+impl Step {
+    /// The kernel's arguments with their places.
+    pub fn arguments(&self) -> impl Iterator<Item = (Role, Place)> {
+        self.kernel.arguments().into_iter().zip(self.args.iter().copied())
+    }
+
+    /// Where this argument is, if the kernel has it.
+    pub fn place(&self, role: Role) -> Option<Place> {
+        self.arguments().find(|(known, _)| *known == role).map(|(_, place)| place)
+    }
+}
+
+impl Plan {
+    /// Images of an inference at most: as many as go through all stages.
+    pub fn images(&self) -> Option<usize> {
+        let by_image = |port: &Port| port.ty.axes.first().map(crate::ir::Axis::size);
+        self.inputs.first().filter(|_| !self.stages.is_empty()).and_then(by_image)
+    }
+
+    /// The steps in the order in which an inference of so many images runs them.
+    pub fn sequence(&self, images: usize) -> Vec<usize> {
+        let mut order = Vec::new();
+        if let Some(last) = self.stages.len().checked_sub(1) {
+            self.run_stage(last, 0..images, &mut order);
+        }
+        order.extend(self.steps_of(self.stages.len()));
+        order
+    }
+
+    fn run_stage(&self, stage: usize, images: std::ops::Range<usize>, order: &mut Vec<usize>) {
+        let together = self.stages[stage].max(1);
+        for first in images.clone().step_by(together) {
+            if let Some(before) = stage.checked_sub(1) {
+                self.run_stage(before, first..images.end.min(first + together), order);
+            }
+            order.extend(self.steps_of(stage));
+        }
+    }
+
+    /// Positions of the steps of a stage.
+    fn steps_of(&self, stage: usize) -> impl Iterator<Item = usize> {
+        self.steps.iter().enumerate().filter(move |(_, step)| step.stage == stage).map(|(i, _)| i)
+    }
 }

@@ -1,7 +1,8 @@
 //! What a plan is but for the contents of its weights. Generated code depends on nothing else, so
 //! plans of equal structure have the same code.
 
-use super::{Packed, Plan, text};
+use super::weights::Packed;
+use super::{Plan, text};
 
 /// The structure of a plan, in short.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use cardinal_compiler::ir::Graph;
 use cardinal_compiler::object::{self, Name, Object};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::PackedWeights;
+use cardinal_compiler::plan::weights::PackedWeights;
 use cardinal_runtime::{Artifact, ArtifactParts, Tensor, TensorSpec};
 
 /// What builds programs for a machine, and what runs them.

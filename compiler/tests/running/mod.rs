@@ -11,9 +11,11 @@ use std::num::NonZeroUsize;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, TensorType, Weight, text, verify};
+use cardinal_compiler::kernels;
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::Machine;
+use cardinal_compiler::plan::Plan;
+use cardinal_compiler::schedule::Preferences;
 use cardinal_runtime::{Program, Session, Tensor, cpu};
 use linked::{Link, Linked};
 use proptest::test_runner::{Config, RngSeed};
@@ -39,8 +41,36 @@ pub(crate) fn host() -> Target {
 }
 
 /// What plans are shown for, whatever this machine is.
-pub(crate) fn avx2() -> Machine {
-    Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap().machine(true)
+pub(crate) fn avx2() -> Target {
+    Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap()
+}
+
+/// The plan of a graph.
+pub(crate) fn planned(graph: &Graph, target: &Target) -> Plan {
+    try_planned(graph, target, &Preferences::default()).unwrap()
+}
+
+/// The plan of a graph without Winograd's and Strassen's algorithms.
+pub(crate) fn planned_directly(graph: &Graph, target: &Target) -> Plan {
+    let direct = Preferences { winograd: false, ..Preferences::default() };
+    try_planned(graph, target, &direct).unwrap()
+}
+
+/// The plan of a graph, or why there is none.
+pub(crate) fn try_planned(
+    graph: &Graph,
+    target: &Target,
+    preferences: &Preferences,
+) -> cardinal_compiler::error::Result<Plan> {
+    let schedule = kernels::schedule(graph, &target.machine(), preferences);
+    kernels::lower(graph, &schedule)
+}
+
+/// Plans over one weights section.
+pub(crate) fn planned_together(graph: &Graph, targets: &[Target]) -> Vec<Plan> {
+    let schedule =
+        |target: &Target| kernels::schedule(graph, &target.machine(), &Preferences::default());
+    kernels::lower_all(graph, &targets.iter().map(schedule).collect::<Vec<_>>()).unwrap()
 }
 
 /// Reproducible values of a type, in [-1, 1).
@@ -136,7 +166,10 @@ pub(crate) fn check_without_winograd(source: &str) {
     let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
     let inputs: Vec<Tensor> =
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
-    let options = CompileOptions { winograd: false, ..CompileOptions::default() };
+    let options = CompileOptions {
+        schedule: Preferences { winograd: false, ..Preferences::default() },
+        ..CompileOptions::default()
+    };
     let program = compile_with(&graph, &host(), &options);
     let outputs = Session::new(program, NonZeroUsize::MIN).unwrap().run(&inputs).unwrap();
     reference(&graph, &inputs, RelativeTo::Output).compare(&outputs, "direct convolution");

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::ir::text;
-use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::tile::BLOCK;
-use cardinal_compiler::plan::{Base, Plan, Step};
+use cardinal_compiler::kernels::conv::blocked::BlockedConv;
+use cardinal_compiler::kernels::conv::strassen::StrassenOutput;
+use cardinal_compiler::kernels::conv::winograd::WinogradOutput;
+use cardinal_compiler::kernels::map::Map;
+use cardinal_compiler::machine::BLOCK;
+use cardinal_compiler::plan::{Base, KernelRef, Plan, Step};
 use cardinal_runtime::cpu;
 use cardinal_workbench::families::{Extents, FAMILIES, Family, Operator};
 use cardinal_workbench::machine;
@@ -85,12 +88,11 @@ fn layer(family: &Family, name: &str, extents: &Extents, target: &Target, peak: 
 /// The steps of the operator: values are packed and unpacked around it, and where it is no
 /// convolution one makes what it reads.
 fn of_interest<'p>(family: &Family, plan: &'p Plan) -> Vec<(usize, &'p Step)> {
-    let makes_ready = |step: &Step| match step.kernel {
-        Kernel::Map(_) => true,
-        Kernel::Tile(_) => !matches!(family.operator, Operator::Conv(_)),
-        _ => false,
-    };
-    let unpacks = plan.steps.last().is_some_and(|step| matches!(step.kernel, Kernel::Map(_)));
+    let is_conv = matches!(family.operator, Operator::Conv(_));
+    let moves = |step: &Step| step.kernel.get::<Map>().is_some();
+    let makes_ready =
+        |step: &Step| moves(step) || step.kernel.get::<BlockedConv>().is_some() && !is_conv;
+    let unpacks = plan.steps.last().is_some_and(moves);
     let end = plan.steps.len() - usize::from(unpacks);
     plan.steps[..end].iter().enumerate().skip_while(|(_, step)| makes_ready(step)).collect()
 }
@@ -114,29 +116,28 @@ fn line(label: &str, times: Times, work: Option<(usize, f64)>) {
 }
 
 /// How the planner has it computed.
-fn way<'p>(kernels: impl Iterator<Item = &'p Kernel>) -> String {
-    let last = kernels.last();
-    last.map_or(String::new(), |kernel| match kernel {
-        Kernel::Tile(t) => format!("tile {}x{}", t.micro.pixels, t.micro.blocks),
-        Kernel::WinogradOutput(w) => {
-            format!("F({}), tile {}x{}", w.grid.outputs, w.micro.pixels, w.micro.blocks)
-        }
-        Kernel::StrassenOutput(s) => {
-            format!("strassen, tile {}x{}", s.tile.micro.pixels, s.tile.micro.blocks)
-        }
-        other => other.name().into(),
-    })
+fn way<'p>(kernels: impl Iterator<Item = &'p KernelRef>) -> String {
+    let Some(kernel) = kernels.last() else { return String::new() };
+    if let Some(conv) = kernel.get::<BlockedConv>() {
+        format!("direct {}x{}", conv.micro.pixels, conv.micro.blocks)
+    } else if let Some(w) = kernel.get::<WinogradOutput>() {
+        format!("F({}), tile {}x{}", w.grid.outputs, w.micro.pixels, w.micro.blocks)
+    } else if let Some(StrassenOutput { tile, .. }) = kernel.get() {
+        format!("strassen, tile {}x{}", tile.micro.pixels, tile.micro.blocks)
+    } else {
+        kernel.name().into()
+    }
 }
 
 /// Multiply-adds that the kernel itself has: of Winograd's and Strassen's products, not of the convolution.
-fn multiply_adds(kernel: &Kernel) -> usize {
-    match kernel {
-        Kernel::WinogradOutput(w) => {
-            let products = w.images.count * w.grid.products();
-            w.groups.count * w.blocks * BLOCK * products * w.micro.depth()
-        }
-        Kernel::StrassenOutput(s) => s.multiply_adds() / 8 * 7,
-        other => other.multiply_adds(),
+fn multiply_adds(kernel: &KernelRef) -> usize {
+    if let Some(w) = kernel.get::<WinogradOutput>() {
+        let products = w.images.count * w.grid.products();
+        return w.groups.count * w.blocks * BLOCK * products * w.micro.depth();
+    }
+    match kernel.get::<StrassenOutput>() {
+        Some(_) => kernel.multiply_adds() / 8 * 7,
+        None => kernel.multiply_adds(),
     }
 }
 

@@ -7,8 +7,7 @@ mod winograd;
 pub use tile::tile;
 pub use winograd::{Result, winograd};
 
-use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::{Base, Place, Plan, Step};
+use cardinal_compiler::plan::{Base, KernelRef, Place, Plan, Role, Step};
 
 /// Steps on inputs and one output.
 pub struct ByHand {
@@ -21,28 +20,34 @@ pub struct ByHand {
 }
 
 fn input(i: usize) -> Place {
-    Place { base: Base::Input(i), offset: 0 }
+    Place::of(Base::Input(i))
 }
 
 fn output() -> Place {
-    Place { base: Base::Output(0), offset: 0 }
+    Place::of(Base::Output(0))
 }
 
-fn plan(steps: impl IntoIterator<Item = (Kernel, Vec<Place>)>) -> Plan {
-    let step = |(kernel, args): (Kernel, Vec<Place>)| Step {
-        name: kernel.name().into(),
-        kernel,
-        args,
-        why: String::new(),
-        from: Vec::new(),
+/// A kernel with its arguments, some of which it may not have.
+fn step(kernel: impl Into<KernelRef>, places: &[(Role, Place)]) -> Step {
+    let kernel = kernel.into();
+    let place = |role: &Role| {
+        let found = places.iter().find(|(known, _)| known == role);
+        found.unwrap_or_else(|| panic!("there is no {role}")).1
     };
+    let args = kernel.arguments().iter().map(place).collect();
+    let (name, why, from) = (kernel.name().into(), String::new(), Vec::new());
+    Step { name, kernel, args, stage: 0, why, from }
+}
+
+fn plan(steps: Vec<Step>) -> Plan {
     Plan {
         name: "by hand".into(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         constants: Vec::new(),
         buffers: Vec::new(),
-        steps: steps.into_iter().map(step).collect(),
+        stages: Vec::new(),
+        steps,
         arena_bytes: 0,
         worker_bytes: 0,
         weight_bytes: 0,

@@ -1,17 +1,20 @@
 //! A 3×3 convolution in Winograd's domain, of planes of any size: the planner takes this way for
 //! large ones only.
 
-use cardinal_compiler::plan::kernel::{BlockMean, Kernel, Nest, Span};
-use cardinal_compiler::plan::tile::{Around, BLOCK, MicroKernel, TileStep};
-use cardinal_compiler::plan::winograd::points::transformed;
-use cardinal_compiler::plan::winograd::{Grid, WinogradInput, WinogradOutput};
+use cardinal_compiler::kernels::block_mean::BlockMean;
+use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
+use cardinal_compiler::kernels::conv::winograd::points::transformed;
+use cardinal_compiler::kernels::conv::winograd::{Grid, WinogradInput, WinogradOutput};
+use cardinal_compiler::machine::BLOCK;
+use cardinal_compiler::plan::{KernelRef, Loop, Nest, Role};
+use cardinal_compiler::schedule::epilogue::FusedStep;
 
-use super::{ByHand, input, output, plan};
+use super::{ByHand, input, output, plan, step};
 use crate::random::{floats, to_bytes};
 use crate::rig::WORKERS;
 
-/// One block of `[h][w][16]`, multiples of the dilation, to one like it, with bias, the other operand
-/// and relu; or to its mean, without the other operand.
+/// One block of `[h][w][16]`, multiples of the dilation, to one like it, with bias, the residual
+/// and relu; or to its mean, without the residual.
 pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Result) -> ByHand {
     let grid = Grid::new(outputs, dilation, [h, w], 1);
     let (x, filters) = (floats(h * w * BLOCK, 1), floats(BLOCK * BLOCK * 9, 2));
@@ -22,16 +25,17 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Res
     }
     let mut expected = reference(dilation, [h, w], &x, [&filters, &bias, &other]);
     let elements = grid.elements();
-    let once = Span { count: 1, stride: 0 };
+    let once = Loop::ONCE;
     let (size, row) = ([h, w], w * BLOCK);
     let to = WinogradInput { grid, size, images: once, blocks: once, row };
     let mut back = products(&to);
     if is_mean {
-        back.steps = vec![TileStep::Relu];
+        back.steps = vec![FusedStep::Relu];
         back.totals = true;
         expected = means(&expected);
     }
-    let scratch = [to.scratch(), back.scratch()].map(|n| vec![f32::NAN; n * WORKERS]);
+    let scratch = [KernelRef::from(to.clone()), KernelRef::from(back.clone())];
+    let scratch = scratch.map(|kernel| vec![f32::NAN; kernel.scratch() * WORKERS]);
     let [to_scratch, back_scratch] = scratch;
     let inputs = [
         x,
@@ -44,16 +48,25 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Res
         vec![f32::NAN; h * w * BLOCK],
         vec![f32::NAN; back.totals_image()],
     ];
-    let rows = Span { count: to.grid.tiles[0], stride: BLOCK };
-    let mut steps = vec![(Kernel::WinogradInput(to), vec![input(4), input(0), input(5)])];
-    let back = Kernel::WinogradOutput(back);
-    let mut arguments = vec![output(), input(4), input(1), input(6), input(2), input(3)];
+    let rows = Loop::reading(to.grid.tiles[0], BLOCK);
+    let places = [(Role::Out, input(4)), (Role::In, input(0)), (Role::Scratch, input(5))];
+    let mut steps = vec![step(to, &places)];
+    let mut places = vec![
+        (Role::Out, output()),
+        (Role::In, input(4)),
+        (Role::Weights, input(1)),
+        (Role::Scratch, input(6)),
+        (Role::Bias, input(2)),
+        (Role::Residual, input(3)),
+        (Role::Totals, input(8)),
+    ];
     if is_mean {
-        (arguments[0], arguments[5]) = (input(7), input(8));
-        steps.push((back, arguments));
-        steps.push((mean(rows, h * w), vec![output(), input(8)]));
-    } else {
-        steps.push((back, arguments));
+        places[0].1 = input(7);
+    }
+    steps.push(step(back, &places));
+    if is_mean {
+        let places = [(Role::Out, output()), (Role::In, input(8))];
+        steps.push(step(mean(rows, h * w), &places));
     }
     let inputs = inputs.map(|values| to_bytes(&values)).to_vec();
     ByHand { plan: plan(steps), inputs, expected }
@@ -69,12 +82,12 @@ pub enum Result {
 }
 
 /// The mean over so many pixels, of sums.
-fn mean(sums: Span, pixels: usize) -> Kernel {
-    Kernel::BlockMean(BlockMean {
+fn mean(sums: Loop, pixels: usize) -> BlockMean {
+    BlockMean {
         kept: Nest { dims: Vec::new(), strides: vec![Vec::new(); 2] },
-        reduced: Nest { dims: vec![sums.count], strides: vec![vec![sums.stride as isize]] },
+        reduced: Nest { dims: vec![sums.count], strides: vec![vec![sums.input as isize]] },
         scale: 1.0 / pixels as f64,
-    })
+    }
 }
 
 /// The mean of each channel.
@@ -86,7 +99,7 @@ fn means(pixels: &[f64]) -> Vec<f64> {
 
 fn products(to: &WinogradInput) -> WinogradOutput {
     let (tiles, size) = (to.grid.tiles, to.size);
-    let once = Around { count: 1, input: 0, output: 0, other: 0 };
+    let once = Loop::ONCE;
     // As many rows at a time as make several items.
     let chunk = [tiles[0] / 2, 1, tiles[0]].into_iter().find(|rows| to.grid.allows(*rows));
     let chunk = chunk.expect("an item can have all rows");
@@ -97,7 +110,7 @@ fn products(to: &WinogradInput) -> WinogradOutput {
         input_pixel: BLOCK,
         output_pixel: BLOCK,
         output_block: chunk * tiles[1] * BLOCK,
-        reduce: vec![Span { count: 1, stride: 0 }, Span { count: BLOCK, stride: 1 }],
+        reduce: vec![Loop::ONCE, Loop::reading(BLOCK, 1)],
         ..MicroKernel::default()
     };
     WinogradOutput {
@@ -111,7 +124,7 @@ fn products(to: &WinogradInput) -> WinogradOutput {
         rows: [row, row],
         block: [0, 0],
         bias: true,
-        steps: vec![TileStep::AddOther, TileStep::Relu],
+        steps: vec![FusedStep::AddResidual, FusedStep::Relu],
         totals: false,
         micro,
     }

@@ -11,8 +11,9 @@ mod texts;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::Result;
 use cardinal_compiler::ir::Graph;
-use cardinal_compiler::plan::choice::{Choice, Chosen};
-use cardinal_compiler::plan::{Layer, Plan, layers, lower};
+use cardinal_compiler::kernels;
+use cardinal_compiler::plan::Plan;
+use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences};
 
 pub use rows::FAMILIES;
 
@@ -142,18 +143,21 @@ impl Family {
     /// The plan of a graph of this row.
     ///
     /// # Errors
-    /// Those of [`lower`].
+    /// Those of [`kernels::lower`].
     pub fn plan(&self, graph: &Graph, target: &Target) -> Result<Plan> {
-        let mut machine = target.machine(self.way != Way::Exact);
+        let winograd = self.way != Way::Exact;
+        let mut preferences = Preferences { winograd, ..Preferences::default() };
         if self.way == Way::Strassen {
             let in_halves = |layer: Layer| {
-                let is_strassen = |choice: &Choice| matches!(choice, Choice::Strassen { .. });
+                let is_strassen = |choice: &Choice| choice.algorithm() == "strassen";
                 let choice = layer.candidates.into_iter().find(is_strassen)?;
                 Some((layer.key, Chosen { choice, because: String::new() }))
             };
-            machine.choices = layers(graph, &machine).into_iter().filter_map(in_halves).collect();
+            let estimated = kernels::schedule(graph, &target.machine(), &preferences);
+            let layers = estimated.layers(graph).into_iter();
+            preferences.choices = layers.filter_map(in_halves).collect();
         }
-        lower(graph, &machine)
+        kernels::lower(graph, &kernels::schedule(graph, &target.machine(), &preferences))
     }
 
     /// The graph's text.

@@ -18,7 +18,8 @@ use cranelift_codegen::isa::CallConv;
 
 use super::emitter::Emitter;
 use super::leaves::{Leaves, Relocation, leaves};
-use super::{KERNEL_PARAMETERS, Linker, Listing, Target};
+use super::linker::KERNEL_PARAMETERS;
+use super::{Linker, Listing, Target};
 use crate::error::Result;
 
 /// What the functions return. The header that goes with them explains these to their users.
@@ -61,6 +62,8 @@ pub(crate) struct Tensors {
     pub(crate) inputs: Vec<usize>,
     /// By output.
     pub(crate) outputs: Vec<usize>,
+    /// Images of an inference.
+    pub(crate) images: usize,
 }
 
 /// Puts functions behind a code section whose entry point is at `entry`.

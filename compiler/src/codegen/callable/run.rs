@@ -9,8 +9,8 @@ use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, V
 use cardinal_runtime::abi::{self, ALIGNMENT, offset};
 
 use super::{Callees, Tensors, Threads, parallel, stack, status};
-use crate::codegen::Linker;
 use crate::codegen::emitter::Emitter;
+use crate::codegen::linker::Linker;
 use crate::error::Result;
 
 /// Places `run` or `run_parallel`; returns its offset.
@@ -50,7 +50,8 @@ fn run(
     if let &[parallel_for, _, threads] = more {
         check_threads(e, parallel_for, threads, done);
     }
-    let frame = Frame { callees, pointers, inputs: tensors.inputs.len() };
+    let (inputs, images) = (tensors.inputs.len(), tensors.images);
+    let frame = Frame { callees, pointers, inputs, images };
     let status = frame.call(e, more);
     e.builder.ins().jump(done, &[BlockArg::Value(status)]);
     e.builder.switch_to_block(done);
@@ -99,6 +100,8 @@ struct Frame<'a> {
     pointers: &'a [Value],
     /// How many of them are inputs.
     inputs: usize,
+    /// Images of an inference.
+    images: usize,
 }
 
 impl Frame<'_> {
@@ -144,6 +147,7 @@ impl Frame<'_> {
         let outputs = e.add_imm(table, self.inputs as i64 * 8);
         let weights = self.callees.helpers.ask(e, self.callees.helpers.weights);
         let context = context.unwrap_or(table);
+        let images = e.int(self.images as i64);
         let frame = stack(e, size_of::<abi::Frame>());
         let fields = [
             (offset::INPUTS, table),
@@ -153,6 +157,7 @@ impl Frame<'_> {
             (offset::CODE, code),
             (offset::PARALLEL_FOR, parallel_for),
             (offset::CONTEXT, context),
+            (offset::IMAGES, images),
         ];
         for (offset, value) in fields {
             e.store(value, frame, i64::from(offset));

@@ -13,18 +13,18 @@ use iced_x86::{
     Instruction, InstructionBlock, IntelFormatter, MemoryOperand, Register,
 };
 
-pub(super) use strassen::sums;
-pub(super) use tile::micro_kernel;
-pub(super) use winograd::transform;
+pub(crate) use strassen::sums;
+pub(crate) use tile::micro_kernel;
+pub(crate) use winograd::transform;
 
 use crate::error::{Error, Result};
-use crate::plan::tile::Vectors;
+use crate::machine::Vectors;
 
 /// An instruction set: registers, and the opcodes of what kernels do with them.
 #[derive(Debug)]
-pub(super) struct Isa {
+pub(crate) struct Isa {
     /// Which one.
-    pub(super) vectors: Vectors,
+    pub(crate) vectors: Vectors,
     /// Vector register 0; the others follow it.
     first: Register,
     load: Code,
@@ -81,7 +81,7 @@ const ROWS: [Isa; 2] = [
 ];
 
 /// The row of an instruction set, if code for it is made here.
-pub(super) fn isa(vectors: Vectors) -> Option<&'static Isa> {
+pub(crate) fn isa(vectors: Vectors) -> Option<&'static Isa> {
     ROWS.iter().find(|row| row.vectors == vectors)
 }
 
@@ -290,7 +290,7 @@ fn at(base: Register, bytes: usize) -> MemoryOperand {
 }
 
 /// The code as text, one instruction a line.
-pub(super) fn disassemble(code: &[u8]) -> String {
+pub(crate) fn disassemble(code: &[u8]) -> String {
     let mut formatter = IntelFormatter::new();
     let mut text = String::new();
     for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {

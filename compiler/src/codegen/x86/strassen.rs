@@ -4,8 +4,9 @@ use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
-use crate::plan::strassen::{Halves, Sums};
-use crate::plan::tile::{BLOCK, TileStep};
+use crate::kernels::conv::strassen::{Halves, Sums};
+use crate::machine::BLOCK;
+use crate::schedule::epilogue::FusedStep;
 
 /// Pixels that are fetched ahead.
 const AHEAD: usize = 8;
@@ -14,7 +15,7 @@ const AHEAD: usize = 8;
 const PIXEL: usize = BLOCK * ELEMENT;
 
 /// The code of a leaf function: `fn(from, next, to, bias, pixels, other)`.
-pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
+pub(crate) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
     let mut a = Assembler::new(isa);
     let vectors = 0..isa.vectors.per_block();
     let lanes = isa.vectors.lanes();
@@ -28,8 +29,8 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
             a.advance(TO, PIXEL as i64);
             a.loop_back(TILES, pixel);
         }
-        Sums::Products { product, to, other, bias, steps, next } => {
-            let (product, to, other, next) = (*product, *to, *other, *next);
+        Sums::Products { product, to, residual, bias, steps, next } => {
+            let (product, to, other, next) = (*product, *to, *residual, *next);
             let outputs = Outputs { product, to, other, steps, next };
             outputs.start(&mut a, *bias);
             let pixel = a.here();
@@ -39,7 +40,7 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
             }
             a.advance(FROM, PIXEL as i64);
             a.advance(TO, PIXEL as i64);
-            if steps.contains(&TileStep::AddOther) {
+            if steps.contains(&FusedStep::AddResidual) {
                 a.advance(OTHER, PIXEL as i64);
             }
             if next.is_some() {
@@ -89,13 +90,13 @@ struct Outputs<'s> {
     product: usize,
     to: Halves,
     other: Halves,
-    steps: &'s [TileStep],
+    steps: &'s [FusedStep],
     next: Option<Halves>,
 }
 
 impl Outputs<'_> {
     fn start(&self, a: &mut Assembler<'_>, bias: Option<usize>) {
-        if self.steps.contains(&TileStep::Relu) {
+        if self.steps.contains(&FusedStep::Relu) {
             a.zero(ZERO);
         }
         let (vectors, lanes) = (a.isa.vectors.per_block(), a.isa.vectors.lanes());
@@ -144,10 +145,10 @@ impl Outputs<'_> {
             }
             for step in self.steps {
                 match step {
-                    TileStep::AddOther => {
+                    FusedStep::AddResidual => {
                         a.add_memory(y, OTHER, self.other.at(pixels, channels) * ELEMENT + lane);
                     }
-                    TileStep::Relu => a.max(y, ZERO),
+                    FusedStep::Relu => a.max(y, ZERO),
                 }
             }
             a.store(TO, self.to.at(pixels, channels) * ELEMENT + lane, y);

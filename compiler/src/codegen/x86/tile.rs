@@ -15,7 +15,10 @@ use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
-use crate::plan::tile::{BLOCK, MicroKernel, Span, TileStep};
+use crate::kernels::conv::micro_kernel::MicroKernel;
+use crate::machine::BLOCK;
+use crate::plan::Loop;
+use crate::schedule::epilogue::FusedStep;
 
 /// How far ahead of the products weights are fetched: they stream from beyond the caches.
 const PREFETCH: usize = 2048;
@@ -41,7 +44,7 @@ const NEXT: Register = Register::R14;
 const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
 
 /// The code of a micro-kernel: `fn(in, weights, out, bias, tiles, other)`.
-pub(in crate::codegen) fn micro_kernel(isa: &Isa, spec: &MicroKernel) -> Result<Vec<u8>> {
+pub(crate) fn micro_kernel(isa: &Isa, spec: &MicroKernel) -> Result<Vec<u8>> {
     let mut kernel = Kernel { a: Assembler::new(isa), spec, vectors: isa.vectors.per_block() };
     kernel.function();
     kernel.a.finish("micro-kernel")
@@ -74,18 +77,10 @@ impl Kernel<'_> {
     }
 
     /// The contracted loops that are not unrolled.
-    fn outer(&self) -> &[Span] {
-        let inner = 1 + usize::from(self.shared_taps().is_some());
+    fn outer(&self) -> &[Loop] {
+        let inner = 1 + usize::from(self.spec.shared_taps().is_some());
         let outer = self.spec.reduce.len().saturating_sub(inner);
         self.spec.reduce.get(..outer).unwrap_or_default()
-    }
-
-    /// The loop over a row of the window, for narrow groups, where pixels are whole taps apart and so
-    /// read the same elements.
-    fn shared_taps(&self) -> Option<Span> {
-        let [.., taps, _] = self.spec.reduce[..] else { return None };
-        let apart = taps.stride > 0 && self.spec.input_pixel.is_multiple_of(taps.stride);
-        (self.spec.narrow > 0 && self.spec.blocks == 1 && apart).then_some(taps)
     }
 
     /// Lines of each block's weights that the unrolled code reads.
@@ -95,7 +90,7 @@ impl Kernel<'_> {
 
     /// Lines of each block's next weights that the unrolled loop fetches.
     fn ahead(&self) -> usize {
-        match self.spec.passes[0] {
+        match self.spec.prefetch.tiles {
             0 => 0,
             passes => self.unrolled_count().div_ceil(passes),
         }
@@ -113,7 +108,7 @@ impl Kernel<'_> {
             .copied()
             .filter(|r| *r != Register::R11)
             .collect();
-        let [passes, passed] = self.spec.passes;
+        let [passes, passed] = [self.spec.prefetch.tiles, self.spec.prefetch.earlier];
         if passes > 0 {
             saved.push(AHEAD);
         }
@@ -126,7 +121,8 @@ impl Kernel<'_> {
         if passes > 0 {
             self.a.copy(AHEAD, SECOND);
             let rounds = self.spec.depth() / self.unrolled_count();
-            let bytes = self.spec.next * ELEMENT + passed * rounds * self.ahead() * LINE;
+            let bytes =
+                self.spec.prefetch.distance * ELEMENT + passed * rounds * self.ahead() * LINE;
             self.a.advance(AHEAD, bytes as i64);
         }
         let tile = self.a.here();
@@ -135,7 +131,7 @@ impl Kernel<'_> {
         self.a.copy(WEIGHTS_AT, SECOND);
         self.start_fetching();
         self.contract(0);
-        if self.spec.onto {
+        if self.spec.accumulate {
             for (sum, pixel, vector) in self.sums() {
                 let at = self.offset(self.spec.output_block, pixel, vector);
                 self.a.add_memory(sum, TO, at);
@@ -146,7 +142,7 @@ impl Kernel<'_> {
         let pixels = self.spec.pixels * ELEMENT;
         self.a.advance(FROM, (pixels * self.spec.input_pixel) as i64);
         self.a.advance(TO, (pixels * self.spec.output_pixel) as i64);
-        if self.spec.steps.contains(&TileStep::AddOther) {
+        if self.spec.steps.contains(&FusedStep::AddResidual) {
             self.a.advance(OTHER, (pixels * self.spec.output_pixel) as i64);
         }
         self.a.loop_back(TILES, tile);
@@ -172,7 +168,7 @@ impl Kernel<'_> {
     /// The contracted loops from `level` inwards.
     fn contract(&mut self, level: usize) {
         let Some(&span) = self.outer().get(level) else {
-            return match self.shared_taps() {
+            return match self.spec.shared_taps() {
                 Some(taps) => self.unrolled_taps(taps),
                 None => self.unrolled(),
             };
@@ -183,8 +179,8 @@ impl Kernel<'_> {
         let again = self.a.here();
         self.contract(level + 1);
         // The loop inside has moved the input already.
-        let moved = inside.map_or(0, |inside| inside.count * inside.stride);
-        self.a.advance(IN_AT, (span.stride as i64 - moved as i64) * ELEMENT as i64);
+        let moved = inside.map_or(0, |inside| inside.count * inside.input);
+        self.a.advance(IN_AT, (span.input as i64 - moved as i64) * ELEMENT as i64);
         if inside.is_none() {
             self.a.advance(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
             self.fetch_on(counter);
@@ -195,7 +191,7 @@ impl Kernel<'_> {
     /// The innermost loop: weights, then a broadcast and its products for each pixel.
     fn unrolled(&mut self) {
         let span = self.spec.reduce.last().copied();
-        let (count, stride) = span.map_or((1, 0), |s| (s.count, s.stride));
+        let (count, stride) = span.map_or((1, 0), |s| (s.count, s.input));
         let (weights, row) = (self.spare(), self.row());
         // Broadcasts take turns, so that one need not wait for the products of the last.
         let broadcasts = self.a.isa.vectors.registers() - weights - row;
@@ -229,7 +225,7 @@ impl Kernel<'_> {
     /// The two innermost loops for narrow groups: an element is spread once for all pixels and taps that
     /// read it, because on some machines that takes as long as a product. The order of a sum does not
     /// depend on the tile.
-    fn unrolled_taps(&mut self, taps: Span) {
+    fn unrolled_taps(&mut self, taps: Loop) {
         let channels = self.unrolled_count() / taps.count.max(1);
         let weights = self.spare();
         let spare = self.a.isa.vectors.registers() - weights;
@@ -252,7 +248,7 @@ impl Kernel<'_> {
                 for (read, users) in self.reads(taps, count) {
                     let element = weights + count + turn % (spare - count);
                     turn += 1;
-                    self.spread(element, (first + read) * taps.stride * ELEMENT + part, i);
+                    self.spread(element, (first + read) * taps.input * ELEMENT + part, i);
                     for (pixel, tap) in users {
                         self.a.multiply_add(self.sum(pixel, vector), weights + tap, element);
                     }
@@ -264,8 +260,8 @@ impl Kernel<'_> {
 
     /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
     /// taps that it is for.
-    fn reads(&self, taps: Span, count: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
-        let apart = self.spec.input_pixel / taps.stride.max(1);
+    fn reads(&self, taps: Loop, count: usize) -> BTreeMap<usize, Vec<(usize, usize)>> {
+        let apart = self.spec.input_pixel / taps.input.max(1);
         let all = (0..self.spec.pixels).flat_map(|pixel| (0..count).map(move |tap| (pixel, tap)));
         let mut reads = BTreeMap::<_, Vec<_>>::new();
         for (pixel, tap) in all {
@@ -293,10 +289,10 @@ impl Kernel<'_> {
 
     /// The loop over blocks of the input, where they are on pages of their own: then the hardware does
     /// not foresee what the next one reads.
-    fn distant_blocks(&self) -> Option<Span> {
+    fn distant_blocks(&self) -> Option<Loop> {
         const PAGE: usize = 4096;
         let [blocks, _] = self.spec.reduce[..] else { return None };
-        (blocks.stride * ELEMENT >= PAGE).then_some(blocks)
+        (blocks.input * ELEMENT >= PAGE).then_some(blocks)
     }
 
     /// Fetching begins [`BLOCKS_AHEAD`].
@@ -307,7 +303,7 @@ impl Kernel<'_> {
         self.a.advance(NEXT, tile as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy(FETCHED, FROM);
-            self.a.advance(FETCHED, (BLOCKS_AHEAD * blocks.stride * ELEMENT) as i64);
+            self.a.advance(FETCHED, (BLOCKS_AHEAD * blocks.input * ELEMENT) as i64);
         } else {
             self.a.copy(FETCHED, NEXT);
         }
@@ -329,7 +325,7 @@ impl Kernel<'_> {
     /// the page tables in vain.
     fn fetch_on(&mut self, left: Register) {
         let Some(blocks) = self.distant_blocks() else { return };
-        self.a.advance(FETCHED, (blocks.stride * ELEMENT) as i64);
+        self.a.advance(FETCHED, (blocks.input * ELEMENT) as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy_if_equal(FETCHED, NEXT, left, BLOCKS_AHEAD + 1);
         }
@@ -361,13 +357,13 @@ impl Kernel<'_> {
     fn apply(&mut self) {
         for step in self.spec.steps.clone() {
             match step {
-                TileStep::AddOther => {
+                FusedStep::AddResidual => {
                     for (sum, pixel, vector) in self.sums() {
-                        let at = self.offset(self.spec.other_block, pixel, vector);
+                        let at = self.offset(self.spec.residual_block, pixel, vector);
                         self.a.add_memory(sum, OTHER, at);
                     }
                 }
-                TileStep::Relu => {
+                FusedStep::Relu => {
                     let zero = self.spare();
                     self.a.zero(zero);
                     for (sum, ..) in self.sums() {

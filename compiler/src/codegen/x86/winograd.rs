@@ -5,9 +5,10 @@ use iced_x86::Register;
 
 use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
 use crate::error::Result;
-use crate::plan::tile::{BLOCK, TileStep};
-use crate::plan::winograd::points::{factor, points};
-use crate::plan::winograd::{Elements, Transform};
+use crate::kernels::conv::winograd::points::{factor, points};
+use crate::kernels::conv::winograd::{Elements, Transform};
+use crate::machine::BLOCK;
+use crate::schedule::epilogue::FusedStep;
 
 /// Where a column or a row of a tile is, where the results go, and how many there are to go.
 const FIRST: Register = Register::R10;
@@ -21,7 +22,7 @@ const TEMPORARIES: [usize; 3] = [12, 13, 14];
 const TOTAL: usize = 15;
 
 /// The code of a transform: `fn(from, scratch, to, bias, tiles, other)`.
-pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
+pub(crate) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
     let (Transform::Input { outputs, tile, .. } | Transform::Output { outputs, tile, .. }) = spec;
     let mut kernel = Kernel {
         a: Assembler::new(isa),
@@ -264,7 +265,7 @@ impl Kernel<'_> {
         self.put(to(element), from);
     }
 
-    fn output(&mut self, spec: &Output, steps: &[TileStep]) {
+    fn output(&mut self, spec: &Output, steps: &[FusedStep]) {
         let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
         if self.is_square() {
             self.output_constants(rows);
@@ -300,11 +301,11 @@ impl Kernel<'_> {
                     }
                     for step in steps {
                         match step {
-                            TileStep::AddOther => {
+                            FusedStep::AddResidual => {
                                 let at = (i * spec.rows[1] + j * spec.pixel) * ELEMENT + lane;
                                 self.a.add_memory(result, OTHER, at);
                             }
-                            TileStep::Relu => {
+                            FusedStep::Relu => {
                                 let zero = TEMPORARIES[2];
                                 self.a.zero(zero);
                                 self.a.max(result, zero);
@@ -327,7 +328,7 @@ impl Kernel<'_> {
         }
         self.a.advance(FROM, (BLOCK * ELEMENT) as i64);
         self.a.advance(TO, (columns * spec.pixel * ELEMENT) as i64);
-        if steps.contains(&TileStep::AddOther) {
+        if steps.contains(&FusedStep::AddResidual) {
             self.a.advance(OTHER, (columns * spec.pixel * ELEMENT) as i64);
         }
         self.a.loop_back(TILES, tile);

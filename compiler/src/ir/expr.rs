@@ -1,0 +1,93 @@
+//! Scalar expressions: what a kernel does to each element before storing it.
+
+use crate::ir::{Binary, DType, Unary};
+
+/// An expression over the operands of a kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    /// `x{i}`: an operand's element, or `x0` in a contraction: the sum.
+    Operand(usize),
+    /// A number, of the type that its context asks for.
+    Constant(f64),
+    /// A function of one expression.
+    Unary(Unary, Box<Expr>),
+    /// A function of two expressions of one type.
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// `condition ? a : b`.
+    Select(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// Conversion to another element type.
+    Cast(DType, Box<Expr>),
+}
+
+impl Default for Expr {
+    fn default() -> Expr {
+        Expr::Operand(0)
+    }
+}
+
+impl Expr {
+    /// `function(self)`.
+    pub fn unary(self, function: Unary) -> Expr {
+        Expr::Unary(function, Box::new(self))
+    }
+
+    /// `function(self, other)`.
+    pub fn binary(self, function: Binary, other: Expr) -> Expr {
+        Expr::Binary(function, Box::new(self), Box::new(other))
+    }
+
+    /// Calls `visit` on this and every expression below it.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Expr)) {
+        visit(self);
+        match self {
+            Expr::Operand(_) | Expr::Constant(_) => {}
+            Expr::Unary(_, a) | Expr::Cast(_, a) => a.visit(visit),
+            Expr::Binary(_, a, b) => {
+                a.visit(visit);
+                b.visit(visit);
+            }
+            Expr::Select(c, a, b) => {
+                c.visit(visit);
+                a.visit(visit);
+                b.visit(visit);
+            }
+        }
+    }
+
+    /// Whether every function in it has a form on f32 vectors.
+    pub fn is_vectorizable(&self) -> bool {
+        let mut all = true;
+        self.visit(&mut |e| {
+            all &= match e {
+                Expr::Operand(_) | Expr::Constant(_) => true,
+                Expr::Unary(f, _) => !is_transcendental(*f),
+                Expr::Binary(Binary::Pow | Binary::Equal, ..) => false,
+                Expr::Binary(..) => true,
+                Expr::Select(..) | Expr::Cast(..) => false,
+            }
+        });
+        all
+    }
+}
+
+/// Whether the function is computed through exp, log or erf.
+pub fn is_transcendental(function: Unary) -> bool {
+    match function {
+        Unary::Sigmoid
+        | Unary::Tanh
+        | Unary::Gelu
+        | Unary::GeluTanh
+        | Unary::Erf
+        | Unary::Exp
+        | Unary::Log => true,
+        Unary::Relu
+        | Unary::LeakyRelu { .. }
+        | Unary::Clip { .. }
+        | Unary::HardSigmoid { .. }
+        | Unary::HardSwish
+        | Unary::Sqrt
+        | Unary::Reciprocal
+        | Unary::Neg
+        | Unary::Abs => false,
+    }
+}

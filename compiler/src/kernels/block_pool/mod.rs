@@ -1,0 +1,78 @@
+//! Sliding-window pooling of values in blocks of 16 channels.
+
+mod emit;
+
+use cranelift_codegen::ir::Function;
+
+use crate::codegen::Linker;
+use crate::error::Result;
+use crate::ir::{NodeId, Pool, PoolKind, Window};
+use crate::kernels::lowering::Lowering;
+use crate::plan::Loop;
+use crate::plan::kernel::{Fields, Kernel, Role};
+
+/// Sliding-window pooling over values in blocks. Items are (image, block, output row).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockPool {
+    /// What is taken of each window.
+    pub kind: PoolKind,
+    /// The window.
+    pub window: Window,
+    /// Height and width of the input, its border not counted: padding is never read.
+    pub input: [usize; 2],
+    /// Width of the output.
+    pub columns: usize,
+    /// Images.
+    pub images: Loop,
+    /// Blocks of an image.
+    pub blocks: Loop,
+    /// Rows of the output, and the distance between rows in the input.
+    pub rows: Loop,
+}
+
+impl Kernel for BlockPool {
+    const NAME: &'static str = "block_pool";
+
+    fn arguments(&self) -> Vec<Role> {
+        vec![Role::Out, Role::In]
+    }
+
+    fn items(&self) -> usize {
+        self.images.count * self.blocks.count * self.rows.count
+    }
+
+    fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
+        v.field("kind", &mut self.kind)?;
+        v.field("window", &mut self.window)?;
+        v.field("input", &mut self.input)?;
+        v.field("columns", &mut self.columns)?;
+        v.field("images", &mut self.images)?;
+        v.field("blocks", &mut self.blocks)?;
+        v.field("rows", &mut self.rows)
+    }
+
+    fn emit(&self, linker: &mut Linker) -> Result<Function> {
+        linker.kernel(|e, call| emit::emit(e, self, call))
+    }
+}
+
+/// A pool whose operand and result lie in blocks.
+pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, pool: &Pool) -> Result<()> {
+    let layout = l.layout(id)?;
+    let x = l.operand(id, 0)?;
+    let size = l.plane(x);
+    let from = l.in_blocks_like(x, &layout.with_size(size))?;
+    let out = l.new_blocked(id, layout);
+    let (read, made) = (from.layout, layout);
+    let kernel = BlockPool {
+        kind: pool.kind,
+        window: pool.window,
+        input: size,
+        columns: made.size[1],
+        images: Loop::over(made.images, read.image, made.image),
+        blocks: Loop::over(made.blocks(), read.block(), made.block()),
+        rows: Loop::over(made.size[0], read.row(), made.row()),
+    };
+    l.step(kernel, [(Role::Out, out.at), (Role::In, from.at)])?;
+    l.made_in_blocks(id, out)
+}

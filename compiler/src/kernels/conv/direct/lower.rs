@@ -1,0 +1,112 @@
+//! The definition as a step.
+
+use super::Way;
+use crate::error::Result;
+use crate::ir::NodeId;
+use crate::kernels::conv::blocked::BlockedConv;
+use crate::kernels::conv::cost::LONGEST_SUM;
+use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
+use crate::kernels::conv::pack::{self, ChannelPacking, NarrowGroups};
+use crate::kernels::conv::source::Source;
+use crate::kernels::conv::{Extras, finish};
+use crate::kernels::lowering::Lowering;
+use crate::machine::BLOCK;
+use crate::plan::{Loop, Place, Role};
+use crate::schedule::ConvSchedule;
+
+/// Weights of a group that are more bytes are fetched ahead of their use, even if all of them stay in a
+/// second-level cache.
+const FETCHED: usize = 256 << 10;
+
+pub(super) fn lower(
+    l: &mut Lowering<'_, '_>,
+    id: NodeId,
+    conv: &ConvSchedule,
+    way: Way,
+) -> Result<()> {
+    let problem = &conv.problem;
+    let layout = l.layout(id)?;
+    let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
+    let source = Source::of(l, x, problem, problem.is_flat())?;
+    let residual = Extras::residual(l, id, conv, &layout, problem.is_flat())?;
+    let weights = packed(l, w, conv, &source)?;
+    let extras = Extras::with_bias(l, id, &layout, residual)?;
+    let (groups, blocks) = (problem.tile_groups(), problem.blocks());
+    let (joined, [rows, columns]) = (problem.joined_rows(), problem.rows());
+    let k_splits = BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM);
+    let kernel = BlockedConv {
+        images: Loop {
+            residual: extras.distance(|l| l.image),
+            ..Loop::over(layout.images, source.image, layout.image)
+        },
+        groups: Loop {
+            residual: extras.distance(|l| blocks * l.block()),
+            ..Loop::over(groups, source.group, blocks * layout.block())
+        },
+        blocks,
+        rows: Loop {
+            residual: extras.distance(|l| joined * l.row()),
+            ..Loop::over(rows, joined * source.row, joined * layout.row())
+        },
+        columns,
+        pixels_first: way.pixels_first,
+        k_splits,
+        micro: MicroKernel {
+            residual_block: extras.distance(|l| l.block()),
+            output_block: layout.block(),
+            ..micro_kernel(conv, way, &source)
+        },
+    };
+    let out = l.new_blocked(id, layout);
+    let args = [(Role::Out, out.at), (Role::In, source.at), (Role::Weights, weights)];
+    l.step(kernel, args.into_iter().chain(extras.arguments()))?;
+    finish(l, id, conv, out)
+}
+
+/// The register tile, over all contracted elements.
+fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
+    let (problem, tile) = (&conv.problem, way.tile);
+    let [_, columns] = problem.rows();
+    let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
+    // Few weights that are run through again and again do not come from afar.
+    let stays = way.pixels_first && problem.blocks() * weights_block * 4 <= FETCHED;
+    let prefetch = match stays {
+        true => Prefetch::default(),
+        false => Prefetch {
+            tiles: columns.div_ceil(tile.pixels),
+            earlier: 0,
+            distance: tile.blocks * weights_block,
+        },
+    };
+    MicroKernel {
+        pixels: tile.pixels,
+        blocks: tile.blocks,
+        weights_block,
+        input_pixel: source.pixel,
+        output_pixel: BLOCK,
+        reduce: source.reduce.clone(),
+        narrow: problem.narrow.unwrap_or(0),
+        prefetch,
+        bias: problem.bias,
+        steps: problem.fused.steps.clone(),
+        ..MicroKernel::default()
+    }
+}
+
+fn packed(
+    l: &mut Lowering<'_, '_>,
+    weight: NodeId,
+    conv: &ConvSchedule,
+    source: &Source,
+) -> Result<Place> {
+    if conv.problem.narrow.is_some() {
+        return l.packed(weight, NarrowGroups);
+    }
+    let packing = ChannelPacking {
+        groups: conv.problem.groups,
+        joined: conv.joined,
+        out_segments: conv.problem.made.segments,
+        in_segments: source.segments,
+    };
+    l.packed(weight, pack::Direct(packing))
+}

@@ -1,0 +1,145 @@
+//! Convolutions by their definition.
+
+mod lower;
+
+use super::ConvAlgorithm;
+use super::blocked::BlockedConv;
+use super::cost;
+use super::register_tile::RegisterTile;
+use crate::error::Result;
+use crate::ir::{NodeId, Window};
+use crate::kernels::lowering::Lowering;
+use crate::machine::{BLOCK, Vectors};
+use crate::plan::kernel::Row;
+use crate::schedule::algorithm::{Algorithm, Offer, padding};
+use crate::schedule::problem::ConvProblem;
+use crate::schedule::{Choice, ConvSchedule};
+
+/// The definition, in register tiles.
+pub(super) struct Direct;
+
+/// A choice of the definition, as text `direct 14x2 by weights`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    tile: RegisterTile,
+    /// Run through the weights for each row of pixels, rather than through the rows for each
+    /// weight.
+    pixels_first: bool,
+}
+
+impl Way {
+    fn read(choice: &Choice) -> Option<Way> {
+        let words: Vec<&str> = choice.as_str().split(' ').collect();
+        let ["direct", tile, "by", order] = words[..] else { return None };
+        let way = Way { tile: RegisterTile::read(tile)?, pixels_first: read_order(order)? };
+        // What is written differently is not what was written: `06x2`.
+        (way.choice() == *choice).then_some(way)
+    }
+
+    fn choice(self) -> Choice {
+        Choice::new(format!("direct {} by {}", self.tile, order(self.pixels_first)))
+    }
+}
+
+/// The order of loops in texts.
+pub(super) fn order(pixels_first: bool) -> &'static str {
+    if pixels_first { "pixels" } else { "weights" }
+}
+
+/// The same, read.
+pub(super) fn read_order(word: &str) -> Option<bool> {
+    ["weights", "pixels"].iter().position(|known| *known == word).map(|at| at == 1)
+}
+
+/// The vectors that tiles use.
+fn vectors(problem: &ConvProblem) -> Vectors {
+    problem.vectors.for_groups_of(problem.narrow.unwrap_or(0))
+}
+
+/// Tiles, the cheapest first.
+fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
+    let [_, columns] = problem.rows();
+    let ranked = RegisterTile::ranked(vectors(problem), columns, problem.blocks(), problem.depth());
+    let tiles: Vec<RegisterTile> = ranked.into_iter().map(|(_, tile)| tile).collect();
+    if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
+}
+
+/// A tile in the order that weights of this size want, and in the other.
+fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
+    let bytes = |extents: [usize; 3]| extents.into_iter().fold(4, usize::saturating_mul);
+    let ([rows, columns], vectors) = (problem.rows(), vectors(problem));
+    let weights = bytes([problem.blocks(), BLOCK, problem.depth()]);
+    let pixels = bytes([rows, columns, problem.depth() / problem.taps().max(1)]);
+    // What goes by while the other stays: all weights for each row, or all pixels for each tile.
+    let by_pixels = weights.saturating_mul(rows);
+    let by_weights = pixels.saturating_mul(problem.blocks().div_ceil(tile.blocks));
+    let is_small = weights <= vectors.cached_weights();
+    // Groups read pixels of their own.
+    let pixels_first =
+        problem.tile_groups() == 1 && (is_small || rows > 1 && by_pixels <= by_weights);
+    [pixels_first, !pixels_first].map(|pixels_first| Way { tile, pixels_first }.choice())
+}
+
+impl Algorithm for Direct {
+    fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
+        // For each width the best tile and the best of at most half its pixels, in both orders.
+        let mut kept: Vec<RegisterTile> = Vec::new();
+        for tile in tiles(problem) {
+            let of_width: Vec<_> = kept.iter().filter(|k| k.blocks == tile.blocks).collect();
+            let is_new = match of_width[..] {
+                [] => true,
+                [best] => 2 * tile.pixels <= best.pixels,
+                _ => false,
+            };
+            if is_new {
+                kept.push(tile);
+            }
+        }
+        let choices = kept.into_iter().flat_map(|tile| in_order(problem, tile)).collect();
+        let cycles = cost::direct(problem);
+        vec![Offer { name: "direct".into(), cycles, gain: 0.0, choices }]
+    }
+
+    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+        let [_, columns] = problem.rows();
+        Way::read(choice)
+            .is_some_and(|way| way.tile.fits(vectors(problem), columns, problem.blocks()))
+    }
+
+    fn reads(&self, choice: &Choice) -> bool {
+        Way::read(choice).is_some()
+    }
+
+    fn border(&self, window: &Window) -> [usize; 4] {
+        padding(window)
+    }
+
+    fn makes_flat(&self, _: &ConvProblem) -> bool {
+        false
+    }
+
+    fn makes_totals(&self, _: &ConvProblem) -> bool {
+        false
+    }
+
+    fn prepares(&self, _: &ConvSchedule, _: &ConvSchedule) -> bool {
+        false
+    }
+
+    fn is_portable(&self) -> bool {
+        true
+    }
+}
+
+impl ConvAlgorithm for Direct {
+    fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()> {
+        match Way::read(&conv.choice) {
+            Some(way) => lower::lower(l, id, conv, way),
+            None => Ok(()),
+        }
+    }
+
+    fn kernels(&self) -> &'static [Row] {
+        const { &[Row::of::<BlockedConv>("convolutions of values in blocks, by the definition")] }
+    }
+}

@@ -1,0 +1,145 @@
+//! The micro-kernel of convolutions in blocks: a register tile of pixels by blocks of output channels,
+//! over all contracted elements.
+//!
+//! ```text
+//! out[pixel][block][16] = steps(bias[block][16] + Σ_r in[pixel + r] · w[r][block][16])
+//! ```
+//!
+//! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
+//! domain and those of Strassen's quarters.
+
+mod portable;
+
+use super::blocked::Variants;
+use crate::codegen::x86;
+use crate::codegen::{Leaf, LeafCode};
+use crate::error::Result;
+use crate::machine::{BLOCK, Vectors};
+use crate::plan::Loop;
+use crate::plan::kernel::Fields;
+use crate::schedule::epilogue::FusedStep;
+
+/// The innermost function: computes tiles of one row of pixels, one after the other.
+///
+/// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements. Weights of a block
+/// lie in the order they are read, `[reduce…][16]`, whatever the tile: so CPUs with other registers
+/// share them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MicroKernel {
+    /// Pixels of a tile.
+    pub pixels: usize,
+    /// Blocks of output channels of a tile.
+    pub blocks: usize,
+    /// Distance between blocks in the weights.
+    pub weights_block: usize,
+    /// Distance between pixels in the input.
+    pub input_pixel: usize,
+    /// Distance between pixels in the output, and in the residual operand.
+    pub output_pixel: usize,
+    /// Distance between blocks in the output.
+    pub output_block: usize,
+    /// Distance between blocks in the residual operand.
+    pub residual_block: usize,
+    /// The contracted loops, outermost first; the last is unrolled.
+    pub reduce: Vec<Loop>,
+    /// Channels of a group that is narrower than a block, 1, 4 or 8; 0 where groups are whole blocks.
+    /// A lane then contracts the channels of its own group, and the last of the loops runs over
+    /// them.
+    pub narrow: usize,
+    /// The weights that are fetched meanwhile.
+    pub prefetch: Prefetch,
+    /// Whether sums start from a bias.
+    pub bias: bool,
+    /// Whether sums are added to what the output holds.
+    pub accumulate: bool,
+    /// What is applied to the sums, first to last.
+    pub steps: Vec<FusedStep>,
+}
+
+/// Fetching of the weights that the next call wants into the second-level cache, while tiles run through
+/// those of this one: each tile fetches its share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Prefetch {
+    /// How many tiles run through these weights, those of other functions too; 0 where fetching is not
+    /// worth it.
+    pub tiles: usize,
+    /// How many of them come before those of this function.
+    pub earlier: usize,
+    /// Elements from these weights to those of the next call.
+    pub distance: usize,
+}
+
+impl MicroKernel {
+    /// Multiply-adds of an output element.
+    pub fn depth(&self) -> usize {
+        self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// The same for tiles of another size.
+    pub fn sized(&self, pixels: usize, blocks: usize) -> MicroKernel {
+        let weights_block = if blocks > 1 { self.weights_block } else { 0 };
+        MicroKernel { pixels, blocks, weights_block, ..self.clone() }
+    }
+
+    /// The micro-kernels for rows of so many pixels and groups of so many blocks.
+    pub(super) fn variants(&self, columns: usize, blocks: usize) -> Variants<MicroKernel> {
+        let sizes = |count: usize, size: usize| {
+            let (whole, rest) = (count / size, count % size);
+            [(whole > 0).then_some(size), (rest > 0).then_some(rest)]
+        };
+        let (pixels, blocks) = (sizes(columns, self.pixels), sizes(blocks, self.blocks));
+        let prefetch = Prefetch { earlier: columns / self.pixels, ..self.prefetch };
+        let rest = MicroKernel { prefetch, ..self.clone() };
+        blocks.map(|b| {
+            [(self, pixels[0]), (&rest, pixels[1])].map(|(kernel, p)| Some(kernel.sized(p?, b?)))
+        })
+    }
+
+    /// The loop over a row of the window, for narrow groups, where pixels are whole taps apart and so
+    /// read the same elements.
+    pub(crate) fn shared_taps(&self) -> Option<Loop> {
+        let [.., taps, _] = self.reduce[..] else { return None };
+        let apart = taps.input > 0 && self.input_pixel.is_multiple_of(taps.input);
+        (self.narrow > 0 && self.blocks == 1 && apart).then_some(taps)
+    }
+
+    /// Visits every attribute.
+    pub(super) fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
+        let mut tile = [self.pixels, self.blocks];
+        v.field("tile", &mut tile)?;
+        [self.pixels, self.blocks] = tile;
+        v.field("weights_block", &mut self.weights_block)?;
+        v.field("in_pixel", &mut self.input_pixel)?;
+        v.field("out_pixel", &mut self.output_pixel)?;
+        v.field("out_block", &mut self.output_block)?;
+        v.field("residual_block", &mut self.residual_block)?;
+        v.field("reduce", &mut self.reduce)?;
+        v.field("narrow", &mut self.narrow)?;
+        v.field("prefetch_tiles", &mut self.prefetch.tiles)?;
+        v.field("prefetch_earlier", &mut self.prefetch.earlier)?;
+        v.field("prefetch_distance", &mut self.prefetch.distance)?;
+        v.field("bias", &mut self.bias)?;
+        v.field("accumulate", &mut self.accumulate)?;
+        v.field("then", &mut self.steps)
+    }
+}
+
+/// Loops over blocks of the input, then over the channels of a block.
+pub(super) fn contracted(mut reduce: Vec<Loop>) -> Vec<Loop> {
+    reduce.retain(|r| r.count != 1);
+    reduce.push(Loop::reading(BLOCK, 1));
+    reduce
+}
+
+impl Leaf for MicroKernel {
+    fn name(&self) -> String {
+        format!("micro.{}x{}", self.pixels, self.blocks)
+    }
+
+    fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
+        match x86::isa(vectors.for_groups_of(self.narrow)) {
+            Some(isa) => x86::micro_kernel(isa, self).map(LeafCode::Assembled),
+            None => Ok(LeafCode::Body(Box::new(|e, args| portable::emit(e, self, args)))),
+        }
+    }
+}

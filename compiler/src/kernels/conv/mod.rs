@@ -1,0 +1,168 @@
+//! Convolutions of values in blocks of 16 channels: a folder for each algorithm, and what they share.
+//!
+//! - [`direct`] by the definition, [`winograd`] by Winograd's minimal filtering, [`strassen`] by
+//!   Strassen's products of halves; each has its offers to the schedule, its kernels, its lowering and its
+//!   packing of weights,
+//! - [`blocked`] is the kernel of the definition, and [`micro_kernel`] the register tile that all are made
+//!   of,
+//! - [`register_tile`] and [`cost`] have the sizes of tiles and the estimates,
+//! - [`source`] says how a window reads a value, [`pack`] how channels are packed.
+//!
+//! A new algorithm is a folder like these and a row of [`ALL`].
+
+pub mod blocked;
+mod cost;
+mod direct;
+pub mod micro_kernel;
+mod pack;
+mod register_tile;
+mod source;
+pub mod strassen;
+pub mod winograd;
+
+use super::lowering::{InBlocks, Lowering};
+use crate::error::{Error, Result};
+use crate::ir::NodeId;
+use crate::plan::kernel::Row;
+use crate::plan::weights::InBlocks as PackedBlocks;
+use crate::plan::{Place, Role};
+use crate::schedule::algorithm::Algorithm;
+use crate::schedule::blocked::Blocked;
+use crate::schedule::{Algorithms, BadChoice, Choice, ConvSchedule};
+
+/// An algorithm with its lowering.
+pub(crate) trait ConvAlgorithm: Algorithm {
+    /// Writes a convolution down as scheduled, whose choice is one of this algorithm's.
+    fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()>;
+
+    /// Its kernels.
+    fn kernels(&self) -> &'static [Row];
+}
+
+/// Every algorithm, the definition first.
+const ALL: &[&dyn ConvAlgorithm] = &[&direct::Direct, &winograd::Winograd, &strassen::Strassen];
+
+/// The same, as schedules see them.
+pub(crate) const ALGORITHMS: Algorithms =
+    Algorithms(&[&direct::Direct, &winograd::Winograd, &strassen::Strassen]);
+
+/// Kernels of all algorithms.
+pub(super) fn kernels() -> impl Iterator<Item = &'static Row> {
+    ALL.iter().flat_map(|algorithm| algorithm.kernels())
+}
+
+/// The choice of this text.
+///
+/// # Errors
+/// [`BadChoice`] for a text that no algorithm would have written.
+pub fn read_choice(text: &str) -> Result<Choice, BadChoice> {
+    let choice = Choice::new(text);
+    match ALGORITHMS.of(&choice) {
+        Some(_) => Ok(choice),
+        None => Err(BadChoice(text.into())),
+    }
+}
+
+/// A convolution whose result lies in blocks.
+pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
+    let conv = l.conv(id)?;
+    l.because(&conv.why);
+    let algorithm = ALL.iter().find(|algorithm| algorithm.reads(&conv.choice));
+    let algorithm = algorithm.ok_or_else(|| Error::internal("a choice of no algorithm"))?;
+    algorithm.lower(l, id, conv)
+}
+
+/// What every algorithm reads besides the input and the weights.
+struct Extras {
+    bias: Option<Place>,
+    residual: Option<InBlocks>,
+}
+
+impl Extras {
+    /// The residual operand of a convolution, whose result lies like this, in blocks; without a border
+    /// if it is read as one run of pixels.
+    fn residual(
+        l: &mut Lowering<'_, '_>,
+        id: NodeId,
+        conv: &ConvSchedule,
+        layout: &Blocked,
+        flat: bool,
+    ) -> Result<Option<InBlocks>> {
+        let Some(slot) = conv.problem.fused.residual else { return Ok(None) };
+        let operand = l.operand(id, slot)?;
+        match flat {
+            true => l.in_blocks_flat_like(operand, layout),
+            false => l.in_blocks_like(operand, layout),
+        }
+        .map(Some)
+    }
+
+    /// With the bias packed.
+    fn with_bias(
+        l: &mut Lowering<'_, '_>,
+        id: NodeId,
+        layout: &Blocked,
+        residual: Option<InBlocks>,
+    ) -> Result<Extras> {
+        let bias = l.packed_operand(id, 2, PackedBlocks(layout.segments))?;
+        Ok(Extras { bias, residual })
+    }
+
+    /// Their places with their roles.
+    fn arguments(&self) -> impl Iterator<Item = (Role, Place)> {
+        let bias = self.bias.map(|bias| (Role::Bias, bias));
+        let residual = self.residual.map(|residual| (Role::Residual, residual.at));
+        [bias, residual].into_iter().flatten()
+    }
+
+    /// A distance in the residual operand, 0 where there is none.
+    fn distance(&self, of: impl Fn(&Blocked) -> usize) -> usize {
+        self.residual.as_ref().map_or(0, |residual| of(&residual.layout))
+    }
+}
+
+/// The end of every convolution: what is left of its epilogue, and the border of its result.
+fn finish(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule, out: InBlocks) -> Result<()> {
+    l.apply_rest(id, out, &conv.conv.epilogue, conv.problem.fused.left)?;
+    l.made_in_blocks(id, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_read_back() {
+        for text in [
+            "direct 14x2 by weights",
+            "direct 1x1 by pixels",
+            "F(4x4) 7x2 rows 7 images 1",
+            "strassen 6x1 by weights row 98",
+        ] {
+            assert_eq!(read_choice(text).map(|c| c.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_choice() {
+        for text in [
+            "",
+            "direct",
+            "direct 14x2",
+            "direct 14x2 by rows",
+            "direct 014x2 by pixels",
+            "direct +1x2 by pixels",
+            "direct -1x2 by pixels",
+            "direct 14x2  by pixels",
+            "direct 14x2 by pixels ",
+            "direct 99999999999999999999x2 by pixels",
+            "F(5x5) 7x2 rows 7 images 1",
+            "F(4x4) 7x2 rows 7",
+            "F(4x4) 7 rows 7 images 1",
+            "strassen 6x1 by weights",
+            "strassen 6x1 by weights row +98",
+        ] {
+            assert_eq!(read_choice(text), Err(BadChoice(text.into())));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Filters for tile contractions.
+
+use std::ops::Range;
+
+use crate::ir::{DType, TensorType};
+use crate::machine::BLOCK;
+use crate::plan::weights::{Order, Packing, Places, Word, run_of};
+
+/// How a convolution's channels are packed for tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChannelPacking {
+    /// Groups of channels, as they are computed.
+    pub(super) groups: usize,
+    /// How many of the weight's groups each of them is, with zeros between one and another.
+    pub(super) joined: usize,
+    /// Segments of all output channels, each filled up to whole blocks.
+    pub(super) out_segments: usize,
+    /// Segments of all input channels; `None` for a row-major input.
+    pub(super) in_segments: Option<usize>,
+}
+
+/// Whether it is the weight of a convolution.
+pub(super) fn is_filter(ty: &TensorType) -> bool {
+    ty.dtype == DType::F32 && ty.axes.len() == 4
+}
+
+/// A convolution's weights for tiles of the definition.
+#[derive(Debug)]
+pub(super) struct Direct(pub(super) ChannelPacking);
+
+impl Packing for Direct {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        run_of(&*self.order(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(Tiles::new(&ty.shape(), self.0))
+    }
+}
+
+/// The same where groups are parts of a block.
+#[derive(Debug)]
+pub(super) struct NarrowGroups;
+
+impl Packing for NarrowGroups {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        run_of(&*self.order(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(Narrow::new(&ty.shape()))
+    }
+}
+
+/// The channels of a convolution in the order in which tiles want them. A stripe is the weights of a
+/// block of output channels.
+pub(super) struct Channels {
+    /// Groups of channels.
+    groups: usize,
+    /// How many of the weight's groups each of these is.
+    joined: usize,
+    /// Output and input channels of one of the weight's.
+    made: usize,
+    read: usize,
+    /// Output channels of a group as tiles write them, some made up.
+    outputs: Places,
+    /// Its input channels in the order they are read, some made up.
+    pub(super) inputs: Places,
+}
+
+/// The filters of an output channel.
+pub(super) struct Filters {
+    /// The position of the first in the weight.
+    first: usize,
+    /// The input channels of the computed group that they are for.
+    of: Range<usize>,
+}
+
+impl Filters {
+    /// The position of that for an input channel; none joins groups.
+    pub(super) fn of(&self, input: usize) -> Option<usize> {
+        self.of.contains(&input).then(|| self.first + input - self.of.start)
+    }
+}
+
+impl Channels {
+    /// Of a weight `[m, c, kh, kw]`.
+    pub(super) fn new(shape: &[usize], packing: ChannelPacking) -> Channels {
+        let groups = packing.groups.max(1);
+        let joined = packing.joined.max(1);
+        let (made, read) = (shape[0] / (groups * joined), shape[1]);
+        let of_group = |segments: usize| (segments / groups).max(1);
+        Channels {
+            groups,
+            joined,
+            made,
+            read,
+            outputs: Places::in_blocks(joined * made, of_group(packing.out_segments)),
+            inputs: match packing.in_segments {
+                Some(segments) => Places::in_blocks(joined * read, of_group(segments)),
+                None => Places::all(joined * read),
+            },
+        }
+    }
+
+    /// Sizes of the stripes for so many elements of each pair of channels.
+    pub(super) fn stripes(&self, elements: usize) -> Vec<usize> {
+        let depth = self.inputs.len() * elements * size_of::<Word>();
+        vec![depth * BLOCK; self.groups * self.blocks()]
+    }
+
+    /// Blocks of a group.
+    pub(super) fn blocks(&self) -> usize {
+        self.outputs.len() / BLOCK
+    }
+
+    /// The filters of the output channels of a stripe.
+    pub(super) fn rows(&self, stripe: usize) -> [Option<Filters>; BLOCK] {
+        let (group, block) = (stripe / self.blocks(), stripe % self.blocks());
+        std::array::from_fn(|lane| {
+            let output = self.outputs.get(block * BLOCK + lane)?;
+            let row = group * self.joined * self.made + output;
+            let start = output / self.made * self.read;
+            Some(Filters { first: row * self.read, of: start..start + self.read })
+        })
+    }
+}
+
+/// `[m, c, kh, kw]` as `[group][block][c blocks][kh][kw][16][16]`, or for row-major inputs
+/// `[group][block][c][kh][kw][16]`; zeros where channels are made up.
+struct Tiles {
+    channels: Channels,
+    /// Elements of a filter.
+    taps: usize,
+    /// Inputs between which no other tap comes.
+    step: usize,
+}
+
+impl Tiles {
+    fn new(shape: &[usize], packing: ChannelPacking) -> Tiles {
+        let taps = shape[2] * shape[3];
+        let step = if packing.in_segments.is_some() { BLOCK } else { 1 };
+        Tiles { channels: Channels::new(shape, packing), taps, step }
+    }
+}
+
+impl Order for Tiles {
+    fn stripes(&self) -> Vec<usize> {
+        self.channels.stripes(self.taps)
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let from = from.as_chunks::<4>().0;
+        let rows = self.channels.rows(stripe);
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        let inputs = self.channels.inputs;
+        for first in (0..inputs.len()).step_by(self.step) {
+            for tap in 0..self.taps {
+                for (input, line) in (first..first + self.step).zip(&mut lines) {
+                    let input = inputs.get(input);
+                    for (slot, filters) in line.iter_mut().zip(&rows) {
+                        let filter = filters.as_ref().zip(input).and_then(|(f, i)| f.of(i));
+                        *slot = filter.map_or([0; 4], |filter| from[filter * self.taps + tap]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`. A
+/// stripe is a block.
+struct Narrow {
+    blocks: usize,
+    /// Channels of a group.
+    channels: usize,
+    taps: usize,
+}
+
+impl Narrow {
+    fn new(shape: &[usize]) -> Narrow {
+        Narrow { blocks: shape[0] / BLOCK, channels: shape[1], taps: shape[2..].iter().product() }
+    }
+}
+
+impl Order for Narrow {
+    fn stripes(&self) -> Vec<usize> {
+        vec![self.taps * self.channels * BLOCK * size_of::<Word>(); self.blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let (from, to) = (from.as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
+        let row = self.channels * self.taps;
+        let block = &from[stripe * BLOCK * row..][..BLOCK * row];
+        for (at, line) in to.chunks_exact_mut(BLOCK).enumerate() {
+            let (tap, channel) = (at / self.channels, at % self.channels);
+            for (slot, filters) in line.iter_mut().zip(block.chunks_exact(row)) {
+                *slot = filters[channel * self.taps + tap];
+            }
+        }
+    }
+}

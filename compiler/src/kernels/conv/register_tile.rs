@@ -1,0 +1,95 @@
+//! Register tiles: which sizes fit the registers, and what each costs by an estimate.
+
+use std::fmt;
+
+use super::cost;
+use crate::machine::Vectors;
+
+/// A tile has at most so many blocks.
+pub(in crate::kernels::conv) const WIDEST: usize = 4;
+
+/// The size of a register tile, whose sums stay in registers over a whole contraction. As text `14x2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::kernels::conv) struct RegisterTile {
+    /// Pixels.
+    pub(in crate::kernels::conv) pixels: usize,
+    /// Blocks of output channels.
+    pub(in crate::kernels::conv) blocks: usize,
+}
+
+impl RegisterTile {
+    /// The smallest tile.
+    pub(in crate::kernels::conv) const ONE: RegisterTile = RegisterTile { pixels: 1, blocks: 1 };
+
+    /// Every tile of rows of so many pixels and groups of so many blocks, with its cycles for each of
+    /// `depth` contracted elements, of a whole row and a whole group; the cheapest first. Of equal ones the
+    /// larger: fewer loops.
+    pub(in crate::kernels::conv) fn ranked(
+        vectors: Vectors,
+        columns: usize,
+        blocks: usize,
+        depth: usize,
+    ) -> Vec<(f64, RegisterTile)> {
+        RegisterTile::ranked_for(vectors, &[(1, columns)], blocks, depth)
+    }
+
+    /// The same for several rows, each so often and of so many pixels.
+    pub(in crate::kernels::conv) fn ranked_for(
+        vectors: Vectors,
+        rows: &[(usize, usize)],
+        blocks: usize,
+        depth: usize,
+    ) -> Vec<(f64, RegisterTile)> {
+        let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
+        let of_width = |b: usize| {
+            let pixels = 1..=vectors.most_pixels(b).min(longest);
+            pixels.map(move |pixels| RegisterTile { pixels, blocks: b })
+        };
+        let cost = |tile: RegisterTile| {
+            let row = |(n, columns): &(usize, usize)| {
+                *n as f64 * tile.cost(vectors, [*columns, blocks], depth)
+            };
+            rows.iter().map(row).sum::<f64>()
+        };
+        let all = (1..=blocks.min(WIDEST)).flat_map(of_width);
+        let mut all: Vec<_> = all.map(|tile| (cost(tile), tile)).collect();
+        let area = |tile: RegisterTile| tile.pixels * tile.blocks;
+        all.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(area(*y).cmp(&area(*x))));
+        all
+    }
+
+    /// Whether registers hold such a tile, and rows and groups are as long.
+    pub(in crate::kernels::conv) fn fits(
+        self,
+        vectors: Vectors,
+        columns: usize,
+        blocks: usize,
+    ) -> bool {
+        (1..=blocks.min(WIDEST)).contains(&self.blocks)
+            && (1..=vectors.most_pixels(self.blocks).min(columns)).contains(&self.pixels)
+    }
+
+    /// Cycles for each contracted element, of a whole row and a whole group.
+    fn cost(self, vectors: Vectors, [columns, blocks]: [usize; 2], depth: usize) -> f64 {
+        let tile = |p: usize, b: usize| cost::tile(vectors, p, b, depth);
+        let RegisterTile { pixels: p, blocks: b } = self;
+        let [whole_p, rest_p] = [columns / p, columns % p];
+        let [whole_b, rest_b] = [blocks / b, blocks % b];
+        let row = |b: usize| whole_p as f64 * tile(p, b) + tile(rest_p, b);
+        whole_b as f64 * row(b) + if rest_b > 0 { row(rest_b) } else { 0.0 }
+    }
+}
+
+impl fmt::Display for RegisterTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.pixels, self.blocks)
+    }
+}
+
+impl RegisterTile {
+    /// The tile of such a text.
+    pub(in crate::kernels::conv) fn read(word: &str) -> Option<RegisterTile> {
+        let (pixels, blocks) = word.split_once('x')?;
+        Some(RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? })
+    }
+}

@@ -1,0 +1,107 @@
+//! How a window reads a value.
+
+use super::micro_kernel::contracted;
+use crate::error::Result;
+use crate::ir::{NodeId, Window};
+use crate::kernels::lowering::{InBlocks, Lowering, four};
+use crate::machine::BLOCK;
+use crate::plan::{Loop, Place};
+use crate::schedule::algorithm::padding;
+use crate::schedule::problem::ConvProblem;
+
+/// What a convolution reads: where, and how far apart things are in elements.
+pub(super) struct Source {
+    pub(super) at: Place,
+    pub(super) image: usize,
+    /// From one group of channels to the next.
+    pub(super) group: usize,
+    /// From what one row of outputs reads to what the next does.
+    pub(super) row: usize,
+    /// From what one output reads to what the next does.
+    pub(super) pixel: usize,
+    /// The contracted loops.
+    pub(super) reduce: Vec<Loop>,
+    /// Segments, for a value in blocks.
+    pub(super) segments: Option<usize>,
+}
+
+impl Source {
+    /// The operand in blocks, or row-major where it has fewer channels than a block; without a border if
+    /// it is read as one run of pixels.
+    pub(super) fn of(
+        l: &mut Lowering<'_, '_>,
+        x: NodeId,
+        problem: &ConvProblem,
+        flat: bool,
+    ) -> Result<Source> {
+        let (groups, window) = (problem.tile_groups(), &problem.window);
+        if problem.source.is_none() && problem.narrow.is_none() {
+            return Source::row_major(l, x, window, groups);
+        }
+        let from = match flat {
+            true => l.in_blocks_flat(x, groups)?,
+            false => l.in_blocks(x, groups, padding(window))?,
+        };
+        Ok(Source::in_blocks(from, window, groups, problem.narrow))
+    }
+
+    fn row_major(
+        l: &mut Lowering<'_, '_>,
+        x: NodeId,
+        window: &Window,
+        groups: usize,
+    ) -> Result<Source> {
+        let ([kh, kw], stride, dilation) = (window.kernel, window.stride, window.dilation);
+        let [n, c, h, w] = four(l.ty(x))?;
+        let group = c / groups;
+        let (at, [h, w]) = l.padded(x, window, [n, c, h, w])?;
+        let mut reduce = vec![
+            Loop::reading(group, h * w),
+            Loop::reading(kh, w * dilation[0]),
+            Loop::reading(kw, dilation[1]),
+        ];
+        reduce.retain(|r| r.count != 1);
+        if reduce.last().is_none_or(|r| r.count > BLOCK) {
+            reduce.push(Loop::ONCE);
+        }
+        Ok(Source {
+            at,
+            image: c * h * w,
+            group: group * h * w,
+            row: w * stride[0],
+            pixel: stride[1],
+            reduce,
+            segments: None,
+        })
+    }
+
+    /// What a window reads of a value in blocks.
+    pub(super) fn in_blocks(
+        from: InBlocks,
+        window: &Window,
+        groups: usize,
+        narrow: Option<usize>,
+    ) -> Source {
+        let ([kh, kw], stride, dilation) = (window.kernel, window.stride, window.dilation);
+        let [top, left] = window.pad_before;
+        let layout = from.layout;
+        let blocks = layout.blocks() / groups;
+        let mut reduce = contracted(vec![
+            Loop::reading(blocks, layout.block()),
+            Loop::reading(kh, layout.row() * dilation[0]),
+            Loop::reading(kw, BLOCK * dilation[1]),
+        ]);
+        if let (Some(channels), Some(last)) = (narrow, reduce.last_mut()) {
+            *last = Loop::reading(channels, 0);
+        }
+        Source {
+            at: from.back(top * layout.row() + left * BLOCK),
+            image: layout.image,
+            group: blocks * layout.block(),
+            row: layout.row() * stride[0],
+            pixel: BLOCK * stride[1],
+            reduce,
+            segments: Some(layout.segments),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How products in the transformed domain are cut into items and register tiles, and what each way
+//! costs by an estimate.
+
+use super::grid::{Class, Grid};
+use crate::kernels::conv::cost::{CALL, Traffic};
+use crate::kernels::conv::register_tile::{RegisterTile, WIDEST};
+use crate::machine::{BLOCK, Vectors};
+
+/// What the products in the transformed domain are of, with tiles of so many outputs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Products {
+    pub(super) vectors: Vectors,
+    pub(super) images: usize,
+    /// Height and width of the output.
+    pub(super) size: [usize; 2],
+    pub(super) dilation: usize,
+    /// m.
+    pub(super) outputs: usize,
+    /// Blocks of output channels of a group.
+    pub(super) blocks: usize,
+    /// Input channels of a group.
+    pub(super) depth: usize,
+}
+
+/// How the products are cut into items and tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Images of an item; where it is not 1, an item has all of their rows.
+    pub(super) together: usize,
+    /// Rows of tiles of an item in each image.
+    pub(super) chunk: usize,
+    /// A register tile of the products.
+    pub(super) tile: RegisterTile,
+}
+
+impl Products {
+    /// The cheapest way whose products stay in a second-level cache, with its cycles for a row of tiles
+    /// of a group. The more tiles share a pass over the weights the better.
+    pub(super) fn best(&self) -> (f64, Item) {
+        let most_bytes = self.vectors.cached_products();
+        let mut best = (f64::INFINITY, Item { together: 1, chunk: 1, tile: RegisterTile::ONE });
+        for (together, chunk) in self.items() {
+            let ranked = self.tiles(together, chunk);
+            let small =
+                |tile: RegisterTile| self.bytes(Item { together, chunk, tile }) <= most_bytes;
+            let least = self.items().next();
+            let fits =
+                |(_, tile): &&(f64, RegisterTile)| least == Some((together, chunk)) || small(*tile);
+            let Some(&(cost, tile)) = ranked.iter().find(fits) else { break };
+            let item = Item { together, chunk, tile };
+            let cost = self.cost(cost, item);
+            if cost < best.0 {
+                best = (cost, item);
+            }
+        }
+        best
+    }
+
+    /// Cycles of a group's products.
+    pub(super) fn cycles(&self) -> f64 {
+        let (row, Item { tile, .. }) = self.best();
+        let grid = self.grid(1);
+        let bytes = |products: usize, of: usize| (products * of) as f64 * (self.depth * 4) as f64;
+        let weights = bytes(grid.elements(), self.blocks * BLOCK);
+        let transformed = bytes(grid.products(), self.images);
+        let tiles = self.blocks.div_ceil(tile.blocks);
+        let compute = row * (self.images * grid.tiles[0]) as f64;
+        Traffic::of(self.vectors, weights, transformed, tiles).beside(compute)
+    }
+
+    /// The same with both transforms, which move each element through registers about four times.
+    pub(super) fn cycles_with_transforms(&self) -> f64 {
+        let channels = self.depth + self.blocks * BLOCK;
+        let tiled = self.images * self.grid(1).products();
+        self.cycles() + 4.0 * (tiled * channels) as f64 / self.vectors.lanes() as f64
+    }
+
+    /// Every way that [`fits`](Self::fits) to cut into items, each with the best tile of every width, the
+    /// cheapest first.
+    pub(super) fn ranked(&self) -> Vec<Item> {
+        let mut all = Vec::new();
+        for (together, chunk) in self.items() {
+            let ranked = self.tiles(together, chunk);
+            for blocks in 1..=WIDEST {
+                let Some(&(cost, tile)) = ranked.iter().find(|(_, tile)| tile.blocks == blocks)
+                else {
+                    continue;
+                };
+                let item = Item { together, chunk, tile };
+                if self.fits(item) {
+                    all.push((self.cost(cost, item), item));
+                }
+            }
+        }
+        all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        all.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// Whether this cuts images and rows evenly, and leaves a thread's scratch memory small.
+    pub(super) fn fits(&self, item: Item) -> bool {
+        const MOST_BYTES: usize = 1 << 20;
+        let Item { together, chunk, tile } = item;
+        let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
+        divides(together, self.images)
+            && self.grid(together).allows(chunk)
+            && tile.fits(self.vectors, self.columns(together, chunk), self.blocks)
+            && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
+    }
+
+    /// Images and rows of an item, few first.
+    fn items(&self) -> impl Iterator<Item = (usize, usize)> {
+        let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
+        let grid = self.grid(1);
+        let rows = grid.tiles[0];
+        let whole = divisors(self.images).filter(|n| *n > 1).map(move |together| (together, rows));
+        let parts = divisors(rows).filter(move |rows| grid.allows(*rows));
+        parts.map(|chunk| (1, chunk)).chain(whole)
+    }
+
+    /// Planes in tiles, so many in an item.
+    fn grid(&self, together: usize) -> Grid {
+        Grid::new(self.outputs, self.dilation, self.size, together)
+    }
+
+    /// Every tile of the products of such items, with the cycles for each contracted channel.
+    fn tiles(&self, together: usize, chunk: usize) -> Vec<(f64, RegisterTile)> {
+        let classes = self.grid(together).classes(chunk);
+        let row = |class: &Class| {
+            (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
+        };
+        let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
+        RegisterTile::ranked_for(self.vectors, &rows, self.blocks, self.depth)
+    }
+
+    /// Tiles of outputs of an item.
+    fn columns(&self, together: usize, chunk: usize) -> usize {
+        together * chunk * self.grid(together).tiles[1]
+    }
+
+    /// Bytes of the products of an item.
+    fn bytes(&self, item: Item) -> usize {
+        let Item { together, chunk, tile } = item;
+        let elements = self.grid(together).elements();
+        elements * self.columns(together, chunk) * tile.blocks * BLOCK * 4
+    }
+
+    /// Cycles for a row of tiles, given those of a contracted channel: weights are read again for each
+    /// item.
+    fn cost(&self, cost: f64, item: Item) -> f64 {
+        let elements = self.grid(item.together).elements();
+        let reads = elements * self.depth * self.blocks * BLOCK / 8;
+        let calls = CALL * (elements * self.blocks.div_ceil(item.tile.blocks)) as f64;
+        (cost * self.depth as f64 + reads as f64 + calls) / (item.together * item.chunk) as f64
+    }
+}

@@ -1,0 +1,110 @@
+//! Row-major matrix products: dense layers, and convolutions whose values do not lie in blocks.
+
+mod emit;
+pub(super) mod lower;
+pub(super) mod pack;
+
+use cranelift_codegen::ir::Function;
+
+use crate::codegen::Linker;
+use crate::error::Result;
+use crate::ir::expr::Expr;
+use crate::plan::Loop;
+use crate::plan::kernel::{Fields, Kernel, Role};
+
+/// Channels in a block of packed weights.
+pub const CHANNEL_BLOCK: usize = 8;
+
+/// `out[b, m, y, x] = expr(bias[m] + Σ_r w[b, m, r] · in[b, y, x, r])`.
+///
+/// Weights are packed `[w blocks][m/8][r…][8]` (zeros beyond m), the bias is padded to a
+/// multiple of 8 and laid out `[w blocks][m/8][8]`; operands `x{i}` of `then`, i ≥ 1, are laid out as
+/// out, and `x0` is the sum. Items are (b, m block, y).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RowMajorGemm {
+    /// Outer loops that share nothing (images, groups, matrices of a batch), outermost first. Weights
+    /// move by whole packed matrices.
+    pub outer: Vec<Loop>,
+    /// Output channels.
+    pub channels: Loop,
+    /// Rows of output pixels.
+    pub rows: Loop,
+    /// Pixels of a row.
+    pub columns: Loop,
+    /// The contracted axes, outermost first.
+    pub reduce: Vec<Loop>,
+    /// Pixels computed together: a register tile is this many pixels by 8 channels.
+    pub tile: usize,
+    /// Whether sums start from a bias.
+    pub bias: bool,
+    /// Epilogue.
+    pub then: Expr,
+}
+
+impl RowMajorGemm {
+    /// Blocks of output channels.
+    pub fn blocks(&self) -> usize {
+        self.channels.count.div_ceil(CHANNEL_BLOCK)
+    }
+
+    /// Multiply-adds per output element.
+    pub fn depth(&self) -> usize {
+        self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// Trips of all outer loops.
+    fn matrices(&self) -> usize {
+        self.outer.iter().map(|o| o.count).product()
+    }
+
+    /// The last operand of the epilogue.
+    fn operands(&self) -> usize {
+        let mut last = 0;
+        self.then.visit(&mut |expr| {
+            if let Expr::Operand(i) = expr {
+                last = last.max(*i);
+            }
+        });
+        last
+    }
+}
+
+impl Kernel for RowMajorGemm {
+    const NAME: &'static str = "row_major_gemm";
+
+    fn arguments(&self) -> Vec<Role> {
+        let mut roles = vec![Role::Out, Role::In, Role::Weights];
+        roles.extend(self.bias.then_some(Role::Bias));
+        roles.extend((1..=self.operands()).map(Role::Operand));
+        roles
+    }
+
+    fn items(&self) -> usize {
+        self.matrices() * self.blocks() * self.rows.count
+    }
+
+    fn multiply_adds(&self) -> usize {
+        let pixels = self.rows.count * self.columns.count;
+        self.matrices() * self.channels.count * pixels * self.depth()
+    }
+
+    fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
+        v.field("outer", &mut self.outer)?;
+        v.field("channels", &mut self.channels)?;
+        v.field("rows", &mut self.rows)?;
+        v.field("columns", &mut self.columns)?;
+        v.field("reduce", &mut self.reduce)?;
+        v.field("tile", &mut self.tile)?;
+        v.field("bias", &mut self.bias)?;
+        v.field("store", &mut self.then)
+    }
+
+    fn emit(&self, linker: &mut Linker) -> Result<Function> {
+        linker.kernel(|e, call| emit::emit(e, self, call))
+    }
+
+    /// The mid-end hoists loads over the multiply-adds until the sums spill.
+    fn optimize(&self) -> bool {
+        false
+    }
+}

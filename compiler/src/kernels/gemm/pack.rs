@@ -1,0 +1,207 @@
+//! Matrices in blocks of 8 rows.
+
+use super::CHANNEL_BLOCK;
+use crate::ir::{DType, TensorType};
+use crate::plan::weights::{Order, Packing, Places, Word};
+
+/// `[matrices][m][depth]` as `[matrices][m/8][depth][8]`, zeros beyond `m`: so many matrices with
+/// so many rows each.
+///
+/// A convolution's weight `[m, c/groups, kh, kw]` is `groups` matrices of `m/groups` rows; one row
+/// is contiguous, so the contracted axes need no reordering.
+#[derive(Debug)]
+pub(in crate::kernels) struct Rows(pub(in crate::kernels) usize, pub(in crate::kernels) usize);
+
+/// `[matrices][depth][m]` as `[matrices][m/8][depth][8]`, zeros beyond `m`: the right-hand operand
+/// of a matrix product. So many matrices.
+#[derive(Debug)]
+pub(in crate::kernels) struct Columns(pub(in crate::kernels) usize);
+
+/// A bias vector for so many groups, each padded to whole channel blocks.
+#[derive(Debug)]
+pub(in crate::kernels) struct Bias(pub(in crate::kernels) usize);
+
+/// A matrix of so many groups, whose rows are segments of so many, with rows and columns of
+/// each filled up to whole blocks of 16, and then as [`Rows`].
+#[derive(Debug)]
+pub(in crate::kernels) struct Filled {
+    pub(in crate::kernels) groups: usize,
+    pub(in crate::kernels) rows: usize,
+    pub(in crate::kernels) fill_rows: bool,
+    pub(in crate::kernels) fill_columns: bool,
+}
+
+impl Packing for Rows {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        ty.dtype == DType::F32
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        stored(&self.matrix(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(self.matrix(ty))
+    }
+}
+
+impl Rows {
+    fn matrix(&self, ty: &TensorType) -> Matrix {
+        let Rows(matrices, m) = *self;
+        Matrix::of_rows(matrices, m, ty.elements() / (matrices * m).max(1))
+    }
+}
+
+impl Packing for Columns {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        ty.dtype == DType::F32 && ty.axes.len() >= 2
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        stored(&self.matrix(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(self.matrix(ty))
+    }
+}
+
+impl Columns {
+    fn matrix(&self, ty: &TensorType) -> Matrix {
+        let shape = ty.shape();
+        let (depth, m) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+        Matrix::of_columns(self.0, m, depth)
+    }
+}
+
+impl Packing for Bias {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        ty.dtype == DType::F32
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        let [matrices, blocks, _] = self.matrix(ty).extents();
+        vec![matrices, blocks, CHANNEL_BLOCK]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(self.matrix(ty))
+    }
+}
+
+impl Bias {
+    fn matrix(&self, ty: &TensorType) -> Matrix {
+        Matrix::of_rows(self.0, ty.elements() / self.0.max(1), 1)
+    }
+}
+
+impl Packing for Filled {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        ty.dtype == DType::F32 && ty.axes.len() == 2
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        stored(&self.matrix(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(self.matrix(ty))
+    }
+}
+
+impl Filled {
+    fn matrix(&self, ty: &TensorType) -> Matrix {
+        let shape = ty.shape();
+        let (height, width) = (shape[0], shape[1]);
+        let filled = |n: usize, segments: usize, fill: bool| match fill {
+            true => Places::in_blocks(n, segments),
+            false => Places::all(n),
+        };
+        let rows = filled(height, height / self.rows.max(1), self.fill_rows);
+        Matrix::new(self.groups, width, rows, filled(width, 1, self.fill_columns))
+    }
+}
+
+fn stored(matrix: &Matrix) -> Vec<usize> {
+    let [matrices, blocks, width] = matrix.extents();
+    vec![matrices, blocks, width, CHANNEL_BLOCK]
+}
+
+/// Matrices as `[matrices][rows/8][columns][8]`, zeros beyond the rows. A stripe is 8 rows.
+struct Matrix {
+    matrices: usize,
+    /// Where the weight's rows lie among those of all matrices.
+    rows: Places,
+    /// Where its columns lie in each.
+    columns: Places,
+    /// Where an element lies in the weight.
+    source: Source,
+}
+
+enum Source {
+    /// `[all rows][so many columns]`
+    Rows(usize),
+    /// `[matrices][so many columns][so many rows]`
+    Columns(usize, usize),
+}
+
+impl Matrix {
+    /// A weight `[all rows][width]` as matrices of as many rows each, its rows and columns in the places
+    /// given.
+    fn new(matrices: usize, width: usize, rows: Places, columns: Places) -> Matrix {
+        Matrix { matrices, rows, columns, source: Source::Rows(width) }
+    }
+
+    /// `[matrices][m][depth]` as it is.
+    fn of_rows(matrices: usize, m: usize, depth: usize) -> Matrix {
+        Matrix::new(matrices, depth, Places::all(matrices * m), Places::all(depth))
+    }
+
+    /// `[matrices][depth][m]`, turned.
+    fn of_columns(matrices: usize, m: usize, depth: usize) -> Matrix {
+        Matrix { source: Source::Columns(depth, m), ..Matrix::of_rows(matrices, m, depth) }
+    }
+
+    /// Matrices, blocks of rows of each, columns.
+    fn extents(&self) -> [usize; 3] {
+        [self.matrices, self.height().div_ceil(CHANNEL_BLOCK), self.columns.len()]
+    }
+
+    /// Rows of a matrix.
+    fn height(&self) -> usize {
+        self.rows.len() / self.matrices.max(1)
+    }
+
+    /// Where the row's first element lies, and how far apart its elements are.
+    fn line(&self, row: usize) -> (usize, usize) {
+        match self.source {
+            Source::Rows(width) => (row * width, 1),
+            Source::Columns(depth, m) => (row / m * depth * m + row % m, m),
+        }
+    }
+}
+
+impl Order for Matrix {
+    fn stripes(&self) -> Vec<usize> {
+        let [matrices, blocks, columns] = self.extents();
+        vec![columns * CHANNEL_BLOCK * size_of::<Word>(); matrices * blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let (from, to) = (from.as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
+        let [_, blocks, _] = self.extents();
+        let (matrix, first) = (stripe / blocks, stripe % blocks * CHANNEL_BLOCK);
+        let rows = first..self.height().min(first + CHANNEL_BLOCK);
+        to.fill([0; 4]);
+        for (lane, row) in rows.enumerate() {
+            let Some(row) = self.rows.get(matrix * self.height() + row) else { continue };
+            let (begin, step) = self.line(row);
+            let slots = to[lane..].iter_mut().step_by(CHANNEL_BLOCK);
+            for (slot, column) in slots.zip(self.columns.iter()) {
+                if let Some(column) = column {
+                    *slot = from[begin + column * step];
+                }
+            }
+        }
+    }
+}

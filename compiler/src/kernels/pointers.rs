@@ -1,0 +1,36 @@
+//! The pointers that a kernel is called with, by what they are to it.
+
+use cranelift_codegen::ir::Value;
+
+use crate::codegen::KernelCall;
+use crate::codegen::emitter::Emitter;
+use crate::plan::kernel::{Kernel, Role};
+
+/// The argument array of a call.
+pub(crate) struct Pointers {
+    roles: Vec<Role>,
+    args: Value,
+}
+
+impl Pointers {
+    /// The arguments that this kernel is called with.
+    pub(crate) fn of(kernel: &impl Kernel, call: KernelCall) -> Pointers {
+        Pointers { roles: kernel.arguments(), args: call.args }
+    }
+
+    /// Loads an argument's address, if the kernel has the argument.
+    pub(crate) fn find(&self, e: &mut Emitter<'_, '_>, role: Role) -> Option<Value> {
+        let at = self.roles.iter().position(|known| *known == role)?;
+        Some(e.pointer(self.args, at))
+    }
+
+    /// The same, or null.
+    pub(crate) fn load(&self, e: &mut Emitter<'_, '_>, role: Role) -> Value {
+        self.find(e, role).unwrap_or_else(|| e.int(0))
+    }
+
+    /// Loads all of them, in order.
+    pub(crate) fn all(&self, e: &mut Emitter<'_, '_>) -> Vec<Value> {
+        (0..self.roles.len()).map(|i| e.pointer(self.args, i)).collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! The weights section, written where it lies.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use cardinal_runtime::manifest::WeightRun;
+use cardinal_runtime::{Encoding, Weights};
+use half::f16;
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+
+use super::halves::{BeyondHalf, Halved};
+use super::share::for_each;
+use super::{Order, Packed};
+use crate::plan::{Constant, Plan};
+
+/// How the weights of an artifact are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As code reads them, in place.
+    #[default]
+    F32,
+    /// Most of them in IEEE half precision, rounded to nearest even, in about half the bytes; the
+    /// runtime makes them f32 again when it loads the artifact. What stays as it is: weights of less than
+    /// 4 KiB in the model, what is not f32, and weights whose values may be beyond half precision.
+    F16,
+}
+
+/// The weights section of plans that share it, before it is packed.
+///
+/// The section does not depend on the number of threads that pack it: each stripe of a constant has
+/// its place, and whoever is free writes the next.
+#[derive(Debug, Clone)]
+pub struct PackedWeights {
+    /// In order; they do not overlap, and the first lies at 0.
+    constants: Vec<Placed>,
+    precision: Precision,
+    threads: NonZeroUsize,
+}
+
+/// A constant that is stored.
+#[derive(Debug, Clone)]
+struct Placed {
+    data: Packed,
+    halved: Halved,
+    /// Bytes from where it begins to where the next one does, as loaded.
+    span: usize,
+}
+
+impl Placed {
+    fn encoding(&self) -> Encoding {
+        match self.halved {
+            Halved::Yes => Encoding::Half,
+            Halved::No | Halved::Beyond(_) => Encoding::Plain,
+        }
+    }
+
+    fn stored(&self) -> usize {
+        self.encoding().stored(self.span)
+    }
+}
+
+impl PackedWeights {
+    /// The section of these plans, to be packed by so many threads.
+    pub fn new(plans: &[Plan], precision: Precision, threads: NonZeroUsize) -> PackedWeights {
+        let all = plans.iter().flat_map(|plan| &plan.constants);
+        // What several plans share is at one place. Constants without elements take none.
+        let distinct: BTreeMap<usize, &Constant> = all
+            .filter(|constant| constant.ty.bytes() > 0)
+            .map(|constant| (constant.offset, constant))
+            .collect();
+        let loaded = plans.first().map_or(0, |plan| plan.weight_bytes);
+        let ends = distinct.keys().copied().skip(1).chain([loaded]);
+        let placed = |((begin, constant), end): ((&usize, &&Constant), usize)| Placed {
+            data: constant.data.clone(),
+            halved: Halved::No,
+            span: end - begin,
+        };
+        let mut constants: Vec<Placed> = distinct.iter().zip(ends).map(placed).collect();
+        if precision == Precision::F16 {
+            let undecided = distinct.values().zip(&mut constants).collect();
+            let decide = |_: &mut (), (constant, placed): (&&Constant, &mut Placed)| {
+                placed.halved = Halved::of(constant);
+            };
+            for_each(threads, undecided, || (), decide);
+        }
+        PackedWeights { constants, precision, threads }
+    }
+
+    /// How the section is stored, for the manifest. With [`Precision::F16`] this has a run even if no
+    /// constant is stored as halves: others that take their places may be.
+    pub fn runs(&self) -> Vec<WeightRun> {
+        let mut runs: Vec<WeightRun> = Vec::new();
+        if self.precision == Precision::F32 {
+            return runs;
+        }
+        for placed in &self.constants {
+            let (bytes, encoding) = (placed.span as u64, placed.encoding() as u32);
+            match runs.last_mut() {
+                Some(run) if run.encoding == encoding => run.bytes += bytes,
+                Some(_) | None => runs.push(WeightRun { bytes, encoding }),
+            }
+        }
+        runs
+    }
+
+    /// The weights that would be stored as halves if their values allowed it, by name.
+    pub fn beyond_half(&self) -> Vec<BeyondHalf> {
+        let beyond = |placed: &Placed| match &placed.halved {
+            Halved::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
+            Halved::Yes | Halved::No => None,
+        };
+        // A weight that is packed in several ways is one.
+        let by_name: BTreeMap<_, _> = self.constants.iter().filter_map(beyond).collect();
+        by_name.into_values().collect()
+    }
+}
+
+impl Weights for PackedWeights {
+    fn length(&self) -> usize {
+        self.constants.iter().map(Placed::stored).sum()
+    }
+
+    fn write(self, section: &mut [u8]) {
+        let source = |placed: &Placed| Source {
+            order: placed.data.order(),
+            from: placed.data.weight.bytes(&placed.data.ty),
+            encoding: placed.encoding(),
+            stored: placed.stored(),
+        };
+        let sources: Vec<Source> = self.constants.iter().map(source).collect();
+        for_each(self.threads, stripes(&sources, section), Vec::new, |floats, stripe| {
+            stripe.write(floats);
+        });
+    }
+}
+
+/// What a constant is made of.
+struct Source {
+    order: Box<dyn Order>,
+    /// The weight, if it is known, as it is in every plan of a model.
+    from: Option<Bytes>,
+    encoding: Encoding,
+    /// Bytes up to the next constant.
+    stored: usize,
+}
+
+/// A stripe that is to be written.
+struct Stripe<'a> {
+    order: &'a dyn Order,
+    from: &'a [u8],
+    encoding: Encoding,
+    number: usize,
+    to: &'a mut [u8],
+}
+
+/// Every stripe of every constant with its place in the section.
+fn stripes<'a>(sources: &'a [Source], mut section: &'a mut [u8]) -> Vec<Stripe<'a>> {
+    let mut stripes = Vec::new();
+    for Source { order, from, encoding, stored } in sources {
+        let mut rest;
+        (rest, section) = section.split_at_mut(*stored);
+        let (order, encoding) = (order.as_ref(), *encoding);
+        let Some(from) = from else { continue };
+        for (number, bytes) in order.stripes().into_iter().enumerate() {
+            let to;
+            (to, rest) = rest.split_at_mut(encoding.stored(bytes));
+            stripes.push(Stripe { order, from, encoding, number, to });
+        }
+    }
+    stripes
+}
+
+impl Stripe<'_> {
+    /// Writes it; `floats` is memory to use.
+    fn write(self, floats: &mut Vec<f32>) {
+        let Stripe { order, from, encoding, number, to } = self;
+        match encoding {
+            Encoding::Plain => order.fill(from, number, to),
+            Encoding::Half => {
+                let to: &mut [u16] = bytemuck::cast_slice_mut(to);
+                floats.resize(to.len(), 0.0);
+                order.fill(from, number, bytemuck::cast_slice_mut(floats));
+                to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(floats);
+            }
+        }
+    }
+}

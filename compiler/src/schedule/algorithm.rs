@@ -1,0 +1,55 @@
+//! What a schedule asks of the algorithms for convolutions. They are in `kernels::conv`, a folder each,
+//! and a schedule knows none by name.
+
+use super::choice::Choice;
+use super::convs::ConvSchedule;
+use super::problem::ConvProblem;
+use crate::ir::Window;
+
+/// An algorithm that computes convolutions of values in blocks.
+pub(crate) trait Algorithm: Sync {
+    /// What it could do for a convolution, the best first; nothing where it cannot serve. Of several ways
+    /// each differs from the others in its results' bits.
+    fn offers(&self, problem: &ConvProblem) -> Vec<Offer>;
+
+    /// Whether the convolution can be computed like this. The choice is one that it [reads](Self::reads).
+    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool;
+
+    /// Whether this is the text of a choice of its own, written as it would write it.
+    fn reads(&self, choice: &Choice) -> bool;
+
+    /// The border that it reads of the input: rows above, columns left, rows below, columns right.
+    fn border(&self, window: &Window) -> [usize; 4];
+
+    /// Whether it makes the result without a border, whatever the result's users read.
+    fn makes_flat(&self, problem: &ConvProblem) -> bool;
+
+    /// Whether it makes sums of rows of its outputs along with them, for a squeeze.
+    fn makes_totals(&self, problem: &ConvProblem) -> bool;
+
+    /// Whether it makes what a convolution that reads its outputs, and is computed by the same algorithm,
+    /// would else make of them.
+    fn prepares(&self, conv: &ConvSchedule, next: &ConvSchedule) -> bool;
+
+    /// Whether every CPU with fused multiply-adds can compute it, with the same bits.
+    fn is_portable(&self) -> bool;
+}
+
+/// A way of an algorithm to compute a convolution.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Offer {
+    /// What it is called in reasons: `F(4x4)`.
+    pub(crate) name: String,
+    /// Cycles of one core, by an estimate.
+    pub(crate) cycles: f64,
+    /// It must be better than the definition by such a part to be taken.
+    pub(crate) gain: f64,
+    /// Tiles and items, the best first; the first has these cycles.
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// The border that a window reads by the definition.
+pub(crate) fn padding(window: &Window) -> [usize; 4] {
+    let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);
+    [top, left, bottom, right]
+}

@@ -1,0 +1,51 @@
+//! Choices: which algorithm computes a convolution, and with which sizes of tiles and items. A choice is
+//! a text that says what it is, not its rank among others: so it keeps its meaning in caches of
+//! measurements and in artifacts. Each algorithm reads and writes its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How a convolution is computed, as a text such as `direct 14x2 by weights` or
+/// `F(4x4) 7x2 rows 7 images 1`. The first word is the algorithm's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Choice(String);
+
+/// A choice, and what speaks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The choice.
+    pub choice: Choice,
+    /// For the schedule's reader, such as times measured; may be empty. Code does not depend on it.
+    pub because: String,
+}
+
+/// Choices by the [key](super::Layer::key) of the layers they are for.
+pub type Choices = BTreeMap<String, Chosen>;
+
+/// Text that is no [`Choice`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no way to compute a convolution")]
+pub struct BadChoice(pub String);
+
+impl Choice {
+    /// The choice of this text, which an algorithm has written or can read.
+    pub(crate) fn new(text: impl Into<String>) -> Choice {
+        Choice(text.into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The algorithm's name: `direct`, `F(4x4)`, `strassen`.
+    pub fn algorithm(&self) -> &str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

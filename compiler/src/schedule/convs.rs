@@ -1,0 +1,329 @@
+//! Which algorithm computes each convolution, and with which tiles: by estimates, unless the caller has
+//! chosen otherwise.
+//!
+//! Layers of equal [key](Layer::key) cost the same, and have the same candidates. A choice that is
+//! none of what the layer could be is as good as absent.
+
+use std::collections::BTreeMap;
+
+use super::algorithm::{Algorithm, Offer};
+use super::choice::Choice;
+use super::epilogue::FusedStep;
+use super::groups::Groups;
+use super::layout::{self, Layouts};
+use super::problem::ConvProblem;
+use super::stages::{Stages, View};
+use super::{Algorithms, Preferences};
+use crate::ir::text::values::Value as _;
+use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
+use crate::machine::Machine;
+
+/// Most candidates of a layer.
+const MOST_CANDIDATES: usize = 12;
+
+/// Choices that are tried of each algorithm's best way, and of its others.
+const TRIED: [usize; 2] = [6, 2];
+
+/// A convolution whose algorithm or tile is a matter of choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The value it makes, whose name its steps have.
+    pub name: String,
+    /// Everything that its cost depends on besides the CPU: the vectors, shapes, the window, how
+    /// channels fall into blocks, the epilogue. One line of at most
+    /// [`MAX_CHOICE_BYTES`](cardinal_runtime::MAX_CHOICE_BYTES).
+    pub key: String,
+    /// What to try, the estimate's choice first.
+    pub candidates: Vec<Choice>,
+    /// What is taken.
+    pub taken: Choice,
+}
+
+impl Layer {
+    /// Whether something else is taken than the estimate has it.
+    pub fn is_changed(&self) -> bool {
+        self.candidates.first() != Some(&self.taken)
+    }
+}
+
+/// How a convolution is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConvSchedule {
+    /// The layer's key.
+    pub(crate) key: String,
+    /// With its groups as they are computed.
+    pub(crate) conv: Conv,
+    /// How many groups of the model's are computed as one.
+    pub(crate) joined: usize,
+    /// Its extents, with operands and the result where they lie.
+    pub(crate) problem: ConvProblem,
+    /// What could be taken, the estimate's choice first.
+    pub(crate) candidates: Vec<Choice>,
+    /// What is taken.
+    pub(crate) choice: Choice,
+    /// What each way would cost, with the names of ways, in cycles.
+    pub(crate) estimates: Vec<(String, f64)>,
+    /// Why, where there was a choice of algorithms or the caller chose; empty elsewhere.
+    pub(crate) why: String,
+    /// Whether the result is made without a border, whatever its users read.
+    pub(crate) flat: bool,
+    /// Whether sums of rows of the outputs are made along with them.
+    pub(crate) totals: bool,
+    /// Whether what the next convolution would else make of the outputs is made along with them.
+    pub(crate) prepares: bool,
+}
+
+/// Where a schedule looks for convolutions.
+pub(super) struct Site<'s> {
+    pub(super) graph: &'s Graph,
+    pub(super) stages: &'s Stages,
+    pub(super) groups: &'s Groups,
+    pub(super) machine: &'s Machine,
+    pub(super) preferences: &'s Preferences,
+    pub(super) algorithms: Algorithms,
+}
+
+/// Convolutions in blocks, by node.
+pub(super) type Convs = BTreeMap<NodeId, ConvSchedule>;
+
+impl Site<'_> {
+    /// How each convolution in blocks is computed, and where values lie then, given where channels lie.
+    pub(super) fn decide(&self, flat: &Layouts) -> (Convs, Layouts) {
+        let nothing = Preferences { choices: Default::default(), ..self.preferences.clone() };
+        // Borders are those that the estimates' choices read, so that a layer's key does not depend on
+        // what is chosen for others. Which choices these are does not depend on borders.
+        let padding = |_: NodeId, conv: &Conv| super::algorithm::padding(&conv.window);
+        let estimated = self.choose(&nothing, &self.bordered(flat, padding, |_| false));
+        let border = |id: NodeId, conv: &Conv| self.border(&estimated, id, conv);
+        let mut convs = self.choose(self.preferences, &self.bordered(flat, border, |_| false));
+        let border = |id: NodeId, conv: &Conv| self.border(&convs, id, conv);
+        let without = |id: NodeId| convs.get(&id).is_some_and(|conv| conv.flat);
+        let layouts = self.bordered(flat, border, without);
+        for (&id, conv) in &mut convs {
+            let view = self.stages.view(self.graph, self.stages.of(id));
+            let vectors = self.machine.vectors;
+            if let Some(problem) = ConvProblem::of(view, id, &conv.conv, vectors, &layouts) {
+                conv.problem = problem;
+            }
+        }
+        self.fuse(&mut convs);
+        (convs, layouts)
+    }
+
+    fn bordered(
+        &self,
+        flat: &Layouts,
+        border: impl Fn(NodeId, &Conv) -> [usize; 4],
+        without: impl Fn(NodeId) -> bool,
+    ) -> Layouts {
+        layout::with_borders(self.graph, self.stages, flat, border, without)
+    }
+
+    fn border(&self, convs: &Convs, id: NodeId, conv: &Conv) -> [usize; 4] {
+        let algorithm = convs.get(&id).and_then(|c| self.algorithms.of(&c.choice));
+        algorithm.map_or([0; 4], |a| a.border(&conv.window))
+    }
+
+    fn choose(&self, preferences: &Preferences, layouts: &Layouts) -> Convs {
+        let mut convs = Convs::new();
+        for (view, nodes) in self.stages.views(self.graph) {
+            for &id in nodes.iter().filter(|id| layouts.contains_key(id)) {
+                let Op::Conv(conv) = &view.node(id).op else { continue };
+                convs.extend(self.conv(view, id, conv, preferences, layouts).map(|c| (id, c)));
+            }
+        }
+        convs
+    }
+
+    fn conv(
+        &self,
+        view: View<'_>,
+        id: NodeId,
+        conv: &Conv,
+        preferences: &Preferences,
+        layouts: &Layouts,
+    ) -> Option<ConvSchedule> {
+        let (joined, conv) = (self.groups.together(id), self.groups.computed(id, conv));
+        let problem = ConvProblem::of(view, id, &conv, self.machine.vectors, layouts)?;
+        let offers = Offers::of(self.algorithms, preferences, &problem);
+        let key = key(view, id, &conv, &problem, offers.withheld);
+        let allowed = |choice: &Choice| {
+            self.algorithms
+                .of(choice)
+                .is_some_and(|a| offers.may_be(a, preferences) && a.allows(&problem, choice))
+        };
+        let chosen = preferences.choices.get(&key).filter(|c| allowed(&c.choice));
+        let candidates = offers.candidates();
+        let choice = chosen.map(|c| &c.choice).or(candidates.first())?.clone();
+        let tuned = chosen.map(|chosen| match chosen.because.as_str() {
+            "" => format!("tuned: {}", chosen.choice),
+            because => format!("tuned: {because}"),
+        });
+        let joined_why = self.groups.why(id).map(str::to_owned);
+        let reasons = [joined_why, tuned, offers.reason()].into_iter().flatten();
+        let why = reasons.collect::<Vec<_>>().join("; ");
+        let estimates = offers.estimates();
+        let flat = self.algorithms.of(&choice).is_some_and(|a| a.makes_flat(&problem));
+        let (totals, prepares) = (false, false);
+        Some(ConvSchedule {
+            key,
+            conv,
+            joined,
+            problem,
+            candidates,
+            choice,
+            estimates,
+            why,
+            flat,
+            totals,
+            prepares,
+        })
+    }
+
+    /// What is made along with values, for those that read them in the same stage.
+    fn fuse(&self, convs: &mut Convs) {
+        let marks = |(&id, conv): (&NodeId, &ConvSchedule)| {
+            let algorithm = self.algorithms.of(&conv.choice)?;
+            let (fused, stage) = (&conv.problem.fused, self.stages.of(id));
+            if fused.left > 0 {
+                return None;
+            }
+            let users = || {
+                let users = self.graph.uses(id).into_iter();
+                users.filter(|(user, _)| self.stages.of(*user) == stage)
+            };
+            let squeezes = |(user, slot): (NodeId, usize)| {
+                matches!(self.graph.node(user).op, Op::SplitAttention(_))
+                    && slot == SplitAttention::U
+            };
+            let continues = |(user, slot): (NodeId, usize)| {
+                convs.get(&user).is_some_and(|next| {
+                    slot == 0
+                        && next.choice.algorithm() == conv.choice.algorithm()
+                        && algorithm.prepares(conv, next)
+                })
+            };
+            let totals = algorithm.makes_totals(&conv.problem) && users().any(squeezes);
+            Some((id, totals, users().any(continues)))
+        };
+        let marks: Vec<_> = convs.iter().filter_map(marks).collect();
+        for (id, totals, prepares) in marks {
+            if let Some(conv) = convs.get_mut(&id) {
+                (conv.totals, conv.prepares) = (totals, prepares);
+            }
+        }
+    }
+}
+
+/// The ways in which a convolution can be computed.
+struct Offers {
+    /// By the definition.
+    direct: Offer,
+    /// By each of the other algorithms, the best way first.
+    others: Vec<Vec<Offer>>,
+    /// Whether there are others, which may not be taken.
+    withheld: bool,
+}
+
+impl Offers {
+    fn of(algorithms: Algorithms, preferences: &Preferences, problem: &ConvProblem) -> Offers {
+        let may = |a: &dyn Algorithm| preferences.allows(a);
+        let all = algorithms.others().map(|a| (may(a), a.offers(problem)));
+        let all: Vec<(bool, Vec<Offer>)> = all.filter(|(_, offers)| !offers.is_empty()).collect();
+        let withheld = all.iter().any(|(may, _)| !may);
+        let direct = algorithms.direct().offers(problem).into_iter().next();
+        let direct = direct.unwrap_or_else(|| Offer {
+            name: "direct".into(),
+            cycles: f64::INFINITY,
+            gain: 0.0,
+            choices: Vec::new(),
+        });
+        let others = all.into_iter().filter(|(may, _)| *may).map(|(_, offers)| offers).collect();
+        Offers { direct, others, withheld }
+    }
+
+    /// Whether choices of an algorithm are to be taken.
+    fn may_be(&self, algorithm: &dyn Algorithm, preferences: &Preferences) -> bool {
+        preferences.allows(algorithm)
+    }
+
+    /// The fastest way that is enough faster than the definition, or else that.
+    fn best(&self) -> &Offer {
+        let worthwhile = |offer: &&Offer| offer.cycles < self.direct.cycles * (1.0 - offer.gain);
+        let ways = self.others.iter().flatten().filter(worthwhile);
+        ways.min_by(|a, b| a.cycles.total_cmp(&b.cycles)).unwrap_or(&self.direct)
+    }
+
+    /// What is worth trying, the estimate's choice first.
+    fn candidates(&self) -> Vec<Choice> {
+        let [most, few] = TRIED;
+        let mut all: Vec<&Choice> = self.best().choices.iter().take(1).collect();
+        let direct = &self.direct.choices;
+        for offers in &self.others {
+            let Some((first, others)) = offers.split_first() else { continue };
+            all.extend(first.choices.iter().take(most));
+            all.extend(direct.iter().take(few));
+            all.extend(others.iter().flat_map(|offer| offer.choices.iter().take(few)));
+        }
+        all.extend(direct);
+        let mut distinct: Vec<Choice> = Vec::new();
+        for choice in all {
+            if !distinct.contains(choice) {
+                distinct.push(choice.clone());
+            }
+        }
+        distinct.truncate(MOST_CANDIDATES);
+        distinct
+    }
+
+    fn estimates(&self) -> Vec<(String, f64)> {
+        let all = self.others.iter().flatten().chain([&self.direct]);
+        all.map(|offer| (offer.name.clone(), offer.cycles)).collect()
+    }
+
+    /// What each way costs, where there are several.
+    fn reason(&self) -> Option<String> {
+        let kilocycles =
+            |(name, cycles): &(String, f64)| format!("{name} {}", (cycles / 1e3).round());
+        let all: Vec<String> = self.estimates().iter().map(kilocycles).collect();
+        (all.len() > 1).then(|| format!("estimated kilocycles: {}", all.join(", ")))
+    }
+}
+
+/// The key of a layer.
+fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld: bool) -> String {
+    let shape = |id: NodeId| {
+        let extents: Vec<String> = graph.ty(id).shape().iter().map(usize::to_string).collect();
+        extents.join("x")
+    };
+    let mut key = format!(
+        "{} {} to {} window {} groups {} as {} of {} to {}",
+        problem.vectors.name(),
+        graph.operand(id, 0).map(shape).unwrap_or_default(),
+        shape(id),
+        conv.window.write(),
+        conv.groups,
+        problem.tile_groups(),
+        problem.depth(),
+        problem.blocks(),
+    );
+    if problem.bias {
+        key += " bias";
+    }
+    for step in &problem.fused.steps {
+        key += match step {
+            FusedStep::AddResidual => " add",
+            FusedStep::Relu => " relu",
+        };
+    }
+    if problem.fused.left > 0 {
+        key += &format!(" and {} more", problem.fused.left);
+    }
+    if problem.is_flat() {
+        key += " flat";
+    }
+    if withheld {
+        key += " without winograd";
+    }
+    key
+}

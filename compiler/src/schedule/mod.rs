@@ -1,0 +1,163 @@
+//! Graph to schedule: everything that is chosen, before anything is written down as steps. Lowering takes
+//! a schedule as it is.
+//!
+//! - [`stages`] says how many images go through which part of the network together,
+//! - [`groups`] whether narrow groups of channels are computed together,
+//! - [`layout`] which values lie in blocks of channels ([`blocked`]), and with which borders,
+//! - [`convs`] which algorithm computes each convolution, with which tiles, and what is made along with
+//!   its result; [`problem`] is a convolution as an [`algorithm`] sees it, [`epilogue`] what is done to its
+//!   sums, [`choice`] a way to compute it as a text,
+//! - [`tuning`] goes from times that were measured to choices,
+//! - [`text`] shows a schedule with its reasons.
+
+pub(crate) mod algorithm;
+pub(crate) mod blocked;
+pub mod choice;
+mod convs;
+pub mod epilogue;
+mod groups;
+pub(crate) mod layout;
+pub(crate) mod problem;
+mod stages;
+pub mod text;
+pub mod tuning;
+
+pub use choice::{BadChoice, Choice, Choices, Chosen};
+pub(crate) use convs::ConvSchedule;
+pub use convs::Layer;
+pub(crate) use stages::{Stage, View};
+
+use crate::ir::{Graph, NodeId};
+use crate::machine::{Machine, Vectors};
+use algorithm::Algorithm;
+use convs::{Convs, Site};
+use groups::Groups;
+use layout::Layouts;
+use stages::Stages;
+
+/// What the caller wants of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preferences {
+    /// Whether algorithms may be taken that compute convolutions by other products than the definition's,
+    /// such as Winograd's: faster, with other rounding errors.
+    pub winograd: bool,
+    /// Whether every CPU with fused multiply-adds is to give the same bits.
+    pub portable_bits: bool,
+    /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
+    /// good as absent.
+    pub choices: Choices,
+}
+
+impl Default for Preferences {
+    fn default() -> Preferences {
+        Preferences { winograd: true, portable_bits: false, choices: Choices::new() }
+    }
+}
+
+impl Preferences {
+    /// Whether this algorithm may be taken. The definition always may.
+    fn allows(&self, algorithm: &dyn Algorithm) -> bool {
+        algorithm.is_portable() || (self.winograd && !self.portable_bits)
+    }
+}
+
+/// The algorithms that there are, the definition first.
+#[derive(Clone, Copy)]
+pub(crate) struct Algorithms(pub(crate) &'static [&'static dyn Algorithm]);
+
+impl Algorithms {
+    /// The definition.
+    fn direct(self) -> &'static dyn Algorithm {
+        self.0[0]
+    }
+
+    /// All but the definition.
+    fn others(self) -> impl Iterator<Item = &'static dyn Algorithm> {
+        self.0.iter().skip(1).copied()
+    }
+
+    fn all(self) -> impl Iterator<Item = &'static dyn Algorithm> {
+        self.0.iter().copied()
+    }
+
+    /// Whose choice this is.
+    pub(crate) fn of(self, choice: &Choice) -> Option<&'static dyn Algorithm> {
+        self.all().find(|algorithm| algorithm.reads(choice))
+    }
+}
+
+/// Everything that is chosen for a graph on a machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    machine: Machine,
+    stages: Stages,
+    groups: Groups,
+    layouts: Layouts,
+    convs: Convs,
+}
+
+impl Schedule {
+    /// The schedule of a verified graph.
+    pub(crate) fn new(
+        graph: &Graph,
+        machine: &Machine,
+        preferences: &Preferences,
+        algorithms: Algorithms,
+    ) -> Schedule {
+        let stages = Stages::find(graph);
+        // Where channels lie has a part in the order of sums.
+        let reference = Machine { vectors: Vectors::Avx2 };
+        let judge = if preferences.portable_bits { &reference } else { machine };
+        let (groups, flat) = Groups::choose(graph, &stages, judge, preferences, algorithms);
+        let site =
+            Site { graph, stages: &stages, groups: &groups, machine, preferences, algorithms };
+        let (convs, layouts) = site.decide(&flat);
+        Schedule { machine: *machine, stages, groups, layouts, convs }
+    }
+
+    /// The convolutions that something was chosen for, in the order of the plan.
+    pub fn layers(&self, graph: &Graph) -> Vec<Layer> {
+        let order = self.order(graph);
+        let layer = |(_, id): &(usize, NodeId)| {
+            let conv = self.convs.get(id)?;
+            Some(Layer {
+                name: graph.node(*id).name.clone(),
+                key: conv.key.clone(),
+                candidates: conv.candidates.clone(),
+                taken: conv.choice.clone(),
+            })
+        };
+        order.iter().filter_map(layer).collect()
+    }
+
+    /// All nodes that compute something, each with its stage, in the order of the plan.
+    pub(crate) fn order(&self, graph: &Graph) -> Vec<(usize, NodeId)> {
+        let stages = self.stages.views(graph).enumerate();
+        stages.flat_map(|(stage, (_, nodes))| nodes.iter().map(move |id| (stage, *id))).collect()
+    }
+
+    /// The stages, fewest images first.
+    pub(crate) fn stages(&self) -> &[Stage] {
+        self.stages.all()
+    }
+
+    /// The graph as a stage sees it.
+    pub(crate) fn view<'g>(&'g self, graph: &'g Graph, stage: usize) -> View<'g> {
+        self.stages.view(graph, stage)
+    }
+
+    /// The stage of a node; as many as there are for what runs once.
+    pub(crate) fn stage_of(&self, id: NodeId) -> usize {
+        self.stages.of(id)
+    }
+
+    /// How the value lies in blocks, if it does.
+    pub(crate) fn layout(&self, id: NodeId) -> Option<blocked::Blocked> {
+        self.layouts.get(&id).copied()
+    }
+
+    /// How a convolution in blocks is computed.
+    pub(crate) fn conv(&self, id: NodeId) -> Option<&ConvSchedule> {
+        self.convs.get(&id)
+    }
+}

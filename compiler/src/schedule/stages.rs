@@ -1,0 +1,283 @@
+//! Batches: how many images go through each part of a network together.
+//!
+//! Early layers have large activations and few weights, late ones the reverse. Run layer by layer, a
+//! batch's early activations would not stay in the caches; run image by image, late weights would be
+//! read again for each. So a network is cut where a single value is all that later nodes read, and
+//! each stage between cuts is run for as many images as its weights and activations suggest:
+//!
+//! ```text
+//! images   0 1 2 3 4 5 6 7
+//! stage 0  . . . . . . . .      one by one
+//! stage 1  └─┘ └─┘ └─┘ └─┘      two by two, each pair as soon as both are there
+//! stage 2  └─────────────┘      all together
+//! ```
+//!
+//! These are loops of the plan, so it does not grow with the number of images. What does not go image
+//! by image runs once, behind all stages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+
+use crate::ir::{Axis, Graph, NodeId, Op, TensorType};
+
+/// Images that run through a stage together, at most: beyond that weights are no longer what costs.
+const MOST_TOGETHER: usize = 8;
+
+/// The stages of a graph.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Stages {
+    stages: Vec<Stage>,
+    /// What runs once.
+    rest: Vec<NodeId>,
+}
+
+/// A run of nodes, and how many images run through it together.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stage {
+    pub(crate) nodes: Vec<NodeId>,
+    /// The one value of it that later stages read, if there are such.
+    pub(crate) result: Option<NodeId>,
+    /// Images of a group; a multiple of the stage's before.
+    pub(crate) images: usize,
+    /// The types of all values that go image by image, for as many images.
+    types: BTreeMap<NodeId, TensorType>,
+}
+
+/// A graph as a stage sees it: values that go image by image have as many images as a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'g> {
+    graph: &'g Graph,
+    stage: Option<&'g Stage>,
+}
+
+impl Deref for View<'_> {
+    type Target = Graph;
+
+    fn deref(&self) -> &Graph {
+        self.graph
+    }
+}
+
+impl<'g> View<'g> {
+    /// The value's type.
+    pub(crate) fn ty(&self, id: NodeId) -> &'g TensorType {
+        let scaled = self.stage.and_then(|stage| stage.types.get(&id));
+        scaled.unwrap_or_else(|| self.graph.ty(id))
+    }
+}
+
+impl Stages {
+    /// The stages of a verified graph; none for a single image, and where images cannot be told apart.
+    pub(crate) fn find(graph: &Graph) -> Stages {
+        let computes = |id: &NodeId| !matches!(graph.node(*id).op, Op::Input | Op::Weight(_));
+        let computed: Vec<NodeId> = graph.topological().into_iter().filter(computes).collect();
+        let found = batch(graph).and_then(|(input, images)| {
+            let cuts = Cuts::of(graph, input, images, &computed);
+            (!cuts.stages.is_empty()).then(|| cuts.finished(graph, input))
+        });
+        found.unwrap_or(Stages { stages: Vec::new(), rest: computed })
+    }
+
+    /// The stages, fewest images first.
+    pub(crate) fn all(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The graph as the stage of this number sees it; as it is, from the last on.
+    pub(crate) fn view<'g>(&'g self, graph: &'g Graph, stage: usize) -> View<'g> {
+        View { graph, stage: self.stages.get(stage) }
+    }
+
+    /// Every stage's view with its nodes, in order, and at last that of what runs once.
+    pub(crate) fn views<'g>(
+        &'g self,
+        graph: &'g Graph,
+    ) -> impl DoubleEndedIterator<Item = (View<'g>, &'g [NodeId])> {
+        let stages = self.stages.iter().map(|stage| (Some(stage), &stage.nodes[..]));
+        let all = stages.chain([(None, &self.rest[..])]);
+        let all: Vec<_> = all.map(|(stage, nodes)| (View { graph, stage }, nodes)).collect();
+        all.into_iter()
+    }
+
+    /// The stage of a node; as many as there are for what runs once.
+    pub(crate) fn of(&self, id: NodeId) -> usize {
+        let found = self.stages.iter().position(|stage| stage.nodes.contains(&id));
+        found.unwrap_or(self.stages.len())
+    }
+}
+
+/// The only input of a graph, and how many images it has, if these are several.
+fn batch(graph: &Graph) -> Option<(NodeId, usize)> {
+    let [input] = graph.inputs() else { return None };
+    let images = graph.ty(*input).axes.first()?.size();
+    (images > 1).then_some((*input, images))
+}
+
+/// Stages while they are found.
+struct Cuts {
+    images: usize,
+    stages: Vec<Stage>,
+    /// Everything after the last cut.
+    rest: Vec<NodeId>,
+}
+
+impl Cuts {
+    fn of(graph: &Graph, input: NodeId, images: usize, computed: &[NodeId]) -> Cuts {
+        let mut found = Cuts { images, stages: Vec::new(), rest: Vec::new() };
+        let mut live = BTreeSet::from([input]);
+        let mut left = uses_left(graph);
+        let mut splits = true;
+        for &id in computed {
+            found.rest.push(id);
+            splits &= is_by_image(graph, id, images);
+            for (_, operand) in graph.operands(id) {
+                let Some(n) = left.get_mut(&operand) else { continue };
+                *n -= 1;
+                if *n == 0 {
+                    live.remove(&operand);
+                }
+            }
+            live.insert(id);
+            if splits && live.len() == 1 {
+                found.cut(graph, Some(id));
+            }
+        }
+        let by_image = |output: &crate::ir::Output| {
+            !matches!(graph.node(output.node).op, Op::Input | Op::Weight(_))
+        };
+        if splits && !found.rest.is_empty() && graph.outputs().iter().all(by_image) {
+            found.cut(graph, None);
+        }
+        found
+    }
+
+    /// Makes a stage of what came since the last cut, or adds it to the last stage when as many images
+    /// run through it together.
+    fn cut(&mut self, graph: &Graph, result: Option<NodeId>) {
+        let nodes = std::mem::take(&mut self.rest);
+        let before = self.stages.last().map_or(1, |s| s.images);
+        let images = group(together(graph, &nodes, self.images), before, self.images);
+        match self.stages.last_mut().filter(|s| s.images == images) {
+            Some(last) => {
+                last.nodes.extend(nodes);
+                last.result = result;
+            }
+            None => {
+                self.stages.push(Stage { nodes, result, images, types: BTreeMap::new() });
+            }
+        }
+    }
+
+    fn finished(mut self, graph: &Graph, input: NodeId) -> Stages {
+        let nodes = self.stages.iter().flat_map(|stage| &stage.nodes).copied();
+        let by_image: Vec<NodeId> = nodes.chain([input]).collect();
+        for stage in &mut self.stages {
+            let images = stage.images;
+            let scaled = |id: &NodeId| {
+                let mut ty = graph.ty(*id).clone();
+                if let Some(first) = ty.axes.first_mut() {
+                    *first = Axis::plain(images);
+                }
+                (*id, ty)
+            };
+            stage.types = by_image.iter().map(scaled).collect();
+        }
+        Stages { stages: self.stages, rest: self.rest }
+    }
+}
+
+/// How many images make a group: about as many as wanted, a multiple of those of the stage before, and a
+/// divisor of all where there is one that is not much smaller: what is beyond the last image is computed
+/// for nothing.
+fn group(wanted: usize, before: usize, all: usize) -> usize {
+    let most = (wanted / before).max(1) * before;
+    let multiples = (1..=most / before).rev().map(|n| n * before);
+    let fits = |n: &usize| 2 * n > most && all.is_multiple_of(*n);
+    multiples.into_iter().find(fits).unwrap_or(most)
+}
+
+/// How often each value is read by nodes and as a result.
+fn uses_left(graph: &Graph) -> BTreeMap<NodeId, usize> {
+    let results = |id: NodeId| graph.outputs().iter().filter(|o| o.node == id).count();
+    graph.nodes().map(|id| (id, graph.uses(id).len() + results(id))).collect()
+}
+
+/// How many images run together, a power of two or all of them: the larger weights are beside one image's
+/// activations, the more. Twice as large still run best one by one, since weights are fetched ahead
+/// of their use.
+fn together(graph: &Graph, nodes: &[NodeId], images: usize) -> usize {
+    let weights: BTreeSet<NodeId> = nodes
+        .iter()
+        .flat_map(|id| graph.operands(*id))
+        .map(|(_, operand)| operand)
+        .filter(|id| matches!(graph.node(*id).op, Op::Weight(_)))
+        .collect();
+    let bytes = |id: &NodeId| graph.ty(*id).bytes();
+    let weights: usize = weights.iter().map(bytes).sum();
+    let activations: usize = nodes.iter().map(bytes).sum::<usize>() / images;
+    let ratio = (weights / (2 * activations.max(1))).clamp(1, MOST_TOGETHER);
+    let power = if ratio.is_power_of_two() { ratio } else { ratio.next_power_of_two() / 2 };
+    power.min(images)
+}
+
+/// Whether a node's result for some images depends on these images alone, at the same positions of
+/// its first axis.
+fn is_by_image(graph: &Graph, id: NodeId, images: usize) -> bool {
+    let leads = |ty: &TensorType| ty.axes.first().is_some_and(|axis| axis.size() == images);
+    let node = graph.node(id);
+    let Some(own) = operands_by_image(&node.op) else { return false };
+    let fits = |(slot, operand): (usize, NodeId)| {
+        let ty = graph.ty(operand);
+        let is_weight = matches!(graph.node(operand).op, Op::Weight(_));
+        if slot < own {
+            return !is_weight && leads(ty);
+        }
+        let is_broadcast = own == 0 || node.op.epilogue_slot().is_some_and(|then| slot >= then);
+        match (is_broadcast, is_weight) {
+            // Constants of the operator itself.
+            (false, constant) => constant,
+            // Those of elements: the same ones for all images.
+            (true, true) => {
+                ty.rank() < node.ty.rank() || ty.axes.first().is_none_or(|a| a.size() == 1)
+            }
+            (true, false) => ty.rank() == node.ty.rank() && leads(ty),
+        }
+    };
+    // Matrices of a batch differ from image to image.
+    let is_one_matrix = match &node.op {
+        Op::MatMul { .. } => graph.operand(id, 1).is_some_and(|b| graph.ty(b).rank() == 2),
+        _ => true,
+    };
+    leads(&node.ty) && is_one_matrix && graph.operands(id).into_iter().all(fits)
+}
+
+/// How many operands of an operator have to have images in their first axis, where its result has then
+/// too; none for elementwise ones, whose operands are broadcast. `None` where images meet.
+fn operands_by_image(op: &Op) -> Option<usize> {
+    match op {
+        Op::Conv(_)
+        | Op::Pool(_)
+        | Op::SplitAttention(_)
+        | Op::BatchNorm { .. }
+        | Op::Reshape
+        | Op::Identity => Some(1),
+        Op::Softmax { axis, .. } => (*axis != 0).then_some(1),
+        Op::Reduce(reduce) => (!reduce.axes.contains(&0)).then_some(1),
+        Op::Transpose { perm } => (perm.first() == Some(&0)).then_some(1),
+        Op::Slice { starts, steps } => {
+            (starts.first() == Some(&0) && steps.first() == Some(&1)).then_some(1)
+        }
+        Op::Pad { before, after, .. } => {
+            (before.first() == Some(&0) && after.first() == Some(&0)).then_some(1)
+        }
+        Op::ArgMax { axis, .. } => (*axis != 0).then_some(1),
+        Op::MatMul { transpose_a: false, .. } => Some(1),
+        Op::Concat { axis } => (*axis != 0).then_some(usize::MAX),
+        Op::Unary(..) | Op::Binary(..) | Op::Where | Op::Cast { .. } => Some(0),
+        Op::MatMul { transpose_a: true, .. }
+        | Op::Input
+        | Op::Weight(_)
+        | Op::Expand
+        | Op::Gather { .. } => None,
+    }
+}

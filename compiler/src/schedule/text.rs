@@ -1,0 +1,78 @@
+//! The text of a schedule: what was chosen for each value, and why. For reading; nothing parses it.
+
+use std::fmt::Write as _;
+
+use super::blocked::Blocked;
+use super::{ConvSchedule, Schedule};
+use crate::ir::text::lexer::{quoted, sigiled};
+use crate::ir::{Graph, NodeId};
+
+/// The schedule of a graph.
+pub fn print(graph: &Graph, schedule: &Schedule) -> String {
+    let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
+    let _ = writeln!(out, "  machine   {}", schedule.machine.vectors.name());
+    let mut stage = None;
+    for (at, id) in schedule.order(graph) {
+        if stage.replace(at) != Some(at) {
+            print_stage(&mut out, schedule, at);
+        }
+        print_node(&mut out, graph, schedule, id);
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn print_stage(out: &mut String, schedule: &Schedule, stage: usize) {
+    match schedule.stages().get(stage) {
+        Some(stage) if stage.images == 1 => out.push_str("\n  stage     image by image\n"),
+        Some(stage) => {
+            let _ = writeln!(out, "\n  stage     {} images at a time", stage.images);
+        }
+        None if schedule.stages().is_empty() => {}
+        None => out.push_str("\n  stage     all images at once\n"),
+    }
+}
+
+fn print_node(out: &mut String, graph: &Graph, schedule: &Schedule, id: NodeId) {
+    let node = graph.node(id);
+    let lies = schedule.layout(id).map_or("row-major".into(), |layout| described(&layout));
+    let _ = writeln!(out, "\n  {} = {}", sigiled('%', &node.name), node.op.mnemonic());
+    let _ = writeln!(out, "    lies      {lies}");
+    if let Some(conv) = schedule.conv(id) {
+        print_conv(out, conv);
+    }
+}
+
+/// `4 blocks of 16 channels`, with what differs from the plain case.
+fn described(layout: &Blocked) -> String {
+    let mut text = format!("{} blocks of 16 channels", layout.blocks());
+    if layout.segments > 1 {
+        let _ = write!(text, " in {} segments of {}", layout.segments, layout.channels);
+    }
+    if !layout.is_flat() {
+        let [top, left, bottom, right] = layout.halo;
+        let _ = write!(text, " with a border of {top} {left} {bottom} {right}");
+    }
+    text
+}
+
+fn print_conv(out: &mut String, conv: &ConvSchedule) {
+    let _ = writeln!(out, "    by        {}", conv.choice);
+    if conv.joined > 1 {
+        let _ = writeln!(out, "    groups    {} joined to one", conv.joined);
+    }
+    for (with, what) in [
+        (conv.totals, "sums of rows, for the squeeze"),
+        (conv.prepares, "sums of inputs, for the next convolution"),
+    ] {
+        if with {
+            let _ = writeln!(out, "    makes     {what}");
+        }
+    }
+    for (name, cycles) in &conv.estimates {
+        let _ = writeln!(out, "    estimate  {name} {} kilocycles", (cycles / 1e3).round());
+    }
+    if !conv.why.is_empty() {
+        let _ = writeln!(out, "    why       {}", quoted(&conv.why));
+    }
+}
