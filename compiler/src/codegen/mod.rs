@@ -8,6 +8,7 @@
 mod callable;
 mod emitter;
 mod entry;
+mod functions;
 mod kernels;
 mod leaves;
 mod link;
@@ -238,7 +239,11 @@ impl Linker {
         builder.switch_to_block(block);
         builder.seal_block(block);
         let params = builder.block_params(block).to_vec();
-        let result = body(&mut Emitter { builder: &mut builder, fma: self.fma }, &params);
+        let mut emitter = Emitter { builder: &mut builder, fma: self.fma, refused: None };
+        let result = body(&mut emitter, &params);
+        if let Some(error) = emitter.refused {
+            return Err(error);
+        }
         builder.ins().return_(result.as_slice());
         builder.finalize(self.fast.frontend_config());
         Ok(function)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::groups::Groups;
 use super::lower::keeps_zero_finite;
 use super::tile::BLOCK;
-use crate::ir::{Binary, Conv, DType, Graph, NodeId, Op, SplitAttention, TensorType, Unary};
+use crate::ir::{Conv, DType, Graph, NodeId, Op, SplitAttention, TensorType};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
 /// channels that begins at a block of its own, because a group of a convolution or a split begins
@@ -153,15 +153,13 @@ fn candidates(graph: &Graph, order: &[NodeId]) -> BTreeSet<NodeId> {
             Op::Pool(_) => operand(0).is_some(),
             Op::SplitAttention(a) => operand(0).is_some() && keeps_zero_finite(&a.epilogue),
             Op::Unary(f, then) => {
-                let finite = !matches!(f, Unary::Reciprocal | Unary::Log);
-                operand(0).is_some() && finite && keeps_zero_finite(then)
+                operand(0).is_some() && f.keeps_zero_finite() && keeps_zero_finite(then)
             }
             Op::Binary(f, then) => {
                 let same = |slot: &usize| {
                     operand(*slot).is_some_and(|o| graph.ty(o).shape() == ty.shape())
                 };
-                let finite = !matches!(f, Binary::Div | Binary::Pow | Binary::Equal);
-                [0, 1].iter().all(same) && finite && keeps_zero_finite(then)
+                [0, 1].iter().all(same) && f.keeps_zero_finite() && keeps_zero_finite(then)
             }
             Op::Concat { axis: 1 } => {
                 graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))

@@ -18,6 +18,7 @@ use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use crate::codegen::emitter::{Element, Emitter, LANES};
+use crate::codegen::functions::is_vectorizable;
 use crate::ir::DType;
 use crate::plan::kernel::{CHANNEL_BLOCK, Contract, Span};
 
@@ -346,7 +347,7 @@ fn epilogue(
 
 /// Whether the epilogue works on whole vectors of sums: it reads nothing but them.
 fn on_vectors(spec: &Contract, pointers: &Pointers) -> bool {
-    pointers.others.is_empty() && spec.then.is_vectorizable()
+    pointers.others.is_empty() && is_vectorizable(&spec.then)
 }
 
 fn activated(

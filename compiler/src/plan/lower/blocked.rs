@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use crate::error::{Error, Result};
-use crate::ir::{DType, Epilogue, NodeId, Op, Pool, Step, Unary};
+use crate::ir::{DType, Epilogue, NodeId, Op, Pool, Step};
 use crate::plan::Place;
 use crate::plan::expr::Expr;
 use crate::plan::kernel::{BlockPool, Kernel, Map, Nest};
@@ -373,10 +373,8 @@ fn exchange(layout: &Blocked) -> Vec<(Nest, usize, usize)> {
 
 /// Whether an epilogue is safe where channels are made up: they are 0, and must stay finite.
 pub(in crate::plan) fn keeps_zero_finite(then: &Epilogue) -> bool {
-    use crate::ir::Binary;
     then.steps.iter().all(|step| match step {
-        Step::Unary(Unary::Reciprocal | Unary::Log) => false,
-        Step::Binary(Binary::Div | Binary::Pow, _) => false,
-        Step::Unary(_) | Step::Binary(..) => true,
+        Step::Unary(function) => function.keeps_zero_finite(),
+        Step::Binary(function, _) => function.keeps_zero_finite(),
     })
 }
