@@ -205,6 +205,16 @@ fn integer_exponents_and_integer_bases() {
         values(&one(13, &[4], "Pow", vec![], vec![scalar_long("e", 2)])),
         [0.0, 1.0, 4.0, 9.0]
     );
+    // Whole exponents may be floats; 2058 to the third power has more bits than they have.
+    let nodes = vec![
+        node("Cast", &["x"], &["i"], vec![int("to", 7)]),
+        node("Pow", &["i", "e"], &["p"], vec![]),
+        node("Sub", &["p", "wanted"], &["d"], vec![]),
+        node("Cast", &["d"], &["y"], vec![int("to", 1)]),
+    ];
+    let wanted = longs("wanted", &[1, 2056, 2057 * 2057, 2058 * 2058 * 2058]);
+    let model = at(13, &[4], nodes, vec![floats("e", &[4]), wanted]);
+    assert_eq!(run_from(&model, -2055.0).1, [0.0; 4]);
 }
 
 #[test]

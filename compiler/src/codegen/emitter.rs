@@ -9,9 +9,10 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
-use super::math;
+use super::functions;
+use crate::error::Error;
 use crate::ir::expr::Expr;
-use crate::ir::{Binary, DType, Unary};
+use crate::ir::{Binary, DType};
 use crate::machine::F32_BYTES;
 
 /// Emits the body of one kernel.
@@ -21,6 +22,8 @@ pub(crate) struct Emitter<'a, 'f> {
     pub(crate) fma: bool,
     /// The convention of leaf functions.
     pub(super) leaf_conv: CallConv,
+    /// Why what was emitted must not be used.
+    pub(crate) refused: Option<Error>,
 }
 
 /// An element in a register, and what it means.
@@ -252,7 +255,7 @@ impl Emitter<'_, '_> {
     }
 
     /// `if a < b { yes } else { no }`, lane by lane; a NaN compares false.
-    fn select_less(&mut self, a: Value, b: Value, yes: Value, no: Value) -> Value {
+    pub(super) fn select_less(&mut self, a: Value, b: Value, yes: Value, no: Value) -> Value {
         let less = self.builder.ins().fcmp(FloatCC::LessThan, a, b);
         if self.ty(a) == F32X4 {
             let mask = self.builder.ins().bitcast(
@@ -306,7 +309,7 @@ impl Emitter<'_, '_> {
             Expr::Constant(value) => self.constant(*value, context, operands),
             Expr::Unary(f, a) => {
                 let a = self.expression(a, operands, context);
-                Element { value: self.unary(*f, a), dtype: a.dtype }
+                functions::unary(self, *f, a)
             }
             Expr::Binary(f, a, b) => self.binary_expression(*f, a, b, operands, context),
             Expr::Select(c, a, b) => {
@@ -342,13 +345,7 @@ impl Emitter<'_, '_> {
                 (a, self.expression(b, operands, a.dtype))
             }
         };
-        let dtype = if f == Binary::Equal { DType::Bool } else { a.dtype };
-        let value = if a.dtype.is_float() {
-            self.float_binary(f, a.value, b.value)
-        } else {
-            self.int_binary(f, a, b.value)
-        };
-        Element { value, dtype }
+        functions::binary(self, f, a, b.value)
     }
 
     fn constant(&mut self, value: f64, dtype: DType, operands: &[Element]) -> Element {
@@ -364,73 +361,6 @@ impl Emitter<'_, '_> {
             }
         };
         Element { value, dtype }
-    }
-
-    fn float_binary(&mut self, f: Binary, a: Value, b: Value) -> Value {
-        match f {
-            Binary::Add => self.builder.ins().fadd(a, b),
-            Binary::Sub => self.builder.ins().fsub(a, b),
-            Binary::Mul => self.builder.ins().fmul(a, b),
-            Binary::Div => self.builder.ins().fdiv(a, b),
-            Binary::Min => self.extreme(a, b, false),
-            Binary::Max => self.extreme(a, b, true),
-            Binary::Equal => self.builder.ins().fcmp(FloatCC::Equal, a, b),
-            Binary::Pow => math::in_f64(self, &[a, b], |e, v| math::pow(e, v[0], v[1])),
-        }
-    }
-
-    fn int_binary(&mut self, f: Binary, a: Element, b: Value) -> Value {
-        let unsigned = matches!(a.dtype, DType::U8 | DType::Bool);
-        let (less, more) = if unsigned {
-            (IntCC::UnsignedLessThan, IntCC::UnsignedGreaterThan)
-        } else {
-            (IntCC::SignedLessThan, IntCC::SignedGreaterThan)
-        };
-        let (x, ty) = (a.value, self.ty(a.value));
-        match f {
-            Binary::Add => self.builder.ins().iadd(x, b),
-            Binary::Sub => self.builder.ins().isub(x, b),
-            Binary::Mul => self.builder.ins().imul(x, b),
-            Binary::Div => self.int_divide(x, b, ty, unsigned),
-            Binary::Min => self.pick(less, x, b),
-            Binary::Max => self.pick(more, x, b),
-            Binary::Equal => self.builder.ins().icmp(IntCC::Equal, x, b),
-            Binary::Pow => {
-                let wide =
-                    [self.wide_float(a), self.wide_float(Element { value: b, dtype: a.dtype })];
-                let power = math::pow(self, wide[0], wide[1]);
-                let element = Element { value: power, dtype: DType::F64 };
-                self.cast(element, a.dtype).value
-            }
-        }
-    }
-
-    fn pick(&mut self, condition: IntCC, a: Value, b: Value) -> Value {
-        let first = self.builder.ins().icmp(condition, a, b);
-        self.builder.ins().select(first, a, b)
-    }
-
-    /// Truncating division that never traps: by zero gives 0, the smallest by -1 wraps.
-    fn int_divide(&mut self, a: Value, b: Value, ty: Type, unsigned: bool) -> Value {
-        let zero = self.builder.ins().iconst(ty, 0);
-        let one = self.builder.ins().iconst(ty, 1);
-        let by_zero = self.builder.ins().icmp(IntCC::Equal, b, zero);
-        if unsigned {
-            let divisor = self.builder.ins().select(by_zero, one, b);
-            let quotient = self.builder.ins().udiv(a, divisor);
-            return self.builder.ins().select(by_zero, zero, quotient);
-        }
-        let by_minus = self.builder.ins().icmp_imm_s(IntCC::Equal, b, -1);
-        let trivial = self.builder.ins().bor(by_zero, by_minus);
-        let divisor = self.builder.ins().select(trivial, one, b);
-        let quotient = self.builder.ins().sdiv(a, divisor);
-        let negated = self.builder.ins().ineg(a);
-        let quotient = self.builder.ins().select(by_minus, negated, quotient);
-        self.builder.ins().select(by_zero, zero, quotient)
-    }
-
-    fn wide_float(&mut self, a: Element) -> Value {
-        self.cast(a, DType::F64).value
     }
 
     /// Conversion between element types, as [`crate::ir::Op::Cast`] defines it.
@@ -483,83 +413,6 @@ impl Emitter<'_, '_> {
             DType::I32 | DType::I8 => self.builder.ins().sextend(I64, a.value),
             DType::U8 | DType::Bool => self.builder.ins().uextend(I64, a.value),
         }
-    }
-
-    fn unary(&mut self, f: Unary, a: Element) -> Value {
-        if a.dtype.is_float() { self.float_unary(f, a.value) } else { self.int_unary(f, a) }
-    }
-
-    fn int_unary(&mut self, f: Unary, a: Element) -> Value {
-        let bound = |e: &mut Self, value: f32| {
-            let element = Element { value: e.float(F64, f64::from(value)), dtype: DType::F64 };
-            e.cast(element, a.dtype).value
-        };
-        let signed = !matches!(a.dtype, DType::U8 | DType::Bool);
-        match f {
-            Unary::Relu if signed => {
-                let zero = self.builder.ins().iconst(register(a.dtype), 0);
-                self.pick(IntCC::SignedGreaterThan, a.value, zero)
-            }
-            Unary::Clip { low, high } => {
-                let (low, high) = (bound(self, low), bound(self, high));
-                let low = Element { value: low, dtype: a.dtype };
-                let clipped = self.int_binary(Binary::Max, low, a.value);
-                self.int_binary(Binary::Min, Element { value: clipped, dtype: a.dtype }, high)
-            }
-            Unary::Neg => self.builder.ins().ineg(a.value),
-            Unary::Abs if signed => self.builder.ins().iabs(a.value),
-            _ => a.value,
-        }
-    }
-
-    fn float_unary(&mut self, f: Unary, x: Value) -> Value {
-        let ty = self.ty(x);
-        match f {
-            Unary::Relu => {
-                let zero = self.float(ty, 0.0);
-                self.float_max(zero, x)
-            }
-            Unary::LeakyRelu { alpha } => {
-                let (zero, alpha) = (self.float(ty, 0.0), self.float(ty, f64::from(alpha)));
-                let scaled = self.builder.ins().fmul(alpha, x);
-                self.select_less(x, zero, scaled, x)
-            }
-            Unary::Clip { low, high } => self.clip(x, f64::from(low), f64::from(high)),
-            Unary::HardSigmoid { alpha, beta } => {
-                let (alpha, beta) =
-                    (self.float(ty, f64::from(alpha)), self.float(ty, f64::from(beta)));
-                let line = self.multiply_add(alpha, x, beta);
-                self.clip(line, 0.0, 1.0)
-            }
-            Unary::HardSwish => {
-                let (sixth, half) = (self.float(ty, 1.0 / 6.0), self.float(ty, 0.5));
-                let line = self.multiply_add(sixth, x, half);
-                let gate = self.clip(line, 0.0, 1.0);
-                self.builder.ins().fmul(x, gate)
-            }
-            Unary::Sqrt => self.builder.ins().sqrt(x),
-            Unary::Reciprocal => {
-                let one = self.float(ty, 1.0);
-                self.builder.ins().fdiv(one, x)
-            }
-            Unary::Neg => self.builder.ins().fneg(x),
-            Unary::Abs => self.builder.ins().fabs(x),
-            Unary::Sigmoid => math::in_f64(self, &[x], |e, v| math::sigmoid(e, v[0])),
-            Unary::Tanh => math::in_f64(self, &[x], |e, v| math::tanh(e, v[0])),
-            Unary::Gelu => math::in_f64(self, &[x], |e, v| math::gelu(e, v[0])),
-            Unary::GeluTanh => math::in_f64(self, &[x], |e, v| math::gelu_tanh(e, v[0])),
-            Unary::Erf => math::in_f64(self, &[x], |e, v| math::erf(e, v[0])),
-            Unary::Exp => math::in_f64(self, &[x], |e, v| math::exp(e, v[0])),
-            Unary::Log => math::in_f64(self, &[x], |e, v| math::log(e, v[0])),
-        }
-    }
-
-    fn clip(&mut self, x: Value, low: f64, high: f64) -> Value {
-        let ty = self.ty(x);
-        let low = self.float(ty, low);
-        let clipped = self.float_max(low, x);
-        let high = self.float(ty, high);
-        self.float_min(high, clipped)
     }
 }
 

@@ -140,8 +140,12 @@ impl Linker {
         builder.seal_block(block);
         let params = builder.block_params(block).to_vec();
         let leaf_conv = self.leaf_conv();
-        let mut emitter = Emitter { builder: &mut builder, fma: self.fma, leaf_conv };
+        let mut emitter =
+            Emitter { builder: &mut builder, fma: self.fma, leaf_conv, refused: None };
         let result = body(&mut emitter, &params);
+        if let Some(error) = emitter.refused {
+            return Err(error);
+        }
         builder.ins().return_(result.as_slice());
         builder.finalize(self.fast.frontend_config());
         Ok(function)

@@ -156,7 +156,12 @@ pub(crate) fn erf(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let (scale, minus_one) = (c(e, 1.0 / half), c(e, -1.0));
     let t = e.multiply_add(square, scale, minus_one);
     let factor = chebyshev(e, t, &erf_coefficients());
-    e.builder.ins().fmul(clamped, factor)
+    let inside = e.builder.ins().fmul(clamped, factor);
+    // Not nearly 1 but 1, by which what gelu multiplies may be as large as it likes.
+    let one = c(e, 1.0);
+    let outside = e.builder.ins().fcopysign(one, x);
+    let size = e.builder.ins().fabs(x);
+    choose(e, FloatCC::GreaterThanOrEqual, size, high, outside, inside)
 }
 
 /// Clenshaw's recurrence for a Chebyshev series at t in [−1, 1].
@@ -226,22 +231,42 @@ fn gate(e: &mut Emitter<'_, '_>, x: Value, inner: Value) -> Value {
     e.builder.ins().fmul(scaled, sum)
 }
 
-/// |a|^b = exp(b log |a|); a negative base needs an integer exponent, whose parity is the sign.
+/// |a|^b = exp(b log |a|), with the sign of a where b is odd. Other powers of a negative a are defined
+/// for whole b only, unless they are limits: a is infinite.
 pub(crate) fn pow(e: &mut Emitter<'_, '_>, a: Value, b: Value) -> Value {
-    let (zero, one, nan) = (c(e, 0.0), c(e, 1.0), c(e, f64::NAN));
     let size = e.builder.ins().fabs(a);
     let logarithm = log(e, size);
     let exponent = e.builder.ins().fmul(b, logarithm);
     let magnitude = exp(e, exponent);
-    let integer = e.builder.ins().fcvt_to_sint_sat(I64, b);
+    // 1 to any power is 1, and any number to the power of 0, NaN included.
+    let (zero, one) = (c(e, 0.0), c(e, 1.0));
+    let magnitude = choose(e, FloatCC::Equal, size, one, one, magnitude);
+    let magnitude = choose(e, FloatCC::Equal, b, zero, one, magnitude);
+
+    let (whole, odd) = parity(e, b);
+    let sign = bits(e, a);
+    let sign = e.builder.ins().band(sign, odd);
+    let signed = bits(e, magnitude);
+    let signed = e.builder.ins().bxor(signed, sign);
+    let signed = from_bits(e, signed);
+
+    let (nan, infinite) = (c(e, f64::NAN), c(e, f64::NEG_INFINITY));
+    let negative = e.builder.ins().select(whole, signed, nan);
+    let result = choose(e, FloatCC::LessThan, a, zero, negative, signed);
+    choose(e, FloatCC::Equal, a, infinite, signed, result)
+}
+
+/// Whether b is whole, infinities included, and, in the bit of the sign, whether it is odd.
+fn parity(e: &mut Emitter<'_, '_>, b: Value) -> (Value, Value) {
+    // All from here on are even.
+    let most = (f64::MANTISSA_DIGITS as f64).exp2();
+    let (low, high) = (c(e, -most), c(e, most));
+    let clamped = e.float_max(low, b);
+    let clamped = e.float_min(high, clamped);
+    let integer = e.builder.ins().fcvt_to_sint_sat(I64, clamped);
     let back = e.builder.ins().fcvt_from_sint(F64, integer);
-    let odd = e.builder.ins().band_imm_s(integer, 1);
-    let sign = e.builder.ins().ishl_imm_u(odd, 63);
-    let flipped = bits(e, magnitude);
-    let flipped = e.builder.ins().bxor(flipped, sign);
-    let flipped = from_bits(e, flipped);
-    let negative = choose(e, FloatCC::Equal, back, b, flipped, nan);
-    let result = choose(e, FloatCC::LessThan, a, zero, negative, magnitude);
-    let result = choose(e, FloatCC::Equal, b, zero, one, result);
-    choose(e, FloatCC::Equal, a, one, one, result)
+    let whole = e.builder.ins().fcmp(FloatCC::Equal, back, clamped);
+    let odd = e.builder.ins().ishl_imm_u(integer, 63);
+    let even = e.int(0);
+    (whole, e.builder.ins().select(whole, odd, even))
 }

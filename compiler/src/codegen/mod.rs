@@ -8,6 +8,7 @@
 mod callable;
 pub(crate) mod emitter;
 mod entry;
+pub(crate) mod functions;
 mod leaves;
 mod link;
 mod linker;

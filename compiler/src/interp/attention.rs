@@ -3,7 +3,6 @@
 use super::Data;
 use super::norm::exponentials;
 use super::operands::{Operands, ensure, floats, gives};
-use super::scalar::real;
 use crate::error::{Error, Result};
 use crate::ir::{Excite, SplitAttention, TensorType, Weigh};
 
@@ -75,7 +74,7 @@ fn excite(
         Excite::Inner { width, activation } => {
             ensure(*width > 0, || "an inner layer of width 0".to_owned())?;
             let sums = layer([SplitAttention::W1, SplitAttention::B1], &z, *width)?;
-            let activate = |x| activation.iter().fold(x, |x, f| real(*f, x));
+            let activate = |x| activation.iter().fold(x, |x, f| f.of_floats(x));
             sums.into_iter().map(activate).collect()
         }
     };
@@ -90,7 +89,7 @@ fn weigh(weigh: Weigh, sizes: &Sizes, u: &[f64], attention: &[f64]) -> Vec<f64> 
         let at = |s: usize| (j / c * r + s) * c + j % c;
         let logits: Vec<f64> = (0..r).map(|s| attention[at(s)]).collect();
         let weights = match weigh {
-            Weigh::Gate(function) => logits.iter().map(|x| real(function, *x)).collect(),
+            Weigh::Gate(function) => logits.iter().map(|x| function.of_floats(*x)).collect(),
             Weigh::Softmax => {
                 let exponentials = exponentials(&logits);
                 let sum: f64 = exponentials.iter().sum();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::operands::{Operands, gives, ints};
-use super::scalar::{integer, integer2, real, real2, truncate, wrap};
+use super::scalar::{truncate, wrap};
 use super::walk::{broadcast, repeating, walk};
 use super::{Data, Tensor};
 use crate::error::{Error, Result};
@@ -19,8 +19,8 @@ pub(super) fn binary(function: Binary, x: &Operands<'_>, ty: &TensorType) -> Res
     let a = x.need(0)?;
     let b = x.of(1, a.dtype)?;
     let shape = common(&[a, b])?;
-    gives(if function == Binary::Equal { DType::Bool } else { a.dtype }, &shape, ty)?;
-    apply2(function, ty.dtype, &spread(a, &shape), &spread(b, &shape))
+    gives(function.result(a.dtype), &shape, ty)?;
+    apply2(function, a.dtype, &spread(a, &shape), &spread(b, &shape))
 }
 
 /// `condition ? a : b`
@@ -71,8 +71,9 @@ pub(super) fn epilogue(
     for step in &epilogue.steps {
         data = match *step {
             Step::Unary(function) => apply(function, ty.dtype, &data)?,
-            Step::Binary(Binary::Equal, _) => {
-                return Err(Error::internal("an epilogue applies `equal`"));
+            Step::Binary(function, _) if function.compares() => {
+                let name = function.mnemonic();
+                return Err(Error::internal(format!("an epilogue applies `{name}`")));
             }
             Step::Binary(function, slot) => {
                 let operand = x.of(slot, ty.dtype)?;
@@ -84,34 +85,43 @@ pub(super) fn epilogue(
     Ok(data)
 }
 
+/// A function of operands of type `dtype`.
 fn apply(function: Unary, dtype: DType, x: &Data) -> Result<Data> {
     match x {
-        Data::Float(v) => Ok(Data::Float(v.iter().map(|x| real(function, *x)).collect())),
+        Data::Float(v) => Ok(Data::Float(v.iter().map(|x| function.of_floats(*x)).collect())),
         Data::Int(v) => {
-            let of = |x: &i64| integer(function, *x).map(|y| wrap(dtype, y));
-            let all: Option<Vec<_>> = v.iter().map(of).collect();
-            let name = function.mnemonic();
-            all.map(Data::Int).ok_or_else(|| Error::internal(format!("`{name}` of integers")))
+            let all = v.iter().map(|x| function.of_integers(dtype, *x));
+            wrapped(all, dtype).ok_or_else(|| undefined(function.mnemonic()))
         }
     }
 }
 
-/// A function of two operands of one shape, with a result of type `dtype`.
+/// A function of two operands of one shape and of type `dtype`.
 fn apply2(function: Binary, dtype: DType, a: &Data, b: &Data) -> Result<Data> {
+    let result = function.result(dtype);
     match (a, b) {
         (Data::Float(a), Data::Float(b)) => {
-            let all = a.iter().zip(b).map(|(a, b)| real2(function, *a, *b));
-            if dtype == DType::Bool {
-                return Ok(Data::Int(all.map(|x| truncate(dtype, x)).collect()));
+            let all = a.iter().zip(b).map(|(a, b)| function.of_floats(*a, *b));
+            if result.is_float() {
+                return Ok(Data::Float(all.collect()));
             }
-            Ok(Data::Float(all.collect()))
+            Ok(Data::Int(all.map(|x| truncate(result, x)).collect()))
         }
         (Data::Int(a), Data::Int(b)) => {
-            let all = a.iter().zip(b).map(|(a, b)| wrap(dtype, integer2(function, *a, *b)));
-            Ok(Data::Int(all.collect()))
+            let all = a.iter().zip(b).map(|(a, b)| function.of_integers(dtype, *a, *b));
+            wrapped(all, result).ok_or_else(|| undefined(function.mnemonic()))
         }
         (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => Err(mixed()),
     }
+}
+
+/// Integers in the range of their type, if there are all.
+fn wrapped(all: impl Iterator<Item = Option<i64>>, dtype: DType) -> Option<Data> {
+    all.map(|x| x.map(|x| wrap(dtype, x))).collect::<Option<Vec<_>>>().map(Data::Int)
+}
+
+fn undefined(function: &str) -> Error {
+    Error::internal(format!("`{function}` of integers"))
 }
 
 fn mixed() -> Error {

@@ -53,41 +53,4 @@ impl Expr {
             }
         }
     }
-
-    /// Whether every function in it has a form on f32 vectors.
-    pub fn is_vectorizable(&self) -> bool {
-        let mut all = true;
-        self.visit(&mut |e| {
-            all &= match e {
-                Expr::Operand(_) | Expr::Constant(_) => true,
-                Expr::Unary(f, _) => !is_transcendental(*f),
-                Expr::Binary(Binary::Pow | Binary::Equal, ..) => false,
-                Expr::Binary(..) => true,
-                Expr::Select(..) | Expr::Cast(..) => false,
-            }
-        });
-        all
-    }
-}
-
-/// Whether the function is computed through exp, log or erf.
-pub fn is_transcendental(function: Unary) -> bool {
-    match function {
-        Unary::Sigmoid
-        | Unary::Tanh
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Erf
-        | Unary::Exp
-        | Unary::Log => true,
-        Unary::Relu
-        | Unary::LeakyRelu { .. }
-        | Unary::Clip { .. }
-        | Unary::HardSigmoid { .. }
-        | Unary::HardSwish
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Neg
-        | Unary::Abs => false,
-    }
 }

@@ -3,6 +3,7 @@
 mod attention;
 pub mod dot;
 pub mod expr;
+pub(crate) mod function;
 mod graph;
 mod infer;
 pub mod json;
@@ -14,9 +15,10 @@ mod verify;
 mod weight;
 
 pub use attention::{Excite, SplitAttention, Weigh};
+pub use function::{Binary, Unary};
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
-pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
+pub use op::{Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Window};
 pub use rewriter::{Answer, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;

@@ -35,7 +35,7 @@ use petgraph::algo::toposort;
 
 use super::graph::{Graph, Node, NodeId};
 use super::infer::infer;
-use super::op::{Binary, Op, Step};
+use super::op::{Op, Step};
 use super::types::TensorType;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -189,8 +189,8 @@ fn epilogue(graph: &Graph, id: NodeId) -> Verdict {
         };
         named.insert(slot);
         let name = function.mnemonic();
-        ensure(function != Binary::Equal, || {
-            "its epilogue applies `equal`, which changes the element type".to_owned()
+        ensure(!function.compares(), || {
+            format!("its epilogue applies `{name}`, which changes the element type")
         })?;
         ensure(slot >= first, || {
             format!("its epilogue's `{name}` reads slot {slot}, which is not the epilogue's")

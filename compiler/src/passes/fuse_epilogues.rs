@@ -11,7 +11,7 @@ pub(super) fn fuse_epilogues(graph: &Graph, id: NodeId) -> Answer {
             Some(producer) => fuse(graph, id, producer, Step::Unary(*function), None, then),
             None => Answer::NoMatch,
         },
-        Op::Binary(Binary::Equal, _) => Answer::NoMatch,
+        Op::Binary(function, _) if function.compares() => Answer::NoMatch,
         Op::Binary(function, then) => fuse_binary(graph, id, *function, then),
         _ => Answer::NoMatch,
     }

@@ -2,10 +2,9 @@
 
 use crate::error::Result;
 use crate::ir::expr::Expr;
-use crate::ir::text::attributes::{blank_unary, parameters};
 use crate::ir::text::lexer::Cursor;
 use crate::ir::text::values::Value;
-use crate::ir::{Binary, DType, PoolKind, ReduceKind};
+use crate::ir::{Binary, DType, PoolKind, ReduceKind, Unary};
 
 impl Value for bool {
     fn write(&self) -> String {
@@ -70,7 +69,7 @@ impl Value for Expr {
             Expr::Unary(f, a) => {
                 let mut f = *f;
                 let parameters: Vec<String> =
-                    parameters(&mut f).iter().map(|(_, v)| format!(", {}", v.write())).collect();
+                    f.parameters().iter().map(|(_, v)| format!(", {}", v.write())).collect();
                 format!("{}({}{})", f.mnemonic(), a.write(), parameters.concat())
             }
             Expr::Binary(f, a, b) => format!("{}({}, {})", f.mnemonic(), a.write(), b.write()),
@@ -120,13 +119,13 @@ fn call(cursor: &mut Cursor<'_>, name: &str, depth: usize) -> Result<Expr> {
         let a = next(cursor)?;
         return Ok(Expr::Select(first, a, next(cursor)?));
     }
-    if let Some(f) = Binary::ALL.into_iter().find(|f| f.mnemonic() == name) {
+    if let Some(f) = Binary::from_mnemonic(name) {
         return Ok(Expr::Binary(f, first, next(cursor)?));
     }
-    let Some(mut f) = blank_unary(name) else {
+    let Some(mut f) = Unary::from_mnemonic(name) else {
         return Err(cursor.error(format!("there is no function `{name}`")));
     };
-    for (_, value) in parameters(&mut f) {
+    for (_, value) in f.parameters() {
         cursor.mark(',')?;
         *value = f32::read(cursor)?;
     }

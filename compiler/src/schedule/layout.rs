@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::blocked::Blocked;
 use super::groups::Groups;
 use super::stages::{Stages, View};
-use crate::ir::{Binary, Conv, DType, Epilogue, Graph, NodeId, Op, Step, TensorType, Unary};
+use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Step, TensorType};
 use crate::machine::BLOCK;
 
 /// Where each value lies that lies in blocks.
@@ -104,14 +104,12 @@ fn fits_blocks(graph: View<'_>, id: NodeId, blocked: &BTreeSet<NodeId>) -> bool 
         Op::Pool(_) => operand(0).is_some(),
         Op::SplitAttention(a) => operand(0).is_some() && keeps_zero_finite(&a.epilogue),
         Op::Unary(f, then) => {
-            let finite = !matches!(f, Unary::Reciprocal | Unary::Log);
-            operand(0).is_some() && finite && keeps_zero_finite(then)
+            operand(0).is_some() && f.keeps_zero_finite() && keeps_zero_finite(then)
         }
         Op::Binary(f, then) => {
             let same =
                 |slot: &usize| operand(*slot).is_some_and(|o| graph.ty(o).shape() == ty.shape());
-            let finite = !matches!(f, Binary::Div | Binary::Pow | Binary::Equal);
-            [0, 1].iter().all(same) && finite && keeps_zero_finite(then)
+            [0, 1].iter().all(same) && f.keeps_zero_finite() && keeps_zero_finite(then)
         }
         Op::Concat { axis: 1 } => {
             graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))
@@ -194,9 +192,8 @@ pub(crate) fn narrow_groups(graph: &Graph, id: NodeId, conv: &Conv) -> Option<us
 /// Whether an epilogue is safe where channels are made up: they are 0, and must stay finite.
 fn keeps_zero_finite(then: &Epilogue) -> bool {
     then.steps.iter().all(|step| match step {
-        Step::Unary(Unary::Reciprocal | Unary::Log) => false,
-        Step::Binary(Binary::Div | Binary::Pow, _) => false,
-        Step::Unary(_) | Step::Binary(..) => true,
+        Step::Unary(function) => function.keeps_zero_finite(),
+        Step::Binary(function, _) => function.keeps_zero_finite(),
     })
 }
 

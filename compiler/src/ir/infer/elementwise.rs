@@ -2,7 +2,7 @@
 
 use super::{Operands, bad};
 use crate::error::{Problem, Result};
-use crate::ir::op::{Binary, Unary};
+use crate::ir::function::{Binary, Unary};
 use crate::ir::types::{Axis, DType, TensorType};
 
 /// The shape that all `shapes` broadcast to as in NumPy: aligned at the last axis, an axis of 1
@@ -43,39 +43,14 @@ pub(super) fn broadcast(types: &[&TensorType]) -> Result<Vec<Axis>> {
     Ok(shape.iter().enumerate().map(axis).collect())
 }
 
-/// Element types that `function` is defined for.
+/// Refuses an element type that `function` is not defined for.
 pub(super) fn check_unary(function: Unary, dtype: DType) -> Result<()> {
-    let defined = match function {
-        Unary::Relu | Unary::Clip { .. } | Unary::Neg | Unary::Abs => dtype != DType::Bool,
-        Unary::LeakyRelu { .. }
-        | Unary::Sigmoid
-        | Unary::HardSigmoid { .. }
-        | Unary::HardSwish
-        | Unary::Tanh
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Erf
-        | Unary::Exp
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal => dtype.is_float(),
-    };
-    check_dtype(defined, function.mnemonic(), dtype)
+    check_dtype(function.is_defined_for(dtype), function.mnemonic(), dtype)
 }
 
-/// Element types that `function` is defined for.
+/// Refuses an element type that `function` is not defined for.
 pub(super) fn check_binary(function: Binary, dtype: DType) -> Result<()> {
-    let defined = match function {
-        Binary::Equal => true,
-        Binary::Add
-        | Binary::Sub
-        | Binary::Mul
-        | Binary::Div
-        | Binary::Pow
-        | Binary::Min
-        | Binary::Max => dtype != DType::Bool,
-    };
-    check_dtype(defined, function.mnemonic(), dtype)
+    check_dtype(function.is_defined_for(dtype), function.mnemonic(), dtype)
 }
 
 /// Refuses an element type that the operator is not defined for.
@@ -101,8 +76,7 @@ pub(super) fn binary(function: Binary, given: &Operands<'_>) -> Result<TensorTyp
     let (a, b) = (given.required(0, "a")?, given.required(1, "b")?);
     check_same_dtype(("a", a), ("b", b))?;
     check_binary(function, a.dtype)?;
-    let dtype = if function == Binary::Equal { DType::Bool } else { a.dtype };
-    Ok(TensorType { dtype, axes: broadcast(&[a, b])? })
+    Ok(TensorType { dtype: function.result(a.dtype), axes: broadcast(&[a, b])? })
 }
 
 pub(super) fn select(given: &Operands<'_>) -> Result<TensorType> {

@@ -3,7 +3,8 @@
 use super::elementwise::{check_binary, check_unary};
 use super::{Operands, bad};
 use crate::error::Result;
-use crate::ir::op::{Binary, Op, Step};
+use crate::ir::function::Binary;
+use crate::ir::op::{Op, Step};
 use crate::ir::types::TensorType;
 
 /// Checks the epilogue of `op` against the type `ty` of its result, which it does not change.
@@ -25,7 +26,7 @@ pub(super) fn check(op: &Op, given: &Operands<'_>, ty: &TensorType) -> Result<()
 
 fn check_operand(function: Binary, operand: &TensorType, ty: &TensorType) -> Result<()> {
     check_binary(function, ty.dtype)?;
-    if function == Binary::Equal {
+    if function.compares() {
         return bad("an epilogue cannot compare: its result keeps its type");
     }
     if operand.dtype != ty.dtype || operand.shape() != ty.shape() {

@@ -5,9 +5,8 @@
 
 use super::values::Value;
 use crate::ir::attention::{Excite, SplitAttention, Weigh};
-use crate::ir::op::{
-    Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Unary, Window,
-};
+use crate::ir::function::{Binary, Unary};
+use crate::ir::op::{Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 use crate::ir::types::DType;
 
 /// What walks attributes: it takes each from the operator, or puts it there.
@@ -61,7 +60,7 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
             v.then(first, epilogue)
         }
         Op::Unary(function, epilogue) => {
-            for (key, value) in parameters(function) {
+            for (key, value) in function.parameters() {
                 v.required(key, value)?;
             }
             v.then(first, epilogue)
@@ -112,60 +111,14 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
     }
 }
 
-/// The parameters of a function, by name.
-pub(crate) fn parameters(function: &mut Unary) -> Vec<(&'static str, &mut f32)> {
-    match function {
-        Unary::LeakyRelu { alpha } => vec![("alpha", alpha)],
-        Unary::Clip { low, high } => vec![("low", low), ("high", high)],
-        Unary::HardSigmoid { alpha, beta } => vec![("alpha", alpha), ("beta", beta)],
-        Unary::Relu
-        | Unary::Sigmoid
-        | Unary::HardSwish
-        | Unary::Tanh
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Erf
-        | Unary::Exp
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Neg
-        | Unary::Abs => Vec::new(),
-    }
-}
-
 /// An operator with this mnemonic, its attributes still to be read. Inputs and weights have a
 /// statement of their own.
 pub(super) fn blank(mnemonic: &str) -> Option<Op> {
-    let unary = || UNARY.into_iter().map(|f| Op::Unary(f, Epilogue::none()));
+    let unary = || Unary::ALL.into_iter().map(|f| Op::Unary(f, Epilogue::none()));
     let binary = || Binary::ALL.into_iter().map(|f| Op::Binary(f, Epilogue::none()));
     let mut all = blanks().into_iter().chain(reductions()).chain(unary()).chain(binary());
     all.find(|op| op.mnemonic() == mnemonic)
 }
-
-/// The function with this mnemonic, its parameters still to be read.
-pub(crate) fn blank_unary(mnemonic: &str) -> Option<Unary> {
-    UNARY.into_iter().find(|f| f.mnemonic() == mnemonic)
-}
-
-const UNARY: [Unary; 16] = [
-    Unary::Relu,
-    Unary::LeakyRelu { alpha: 0.0 },
-    Unary::Clip { low: 0.0, high: 0.0 },
-    Unary::Sigmoid,
-    Unary::HardSigmoid { alpha: 0.0, beta: 0.0 },
-    Unary::HardSwish,
-    Unary::Tanh,
-    Unary::Gelu,
-    Unary::GeluTanh,
-    Unary::Erf,
-    Unary::Exp,
-    Unary::Log,
-    Unary::Sqrt,
-    Unary::Reciprocal,
-    Unary::Neg,
-    Unary::Abs,
-];
 
 /// One operator for each mnemonic that is not a function or a reduction.
 fn blanks() -> [Op; 20] {

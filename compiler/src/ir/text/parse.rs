@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::attributes::{Visitor, blank, blank_unary, parameters, visit};
+use super::attributes::{Visitor, blank, visit};
 use super::lexer::{Cursor, Token};
 use super::literal;
 use super::values::Value;
 use crate::error::{Error, Result};
+use crate::ir::function::{Binary, Unary};
 use crate::ir::graph::{Graph, Node, NodeId, Origin};
-use crate::ir::op::{Binary, Epilogue, Op, Step};
+use crate::ir::op::{Epilogue, Op, Step};
 use crate::ir::types::{Axis, DType, Factor, TensorType};
 use crate::ir::weight::Weight;
 
@@ -295,14 +296,12 @@ impl Visitor for Reader<'_, '_> {
 
 impl Reader<'_, '_> {
     fn step(&mut self, next: &mut usize) -> Result<Step> {
-        let unary = |word: &str| blank_unary(word).map(Step::Unary);
-        let binary = |word: &str| {
-            Binary::ALL.into_iter().find(|f| f.mnemonic() == word).map(|f| Step::Binary(f, 0))
-        };
+        let unary = |word: &str| Unary::from_mnemonic(word).map(Step::Unary);
+        let binary = |word: &str| Binary::from_mnemonic(word).map(|f| Step::Binary(f, 0));
         let what = "a function such as `relu` or `add`";
         match self.cursor.word(what, |word| unary(word).or_else(|| binary(word)))? {
             Step::Unary(mut function) => {
-                for (_, value) in parameters(&mut function) {
+                for (_, value) in function.parameters() {
                     *value = f32::read(self.cursor)?;
                 }
                 Ok(Step::Unary(function))

@@ -1,10 +1,10 @@
 //! How one attribute value is written and read.
 
-use super::attributes::{blank_unary, parameters};
 use super::lexer::{Cursor, Token};
 use crate::error::Result;
 use crate::ir::attention::{Excite, Weigh};
-use crate::ir::op::{Unary, Window};
+use crate::ir::function::Unary;
+use crate::ir::op::Window;
 use crate::ir::types::DType;
 
 /// A value with a text.
@@ -148,15 +148,15 @@ impl Value for Unary {
     fn write(&self) -> String {
         let mut function = *self;
         let mut out = function.mnemonic().to_owned();
-        for (_, value) in parameters(&mut function) {
+        for (_, value) in function.parameters() {
             out += &format!(" {}", value.write());
         }
         out
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Result<Unary> {
-        let mut function = cursor.word("a function such as `relu`", blank_unary)?;
-        for (_, value) in parameters(&mut function) {
+        let mut function = cursor.word("a function such as `relu`", Unary::from_mnemonic)?;
+        for (_, value) in function.parameters() {
             *value = f32::read(cursor)?;
         }
         Ok(function)

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::error::Problem;
+use crate::ir::function::Binary;
 use crate::ir::text::parse;
 use crate::ir::{Axis, DType, Factor};
 

@@ -20,6 +20,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::{CHANNEL_BLOCK, RowMajorGemm};
 use crate::codegen::KernelCall;
 use crate::codegen::emitter::{Element, Emitter, LANES};
+use crate::codegen::functions::is_vectorizable;
 use crate::ir::DType;
 use crate::kernels::pointers;
 use crate::machine::F32_BYTES;
@@ -346,7 +347,7 @@ fn epilogue(
 
 /// Whether the epilogue works on whole vectors of sums: it reads nothing but them.
 fn on_vectors(spec: &RowMajorGemm, pointers: &Pointers) -> bool {
-    pointers.others.is_empty() && spec.then.is_vectorizable()
+    pointers.others.is_empty() && is_vectorizable(&spec.then)
 }
 
 fn activated(

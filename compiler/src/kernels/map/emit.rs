@@ -6,6 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::Map;
 use crate::codegen::KernelCall;
 use crate::codegen::emitter::{Element, Emitter, LANES, register};
+use crate::codegen::functions::is_vectorizable;
 use crate::ir::DType;
 use crate::kernels::pointers::Pointers;
 
@@ -69,7 +70,7 @@ fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, point
 fn vectorizes(map: &Map) -> bool {
     let inner = map.nest.strides.iter().filter_map(|s| s.last());
     map.dtypes.iter().all(|d| *d == DType::F32)
-        && map.expr.is_vectorizable()
+        && is_vectorizable(&map.expr)
         && map.nest.strides[0].last() == Some(&1)
         && inner.into_iter().all(|s| matches!(s, 0 | 1))
         && map.nest.dims.last().is_some_and(|n| *n >= LANES)

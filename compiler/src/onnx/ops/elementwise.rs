@@ -81,13 +81,22 @@ pub(in crate::onnx) fn pow(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (base, exponent) = (ctx.required(0)?, ctx.required(1)?);
     let dtype = ctx.dtype(base);
     let inner = match (dtype.is_float(), ctx.dtype(exponent).is_float()) {
-        (false, true) => DType::F32,
+        (false, true) if !is_known_whole(ctx, exponent)? => DType::F32,
         _ => dtype,
     };
     let (a, b) = (ctx.cast(base, inner)?, ctx.cast(exponent, inner)?);
     let y = ctx.binary(Binary::Pow, a, b)?;
     let y = ctx.cast(y, dtype)?;
     ctx.bind(0, y)
+}
+
+/// Whether all elements are known, and are what every type of integers has.
+fn is_known_whole(ctx: &mut NodeContext<'_, '_>, id: ValueId) -> Result<bool> {
+    let known = ctx.known(id)?;
+    Ok(match known.as_deref().map(|tensor| &tensor.data) {
+        Some(Data::Float(all)) => all.iter().all(|x| (0.0..=127.0).contains(x) && x.fract() == 0.0),
+        Some(Data::Int(_)) | None => false,
+    })
 }
 
 /// Where.

@@ -1,0 +1,319 @@
+//! Every elementwise function on every element type, where numbers end: compiled code against the
+//! interpreter, and the interpreter's integers against arithmetic that is written here once more.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+mod running;
+
+use std::collections::BTreeSet;
+
+use cardinal_compiler::codegen::{Listing, Target, generate};
+use cardinal_compiler::interp::{self, Data};
+use cardinal_compiler::ir::{Binary, DType, Graph, Unary, text, verify};
+use cardinal_compiler::plan::expr::Expr;
+use cardinal_compiler::plan::kernel::Kernel;
+use cardinal_compiler::plan::lower;
+use cardinal_runtime::{Tensor, cpu};
+use running::linked::{Link, Linked, artifact, foreign};
+use running::{avx2, host, run, to_reference};
+
+const TYPES: [DType; 7] =
+    [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool];
+
+/// Those that compiled code has: models in f64 are refused.
+fn compiled_types() -> impl Iterator<Item = DType> {
+    TYPES.into_iter().filter(|dtype| *dtype != DType::F64)
+}
+
+/// What parameters are in these tests.
+fn parameter(name: &str) -> f32 {
+    match name {
+        "alpha" => 0.25,
+        "beta" => 0.5,
+        "low" => -2.5,
+        "high" => 77.75,
+        other => panic!("no value for `{other}`"),
+    }
+}
+
+/// The function of `%a` as a graph has it: name, operand, parameters.
+fn call(mut function: Unary) -> String {
+    let name = function.mnemonic();
+    let parameters = function.parameters();
+    let lines = parameters.iter().map(|(key, _)| format!("\n{key} {}", parameter(key)));
+    format!("{name}(%a){}", lines.collect::<String>())
+}
+
+/// Names of the functions that are defined for the type, as outputs of one graph.
+fn graph_of_all(dtype: DType, n: usize) -> (Vec<&'static str>, Graph) {
+    let unary = Unary::ALL.into_iter().filter(|f| f.is_defined_for(dtype));
+    let unary = unary.map(|f| (f.mnemonic(), f.result(dtype), call(f)));
+    let binary = Binary::ALL.into_iter().filter(|f| f.is_defined_for(dtype));
+    let binary =
+        binary.map(|f| (f.mnemonic(), f.result(dtype), format!("{}(%a, %b)", f.mnemonic())));
+    let mut source = format!("graph @all {{\ninput %a {dtype}[{n}]\ninput %b {dtype}[{n}]\n");
+    let mut names = Vec::new();
+    for (name, result, call) in unary.chain(binary) {
+        source += &format!("%{name} {result}[{n}] = {call}\noutput %{name}\n");
+        names.push(name);
+    }
+    let graph = text::parse(&(source + "}")).unwrap_or_else(|e| panic!("{e}"));
+    verify(&graph).unwrap();
+    (names, graph)
+}
+
+/// The least and the largest integer of a type.
+fn range(dtype: DType) -> (i128, i128) {
+    match dtype {
+        DType::I64 => (i64::MIN.into(), i64::MAX.into()),
+        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        DType::I8 => (-128, 127),
+        DType::U8 => (0, 255),
+        DType::Bool => (0, 1),
+        DType::F32 | DType::F64 => panic!("{dtype} is no integer"),
+    }
+}
+
+/// Integers of a type where something changes, and some between.
+fn integers(dtype: DType) -> Vec<i128> {
+    let (least, most) = range(dtype);
+    let mut all: BTreeSet<i128> = (-9..=9).chain([-100, -78, 31, 63, 64, 77, 78, 100]).collect();
+    all.extend((0..3).flat_map(|n| [least + n, most - n]));
+    all.extend([4, 7, 8, 16, 31, 32, 63].map(|bit| 1 << bit));
+    all.into_iter().filter(|n| (least..=most).contains(n)).collect()
+}
+
+/// Floats of a type where something changes, and some between.
+fn floats(dtype: DType) -> Vec<f64> {
+    let (most, least) = match dtype == DType::F32 {
+        true => (f32::MAX.into(), f32::from_bits(1).into()),
+        false => (f64::MAX, f64::from_bits(1)),
+    };
+    let sizes = [0.0, least, least_normal(dtype), 0.5, 1.0, 2.5, 3.0, 4.5, 12.0, 90.0, 705.0, most];
+    let all = sizes.into_iter().chain([f64::INFINITY]).flat_map(|x| [x, -x]);
+    all.chain([f64::NAN]).collect()
+}
+
+/// Every pair of edges of the type, as two tensors.
+fn edges(dtype: DType) -> [Tensor; 2] {
+    let bytes: Vec<Vec<u8>> = match dtype {
+        DType::F32 => floats(dtype).iter().map(|x| (*x as f32).to_le_bytes().to_vec()).collect(),
+        DType::F64 => floats(dtype).iter().map(|x| x.to_le_bytes().to_vec()).collect(),
+        DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::Bool => {
+            let size = dtype.size();
+            integers(dtype).iter().map(|x| x.to_le_bytes()[..size].to_vec()).collect()
+        }
+    };
+    let n = bytes.len();
+    let of = |pick: fn(usize, usize) -> usize| {
+        let all: Vec<u8> = (0..n * n).flat_map(|i| bytes[pick(i, n)].clone()).collect();
+        Tensor::from_bytes(dtype, &[n * n], &all).unwrap()
+    };
+    [of(|i, n| i / n), of(|i, n| i % n)]
+}
+
+/// The least normal number of a type of floats: generated code runs with denormals that are zero.
+fn least_normal(dtype: DType) -> f64 {
+    if dtype == DType::F32 { f32::MIN_POSITIVE.into() } else { f64::MIN_POSITIVE }
+}
+
+/// The tensor with zeros for denormals.
+fn flushed(x: &interp::Tensor) -> interp::Tensor {
+    let least = least_normal(x.dtype);
+    let flush = |x: &f64| if x.abs() < least { 0.0f64.copysign(*x) } else { *x };
+    let data = match &x.data {
+        Data::Float(all) => Data::Float(all.iter().map(flush).collect()),
+        Data::Int(all) => Data::Int(all.clone()),
+    };
+    interp::Tensor { data, ..x.clone() }
+}
+
+/// Whether compiled code's result is the interpreter's, rounded.
+fn agrees(dtype: DType, found: f64, expected: f64) -> bool {
+    let expected = if dtype == DType::F32 { f64::from(expected as f32) } else { expected };
+    let tolerance = running::TOLERANCE * expected.abs() + least_normal(dtype);
+    found == expected
+        || (found.is_nan() && expected.is_nan())
+        || (found - expected).abs() <= tolerance
+}
+
+/// Compares each element on its own, with any of the results that may be expected.
+fn compare(
+    name: &str,
+    operands: &[interp::Tensor; 2],
+    found: &Tensor,
+    expected: [&interp::Tensor; 2],
+) {
+    let found = to_reference(found);
+    let at = |data: &Data, i: usize| match data {
+        Data::Float(x) => format!("{:e}", x[i]),
+        Data::Int(x) => x[i].to_string(),
+    };
+    let same = |i: usize, expected: &interp::Tensor| match (&found.data, &expected.data) {
+        (Data::Float(f), Data::Float(e)) => agrees(found.dtype, f[i], e[i]),
+        (Data::Int(f), Data::Int(e)) => f[i] == e[i],
+        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => false,
+    };
+    let dtype = operands[0].dtype;
+    for i in 0..found.shape[0] {
+        let [a, b] = operands.each_ref().map(|x| at(&x.data, i));
+        let [f, e] = [&found, expected[0]].map(|x| at(&x.data, i));
+        let right = expected.iter().any(|expected| same(i, expected));
+        assert!(right, "{name} of {dtype} {a} (and {b}) is {f}, not {e}");
+    }
+}
+
+/// Machines with code that differs: this one, the least, and a foreign one where one is asked for.
+fn everywhere(graph: &Graph, inputs: &[Tensor]) -> Vec<Vec<Tensor>> {
+    let mut all = vec![run(graph, &host(), 1, inputs)];
+    if cfg!(target_arch = "x86_64") {
+        let least = Target::named(&cpu::host_triple(), "x86-64").unwrap();
+        all.push(run(graph, &least, 1, inputs));
+    }
+    if let Some((target, tools)) = foreign() {
+        all.push(Linked::new(&artifact(graph, &target), tools, Link::Static).run(0, inputs));
+    }
+    all
+}
+
+#[test]
+fn compiled_functions_agree_where_numbers_end() {
+    for dtype in compiled_types() {
+        let inputs = edges(dtype);
+        let (names, graph) = graph_of_all(dtype, inputs[0].shape()[0]);
+        let operands = inputs.each_ref().map(to_reference);
+        let exact = interp::run(&graph, &operands).unwrap();
+        let flushed = interp::run(&graph, &operands.each_ref().map(flushed)).unwrap();
+        for outputs in everywhere(&graph, &inputs) {
+            let expected = exact.iter().zip(&flushed);
+            for ((name, found), (exact, flushed)) in names.iter().zip(&outputs).zip(expected) {
+                compare(name, &operands, found, [exact, flushed]);
+            }
+        }
+    }
+}
+
+/// Three to the power of six is 729, and nothing near it.
+#[test]
+fn powers_of_integers_are_exact() {
+    let source =
+        "graph @g {\ninput %a i32[5]\ninput %b i32[5]\n%y i32[5] = pow(%a, %b)\noutput %y\n}";
+    let graph = text::parse(source).unwrap();
+    let operands = [[3, 7, -2, 2, -1], [6, 11, 31, -1, -3]].map(|values: [i32; 5]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Tensor::from_bytes(DType::I32, &[5], &bytes).unwrap()
+    });
+    let wanted = Data::Int(vec![729, 1_977_326_743, -2_147_483_648, 0, -1]);
+    assert_eq!(
+        interp::run(&graph, &operands.each_ref().map(to_reference)).unwrap()[0].data,
+        wanted
+    );
+    for outputs in everywhere(&graph, &operands) {
+        assert_eq!(to_reference(&outputs[0]).data, wanted);
+    }
+}
+
+/// The integer that is left in the bits of a type.
+fn wrapped(dtype: DType, x: i128) -> i128 {
+    let (least, most) = range(dtype);
+    (x - least).rem_euclid(most - least + 1) + least
+}
+
+/// `a` to the power of a `b` that is not negative, in the bits of i64: bits of `b` from the highest.
+fn power(a: i128, b: i128) -> i128 {
+    (0..64).rev().fold(1, |product, bit| {
+        let square = wrapped(DType::I64, product * product);
+        if b >> bit & 1 == 1 { wrapped(DType::I64, square * a) } else { square }
+    })
+}
+
+/// What a function of integers is; `b` does not matter to those of one operand.
+fn meaning(name: &str, a: i128, b: i128) -> i128 {
+    match name {
+        "relu" if a < 0 => 0,
+        "relu" => a,
+        "clip" => a.clamp(-2, 77),
+        "neg" => -a,
+        "abs" if a < 0 => -a,
+        "abs" => a,
+        "add" => a + b,
+        "sub" => a - b,
+        "mul" => a * b,
+        "div" if b == 0 => 0,
+        "div" => a / b,
+        "pow" if b >= 0 => power(a, b),
+        // The truncated quotient by what is not 0, and 0 of what is.
+        "pow" if a.abs() == 1 => power(a, -b),
+        "pow" => 0,
+        "min" => [a, b].into_iter().min().unwrap(),
+        "max" => [a, b].into_iter().max().unwrap(),
+        "equal" => i128::from(a == b),
+        other => panic!("`{other}` of integers is new here"),
+    }
+}
+
+#[test]
+fn integers_are_computed_as_integers() {
+    for dtype in TYPES.into_iter().filter(|dtype| !dtype.is_float()) {
+        let operands = edges(dtype).each_ref().map(to_reference);
+        let (names, graph) = graph_of_all(dtype, operands[0].shape[0]);
+        let [Data::Int(a), Data::Int(b)] = operands.each_ref().map(|x| &x.data) else { panic!() };
+        for (name, output) in names.iter().zip(interp::run(&graph, &operands).unwrap()) {
+            let Data::Int(found) = &output.data else { panic!("{name} of {dtype}") };
+            for ((a, b), found) in a.iter().zip(b).zip(found) {
+                let wanted = wrapped(output.dtype, meaning(name, (*a).into(), (*b).into()));
+                assert_eq!(i128::from(*found), wanted, "{name} of {dtype} {a} and {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_are_refused_for_types_they_are_not_defined_for() {
+    for dtype in TYPES {
+        let unary = Unary::ALL.into_iter().filter(|f| !f.is_defined_for(dtype));
+        let binary = Binary::ALL.into_iter().filter(|f| !f.is_defined_for(dtype));
+        let calls = unary.map(|f| (f.mnemonic(), call(f))).chain(binary.map(|f| {
+            let name = f.mnemonic();
+            (name, format!("{name}(%a, %b)"))
+        }));
+        for (name, call) in calls {
+            let source = format!(
+                "graph @g {{\ninput %a {dtype}[2]\ninput %b {dtype}[2]\n%y {dtype}[2] = {call}\noutput %y\n}}"
+            );
+            let error = verify(&text::parse(&source).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name} is not defined for {dtype}")), "{error}");
+        }
+    }
+}
+
+/// A plan that no graph has: code for it would be another function's.
+#[test]
+fn plans_with_undefined_functions_get_no_code() {
+    let source = "graph @g {\ninput %a i32[8]\n%y i32[8] = neg(%a)\noutput %y\n}";
+    let mut plan = lower(&text::parse(source).unwrap(), &avx2()).unwrap();
+    let target = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap();
+    let code = |plan: &_| generate(plan, &target, Listing::default());
+    code(&plan).unwrap();
+    let Kernel::Map(map) = &mut plan.steps[0].kernel else { panic!("no map") };
+    map.expr = Expr::Operand(1).unary(Unary::Sigmoid);
+    let error = code(&plan).unwrap_err().to_string();
+    assert!(error.contains("`sigmoid` is not emitted for i32"), "{error}");
+}
+
+#[test]
+fn what_follows_from_rows() {
+    let poles = Unary::ALL.into_iter().filter(|f| !f.keeps_zero_finite()).map(Unary::mnemonic);
+    assert_eq!(poles.collect::<Vec<_>>(), ["log", "reciprocal"]);
+    let poles = Binary::ALL.into_iter().filter(|f| !f.keeps_zero_finite()).map(Binary::mnemonic);
+    assert_eq!(poles.collect::<Vec<_>>(), ["div", "pow"]);
+    let unary = Unary::ALL.into_iter().map(Unary::mnemonic);
+    let all: BTreeSet<_> = unary.chain(Binary::ALL.into_iter().map(Binary::mnemonic)).collect();
+    assert_eq!(all.len(), Unary::ALL.len() + Binary::ALL.len(), "two have one name");
+    for function in Binary::ALL {
+        let [a, b] = [floats(DType::F64), floats(DType::F64)];
+        let mut pairs = a.iter().flat_map(|a| b.iter().map(move |b| (*a, *b)));
+        let same = |(a, b)| agrees(DType::F64, function.of_floats(a, b), function.of_floats(b, a));
+        assert_eq!(function.commutes(), pairs.all(same), "{function:?}");
+    }
+}
