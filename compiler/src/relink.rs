@@ -11,7 +11,7 @@ use cardinal_runtime::{Artifact, DType, TensorSpec};
 
 use crate::codegen::Target;
 use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
-use crate::error::{Error, Problem, Result};
+use crate::error::Result;
 use crate::ir::TensorType;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
@@ -19,68 +19,7 @@ use crate::plan::choice::{BadChoice, Choices, Chosen};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
 
-/// Why an artifact's code does not fit a model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Difference {
-    /// Another version of the compiler made the code, and may have planned it differently.
-    #[error("version {artifact} of the compiler made the artifact, and this is {this}")]
-    Version {
-        /// The artifact's.
-        artifact: String,
-        /// This compiler's.
-        this: String,
-    },
-    /// The artifact does not say what its code depends on.
-    #[error("the artifact does not state the structure of its plan for {0}")]
-    Unstated(String),
-    /// Its features are not those of a CPU that this compiler generates code for.
-    #[error("the artifact's {0} is no CPU that this compiler knows")]
-    Cpu(String),
-    /// Its code was not planned by estimates, but as something that this compiler does not know.
-    #[error("{0}, and the artifact chose it for a convolution")]
-    Choice(#[from] BadChoice),
-    /// The model's inputs cannot have the shapes that the artifact has.
-    #[error("its inputs are others: {0}")]
-    Shapes(String),
-    /// An input or an output is another.
-    #[error("the model has {model}, and the artifact {artifact}")]
-    Port {
-        /// The model's, or `no such`.
-        model: String,
-        /// The artifact's, or `no such`.
-        artifact: String,
-    },
-    /// A step is another.
-    #[error("step {at} of its plan for {cpu} is another: `{step}`")]
-    Step {
-        /// The CPU planned for.
-        cpu: String,
-        /// Position of the step, from 1.
-        at: usize,
-        /// The model's step.
-        step: String,
-    },
-    /// There are more or fewer steps.
-    #[error("its plan for {cpu} has {model} steps, and the artifact's has {artifact}")]
-    Steps {
-        /// The CPU planned for.
-        cpu: String,
-        /// The model's number of steps.
-        model: usize,
-        /// The artifact's.
-        artifact: usize,
-    },
-    /// All steps are equal, but not where they find their operands.
-    #[error("its plan for {0} lays memory out differently")]
-    Memory(String),
-}
-
-impl From<Difference> for Error {
-    fn from(difference: Difference) -> Error {
-        Error::from(Problem::OtherGraph(difference)).with_remedy("compile the model instead")
-    }
-}
+pub use crate::error::Difference;
 
 /// How to read the model of new weights for an artifact: with the artifact's shapes.
 pub fn import_options(artifact: &Artifact) -> ImportOptions {
@@ -92,7 +31,7 @@ pub fn import_options(artifact: &Artifact) -> ImportOptions {
 /// the artifact's was would give, without generating code. `threads` pack the weights.
 ///
 /// # Errors
-/// [`Problem::OtherGraph`] where the code is not the model's, and what can be wrong with a model.
+/// [`OtherGraph`](crate::error::Problem::OtherGraph) where the code is not the model's, and what can be wrong with a model.
 pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Result<Compiled> {
     let manifest = artifact.manifest();
     check_version(manifest)?;
@@ -162,8 +101,9 @@ fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
 /// What the artifact takes instead of the estimates' choices.
 fn choices(manifest: &Manifest) -> std::result::Result<Choices, Difference> {
     let chosen = |made: &Choice| {
-        let chosen = Chosen { choice: made.choice.parse()?, because: String::new() };
-        Ok((made.layer.clone(), chosen))
+        let unknown = |bad: BadChoice| Difference::Choice(bad.to_string());
+        let choice = made.choice.parse().map_err(unknown)?;
+        Ok((made.layer.clone(), Chosen { choice, because: String::new() }))
     };
     manifest.choices.iter().map(chosen).collect()
 }
