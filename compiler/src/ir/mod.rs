@@ -2,6 +2,7 @@
 
 mod attention;
 pub mod dot;
+mod function;
 mod graph;
 mod infer;
 pub mod json;
@@ -13,9 +14,10 @@ mod verify;
 mod weight;
 
 pub use attention::{Excite, SplitAttention, Weigh};
+pub use function::{Binary, Epilogue, Step, Unary};
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
-pub use op::{Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Unary, Window};
+pub use op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 pub use rewriter::{Answer, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;

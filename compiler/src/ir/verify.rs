@@ -33,9 +33,10 @@ use std::collections::BTreeSet;
 
 use petgraph::algo::toposort;
 
+use super::function::{Binary, Step};
 use super::graph::{Graph, Node, NodeId};
 use super::infer::infer;
-use super::op::{Binary, Op, Step};
+use super::op::Op;
 use super::types::TensorType;
 use super::weight::Weight;
 use crate::error::{Error, Result};

@@ -10,7 +10,7 @@
 //! - [`tensor`] reads constants, from other files through [`external`];
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
 //!   calls the function in [`ops`] that translates it. That function sees the node through
-//!   [`context`] and [`attributes`];
+//!   [`context`] and [`attributes`], and says what is wrong with it by [`refusal`];
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph.
 
 mod attributes;
@@ -23,6 +23,7 @@ mod inputs;
 mod names;
 mod ops;
 mod order;
+mod refusal;
 mod registry;
 mod schema;
 mod tensor;

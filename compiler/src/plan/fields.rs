@@ -9,7 +9,7 @@ use super::strassen::{Halves, NextSums, StrassenInput, StrassenOutput};
 use super::tile::{Around, MicroKernel, Tile, TileStep};
 use super::winograd::{Grid, WinogradInput, WinogradOutput};
 use crate::error::Result;
-use crate::ir::text::attributes::{blank_unary, parameters};
+use crate::ir::text::functions::{blank_unary, parameters};
 use crate::ir::text::lexer::Cursor;
 use crate::ir::text::values::Value;
 use crate::ir::{Binary, DType, PoolKind, ReduceKind, Window};

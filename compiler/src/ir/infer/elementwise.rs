@@ -2,7 +2,7 @@
 
 use super::{Operands, bad};
 use crate::error::{Problem, Result};
-use crate::ir::op::{Binary, Unary};
+use crate::ir::function::{Binary, Unary};
 use crate::ir::types::{Axis, DType, TensorType};
 
 /// The shape that all `shapes` broadcast to as in NumPy: aligned at the last axis, an axis of 1

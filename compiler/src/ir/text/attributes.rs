@@ -3,11 +3,11 @@
 //! One function, [`visit`], lists them; the printer walks it to write them and the parser to read
 //! them. So a new operator needs an arm in [`visit`] and a line in [`blanks`], both here.
 
+use super::functions::{UNARY, parameters};
 use super::values::Value;
 use crate::ir::attention::{Excite, SplitAttention, Weigh};
-use crate::ir::op::{
-    Binary, Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Unary, Window,
-};
+use crate::ir::function::{Binary, Epilogue};
+use crate::ir::op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 use crate::ir::types::DType;
 
 /// What walks attributes: it takes each from the operator, or puts it there.
@@ -112,28 +112,6 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
     }
 }
 
-/// The parameters of a function, by name.
-pub(crate) fn parameters(function: &mut Unary) -> Vec<(&'static str, &mut f32)> {
-    match function {
-        Unary::LeakyRelu { alpha } => vec![("alpha", alpha)],
-        Unary::Clip { low, high } => vec![("low", low), ("high", high)],
-        Unary::HardSigmoid { alpha, beta } => vec![("alpha", alpha), ("beta", beta)],
-        Unary::Relu
-        | Unary::Sigmoid
-        | Unary::HardSwish
-        | Unary::Tanh
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Erf
-        | Unary::Exp
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Reciprocal
-        | Unary::Neg
-        | Unary::Abs => Vec::new(),
-    }
-}
-
 /// An operator with this mnemonic, its attributes still to be read. Inputs and weights have a
 /// statement of their own.
 pub(super) fn blank(mnemonic: &str) -> Option<Op> {
@@ -142,30 +120,6 @@ pub(super) fn blank(mnemonic: &str) -> Option<Op> {
     let mut all = blanks().into_iter().chain(reductions()).chain(unary()).chain(binary());
     all.find(|op| op.mnemonic() == mnemonic)
 }
-
-/// The function with this mnemonic, its parameters still to be read.
-pub(crate) fn blank_unary(mnemonic: &str) -> Option<Unary> {
-    UNARY.into_iter().find(|f| f.mnemonic() == mnemonic)
-}
-
-const UNARY: [Unary; 16] = [
-    Unary::Relu,
-    Unary::LeakyRelu { alpha: 0.0 },
-    Unary::Clip { low: 0.0, high: 0.0 },
-    Unary::Sigmoid,
-    Unary::HardSigmoid { alpha: 0.0, beta: 0.0 },
-    Unary::HardSwish,
-    Unary::Tanh,
-    Unary::Gelu,
-    Unary::GeluTanh,
-    Unary::Erf,
-    Unary::Exp,
-    Unary::Log,
-    Unary::Sqrt,
-    Unary::Reciprocal,
-    Unary::Neg,
-    Unary::Abs,
-];
 
 /// One operator for each mnemonic that is not a function or a reduction.
 fn blanks() -> [Op; 20] {

@@ -40,6 +40,7 @@
 //! weight of which only the hash is known.
 
 pub(crate) mod attributes;
+pub(crate) mod functions;
 pub(crate) mod lexer;
 mod literal;
 pub(crate) mod parse;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::attributes::{Visitor, blank, blank_unary, parameters, visit};
+use super::attributes::{Visitor, blank, visit};
+use super::functions::{blank_unary, parameters};
 use super::lexer::{Cursor, Token};
 use super::literal;
 use super::values::Value;
 use crate::error::{Error, Result};
+use crate::ir::function::{Binary, Epilogue, Step};
 use crate::ir::graph::{Graph, Node, NodeId, Origin};
-use crate::ir::op::{Binary, Epilogue, Op, Step};
+use crate::ir::op::Op;
 use crate::ir::types::{Axis, DType, Factor, TensorType};
 use crate::ir::weight::Weight;
 

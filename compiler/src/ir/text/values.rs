@@ -1,10 +1,11 @@
 //! How one attribute value is written and read.
 
-use super::attributes::{blank_unary, parameters};
+use super::functions::{blank_unary, parameters};
 use super::lexer::{Cursor, Token};
 use crate::error::Result;
 use crate::ir::attention::{Excite, Weigh};
-use crate::ir::op::{Unary, Window};
+use crate::ir::function::Unary;
+use crate::ir::op::Window;
 use crate::ir::types::DType;
 
 /// A value with a text.
