@@ -1,7 +1,6 @@
 //! Compiles ONNX models of the ResNeSt family to native code. See `ARCHITECTURE.md`.
 
 pub mod codegen;
-mod compile;
 pub mod error;
 pub mod interp;
 pub mod ir;
@@ -9,7 +8,8 @@ pub mod object;
 pub mod onnx;
 pub mod options;
 pub mod passes;
+pub mod pipeline;
 pub mod plan;
 pub mod relink;
 
-pub use compile::{Compiled, compile, computing_nodes};
+pub use pipeline::{Compiled, compile};

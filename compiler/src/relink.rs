@@ -10,11 +10,11 @@ use cardinal_runtime::manifest::{Choice, Manifest, Variant};
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
 use crate::codegen::Target;
-use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
 use crate::error::Result;
 use crate::ir::TensorType;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
+use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::choice::{BadChoice, Choices, Chosen};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
@@ -38,10 +38,11 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     let (winograd, weights) = (manifest.winograd, precision(manifest));
     let (choices, defaults) = (choices(manifest)?, CompileOptions::default());
     let options = CompileOptions { winograd, weights, choices, threads, ..defaults };
-    let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
-    let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
+    let pipeline = Pipeline::new(model, &options);
+    let trace = pipeline.plans(&targets(manifest)?)?;
+    let code = trace.variants.iter().map(|variant| fitting_code(variant, artifact));
     let code = code.collect::<Result<_>>()?;
-    Ok(lowered.with_code(code))
+    Ok(pipeline.assemble(trace, code))
 }
 
 /// How the artifact's weights were asked to be stored.
@@ -53,7 +54,8 @@ fn precision(manifest: &Manifest) -> Precision {
 }
 
 /// The artifact's code for a target, where it is the plan's.
-fn fitting_code(target: &Target, plan: &Plan, artifact: &Artifact) -> Result<VariantCode> {
+fn fitting_code(traced: &VariantTrace, artifact: &Artifact) -> Result<VariantCode> {
+    let VariantTrace { target, plan } = traced;
     let mut variants = artifact.variants().iter().enumerate();
     let variant = variants.find(|(_, variant)| variant.cpu_features == target.features());
     let (i, variant) = variant.ok_or_else(|| Difference::Cpu(target.cpu()))?;
