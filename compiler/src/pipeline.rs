@@ -36,6 +36,16 @@ pub fn compile(model: &Model, targets: &[Target], options: &CompileOptions) -> R
     Pipeline::new(model, options).compile(targets)
 }
 
+impl Model {
+    /// Compiles the model with default options, as [`compile`] describes.
+    ///
+    /// # Errors
+    /// Those of [`compile`].
+    pub fn compile(&self, targets: &[Target]) -> Result<Compiled> {
+        compile(self, targets, &CompileOptions::default())
+    }
+}
+
 /// A model before its way through the compiler.
 #[derive(Debug, Clone, Copy)]
 pub struct Pipeline<'m> {

@@ -47,6 +47,17 @@ pub struct Model {
     pub digest: [u8; 32],
 }
 
+impl Model {
+    /// Reads an ONNX model that has its weights in it, for the shapes that it states; a batch that it
+    /// leaves open is 1. [`import`] takes other shapes, and weights from other files.
+    ///
+    /// # Errors
+    /// Those of [`import`].
+    pub fn read(bytes: impl Into<Bytes>) -> Result<Model> {
+        import(bytes.into(), &NoExternalData, &ImportOptions::default())
+    }
+}
+
 /// Gives the bytes of external tensor data. The compiler itself opens no file.
 pub trait ExternalData {
     /// `length` bytes (to the end when `None`) from `offset` of the file at `location`, a path that
