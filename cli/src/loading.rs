@@ -109,8 +109,8 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
 }
 
 /// A model that the compiler refuses.
-pub(crate) fn refused(file: &ModelFile, error: Box<ModelError>) -> Failure {
-    Failure::Model { file: file.name(), error }
+pub(crate) fn refused(file: &ModelFile, error: impl Into<Box<ModelError>>) -> Failure {
+    Failure::Model { file: file.name(), error: error.into() }
 }
 
 fn import_for_batch(

@@ -1,12 +1,12 @@
 //! What can be asked of a compiled model: the flags that `cardinal run` and `cardinal bench` share
 //! with the executables that `cardinal compile` makes.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::image_input::Interpolation;
+use crate::image_input::ImageOptions;
 
 /// Everything of `run` that is not about the model.
 #[derive(Debug, Args)]
@@ -74,39 +74,6 @@ impl IsaOption {
     pub(crate) fn name(&self) -> Option<&str> {
         self.isa.as_deref().filter(|name| !name.is_empty())
     }
-}
-
-/// Preprocessing of images.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Image options")]
-pub(crate) struct ImageOptions {
-    /// Make the shorter side of an image this long before the centre crop
-    ///
-    /// By default the model's input divided by the model's crop_pct, or by 0.875; an image of
-    /// exactly the input's size is left as it is.
-    ///
-    /// Example: --resize 256
-    #[arg(long, value_name = "N")]
-    pub(crate) resize: Option<NonZeroU32>,
-    /// Mean of each channel of the images trained on, in [0, 1]
-    ///
-    /// By default the model's metadata `mean`, or else ImageNet's for colour and 0.5 for grey.
-    ///
-    /// Example: --mean 0.485,0.456,0.406
-    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
-    pub(crate) mean: Option<Vec<f32>>,
-    /// Standard deviation of each channel of the images trained on
-    ///
-    /// By default the model's metadata `std`, or else ImageNet's for colour and 0.5 for grey.
-    ///
-    /// Example: --std 0.229,0.224,0.225
-    #[arg(long, value_name = "S,…", value_delimiter = ',')]
-    pub(crate) std: Option<Vec<f32>>,
-    /// How to resample [default: the model's metadata `interpolation`, or else bicubic]
-    ///
-    /// Example: --interpolation bilinear
-    #[arg(long, value_name = "HOW")]
-    pub(crate) interpolation: Option<Interpolation>,
 }
 
 /// How a model is measured.

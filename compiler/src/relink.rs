@@ -10,78 +10,17 @@ use cardinal_runtime::manifest::{Choice, Manifest, Variant};
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
 use crate::codegen::Target;
-use crate::compile::{Compiled, Lowered, VERSION, VariantCode};
-use crate::error::{Error, Problem, Result};
+use crate::error::Result;
 use crate::ir::TensorType;
 use crate::kernels::conv::read_choice;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
+use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
 use crate::schedule::{BadChoice, Choices, Chosen, Preferences};
 
-/// Why an artifact's code does not fit a model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Difference {
-    /// Another version of the compiler made the code, and may have planned it differently.
-    #[error("version {artifact} of the compiler made the artifact, and this is {this}")]
-    Version {
-        /// The artifact's.
-        artifact: String,
-        /// This compiler's.
-        this: String,
-    },
-    /// The artifact does not say what its code depends on.
-    #[error("the artifact does not state the structure of its plan for {0}")]
-    Unstated(String),
-    /// Its features are not those of a CPU that this compiler generates code for.
-    #[error("the artifact's {0} is no CPU that this compiler knows")]
-    Cpu(String),
-    /// Its code was not planned by estimates, but as something that this compiler does not know.
-    #[error("{0}, and the artifact chose it for a convolution")]
-    Choice(#[from] BadChoice),
-    /// The model's inputs cannot have the shapes that the artifact has.
-    #[error("its inputs are others: {0}")]
-    Shapes(String),
-    /// An input or an output is another.
-    #[error("the model has {model}, and the artifact {artifact}")]
-    Port {
-        /// The model's, or `no such`.
-        model: String,
-        /// The artifact's, or `no such`.
-        artifact: String,
-    },
-    /// A step is another.
-    #[error("step {at} of its plan for {cpu} is another: `{step}`")]
-    Step {
-        /// The CPU planned for.
-        cpu: String,
-        /// Position of the step, from 1.
-        at: usize,
-        /// The model's step.
-        step: String,
-    },
-    /// There are more or fewer steps.
-    #[error("its plan for {cpu} has {model} steps, and the artifact's has {artifact}")]
-    Steps {
-        /// The CPU planned for.
-        cpu: String,
-        /// The model's number of steps.
-        model: usize,
-        /// The artifact's.
-        artifact: usize,
-    },
-    /// All steps are equal, but not where they find their operands.
-    #[error("its plan for {0} lays memory out differently")]
-    Memory(String),
-}
-
-impl From<Difference> for Error {
-    fn from(difference: Difference) -> Error {
-        Error::from(Problem::OtherGraph(difference)).with_remedy("compile the model instead")
-    }
-}
+pub use crate::error::Difference;
 
 /// How to read the model of new weights for an artifact: with the artifact's shapes.
 pub fn import_options(artifact: &Artifact) -> ImportOptions {
@@ -93,7 +32,7 @@ pub fn import_options(artifact: &Artifact) -> ImportOptions {
 /// the artifact's was would give, without generating code. `threads` pack the weights.
 ///
 /// # Errors
-/// [`Problem::OtherGraph`] where the code is not the model's, and what can be wrong with a model.
+/// [`OtherGraph`](crate::error::Problem::OtherGraph) where the code is not the model's, and what can be wrong with a model.
 pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Result<Compiled> {
     let manifest = artifact.manifest();
     check_version(manifest)?;
@@ -101,10 +40,11 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     let (choices, defaults) = (choices(manifest)?, CompileOptions::default());
     let schedule = Preferences { winograd, choices, ..defaults.schedule };
     let options = CompileOptions { schedule, weights, threads, ..defaults };
-    let lowered = Lowered::new(model, &targets(manifest)?, &options)?;
-    let code = lowered.each().map(|(target, plan)| fitting_code(target, plan, artifact));
+    let pipeline = Pipeline::new(model, &options);
+    let trace = pipeline.plans(&targets(manifest)?)?;
+    let code = trace.variants.iter().map(|variant| fitting_code(variant, artifact));
     let code = code.collect::<Result<_>>()?;
-    Ok(lowered.with_code(code))
+    pipeline.assemble(trace, code)
 }
 
 /// How the artifact's weights were asked to be stored.
@@ -116,7 +56,8 @@ fn precision(manifest: &Manifest) -> Precision {
 }
 
 /// The artifact's code for a target, where it is the plan's.
-fn fitting_code(target: &Target, plan: &Plan, artifact: &Artifact) -> Result<VariantCode> {
+fn fitting_code(traced: &VariantTrace, artifact: &Artifact) -> Result<VariantCode> {
+    let (target, plan) = (&traced.target, traced.plan()?);
     let mut variants = artifact.variants().iter().enumerate();
     let variant = variants.find(|(_, variant)| variant.cpu_features == target.features());
     let (i, variant) = variant.ok_or_else(|| Difference::Cpu(target.cpu()))?;
@@ -164,8 +105,9 @@ fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
 /// What the artifact takes instead of the estimates' choices.
 fn choices(manifest: &Manifest) -> std::result::Result<Choices, Difference> {
     let chosen = |made: &Choice| {
-        let chosen = Chosen { choice: read_choice(&made.choice)?, because: String::new() };
-        Ok((made.layer.clone(), chosen))
+        let unknown = |bad: BadChoice| Difference::Choice(bad.to_string());
+        let choice = read_choice(&made.choice).map_err(unknown)?;
+        Ok((made.layer.clone(), Chosen { choice, because: String::new() }))
     };
     manifest.choices.iter().map(chosen).collect()
 }

@@ -13,14 +13,14 @@ use memmap2::{Mmap, MmapMut};
 use prost::Message;
 
 use crate::abi::ALIGNMENT;
-use crate::encoding::{self, Encoding, Run};
+use crate::encoding::{Encoding, Run};
 use crate::error::{LoadError, ManifestError, Part};
 use crate::manifest::{Manifest, Section, Variant};
 use crate::memory;
-use crate::tensor::TensorSpec;
+use crate::spec::TensorSpec;
 use crate::validate::{
     Contents, DIGEST_BYTES, HEADER_BYTES, MAGIC, check_manifest, check_manifest_length, next_page,
-    validate,
+    validate, version,
 };
 
 /// What the compiler makes; [`to_artifact`](Self::to_artifact) lays it out.
@@ -137,7 +137,7 @@ fn write_artifact(
     }
     weights.write(&mut map[contents.weights.clone()]);
     set_digests(contents, &map);
-    let version = encoding::version(&contents.manifest);
+    let version = version(&contents.manifest);
     let manifest = contents.manifest.encode_to_vec();
     let mut put = |offset: usize, bytes: &[u8]| {
         map[offset..offset + bytes.len()].copy_from_slice(bytes);

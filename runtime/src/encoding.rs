@@ -14,8 +14,7 @@
 
 use crate::abi::ALIGNMENT;
 use crate::error::{EncodingError, ManifestError};
-use crate::manifest::{Manifest, WeightRun};
-use crate::validate::{FORMAT_VERSION, OLDEST_VERSION};
+use crate::manifest::WeightRun;
 
 /// How a run of the weights section is stored; the discriminants are the ones stored in artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,15 +55,6 @@ pub(crate) struct Run {
     /// Its loaded length in bytes; never zero.
     pub(crate) bytes: usize,
     pub(crate) encoding: Encoding,
-}
-
-/// The format version of an artifact with this manifest: the oldest whose readers read it right.
-pub(crate) fn version(manifest: &Manifest) -> u32 {
-    let plain = |run: &WeightRun| run.encoding == Encoding::Plain as u32;
-    match manifest.weight_runs.iter().all(plain) {
-        true => OLDEST_VERSION,
-        false => FORMAT_VERSION,
-    }
 }
 
 /// Checks the runs of a section of which so many bytes are stored. The result has one run at least,

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::cpu;
 use crate::dtype::DType;
-use crate::tensor::TensorSpec;
+use crate::spec::{TensorSpec, TypeText};
 
 pub use manifest::{EncodingError, ManifestError};
 
@@ -308,13 +308,4 @@ pub enum TensorError {
         /// Bytes wanted.
         bytes: usize,
     },
-}
-
-/// A tensor's type as dumps write it: `f32[1, 3, 224, 224]`.
-pub(crate) struct TypeText<'a>(pub(crate) DType, pub(crate) &'a [usize]);
-
-impl fmt::Display for TypeText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:?}", self.0, self.1)
-    }
 }

@@ -33,6 +33,7 @@ mod pool;
 mod program;
 #[allow(unsafe_code)] // Calls the entry point.
 mod session;
+mod spec;
 #[allow(unsafe_code)] // Declares the 64-byte storage block to be plain data.
 mod tensor;
 mod validate;
@@ -44,7 +45,8 @@ pub use encoding::Encoding;
 pub use error::{EncodingError, LoadError, ManifestError, Part, Role, RunError, TensorError};
 pub use program::Program;
 pub use session::{MAX_THREADS, Session};
-pub use tensor::{Tensor, TensorSpec};
+pub use spec::TensorSpec;
+pub use tensor::Tensor;
 pub use validate::{
     FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS,
     OLDEST_VERSION, PAGE,

@@ -13,7 +13,7 @@ use crate::error::{LoadError, Part};
 use crate::expand::expand;
 use crate::manifest::{Manifest, Property, Variant};
 use crate::memory;
-use crate::tensor::TensorSpec;
+use crate::spec::TensorSpec;
 use crate::validate::check_section;
 use crate::variant::choose;
 

@@ -15,7 +15,8 @@ use crate::float_mode::FloatMode;
 use crate::memory;
 use crate::pool::Pool;
 use crate::program::Program;
-use crate::tensor::{Tensor, TensorSpec};
+use crate::spec::TensorSpec;
+use crate::tensor::Tensor;
 
 /// No session has more threads than this.
 pub const MAX_THREADS: usize = 1024;

@@ -6,48 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::abi::ALIGNMENT;
 use crate::dtype::DType;
-use crate::error::{TensorError, TypeText};
-use crate::manifest::TensorInfo;
-
-/// Name, element type and shape of a model input or output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// The ONNX value name.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Extents, outermost first.
-    pub shape: Vec<usize>,
-}
-
-impl TensorSpec {
-    /// Bytes of a dense tensor of this type.
-    pub fn bytes(&self) -> usize {
-        // Specs of artifacts are checked; no memory is as large as what saturates.
-        self.shape.iter().fold(self.dtype.size(), |n, &extent| n.saturating_mul(extent))
-    }
-
-    /// Whether `tensor` has this element type and shape.
-    pub fn accepts(&self, tensor: &Tensor) -> bool {
-        tensor.dtype == self.dtype && tensor.shape == self.shape
-    }
-}
-
-impl fmt::Display for TensorSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, TypeText(self.dtype, &self.shape))
-    }
-}
-
-impl From<&TensorSpec> for TensorInfo {
-    fn from(spec: &TensorSpec) -> TensorInfo {
-        TensorInfo {
-            name: spec.name.clone(),
-            dtype: spec.dtype as u32,
-            shape: spec.shape.iter().map(|&extent| extent as u64).collect(),
-        }
-    }
-}
+use crate::error::TensorError;
+use crate::spec::{TensorSpec, TypeText};
 
 /// The unit of storage; makes every tensor begin on a 64-byte boundary.
 #[derive(Clone, Copy)]
@@ -134,6 +94,13 @@ impl Tensor {
     /// The elements, where they are `i64`.
     pub fn as_i64(&self) -> Option<&[i64]> {
         (self.dtype == DType::I64).then(|| bytemuck::cast_slice(self.as_bytes()))
+    }
+}
+
+impl TensorSpec {
+    /// Whether `tensor` has this element type and shape.
+    pub fn accepts(&self, tensor: &Tensor) -> bool {
+        tensor.dtype == self.dtype && tensor.shape == self.shape
     }
 }
 

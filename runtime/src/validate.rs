@@ -42,10 +42,11 @@ use prost::Message;
 use crate::abi::ALIGNMENT;
 use crate::cpu::missing_features;
 use crate::dtype::DType;
-use crate::encoding::{self, Run, check_runs};
+use crate::encoding::{Encoding, Run, check_runs};
 use crate::error::{LoadError, ManifestError, Part, Role};
-use crate::manifest::{Choice, Manifest, Section, TensorInfo, Variant};
-use crate::tensor::{TensorSpec, byte_length};
+use crate::manifest::{Choice, Manifest, Section, TensorInfo, Variant, WeightRun};
+use crate::spec::TensorSpec;
+use crate::tensor::byte_length;
 
 /// The first bytes of every artifact.
 pub const MAGIC: [u8; 8] = *b"CARDINAL";
@@ -177,9 +178,18 @@ pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
     Ok(())
 }
 
+/// The format version of an artifact with this manifest: the oldest whose readers read it right.
+pub(crate) fn version(manifest: &Manifest) -> u32 {
+    let plain = |run: &WeightRun| run.encoding == Encoding::Plain as u32;
+    match manifest.weight_runs.iter().all(plain) {
+        true => OLDEST_VERSION,
+        false => FORMAT_VERSION,
+    }
+}
+
 /// The header is under no digest, so this is what vouches for its version.
 fn check_version(stated: u32, manifest: &Manifest) -> Result<(), ManifestError> {
-    match encoding::version(manifest) {
+    match version(manifest) {
         needed if needed != stated => Err(ManifestError::Version { stated, needed }),
         _ => Ok(()),
     }

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
         (_, false) => None,
         (Some(model), true) => {
             let settings = loading::settings_for(&args.options, &args.isa);
-            let steps = engine::steps(model, &settings, &loaded.program);
+            let steps = engine::running_steps(model, &settings, &loaded.program);
             Some(steps.map_err(|error| loading::refused(&file, error))?)
         }
         (None, true) => {

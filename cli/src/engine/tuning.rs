@@ -1,13 +1,12 @@
 //! What can be chosen for a model's convolutions, and on which CPUs that can be measured.
 
-use cardinal_compiler::kernels;
 use cardinal_runtime::cpu;
 
 pub(crate) use cardinal_compiler::kernels::conv::read_choice;
 pub(crate) use cardinal_compiler::schedule::tuning::{Timing, Winner, layer_times};
 pub(crate) use cardinal_compiler::schedule::{Choice, Choices, Chosen, Layer};
 
-use super::{Model, ModelResult, Settings, optimised, target, targets};
+use super::{Model, ModelResult, Pipeline, Settings, first_target, targets};
 
 /// One of the CPUs that settings ask for.
 pub(crate) struct Cpu {
@@ -45,9 +44,7 @@ pub(crate) fn cpus(settings: &Settings) -> ModelResult<Vec<Cpu>> {
 
 /// The convolutions of a model that something can be chosen for, on the first CPU of the settings.
 pub(crate) fn layers(model: &Model, settings: &Settings) -> ModelResult<Vec<Layer>> {
-    let target = target(settings, settings.cpus.first().map(String::as_str))?;
-    let graph = optimised(model)?;
-    let schedule = kernels::schedule(&graph, &target.machine(), &settings.compile.schedule);
-    let layers = schedule.layers(&graph);
+    let target = first_target(settings)?;
+    let layers = Pipeline::new(model, &settings.compile).layers(&target)?;
     Ok(layers.into_iter().filter(|layer| layer.candidates.len() > 1).collect())
 }

@@ -1,9 +1,11 @@
 //! Photographs as model inputs.
 
+mod options;
 mod pixels;
 mod recipe;
 
-pub(crate) use recipe::{Interpolation, Recipe};
+pub(crate) use options::ImageOptions;
+pub(crate) use recipe::Recipe;
 
 use std::path::Path;
 

@@ -8,7 +8,8 @@ use image::codecs::png::PngDecoder;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits, Pixel};
 
-use super::recipe::{Interpolation, Recipe, Resize};
+use super::options::Interpolation;
+use super::recipe::{Recipe, Resize};
 use crate::exit::{Failure, Outcome};
 use crate::tensors::Array;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use cardinal_runtime::DType;
 
 use super::*;
-use crate::request::ImageOptions;
+use crate::image_input::ImageOptions;
 use crate::tensors::Spec;
 
 fn image(name: &str) -> Vec<u8> {

@@ -5,21 +5,12 @@ use std::num::NonZeroU32;
 
 use cardinal_runtime::DType;
 
+use super::options::{ImageOptions, Interpolation};
 use crate::exit::{Failure, Outcome};
-use crate::request::ImageOptions;
 use crate::tensors::Spec;
 
 /// timm's default: the crop keeps this much of the resized image.
 const DEFAULT_CROP_PCT: f64 = 0.875;
-
-/// How pixels are resampled. Both average over the source when they shrink, like Pillow's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Interpolation {
-    /// A triangle of two pixels.
-    Bilinear,
-    /// Keys' cubic with a = -0.5.
-    Bicubic,
-}
 
 /// How large an image is made before the crop.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -40,7 +40,7 @@ impl Contender {
         settings.compile.schedule.choices = choices;
         let compiled = engine::compile(model, &settings).map_err(refused)?;
         let program = Program::load(compiled.artifact, None, &file.name())?;
-        let steps = engine::steps(model, &settings, &program).map_err(refused)?;
+        let steps = engine::running_steps(model, &settings, &program).map_err(refused)?;
         Ok(Contender { program, steps: steps.into_iter().map(|step| step.name).collect() })
     }
 }

@@ -13,7 +13,7 @@
 //! K = 1 with R paths of different kernels; the effective SE of timm has no inner layer.
 
 use super::function::Unary;
-use super::op::Epilogue;
+use super::epilogue::Epilogue;
 
 /// Attributes of Split-Attention. Operands by slot: u `[n, K·R·c, h, w]`, w1 `[K·i, c]`, optional
 /// b1 `[K·i]`, w2 `[K·R·c, i]`, optional b2 `[K·R·c]`, all rows cardinality-major; without an inner

@@ -1,5 +1,6 @@
 //! The graph: nodes with one result each, edges that carry operand slots.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use petgraph::Direction;
@@ -109,6 +110,18 @@ impl Graph {
     /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many nodes there are of each operator, by mnemonic; inputs and weights, which compute
+    /// nothing, not counted.
+    pub fn operators(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for node in self.dag.node_weights() {
+            if !matches!(node.op, Op::Input | Op::Weight(_)) {
+                *counts.entry(node.op.mnemonic()).or_insert(0) += 1;
+            }
+        }
+        counts
     }
 
     /// Model inputs, in order.

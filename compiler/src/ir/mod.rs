@@ -2,6 +2,7 @@
 
 mod attention;
 pub mod dot;
+mod epilogue;
 pub mod expr;
 pub(crate) mod function;
 mod graph;
@@ -18,7 +19,8 @@ pub use attention::{Excite, SplitAttention, Weigh};
 pub use function::{Binary, Unary};
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
-pub use op::{Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Step, Window};
+pub use epilogue::{Epilogue, Step};
+pub use op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 pub use rewriter::{Answer, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;

@@ -128,6 +128,17 @@ pub enum Operand {
     New(usize),
 }
 
+/// What an edit did to a graph.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The nodes that are gone, as they were.
+    pub removed: Vec<Node>,
+    /// The new ones that are there.
+    pub made: Vec<NodeId>,
+    /// What took the place of the replaced value, if one was.
+    pub by: Option<NodeId>,
+}
+
 /// Applies edits to a graph.
 #[derive(Debug)]
 pub struct Rewriter<'g> {
@@ -148,10 +159,8 @@ impl<'g> Rewriter<'g> {
     }
 
     /// Applies an edit that was computed from the graph as it is now.
-    pub fn apply(&mut self, edit: Edit) -> Result<()> {
-        if let Some((replaced, _)) = edit.replace {
-            self.free_name(replaced, &edit.nodes);
-        }
+    pub fn apply(&mut self, edit: Edit) -> Result<Applied> {
+        let hidden = edit.replace.and_then(|(replaced, _)| self.free_name(replaced, &edit.nodes));
         let mut added = Vec::with_capacity(edit.nodes.len());
         let mut wanted = Vec::with_capacity(edit.nodes.len());
         for new in edit.nodes {
@@ -160,15 +169,23 @@ impl<'g> Rewriter<'g> {
             let from = self.origins(stands_for);
             added.push(self.add(new, &added, from)?);
         }
-        if let Some((replaced, by)) = edit.replace {
-            let by = resolve(by, &added)?;
-            self.redirect(replaced, by)?;
+        let mut by = None;
+        if let Some((replaced, operand)) = edit.replace {
+            let operand = resolve(operand, &added)?;
+            self.redirect(replaced, operand)?;
+            by = Some(operand);
         }
-        self.remove_unused(edit.region);
-        for (id, name) in added.into_iter().zip(wanted) {
+        let mut removed = self.remove_unused(edit.region);
+        if let Some((interim, name)) = hidden
+            && let Some(node) = removed.iter_mut().find(|node| node.name == interim)
+        {
+            node.name = name;
+        }
+        for (&id, name) in added.iter().zip(wanted) {
             self.take_over(id, name);
         }
-        Ok(())
+        added.retain(|id| self.graph.contains(*id));
+        Ok(Applied { removed, made: added, by })
     }
 
     /// Gives a new node the name it wanted, if what had it is gone now.
@@ -187,14 +204,17 @@ impl<'g> Rewriter<'g> {
         origins.filter(|origin| seen.insert(Origin::clone(origin))).cloned().collect()
     }
 
-    /// Lets a new node take over the name of the value it replaces.
-    fn free_name(&mut self, replaced: NodeId, nodes: &[NewNode]) {
+    /// Lets a new node take over the name of the value it replaces, which gets another until it is
+    /// removed: that one and its own.
+    fn free_name(&mut self, replaced: NodeId, nodes: &[NewNode]) -> Option<(String, String)> {
         let name = self.graph.node(replaced).name.clone();
-        if nodes.iter().any(|n| n.name == name) {
-            self.names.remove(&name);
-            let hidden = self.unique(&format!("{name}.old"));
-            self.graph.dag[replaced].name = hidden;
+        if nodes.iter().all(|n| n.name != name) {
+            return None;
         }
+        self.names.remove(&name);
+        let interim = self.unique(&format!("{name}.old"));
+        self.graph.dag[replaced].name.clone_from(&interim);
+        Some((interim, name))
     }
 
     fn unique(&mut self, wanted: &str) -> String {
@@ -252,7 +272,8 @@ impl<'g> Rewriter<'g> {
 
     /// Removes those nodes of the region that nothing uses, and whatever only they used. Inputs
     /// stay: they are the model's signature.
-    fn remove_unused(&mut self, region: Vec<NodeId>) {
+    fn remove_unused(&mut self, region: Vec<NodeId>) -> Vec<Node> {
+        let mut removed = Vec::new();
         let mut work = region;
         while let Some(id) = work.pop() {
             let Some(node) = self.graph.dag.node_weight(id) else { continue };
@@ -262,8 +283,9 @@ impl<'g> Rewriter<'g> {
             }
             self.names.remove(&node.name);
             work.extend(self.graph.operands(id).into_iter().map(|(_, producer)| producer));
-            self.graph.dag.remove_node(id);
+            removed.extend(self.graph.dag.remove_node(id));
         }
+        removed
     }
 }
 

@@ -35,7 +35,8 @@ use petgraph::algo::toposort;
 
 use super::graph::{Graph, Node, NodeId};
 use super::infer::infer;
-use super::op::{Op, Step};
+use super::epilogue::Step;
+use super::op::Op;
 use super::types::TensorType;
 use super::weight::Weight;
 use crate::error::{Error, Result};

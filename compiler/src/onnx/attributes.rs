@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{AttributeProto, TensorProto};
 
-use super::context::{bad, unsupported};
+use super::refusal::{bad, unsupported};
 use crate::error::Result;
 
 /// A node's attributes.

@@ -39,6 +39,9 @@ pub(super) enum Value {
     Missing(String),
 }
 
+/// What the names of ONNX values stand for.
+pub(super) type Environment = HashMap<Name, Value>;
+
 #[derive(Debug)]
 enum Content {
     Constant(Constant),

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::builder::{Builder, Value, ValueId};
+use super::builder::{Builder, Environment, Value, ValueId};
 use super::flatten::FlatNode;
-use super::import::Environment;
 use super::names::Name;
+use super::refusal::{bad, unsupported};
 use super::tensor::{Constant, TensorReader, counted_type};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::interp::{Data, Tensor};
 use crate::ir::{Binary, DType, Epilogue, Op, TensorType, Unary};
 
@@ -344,16 +344,6 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             }
         }
     }
-}
-
-/// An attribute or operand that the operator does not allow.
-pub(super) fn bad(what: impl Into<String>) -> Error {
-    Problem::BadNode(what.into()).into()
-}
-
-/// Something that the operator allows and Cardinal does not.
-pub(super) fn unsupported(what: impl Into<String>) -> Error {
-    Problem::Unsupported(what.into()).into()
 }
 
 /// `axis` counted from the front, for `rank` axes.

@@ -1,10 +1,10 @@
 //! From a parsed model to a graph: inputs, initializers, nodes, outputs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use onnx_protobuf::{GraphProto, ModelProto};
 
-use super::builder::{Builder, Value, ValueId};
+use super::builder::{Builder, Environment, Value, ValueId};
 use super::context::NodeContext;
 use super::flatten::{FlatNode, flatten};
 use super::inputs::inputs;
@@ -16,9 +16,6 @@ use super::versions::check_ir_version;
 use crate::error::{Error, Problem, Result};
 use crate::ir::Graph;
 use crate::onnx::ImportOptions;
-
-/// What the names of ONNX values stand for.
-pub(super) type Environment = HashMap<Name, Value>;
 
 /// The graph of a whole model.
 pub(super) fn import_model<'m>(

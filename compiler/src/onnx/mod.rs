@@ -10,7 +10,7 @@
 //! - [`tensor`] reads constants, from other files through [`external`];
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
 //!   calls the function in [`ops`] that translates it. That function sees the node through
-//!   [`context`] and [`attributes`];
+//!   [`context`] and [`attributes`], and says what is wrong with it by [`refusal`];
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph.
 
 mod attributes;
@@ -23,6 +23,7 @@ mod inputs;
 mod names;
 mod ops;
 mod order;
+mod refusal;
 mod registry;
 mod schema;
 mod tensor;
@@ -53,6 +54,17 @@ pub struct ImportOptions {
     pub batch: Option<usize>,
     /// Whole shapes of inputs, by input name.
     pub shapes: std::collections::BTreeMap<String, Vec<usize>>,
+}
+
+impl Model {
+    /// Reads an ONNX model that has its weights in it, for the shapes that it states; a batch that it
+    /// leaves open is 1. [`import`] takes other shapes, and weights from other files.
+    ///
+    /// # Errors
+    /// Those of [`import`].
+    pub fn read(bytes: impl Into<Bytes>) -> Result<Model> {
+        import(bytes.into(), &NoExternalData, &ImportOptions::default())
+    }
 }
 
 /// Gives the bytes of external tensor data. The compiler itself opens no file.

@@ -1,10 +1,11 @@
 //! Every operator that Cardinal imports, one row each, and the versions of it that are known.
 
-use super::context::{NodeContext, bad, unsupported};
+use super::context::NodeContext;
 use super::ops::{
     batch_norm, compile_time, conv, convert, elementwise, gather, generate, join, matmul, pad,
     pool, reduce, resize, sequence, shape, slice, softmax,
 };
+use super::refusal::{bad, unsupported};
 use super::versions::OPSETS;
 use crate::error::{Error, Result};
 

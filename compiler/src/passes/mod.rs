@@ -14,7 +14,7 @@ mod remove_dead_nodes;
 mod split_attention;
 
 use crate::error::{Error, Problem, Result};
-use crate::ir::{Answer, Failure, Graph, NodeId, Origin, Rewriter};
+use crate::ir::{Answer, Applied, Failure, Graph, Node, NodeId, Origin, Rewriter};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -82,18 +82,24 @@ pub struct NearMiss {
     pub because: String,
 }
 
-/// Runs the passes in order, all of them or up to and with `until`; `observe` sees the graph after
-/// each. Returns the near misses of the last round of each pass.
-///
-/// # Errors
-/// [`Problem::BadOption`] when `until` is not a pass; [`Problem::Internal`] when an edit breaks the
-/// graph, which debug builds check after every pass.
-pub fn run(
-    graph: &mut Graph,
-    until: Option<&str>,
-    observe: &mut dyn FnMut(&Pass, &Graph),
-) -> Result<Vec<NearMiss>> {
-    run_with(graph, Run { until, check_rewrites: false }, observe)
+impl NearMiss {
+    /// Where it is: the ONNX node, or the value where that came from none.
+    pub fn place(&self) -> &str {
+        self.node.as_deref().unwrap_or(&self.value)
+    }
+}
+
+/// What one rewrite of a pass did.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The value at which the pattern is anchored.
+    pub at: String,
+    /// The nodes that are gone, as they were.
+    pub removed: Vec<Node>,
+    /// The nodes that are new.
+    pub made: Vec<Node>,
+    /// The value that is used instead of what was replaced; none where nothing was.
+    pub by: Option<String>,
 }
 
 /// What to run, and how carefully.
@@ -103,30 +109,60 @@ pub struct Run<'a> {
     pub until: Option<&'a str>,
     /// Run both sides of every rewrite in the interpreter, on made-up values, and compare.
     pub check_rewrites: bool,
+    /// Say what each rewrite did.
+    pub changes: bool,
 }
 
-/// As [`run`], with all its options.
+/// A pass that has run.
+#[derive(Debug)]
+pub struct Done<'g> {
+    /// The pass.
+    pub pass: &'static Pass,
+    /// The graph after it.
+    pub graph: &'g Graph,
+    /// Where its pattern nearly fits, in its last round.
+    pub near_misses: Vec<NearMiss>,
+    /// What each of its rewrites did, in order, if that is asked for.
+    pub changes: Vec<Change>,
+}
+
+/// Runs the passes in order, all of them or up to and with `until`; `observe` sees the graph after
+/// each. Returns the near misses of the last round of each pass.
 ///
 /// # Errors
-/// Those of [`run`], and [`Problem::WrongRewrite`] when a checked rewrite is not right.
-pub fn run_with(
+/// Those of [`run_with`].
+pub fn run(
     graph: &mut Graph,
-    run: Run<'_>,
+    until: Option<&str>,
     observe: &mut dyn FnMut(&Pass, &Graph),
 ) -> Result<Vec<NearMiss>> {
+    let mut misses = Vec::new();
+    run_with(graph, Run { until, ..Run::default() }, &mut |done| {
+        observe(done.pass, done.graph);
+        misses.extend(done.near_misses);
+    })?;
+    Ok(misses)
+}
+
+/// Runs the passes in order; `observe` sees each when it has run.
+///
+/// # Errors
+/// [`Problem::BadOption`] when [`Run::until`] is not a pass; [`Problem::WrongRewrite`] when a checked
+/// rewrite is not right; [`Problem::Internal`] when an edit breaks the graph, which debug builds check
+/// after every pass.
+pub fn run_with(graph: &mut Graph, run: Run<'_>, observe: &mut dyn FnMut(Done<'_>)) -> Result<()> {
     let end = match run.until {
         None => TABLE.len(),
         Some(name) => 1 + TABLE.iter().position(|p| p.name == name).ok_or_else(|| unknown(name))?,
     };
-    let mut misses = Vec::new();
     for pass in &TABLE[..end] {
-        misses.extend(pass.run(graph, run.check_rewrites)?);
+        let (near_misses, changes) = pass.run(graph, run)?;
         if cfg!(debug_assertions) {
             crate::ir::verify(graph)?;
         }
-        observe(pass, graph);
+        observe(Done { pass, graph, near_misses, changes });
     }
-    Ok(misses)
+    Ok(())
 }
 
 fn unknown(name: &str) -> Error {
@@ -137,33 +173,47 @@ fn unknown(name: &str) -> Error {
 
 impl Pass {
     /// Repeats the pass until nothing changes.
-    fn run(&self, graph: &mut Graph, check_rewrites: bool) -> Result<Vec<NearMiss>> {
+    fn run(&self, graph: &mut Graph, run: Run<'_>) -> Result<(Vec<NearMiss>, Vec<Change>)> {
         let mut rewriter = Rewriter::new(graph);
+        let mut changes = Vec::new();
         loop {
             let mut misses = Vec::new();
-            let mut changed = false;
-            for id in rewriter.graph().topological() {
-                if !rewriter.graph().contains(id) {
-                    continue;
-                }
-                match (self.rewrite)(rewriter.graph(), id) {
-                    Answer::NoMatch | Answer::NoEffect => {}
-                    Answer::Failed(failure) => {
-                        misses.push(self.near_miss(rewriter.graph(), id, failure));
-                    }
-                    Answer::Edit(edit) => {
-                        if check_rewrites {
-                            check::check(self.name, rewriter.graph(), &edit)?;
-                        }
-                        rewriter.apply(edit)?;
-                        changed = true;
-                    }
-                }
-            }
-            if !changed {
-                return Ok(misses);
+            if !self.round(&mut rewriter, run, &mut misses, &mut changes)? {
+                return Ok((misses, changes));
             }
         }
+    }
+
+    /// Asks about each node, and makes the edits. Says whether there were any.
+    fn round(
+        &self,
+        rewriter: &mut Rewriter<'_>,
+        run: Run<'_>,
+        misses: &mut Vec<NearMiss>,
+        changes: &mut Vec<Change>,
+    ) -> Result<bool> {
+        let mut changed = false;
+        for id in rewriter.graph().topological() {
+            if !rewriter.graph().contains(id) {
+                continue;
+            }
+            match (self.rewrite)(rewriter.graph(), id) {
+                Answer::NoMatch | Answer::NoEffect => {}
+                Answer::Failed(failure) => {
+                    misses.push(self.near_miss(rewriter.graph(), id, failure));
+                }
+                Answer::Edit(edit) => {
+                    if run.check_rewrites {
+                        check::check(self.name, rewriter.graph(), &edit)?;
+                    }
+                    let at = run.changes.then(|| rewriter.graph().node(id).name.clone());
+                    let applied = rewriter.apply(edit)?;
+                    changes.extend(at.map(|at| change(rewriter.graph(), at, applied)));
+                    changed = true;
+                }
+            }
+        }
+        Ok(changed)
     }
 
     fn near_miss(&self, graph: &Graph, id: NodeId, failure: Failure) -> NearMiss {
@@ -180,4 +230,11 @@ impl Pass {
         let (value, node) = (graph.node(id).name.clone(), graph.node(id).from.last().cloned());
         NearMiss { pass: self.name, value, node, from, because }
     }
+}
+
+/// What an edit anchored at a value did, from the graph after it.
+fn change(graph: &Graph, at: String, applied: Applied) -> Change {
+    let Applied { removed, made, by } = applied;
+    let made = made.into_iter().map(|id| graph.node(id).clone()).collect();
+    Change { at, removed, made, by: by.map(|id| graph.node(id).name.clone()) }
 }

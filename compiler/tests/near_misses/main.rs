@@ -39,8 +39,9 @@ fn edited(base: &str, edits: &[(&str, &str)]) -> Graph {
 /// The graph after all passes, which must give what it gave before, interpreted and compiled.
 fn fused(graph: &Graph) -> (Graph, Vec<NearMiss>) {
     let mut after = graph.clone();
-    let run = passes::Run { until: None, check_rewrites: true };
-    let misses = passes::run_with(&mut after, run, &mut |_, _| {}).unwrap();
+    let run = passes::Run { check_rewrites: true, ..passes::Run::default() };
+    let mut misses = Vec::new();
+    passes::run_with(&mut after, run, &mut |done| misses.extend(done.near_misses)).unwrap();
     let types = graph.inputs().iter().map(|id| graph.ty(*id)).zip(1..);
     let inputs: Vec<_> = types.map(|(ty, seed)| to_reference(&random(ty, seed))).collect();
     let [before, found] = [graph, &after].map(|g| interp::run(g, &inputs).unwrap());

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use cardinal_runtime::{DType, Program, TensorSpec};
 
-use crate::pointers::c_string;
+use crate::text::c_string;
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,3 +20,4 @@ pub mod status;
 #[cfg(test)]
 #[allow(unsafe_code)] // Calls what C calls.
 mod tests;
+mod text;

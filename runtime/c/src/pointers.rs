@@ -1,6 +1,6 @@
 //! What C gives, as Rust sees it: checked where that is possible.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::path::Path;
 
 use crate::status::Failure;
@@ -96,9 +96,4 @@ pub(crate) unsafe fn path<'a>(pointer: *const c_char) -> Result<&'a Path, Failur
         let text = unsafe { text(pointer, "path") }?;
         text.map(Path::new).ok_or(Failure::Null("path"))
     }
-}
-
-/// A text for C. A zero inside, which would end it early, becomes U+FFFD.
-pub(crate) fn c_string(text: &str) -> CString {
-    CString::new(text.replace('\0', "\u{FFFD}")).unwrap_or_default()
 }

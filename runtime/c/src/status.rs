@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cardinal_runtime::{LoadError, Role, RunError};
 
-use crate::pointers::c_string;
+use crate::text::c_string;
 
 /// What functions return. A function that fails has changed nothing that its caller can see, but
 /// for the text of cardinal_last_error.

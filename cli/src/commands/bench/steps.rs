@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use cardinal_compiler::plan::Step;
 use serde_json::{Value, json};
 
-use crate::engine::StepInfo;
 use crate::exit::Outcome;
 use crate::measure::quantile;
 use crate::program::{Program, Session};
@@ -12,7 +12,7 @@ use crate::request::Measurement;
 use crate::{output, random};
 
 /// Every step of a plan, with its median time in milliseconds.
-pub(super) struct StepTimes(Vec<(StepInfo, f64)>);
+pub(super) struct StepTimes(Vec<(Step, f64)>);
 
 impl StepTimes {
     /// Runs the program on random inputs, and times its steps.
@@ -20,7 +20,7 @@ impl StepTimes {
     /// # Errors
     /// Those of [`Session::new`] and of [`Session::run`].
     pub(super) fn measure(
-        steps: Vec<StepInfo>,
+        steps: Vec<Step>,
         program: &Program,
         threads: NonZeroUsize,
         what: &Measurement,
@@ -45,12 +45,12 @@ impl StepTimes {
 
     /// One object a step.
     pub(super) fn to_json(&self) -> Value {
-        let object = |(step, ms): &(StepInfo, f64)| {
+        let object = |(step, ms): &(Step, f64)| {
             json!({
                 "name": step.name,
-                "kernel": step.kernel,
+                "kernel": step.kernel.name(),
                 "ms": ms,
-                "multiply_adds": step.multiply_adds,
+                "multiply_adds": step.kernel.multiply_adds(),
             })
         };
         self.0.iter().map(object).collect()
@@ -68,17 +68,18 @@ impl StepTimes {
         };
         let mut kernels: Vec<(&str, f64, usize)> = Vec::new();
         for (step, ms) in &self.0 {
-            match kernels.iter_mut().find(|(kernel, ..)| *kernel == step.kernel) {
-                Some((_, sum, work)) => (*sum, *work) = (*sum + ms, *work + step.multiply_adds),
-                None => kernels.push((step.kernel, *ms, step.multiply_adds)),
+            let (name, more) = (step.kernel.name(), step.kernel.multiply_adds());
+            match kernels.iter_mut().find(|(kernel, ..)| *kernel == name) {
+                Some((_, sum, work)) => (*sum, *work) = (*sum + ms, *work + more),
+                None => kernels.push((name, *ms, more)),
             }
         }
         kernels.sort_by(|a, b| b.1.total_cmp(&a.1));
         output::print(|out| {
             writeln!(out, "\n{:>9} {:>7} {:>8}  {:<15} step", "ms", "share", "GFLOP/s", "kernel")?;
             for (step, ms) in &self.0 {
-                let line = line(*ms, step.multiply_adds);
-                writeln!(out, "{line}  {:<15} {}", step.kernel, step.name)?;
+                let line = line(*ms, step.kernel.multiply_adds());
+                writeln!(out, "{line}  {:<15} {}", step.kernel.name(), step.name)?;
             }
             writeln!(out)?;
             for (kernel, ms, work) in &kernels {

@@ -4,7 +4,8 @@ use super::elementwise::{check_binary, check_unary};
 use super::{Operands, bad};
 use crate::error::Result;
 use crate::ir::function::Binary;
-use crate::ir::op::{Op, Step};
+use crate::ir::epilogue::Step;
+use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 
 /// Checks the epilogue of `op` against the type `ty` of its result, which it does not change.

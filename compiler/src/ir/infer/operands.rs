@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::bad;
 use crate::error::{Problem, Result};
-use crate::ir::op::{Op, Step};
+use crate::ir::epilogue::Step;
+use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 
 /// The types of a node's operands; every slot is one that the operator has, and given once.

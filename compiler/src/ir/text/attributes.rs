@@ -6,7 +6,8 @@
 use super::values::Value;
 use crate::ir::attention::{Excite, SplitAttention, Weigh};
 use crate::ir::function::{Binary, Unary};
-use crate::ir::op::{Conv, Epilogue, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
+use crate::ir::epilogue::Epilogue;
+use crate::ir::op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 use crate::ir::types::DType;
 
 /// What walks attributes: it takes each from the operator, or puts it there.

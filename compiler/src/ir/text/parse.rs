@@ -9,7 +9,8 @@ use super::values::Value;
 use crate::error::{Error, Result};
 use crate::ir::function::{Binary, Unary};
 use crate::ir::graph::{Graph, Node, NodeId, Origin};
-use crate::ir::op::{Epilogue, Op, Step};
+use crate::ir::epilogue::{Epilogue, Step};
+use crate::ir::op::Op;
 use crate::ir::types::{Axis, DType, Factor, TensorType};
 use crate::ir::weight::Weight;
 

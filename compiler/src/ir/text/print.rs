@@ -13,8 +13,9 @@ use super::attributes::{Visitor, visit};
 use super::lexer::{quoted, sigiled};
 use super::literal;
 use super::values::Value;
+use crate::ir::epilogue::{Epilogue, Step};
 use crate::ir::graph::{Graph, NodeId, Origin};
-use crate::ir::op::{Epilogue, Op, Step};
+use crate::ir::op::Op;
 use crate::ir::types::{DType, TensorType};
 use crate::ir::weight::Weight;
 

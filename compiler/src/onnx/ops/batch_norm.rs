@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::ir::Op;
-use crate::onnx::context::{NodeContext, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::unsupported;
 
 /// BatchNormalization: in versions 7 and 9 further outputs mean training, from 14 an attribute does.
 pub(in crate::onnx) fn batch_norm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

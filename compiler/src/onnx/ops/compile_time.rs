@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::interp::{Data, Tensor};
 use crate::ir::DType;
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
 use crate::onnx::ops::shape::broadcast;
+use crate::onnx::refusal::{bad, unsupported};
 
 /// Results of more elements are no shape arithmetic.
 const MOST: usize = 1 << 20;

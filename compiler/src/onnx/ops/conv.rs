@@ -3,7 +3,8 @@
 use super::window::{extents, spatial, window, with_height, without_height};
 use crate::error::Result;
 use crate::ir::{Conv, Epilogue, Op};
-use crate::onnx::context::{NodeContext, bad};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::bad;
 
 /// Conv in one and two dimensions; in one, as a convolution of height one.
 pub(in crate::onnx) fn conv(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

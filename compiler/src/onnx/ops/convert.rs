@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::interp::Data;
 use crate::ir::{DType, Op};
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::{bad, unsupported};
 use crate::onnx::tensor::element_type;
 
 /// Cast.

@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::interp::Data;
 use crate::ir::{Binary, DType, Op, Unary};
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::{bad, unsupported};
 
 /// Functions of one operand.
 pub(in crate::onnx) fn unary(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

@@ -4,8 +4,9 @@ use crate::error::Result;
 use crate::interp::{Data, Tensor};
 use crate::ir::{Binary, DType, Op};
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, axis, bad};
+use crate::onnx::context::{NodeContext, axis};
 use crate::onnx::ops::slice::part;
+use crate::onnx::refusal::bad;
 
 /// Gather: by a constant scalar it is a slice.
 pub(in crate::onnx) fn gather(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

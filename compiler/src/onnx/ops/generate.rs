@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::interp::{Data, Tensor};
 use crate::ir::{DType, Op, TensorType};
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::{bad, unsupported};
 use crate::onnx::tensor::Constant;
 
 /// Constant, in each of its spellings.

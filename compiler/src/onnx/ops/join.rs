@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::ir::Op;
-use crate::onnx::context::{NodeContext, axis, bad};
+use crate::onnx::context::{NodeContext, axis};
+use crate::onnx::refusal::bad;
 
 /// Concat; its axis has no default.
 pub(in crate::onnx) fn concat(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

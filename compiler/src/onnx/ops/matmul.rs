@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::ir::{Binary, Epilogue, Op};
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::{bad, unsupported};
 
 /// MatMul; an operand of one axis is a row on the left and a column on the right.
 pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

@@ -4,7 +4,8 @@ use super::slice::{Stride, take, whole};
 use crate::error::Result;
 use crate::ir::Op;
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, axis, bad, unsupported};
+use crate::onnx::context::{NodeContext, axis};
+use crate::onnx::refusal::{bad, unsupported};
 
 /// More elements of padding are nonsense.
 const MOST: i64 = 1 << 24;

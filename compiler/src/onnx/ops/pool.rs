@@ -3,7 +3,8 @@
 use super::window::{extents, spatial, window, with_height, without_height};
 use crate::error::Result;
 use crate::ir::{Op, Pool, PoolKind};
-use crate::onnx::context::{NodeContext, bad};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::bad;
 
 /// AveragePool.
 pub(in crate::onnx) fn average(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

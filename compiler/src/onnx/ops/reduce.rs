@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::ir::{Op, Reduce, ReduceKind};
-use crate::onnx::context::{NodeContext, axis, bad, sorted_axes};
+use crate::onnx::context::{NodeContext, axis, sorted_axes};
+use crate::onnx::refusal::bad;
 
 /// ReduceSum, ReduceMean, ReduceMax and ReduceMin.
 pub(in crate::onnx) fn reduce(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

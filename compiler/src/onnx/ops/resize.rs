@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::ir::Binary;
 use crate::ir::{DType, Op};
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, axis, bad, unsupported};
+use crate::onnx::context::{NodeContext, axis};
+use crate::onnx::refusal::{bad, unsupported};
 
 /// No axis becomes longer.
 const MOST: usize = 1 << 20;

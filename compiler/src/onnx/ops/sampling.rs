@@ -3,7 +3,7 @@
 //! Computed in f32, as ONNX Runtime does, so that elements halfway between two fall the same way.
 
 use crate::error::Result;
-use crate::onnx::context::{bad, unsupported};
+use crate::onnx::refusal::{bad, unsupported};
 
 /// How a position of the result becomes one of the operand
 /// (`coordinate_transformation_mode`, Resize-19).

@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::interp::Data;
-use crate::onnx::context::{NodeContext, axis, bad};
+use crate::onnx::context::{NodeContext, axis};
 use crate::onnx::ops::slice::{counts, part};
+use crate::onnx::refusal::bad;
 
 /// A sequence has at most so many parts.
 const MOST: usize = 4096;

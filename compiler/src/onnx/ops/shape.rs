@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::ir::Op;
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, axis, bad, sorted_axes};
+use crate::onnx::context::{NodeContext, axis, sorted_axes};
+use crate::onnx::refusal::bad;
 
 /// Reshape.
 pub(in crate::onnx) fn reshape(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

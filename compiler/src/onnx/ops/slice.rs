@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::ir::Op;
 use crate::onnx::builder::ValueId;
-use crate::onnx::context::{NodeContext, axis, bad};
+use crate::onnx::context::{NodeContext, axis};
+use crate::onnx::refusal::bad;
 
 /// The elements to take along one axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use crate::error::Result;
 use crate::ir::Window;
-use crate::onnx::context::{NodeContext, bad, unsupported};
+use crate::onnx::context::NodeContext;
+use crate::onnx::refusal::{bad, unsupported};
 
 /// Larger kernels, strides, dilations and pads are nonsense, and would make sums overflow.
 const MOST: i64 = 1 << 24;

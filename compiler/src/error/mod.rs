@@ -1,8 +1,10 @@
 //! Everything that can be wrong with a model, typed. Rendering is the command line's business.
 
+mod difference;
+
 use std::fmt;
 
-use crate::relink::Difference;
+pub use difference::Difference;
 
 /// A model that cannot be compiled: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,94 @@
+//! The stages of a model as text.
+
+use cardinal_compiler::codegen::Listing;
+use cardinal_compiler::ir::{self, Graph};
+use cardinal_compiler::passes::NearMiss;
+use cardinal_compiler::pipeline::{Keep, Trace};
+use cardinal_compiler::plan::{self, Plan};
+
+use crate::args::{Format, InspectArgs, Stage};
+use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
+
+/// What is asked for.
+pub(super) struct Dump {
+    /// The text; none where the stage does not have the format.
+    pub(super) text: Option<String>,
+    /// What nearly matched on the way there.
+    pub(super) near_misses: Vec<NearMiss>,
+}
+
+impl Dump {
+    /// A stage, for the first CPU of the settings, or what a pass changed.
+    ///
+    /// # Errors
+    /// Those of the compiler.
+    pub(super) fn new(model: &Model, settings: &Settings, args: &InspectArgs) -> ModelResult<Dump> {
+        let pipeline = Pipeline::new(model, &settings.compile);
+        if let Some(pass) = &args.diff {
+            return diff(pipeline, pass);
+        }
+        let (format, stage) = (args.format, args.stage.unwrap_or(Stage::Fused));
+        let trace = match stage {
+            Stage::Import if !args.why => {
+                let text = graph_text(&model.graph, format);
+                return Ok(Dump { text, near_misses: Vec::new() });
+            }
+            Stage::Import | Stage::Fused => pipeline.passes(args.after.as_deref())?,
+            Stage::Plan | Stage::Clif | Stage::Asm => {
+                pipeline.plans(&[engine::first_target(settings)?])?
+            }
+        };
+        let plan = || trace.variants.first().map(|variant| &variant.plan);
+        let text = match stage {
+            Stage::Import => graph_text(&model.graph, format),
+            Stage::Fused => graph_text(&trace.graph, format),
+            Stage::Plan => plan().and_then(|plan| plan_text(plan, format)),
+            Stage::Clif => code_text(&trace, Listing { clif: true, assembly: false }, format)?,
+            Stage::Asm => code_text(&trace, Listing { clif: false, assembly: true }, format)?,
+        };
+        Ok(Dump { text, near_misses: trace.near_misses().cloned().collect() })
+    }
+}
+
+/// What a pass changed.
+fn diff(pipeline: Pipeline<'_>, pass: &str) -> ModelResult<Dump> {
+    let trace = pipeline.keeping(Keep { graphs: true, ..Keep::default() }).passes(Some(pass))?;
+    let imported = ("import", &pipeline.model().graph);
+    let passes = trace.passes.iter().filter_map(|p| Some((p.pass.name, p.after.as_ref()?)));
+    let points: Vec<(&str, &Graph)> = std::iter::once(imported).chain(passes).collect();
+    let [before, after] = [2, 1].map(|back| points[points.len().saturating_sub(back)]);
+    let [old, new] = [before, after].map(|(_, graph)| ir::text::print(graph));
+    let diff = similar::TextDiff::from_lines(&old, &new);
+    let header = [before, after].map(|(name, _)| format!("after {name}"));
+    let mut unified = diff.unified_diff();
+    let text = unified.context_radius(3).header(&header[0], &header[1]).to_string();
+    let text = if text.is_empty() { format!("; {pass} changed nothing\n") } else { text };
+    Ok(Dump { text: Some(text), near_misses: trace.near_misses().cloned().collect() })
+}
+
+fn graph_text(graph: &Graph, format: Format) -> Option<String> {
+    match format {
+        Format::Text => Some(ir::text::print(graph)),
+        Format::Json => Some(ir::json::to_json(graph).to_string()),
+        Format::Dot => Some(ir::dot::to_dot(graph)),
+        Format::Svg | Format::Html => None,
+    }
+}
+
+fn plan_text(plan: &Plan, format: Format) -> Option<String> {
+    match format {
+        Format::Text => Some(plan::text::print(plan)),
+        Format::Json => Some(plan::json::to_json(plan).to_string()),
+        Format::Dot => Some(plan::dot::to_dot(plan)),
+        Format::Svg | Format::Html => None,
+    }
+}
+
+fn code_text(trace: &Trace, listing: Listing, format: Format) -> ModelResult<Option<String>> {
+    match (format, trace.variants.first()) {
+        (Format::Text, Some(variant)) => Ok(Some(variant.code(listing)?.listing())),
+        (Format::Text, None) | (Format::Json | Format::Dot | Format::Svg | Format::Html, _) => {
+            Ok(None)
+        }
+    }
+}

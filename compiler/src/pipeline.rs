@@ -1,0 +1,199 @@
+//! The whole pipeline: an imported model to an artifact, and what happened on the way.
+//!
+//! ```text
+//! Model --passes--> Graph --schedule--> Schedule --lower--> Plan --code--> Code --assemble--> Compiled
+//!                          '------------ for each target ------------'
+//! ```
+//!
+//! This is the only way through the compiler. What compiles, relinks, inspects, times or tunes goes as
+//! far along it as it needs, and finds in the [`Trace`] what it asked to [`Keep`].
+
+mod assemble;
+mod trace;
+
+pub use assemble::Compiled;
+pub(crate) use assemble::{VERSION, VariantCode};
+pub use trace::{Keep, PassTrace, Trace, VariantTrace};
+
+use crate::codegen::{Code, Listing, Target};
+use crate::error::{Error, Problem, Result};
+use crate::ir::verify;
+use crate::kernels;
+use crate::onnx::Model;
+use crate::options::CompileOptions;
+use crate::passes::{self, Run};
+use crate::plan::{self, Plan};
+use crate::schedule::{Layer, Preferences, Schedule};
+
+/// Compiles a model for one or more CPUs of one kind of machine, whatever their order. All read one
+/// weights section, and each has the kernels that it would have alone, and so gives the same bits.
+///
+/// The result depends on the model, the targets, the options and the version of the compiler alone.
+///
+/// # Errors
+/// What the model asks for and generated code cannot do, as [`crate::error::Problem`] describes;
+/// [`Problem::Target`] for no target, and for targets of different triples.
+pub fn compile(model: &Model, targets: &[Target], options: &CompileOptions) -> Result<Compiled> {
+    Pipeline::new(model, options).compile(targets)
+}
+
+impl Model {
+    /// Compiles the model with default options, as [`compile`] describes.
+    ///
+    /// # Errors
+    /// Those of [`compile`].
+    pub fn compile(&self, targets: &[Target]) -> Result<Compiled> {
+        compile(self, targets, &CompileOptions::default())
+    }
+}
+
+/// A model before its way through the compiler.
+#[derive(Debug, Clone, Copy)]
+pub struct Pipeline<'m> {
+    model: &'m Model,
+    options: &'m CompileOptions,
+    keep: Keep,
+}
+
+impl<'m> Pipeline<'m> {
+    /// The way of this model with these options. Nothing but results is kept.
+    pub fn new(model: &'m Model, options: &'m CompileOptions) -> Pipeline<'m> {
+        Pipeline { model, options, keep: Keep::default() }
+    }
+
+    /// The same way, on which this is kept too.
+    pub fn keeping(self, keep: Keep) -> Pipeline<'m> {
+        Pipeline { keep, ..self }
+    }
+
+    /// The model, as it was imported.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// Runs the passes, all of them or up to and with `until`.
+    ///
+    /// # Errors
+    /// Those of [`passes::run_with`].
+    pub fn passes(&self, until: Option<&str>) -> Result<Trace> {
+        let Keep { graphs, changes } = self.keep;
+        let run = Run { until, check_rewrites: self.options.check_rewrites, changes };
+        let mut graph = self.model.graph.clone();
+        let mut passes = Vec::new();
+        passes::run_with(&mut graph, run, &mut |done| {
+            let after = graphs.then(|| done.graph.clone());
+            let (near_misses, changes) = (done.near_misses, done.changes);
+            passes.push(PassTrace { pass: done.pass, after, changes, near_misses });
+        })?;
+        Ok(Trace { passes, graph, variants: Vec::new() })
+    }
+
+    /// Runs all passes, and makes a schedule for each target.
+    ///
+    /// # Errors
+    /// Those of the passes, and [`Problem::Target`] for targets that do not go together.
+    pub fn schedules(&self, targets: &[Target]) -> Result<Trace> {
+        let targets = in_order(targets)?;
+        let preferences = &self.options.schedule;
+        check_portable(&targets, preferences)?;
+        let mut trace = self.passes(None)?;
+        verify(&trace.graph)?;
+        let scheduled = |target: Target| {
+            let schedule = kernels::schedule(&trace.graph, &target.machine(), preferences);
+            VariantTrace { target, schedule, plan: None }
+        };
+        trace.variants = targets.into_iter().map(scheduled).collect();
+        Ok(trace)
+    }
+
+    /// The same, with a plan for each target.
+    ///
+    /// # Errors
+    /// Those of [`compile`], but for what only generating code finds.
+    pub fn plans(&self, targets: &[Target]) -> Result<Trace> {
+        let mut trace = self.schedules(targets)?;
+        let schedules: Vec<Schedule> =
+            trace.variants.iter().map(|variant| variant.schedule.clone()).collect();
+        let plans = kernels::lower_all(&trace.graph, &schedules)?;
+        for (variant, plan) in trace.variants.iter_mut().zip(plans) {
+            variant.plan = Some(plan);
+        }
+        Ok(trace)
+    }
+
+    /// The convolutions that a target's plan has in blocks, with what each can be computed as, in the
+    /// order of the plan.
+    ///
+    /// # Errors
+    /// Those of the passes.
+    pub fn layers(&self, target: &Target) -> Result<Vec<Layer>> {
+        let trace = self.schedules(std::slice::from_ref(target))?;
+        Ok(trace.variants.iter().flat_map(|v| v.schedule.layers(&trace.graph)).collect())
+    }
+
+    /// Goes the whole way, as [`compile`] describes.
+    ///
+    /// # Errors
+    /// Those of [`compile`].
+    pub fn compile(&self, targets: &[Target]) -> Result<Compiled> {
+        let trace = self.plans(targets)?;
+        let code = trace.variants.iter().map(|variant| {
+            let Code { bytes, entry, .. } = variant.code(Listing::default())?;
+            Ok(VariantCode { bytes, entry: entry as u64 })
+        });
+        let code = code.collect::<Result<_>>()?;
+        self.assemble(trace, code)
+    }
+
+    /// Puts everything together, with the code of each variant in order.
+    ///
+    /// # Errors
+    /// [`Problem::Internal`] where there is no plan.
+    pub(crate) fn assemble(&self, trace: Trace, code: Vec<VariantCode>) -> Result<Compiled> {
+        assemble::assemble(self.model, self.options, trace, code)
+    }
+}
+
+impl VariantTrace {
+    /// The plan, if the way went as far.
+    ///
+    /// # Errors
+    /// [`Problem::Internal`] if it did not.
+    pub fn plan(&self) -> Result<&Plan> {
+        self.plan.as_ref().ok_or_else(|| Error::internal("there is no plan yet"))
+    }
+
+    /// Generates this variant's code, with the texts that are asked for.
+    ///
+    /// # Errors
+    /// Those of [`plan::generate`].
+    pub fn code(&self, listing: Listing) -> Result<Code> {
+        plan::generate(self.plan()?, &self.target, listing)
+    }
+}
+
+/// The targets without repetitions, in the order of an artifact's variants: none asks for less than
+/// one before it.
+fn in_order(targets: &[Target]) -> Result<Vec<Target>> {
+    let mut targets = targets.to_vec();
+    targets.sort_by_cached_key(|t| (t.features().len(), t.features().to_vec()));
+    targets.dedup();
+    let Some(first) = targets.first() else {
+        return Err(Problem::Target("there is none to compile for".into()).into());
+    };
+    match targets.iter().find(|target| target.triple() != first.triple()) {
+        Some(other) => {
+            let what = format!("{} and {} in one artifact", first.triple(), other.triple());
+            Err(Error::from(Problem::Target(what)).with_remedy("compile once for each"))
+        }
+        None => Ok(targets),
+    }
+}
+
+/// Refuses CPUs that cannot give the bits of those with fused multiply-adds, where these are asked for.
+fn check_portable(targets: &[Target], preferences: &Preferences) -> Result<()> {
+    let without = targets.iter().find(|target| !target.has_fma());
+    let Some(target) = without.filter(|_| preferences.portable_bits) else { return Ok(()) };
+    let what = format!("{} has no fused multiply-add, which portable bits need", target.cpu());
+    Err(Error::from(Problem::Target(what)).with_remedy("compile for x86-64-v3 or aarch64"))
+}

@@ -1,0 +1,105 @@
+//! Plans and code to what an artifact is laid out from.
+
+use std::collections::BTreeMap;
+
+use cardinal_runtime::ArtifactParts;
+use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant};
+
+use super::trace::{Trace, VariantTrace};
+use crate::error::Result;
+use crate::onnx::Model;
+use crate::options::CompileOptions;
+use crate::plan::structure::Structure;
+use crate::plan::weights::{BeyondHalf, PackedWeights};
+use crate::plan::{Plan, Port};
+use crate::schedule::Layer;
+
+/// A compiled model.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Manifest, code and weights. These are packed when the parts are laid out as an artifact.
+    pub parts: ArtifactParts<PackedWeights>,
+    /// Nodes of the graph after all passes, weights not counted.
+    pub nodes: usize,
+    /// Weights that stay in f32 although half precision is asked for, as their values are beyond it.
+    pub beyond_half: Vec<BeyondHalf>,
+}
+
+/// The compiler's version, as artifacts state it.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The code section of a variant.
+pub(crate) struct VariantCode {
+    pub(crate) bytes: Vec<u8>,
+    /// Offset of its entry point.
+    pub(crate) entry: u64,
+}
+
+/// Puts everything together, with the code of each variant in order.
+pub(super) fn assemble(
+    model: &Model,
+    options: &CompileOptions,
+    trace: Trace,
+    code: Vec<VariantCode>,
+) -> Result<Compiled> {
+    let Trace { graph, variants, .. } = trace;
+    let nodes = graph.operators().values().sum();
+    let layers = variants.iter().flat_map(|variant| variant.schedule.layers(&graph));
+    // What is taken instead of the estimates' choices, by layer.
+    let choices: BTreeMap<String, String> =
+        layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
+    let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
+    let entries = variants.iter().zip(&code);
+    let described = entries.map(|(traced, code)| variant(traced, code.entry)).collect::<Result<_>>()?;
+    let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
+    let weights = PackedWeights::new(&plans, options.weights, options.threads);
+    let beyond_half = weights.beyond_half();
+    let first = || plans.first().into_iter();
+    let manifest = Manifest {
+        model_name: model.graph.name.clone(),
+        model_digest: model.digest.to_vec(),
+        compiler_version: VERSION.into(),
+        target,
+        variants: described,
+        inputs: first().flat_map(|plan| &plan.inputs).map(info).collect(),
+        outputs: first().flat_map(|plan| &plan.outputs).map(info).collect(),
+        weights: None,
+        metadata: model.metadata.iter().map(property).collect(),
+        winograd: options.schedule.winograd,
+        weight_runs: weights.runs(),
+        choices: choices.iter().map(choice).collect(),
+    };
+    let code = code.into_iter().map(|code| code.bytes).collect();
+    Ok(Compiled { parts: ArtifactParts { manifest, code, weights }, nodes, beyond_half })
+}
+
+fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
+    let (target, plan) = (&traced.target, traced.plan()?);
+    let structure = Structure::of(plan);
+    Ok(Variant {
+        name: target.cpu(),
+        cpu_features: target.features().to_vec(),
+        code: None,
+        entry_offset,
+        arena_bytes: plan.arena_bytes as u64,
+        worker_bytes: plan.worker_bytes as u64,
+        structure: structure.digest.to_vec(),
+        outline: structure.outline,
+    })
+}
+
+fn info(port: &Port) -> TensorInfo {
+    TensorInfo {
+        name: port.name.clone(),
+        dtype: port.ty.dtype as u32,
+        shape: port.ty.shape().iter().map(|n| *n as u64).collect(),
+    }
+}
+
+fn choice((layer, choice): (&String, &String)) -> Choice {
+    Choice { layer: layer.clone(), choice: choice.clone() }
+}
+
+fn property((key, value): &(String, String)) -> Property {
+    Property { key: key.clone(), value: value.clone() }
+}
