@@ -1,5 +1,6 @@
 //! Compiles ONNX models of the ResNeSt family to native code. See `ARCHITECTURE.md`.
 
+pub mod asm;
 pub mod codegen;
 mod compile;
 pub mod error;

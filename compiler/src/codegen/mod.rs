@@ -13,7 +13,7 @@ mod leaves;
 mod link;
 mod math;
 mod target;
-mod x86;
+pub mod x86;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 pub(crate) use callable::{Callable, Tensors, callable, status};
 pub use target::{CPUS, Target};
 
+use crate::asm;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::kernel::Kernel;
@@ -333,7 +334,7 @@ impl Linker {
             return Ok(*offset);
         }
         let name = format!("transform.{}", self.transforms.len());
-        let offset = self.assembled(&name, |isa| x86::transform(isa, spec))?;
+        let offset = self.assembled(&name, &x86::transform(self.vectors, spec))?;
         self.transforms.push((spec.clone(), offset));
         Ok(offset)
     }
@@ -344,20 +345,15 @@ impl Linker {
             return Ok(*offset);
         }
         let name = format!("sums.{}", self.sums.len());
-        let offset = self.assembled(&name, |isa| x86::sums(isa, &spec))?;
+        let offset = self.assembled(&name, &x86::sums(self.vectors, &spec))?;
         self.sums.push((spec, offset));
         Ok(offset)
     }
 
-    /// Places a function that there is for AVX2 and AVX-512 only; returns its offset.
-    fn assembled(
-        &mut self,
-        name: &str,
-        code: impl FnOnce(&x86::Isa) -> Result<Vec<u8>>,
-    ) -> Result<usize> {
-        let isa = x86::isa(self.vectors);
-        let code = code(isa.ok_or_else(|| Error::internal(format!("{name} needs AVX2")))?)?;
-        let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
+    /// Places an assembled function; returns its offset.
+    fn assembled(&mut self, name: &str, function: &asm::Function) -> Result<usize> {
+        let code = function.encode()?;
+        let assembly = self.listing.assembly.then(|| function.disassemble()).transpose()?;
         Ok(self.append(name, &code, None, assembly))
     }
 
@@ -367,19 +363,15 @@ impl Linker {
             return Ok(*offset);
         }
         let name = format!("micro.{}x{}.{}", spec.pixels, spec.blocks, self.micro_kernels.len());
-        let offset = match x86::isa(self.vectors.for_groups_of(spec.narrow)) {
-            Some(isa) => {
-                let code = x86::micro_kernel(isa, &spec)?;
-                let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
-                self.append(&name, &code, None, assembly)
-            }
-            None => {
-                let body = |e: &mut Emitter<'_, '_>, args: &[Value]| {
-                    kernels::tile::micro_kernel(e, &spec, args);
-                };
-                let function = self.function(body, MICRO_PARAMETERS)?;
-                self.place(&name, function, false)?
-            }
+        let vectors = self.vectors.for_groups_of(spec.narrow);
+        let offset = if asm::is_encoded(vectors) {
+            self.assembled(&name, &x86::micro_kernel(vectors, &spec))?
+        } else {
+            let body = |e: &mut Emitter<'_, '_>, args: &[Value]| {
+                kernels::tile::micro_kernel(e, &spec, args);
+            };
+            let function = self.function(body, MICRO_PARAMETERS)?;
+            self.place(&name, function, false)?
         };
         self.micro_kernels.push((spec, offset));
         Ok(offset)
@@ -387,9 +379,9 @@ impl Linker {
 
     /// Assembled functions are System V's everywhere.
     fn micro_conv(&self) -> CallConv {
-        match x86::isa(self.vectors) {
-            Some(_) => CallConv::SystemV,
-            None => self.fast.default_call_conv(),
+        match asm::is_encoded(self.vectors) {
+            true => CallConv::SystemV,
+            false => self.fast.default_call_conv(),
         }
     }
 

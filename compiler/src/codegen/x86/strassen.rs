@@ -1,9 +1,7 @@
 //! The sums around Strassen's products, a row of pixels at a time.
 
-use iced_x86::Register;
-
-use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
-use crate::error::Result;
+use super::{BIAS, ELEMENT, FROM, OTHER, SECOND, TILES, TO};
+use crate::asm::{Address, Assembler, Function, Register, Vector, Vectors};
 use crate::plan::strassen::{Halves, Sums};
 use crate::plan::tile::{BLOCK, TileStep};
 
@@ -13,19 +11,16 @@ const AHEAD: usize = 8;
 /// Bytes of a pixel.
 const PIXEL: usize = BLOCK * ELEMENT;
 
-/// The code of a leaf function: `fn(from, next, to, bias, pixels, other)`.
-pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
-    let mut a = Assembler::new(isa);
-    let vectors = 0..isa.vectors.per_block();
-    let lanes = isa.vectors.lanes();
+/// The sums of a row of pixels: `fn(from, next, to, bias, pixels, other)`.
+pub fn sums(vectors: Vectors, spec: &Sums) -> Function {
+    let mut a = Assembler::new("sums", vectors);
     match spec {
         Sums::Inputs { from, to } => {
             let pixel = a.here();
-            for vector in vectors {
-                inputs(&mut a, vector * lanes * ELEMENT, *from, *to);
+            for vector in 0..vectors.per_block() {
+                inputs(&mut a, vector * vectors.lanes() * ELEMENT, *from, *to);
             }
-            a.advance(FROM, PIXEL as i64);
-            a.advance(TO, PIXEL as i64);
+            next_pixel(&mut a, [FROM, TO]);
             a.loop_back(TILES, pixel);
         }
         Sums::Products { product, to, other, bias, steps, next } => {
@@ -34,55 +29,51 @@ pub(in crate::codegen) fn sums(isa: &Isa, spec: &Sums) -> Result<Vec<u8>> {
             outputs.start(&mut a, *bias);
             let pixel = a.here();
             outputs.fetch(&mut a);
-            for vector in vectors {
+            for vector in 0..vectors.per_block() {
                 outputs.of(&mut a, vector, bias.is_some());
             }
-            a.advance(FROM, PIXEL as i64);
-            a.advance(TO, PIXEL as i64);
-            if steps.contains(&TileStep::AddOther) {
-                a.advance(OTHER, PIXEL as i64);
-            }
-            if next.is_some() {
-                a.advance(SECOND, PIXEL as i64);
-            }
+            let other = steps.contains(&TileStep::AddOther).then_some(OTHER);
+            let next = next.map(|_| SECOND);
+            next_pixel(&mut a, [FROM, TO].into_iter().chain(other).chain(next));
             a.loop_back(TILES, pixel);
         }
     }
-    a.finish("sums")
+    a.finish()
+}
+
+fn next_pixel(a: &mut Assembler, pointers: impl IntoIterator<Item = Register>) {
+    for pointer in pointers {
+        a.add_immediate(pointer, PIXEL as i64);
+    }
 }
 
 /// s1 to s4 of a vector.
-fn inputs(a: &mut Assembler<'_>, lane: usize, from: Halves, to: Halves) {
-    let quarters = [0, 1, 2, 3];
+fn inputs(a: &mut Assembler, lane: usize, from: Halves, to: Halves) {
+    let quarters = [0, 1, 2, 3].map(Vector);
     for (register, [pixels, channels]) in quarters.into_iter().zip(QUARTERS) {
-        a.load(register, FROM, from.at(pixels, channels) * ELEMENT + lane);
+        a.load(register, FROM.at(from.at(pixels, channels) * ELEMENT + lane));
     }
-    sums_of(a, quarters, TO, |sum| to.at(sum % 2, sum / 2) * ELEMENT + lane);
+    sums_of(a, quarters, |sum| TO.at(to.at(sum % 2, sum / 2) * ELEMENT + lane));
 }
 
 /// Halves of pixels and of channels, in the order of registers.
 const QUARTERS: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 0], [1, 1]];
 
 /// Stores s1 to s4 of quarters in registers.
-fn sums_of(
-    a: &mut Assembler<'_>,
-    [x11, x12, x21, x22]: [usize; 4],
-    to: Register,
-    at: impl Fn(usize) -> usize,
-) {
-    let [first, second] = [4, 5];
+fn sums_of(a: &mut Assembler, [x11, x12, x21, x22]: [Vector; 4], to: impl Fn(usize) -> Address) {
+    let [first, second] = [4, 5].map(Vector);
     a.add(first, x21, x22);
-    a.store(to, at(0), first);
+    a.store(to(0), first);
     a.subtract(first, first, x11);
-    a.store(to, at(1), first);
+    a.store(to(1), first);
     a.subtract(second, x11, x21);
-    a.store(to, at(2), second);
+    a.store(to(2), second);
     a.subtract(first, x12, first);
-    a.store(to, at(3), first);
+    a.store(to(3), first);
 }
 
 /// Registers of what stays the same for all pixels.
-const ZERO: usize = 7;
+const ZERO: Vector = Vector(7);
 const BIASES: usize = 8;
 
 struct Outputs<'s> {
@@ -94,66 +85,71 @@ struct Outputs<'s> {
 }
 
 impl Outputs<'_> {
-    fn start(&self, a: &mut Assembler<'_>, bias: Option<usize>) {
+    fn start(&self, a: &mut Assembler, bias: Option<usize>) {
         if self.steps.contains(&TileStep::Relu) {
             a.zero(ZERO);
         }
-        let (vectors, lanes) = (a.isa.vectors.per_block(), a.isa.vectors.lanes());
+        let (vectors, lanes) = (a.vectors().per_block(), a.vectors().lanes());
         for (half, vector) in (0..2).flat_map(|half| (0..vectors).map(move |v| (half, v))) {
             if let Some(distance) = bias {
                 let at = half * distance + vector * lanes;
-                a.load(BIASES + half * vectors + vector, BIAS, at * ELEMENT);
+                a.load(Vector(BIASES + half * vectors + vector), BIAS.at(at * ELEMENT));
             }
         }
     }
 
     /// Fetches what is written some pixels later.
-    fn fetch(&self, a: &mut Assembler<'_>) {
+    fn fetch(&self, a: &mut Assembler) {
         for [pixels, channels] in QUARTERS {
-            a.fetch_to_write(TO, self.to.at(pixels, channels) * ELEMENT + AHEAD * PIXEL);
+            a.prefetch_write(TO.at(self.to.at(pixels, channels) * ELEMENT + AHEAD * PIXEL));
         }
         if let Some(next) = self.next {
             for [pixels, channels] in QUARTERS {
-                a.fetch_to_write(SECOND, next.at(pixels, channels) * ELEMENT + AHEAD * PIXEL);
+                a.prefetch_write(SECOND.at(next.at(pixels, channels) * ELEMENT + AHEAD * PIXEL));
             }
         }
     }
 
     /// The four outputs of a vector.
-    fn of(&self, a: &mut Assembler<'_>, vector: usize, bias: bool) {
-        let (vectors, lane) = (a.isa.vectors.per_block(), vector * a.isa.vectors.lanes() * ELEMENT);
-        let product = |number: usize| (number - 1) * self.product * ELEMENT + lane;
-        let [y11, y12, y21, y22] = [0, 1, 2, 3];
-        a.load(y11, FROM, product(1));
-        a.load(y12, FROM, product(6));
-        a.add(y12, y12, y11);
-        a.load(y22, FROM, product(7));
-        a.add(y22, y22, y12);
-        a.copy_vector(y21, y22);
-        a.add_memory(y11, FROM, product(2));
-        a.add_memory(y21, FROM, product(4));
-        let p5 = 4;
-        a.load(p5, FROM, product(5));
-        a.add(y22, y22, p5);
-        a.add(y12, y12, p5);
-        a.add_memory(y12, FROM, product(3));
-        let quarters = [y11, y12, y21, y22];
+    fn of(&self, a: &mut Assembler, vector: usize, bias: bool) {
+        let (vectors, lane) = (a.vectors().per_block(), vector * a.vectors().lanes() * ELEMENT);
+        let quarters = [0, 1, 2, 3].map(Vector);
+        self.add_products(a, quarters, lane);
         for (y, [pixels, channels]) in quarters.into_iter().zip(QUARTERS) {
             if bias {
-                a.add(y, y, BIASES + channels * vectors + vector);
+                a.add(y, y, Vector(BIASES + channels * vectors + vector));
             }
             for step in self.steps {
                 match step {
                     TileStep::AddOther => {
-                        a.add_memory(y, OTHER, self.other.at(pixels, channels) * ELEMENT + lane);
+                        let at = self.other.at(pixels, channels) * ELEMENT + lane;
+                        a.add_memory(y, OTHER.at(at));
                     }
-                    TileStep::Relu => a.max(y, ZERO),
+                    TileStep::Relu => a.max(y, ZERO, y),
                 }
             }
-            a.store(TO, self.to.at(pixels, channels) * ELEMENT + lane, y);
+            a.store(TO.at(self.to.at(pixels, channels) * ELEMENT + lane), y);
         }
         if let Some(next) = self.next {
-            sums_of(a, quarters, SECOND, |sum| next.at(sum % 2, sum / 2) * ELEMENT + lane);
+            sums_of(a, quarters, |sum| SECOND.at(next.at(sum % 2, sum / 2) * ELEMENT + lane));
         }
+    }
+
+    /// The sums of products.
+    fn add_products(&self, a: &mut Assembler, [y11, y12, y21, y22]: [Vector; 4], lane: usize) {
+        let product = |number: usize| FROM.at((number - 1) * self.product * ELEMENT + lane);
+        a.load(y11, product(1));
+        a.load(y12, product(6));
+        a.add(y12, y12, y11);
+        a.load(y22, product(7));
+        a.add(y22, y22, y12);
+        a.copy_vector(y21, y22);
+        a.add_memory(y11, product(2));
+        a.add_memory(y21, product(4));
+        let p5 = Vector(4);
+        a.load(p5, product(5));
+        a.add(y22, y22, p5);
+        a.add(y12, y12, p5);
+        a.add_memory(y12, product(3));
     }
 }

@@ -1,31 +1,33 @@
 //! The transforms of Winograd's filtering, a row of tiles at a time: each is one matrix applied to
 //! the columns of a tile, into scratch, and then to the rows.
 
-use iced_x86::Register;
+use std::ops::Range;
 
-use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
-use crate::error::Result;
+use super::{BIAS, ELEMENT, FROM, OTHER, SECOND, TILES, TO};
+use crate::asm::{Address, Assembler, Function, Register, Vector, Vectors};
 use crate::plan::tile::{BLOCK, TileStep};
 use crate::plan::winograd::points::{factor, points};
 use crate::plan::winograd::{Elements, Transform};
 
 /// Where a column or a row of a tile is, where the results go, and how many there are to go.
-const FIRST: Register = Register::R10;
-const THEN: Register = Register::RAX;
-const ROUNDS: Register = Register::R11;
+const FIRST: Register = Register::Scratch1;
+const THEN: Register = Register::Scratch0;
+const ROUNDS: Register = Register::Scratch2;
 
 /// Registers for values on the way; constants are in those between the inputs and these.
-const TEMPORARIES: [usize; 3] = [12, 13, 14];
+const TEMPORARIES: [Vector; 3] = [Vector(12), Vector(13), Vector(14)];
 
 /// The register of what a tile's outputs add up to.
-const TOTAL: usize = 15;
+const TOTAL: Vector = Vector(15);
 
-/// The code of a transform: `fn(from, scratch, to, bias, tiles, other)`.
-pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u8>> {
+/// Bytes of a block.
+const PIXEL: usize = BLOCK * ELEMENT;
+
+/// A transform: `fn(from, scratch, to, bias, tiles, other)`.
+pub fn transform(vectors: Vectors, spec: &Transform) -> Function {
     let (Transform::Input { outputs, tile, .. } | Transform::Output { outputs, tile, .. }) = spec;
     let mut kernel = Kernel {
-        a: Assembler::new(isa),
-        lanes: isa.vectors.lanes(),
+        a: Assembler::new("transform", vectors),
         outputs: *outputs,
         tile: *tile,
         constants: 0,
@@ -33,26 +35,27 @@ pub(in crate::codegen) fn transform(isa: &Isa, spec: &Transform) -> Result<Vec<u
     };
     match spec {
         Transform::Input { beyond, dilation, row, elements, .. } => {
-            kernel.input(*dilation * BLOCK, *row, *beyond, elements);
+            let [rows, columns] = [0, 1].map(|axis| kernel.there(axis, beyond[axis]));
+            let (pixel, row) = (*dilation * BLOCK, *row);
+            kernel.input(&Input { pixel, row, rows, columns, elements: *elements });
         }
         Transform::Output { dilation, size, elements, rows, bias, steps, totals, .. } => {
-            let output = Output {
+            kernel.output(&Output {
                 pixel: *dilation * BLOCK,
                 size: *size,
                 elements: *elements,
                 rows: *rows,
                 bias: *bias,
+                steps,
                 totals: *totals,
-            };
-            kernel.output(&output, steps);
+            });
         }
     }
-    kernel.a.finish("transform")
+    kernel.a.finish()
 }
 
-struct Kernel<'k> {
-    a: Assembler<'k>,
-    lanes: usize,
+struct Kernel {
+    a: Assembler,
     /// m of the filters.
     outputs: usize,
     /// Rows and columns of outputs of a tile.
@@ -63,27 +66,48 @@ struct Kernel<'k> {
     factors: Option<usize>,
 }
 
-struct Output {
+struct Input {
+    /// Distance between the pixels of a window.
+    pixel: usize,
+    /// Distance between its rows.
+    row: usize,
+    /// Rows and columns that are inside the plane.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    elements: Elements,
+}
+
+struct Output<'s> {
     /// Distance between the pixels of a tile.
     pixel: usize,
     size: [usize; 2],
     elements: Elements,
     rows: [usize; 2],
     bias: bool,
+    steps: &'s [TileStep],
     totals: bool,
 }
 
-/// An address: base, and bytes from it.
-type Address = (Register, usize);
+/// The registers from the first one on, as loads fill them.
+fn registers<const N: usize>() -> [Vector; N] {
+    std::array::from_fn(Vector)
+}
 
-impl Kernel<'_> {
-    fn vectors(&self) -> usize {
-        BLOCK / self.lanes
+impl Kernel {
+    /// Bytes from a block's start to each of its vectors.
+    fn lanes(&self) -> impl Iterator<Item = usize> + use<> {
+        let vectors = self.a.vectors();
+        (0..vectors.per_block()).map(move |vector| vector * vectors.lanes() * ELEMENT)
     }
 
     /// Elements of a tile along each axis.
     fn sides(&self) -> [usize; 2] {
         self.tile.map(|outputs| outputs + 2)
+    }
+
+    /// Rows or columns of a window that are inside the plane.
+    fn there(&self, axis: usize, [before, behind]: [usize; 2]) -> Range<usize> {
+        before..self.sides()[axis] - behind
     }
 
     /// Whether the matrices for columns and for rows are the same.
@@ -92,54 +116,61 @@ impl Kernel<'_> {
     }
 
     /// Columns of a window are transformed one after the other, and then rows of what comes of them.
-    fn input(&mut self, pixel: usize, row: usize, beyond: [[usize; 2]; 2], elements: &Elements) {
-        let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
-        let [rows_there, columns_there] =
-            [(0, high), (1, wide)].map(|(axis, n)| beyond[axis][0]..n - beyond[axis][1]);
+    fn input(&mut self, spec: &Input) {
+        let [rows, columns] = self.tile;
         if self.is_square() {
             self.input_constants(rows);
         }
         let tile = self.a.here();
-        for vector in 0..self.vectors() {
-            let lane = vector * self.lanes * ELEMENT;
+        for lane in self.lanes() {
             if !self.is_square() {
                 self.input_constants(rows);
             }
-            let first = columns_there.start;
-            self.a.point(FIRST, FROM, first * pixel * ELEMENT + lane);
-            self.a.point(THEN, SECOND, first * BLOCK * ELEMENT);
-            self.repeat(columns_there.len(), |kernel| {
-                for i in 0..high {
-                    match rows_there.contains(&i) {
-                        true => kernel.a.load(i, FIRST, i * row * ELEMENT),
-                        false => kernel.a.zero(i),
-                    }
-                }
-                kernel.apply_input(rows, |i| (THEN, i * wide * BLOCK * ELEMENT));
-                kernel.a.advance(FIRST, (pixel * ELEMENT) as i64);
-                kernel.a.advance(THEN, (BLOCK * ELEMENT) as i64);
-            });
+            self.input_columns(spec, lane);
             if !self.is_square() {
                 self.input_constants(columns);
             }
-            let of = self.outputs + 2;
-            self.a.point(FIRST, SECOND, 0);
-            self.a.point(THEN, TO, lane);
-            self.repeat(high, |kernel| {
-                for column in 0..wide {
-                    match columns_there.contains(&column) {
-                        true => kernel.a.load(column, FIRST, column * BLOCK * ELEMENT),
-                        false => kernel.a.zero(column),
-                    }
-                }
-                kernel.apply_input(columns, |j| (THEN, elements.at([0, j], of) * ELEMENT));
-                kernel.a.advance(FIRST, (wide * BLOCK * ELEMENT) as i64);
-                kernel.a.advance(THEN, (of * elements.distance * ELEMENT) as i64);
-            });
+            self.input_rows(spec, lane);
         }
-        self.a.advance(FROM, (columns * pixel * ELEMENT) as i64);
-        self.a.advance(TO, (BLOCK * ELEMENT) as i64);
+        self.a.add_immediate(FROM, (columns * spec.pixel * ELEMENT) as i64);
+        self.a.add_immediate(TO, PIXEL as i64);
         self.a.loop_back(TILES, tile);
+    }
+
+    /// From the window to scratch.
+    fn input_columns(&mut self, spec: &Input, lane: usize) {
+        let ([high, wide], first) = (self.sides(), spec.columns.start);
+        self.a.lea(FIRST, FROM.at(first * spec.pixel * ELEMENT + lane));
+        self.a.lea(THEN, SECOND.at(first * PIXEL));
+        self.repeat(spec.columns.len(), |kernel| {
+            kernel.load_window(high, &spec.rows, spec.row * ELEMENT);
+            kernel.apply_input(kernel.tile[0], |i| THEN.at(i * wide * PIXEL));
+            kernel.a.add_immediate(FIRST, (spec.pixel * ELEMENT) as i64);
+            kernel.a.add_immediate(THEN, PIXEL as i64);
+        });
+    }
+
+    /// From scratch to the transformed domain.
+    fn input_rows(&mut self, spec: &Input, lane: usize) {
+        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        self.a.lea(FIRST, SECOND.at(0));
+        self.a.lea(THEN, TO.at(lane));
+        self.repeat(high, |kernel| {
+            kernel.load_window(wide, &spec.columns, PIXEL);
+            kernel.apply_input(kernel.tile[1], |j| THEN.at(spec.elements.at([0, j], of) * ELEMENT));
+            kernel.a.add_immediate(FIRST, (wide * PIXEL) as i64);
+            kernel.a.add_immediate(THEN, (of * spec.elements.distance * ELEMENT) as i64);
+        });
+    }
+
+    /// Loads so many vectors, so many bytes apart; those that are not there are zero.
+    fn load_window(&mut self, count: usize, there: &Range<usize>, apart: usize) {
+        for i in 0..count {
+            match there.contains(&i) {
+                true => self.a.load(Vector(i), FIRST.at(i * apart)),
+                false => self.a.zero(Vector(i)),
+            }
+        }
     }
 
     /// A loop of so many rounds.
@@ -171,166 +202,181 @@ impl Kernel<'_> {
     /// finite points q but one, and for infinity over all; those of a pair share their even and
     /// their odd part.
     fn apply_input(&mut self, outputs: usize, to: impl Fn(usize) -> Address) {
-        let [even, odd, sum] = TEMPORARIES;
         match outputs {
-            1 => {
-                // x - a, x, x² - a x
-                let [minus_a] = self.constants();
-                self.a.copy_vector(sum, 1);
-                self.a.multiply_add(sum, 0, minus_a);
-                self.store(0, 0, sum, &to);
-                self.a.multiply_add(2, 1, minus_a);
-                self.put(to(1), 2);
-                self.store(2, 1, 1, &to);
-            }
-            2 => {
-                // x² - a², x³ - a² x, x² ± a x
-                let [square, a] = self.constants();
-                self.a.copy_vector(sum, 2);
-                self.a.multiply_add(sum, 0, square);
-                self.store(0, 0, sum, &to);
-                self.a.multiply_add(3, 1, square);
-                self.put(to(1), 3);
-                self.a.multiply(odd, 1, a);
-                self.pair(2, [2, odd, sum], 1, &to);
-            }
-            3 => {
-                // With q = x² - a²: (x - b) q, x (x - b) q, x (x - b) (x ± a), x q
-                let [square, a, minus_b] = self.constants();
-                self.a.copy_vector(even, 3);
-                self.a.multiply_add(even, 2, minus_b);
-                self.a.copy_vector(odd, 2);
-                self.a.multiply_add(odd, 1, minus_b);
-                self.a.multiply(odd, odd, a);
-                // q, x q, x² q
-                self.a.multiply_add(4, 2, square);
-                self.a.multiply_add(3, 1, square);
-                self.a.multiply_add(2, 0, square);
-                self.pair(2, [even, odd, sum], 1, &to);
-                self.a.multiply_add(4, 3, minus_b);
-                self.put(to(1), 4);
-                self.a.copy_vector(sum, 3);
-                self.a.multiply_add(sum, 2, minus_b);
-                self.store(0, 0, sum, &to);
-                self.store(4, 3, 3, &to);
-            }
-            _ => {
-                // x⁴ - (a² + b²) x² + a² b²
-                let [minus_b2, minus_a2, a, b, minus_both, product] = self.constants();
-                self.a.copy_vector(sum, 4);
-                self.a.multiply_add(sum, 2, minus_both);
-                self.a.multiply_add(sum, 0, product);
-                self.store(0, 0, sum, &to);
-                // x⁴ - b² x² ± a (x³ - b² x), and the same with a and b exchanged
-                for (at, square, scale) in [(2, minus_b2, a), (4, minus_a2, b)] {
-                    self.a.copy_vector(even, 4);
-                    self.a.multiply_add(even, 2, square);
-                    self.a.copy_vector(odd, 3);
-                    self.a.multiply_add(odd, 1, square);
-                    self.a.multiply(odd, odd, scale);
-                    self.pair(at, [even, odd, sum], at - 1, &to);
-                }
-                // x⁵ - (a² + b²) x³ + a² b² x
-                self.a.multiply_add(5, 3, minus_both);
-                self.a.multiply_add(5, 1, product);
-                self.put(to(1), 5);
-            }
+            1 => self.apply_input_1(to),
+            2 => self.apply_input_2(to),
+            3 => self.apply_input_3(to),
+            _ => self.apply_input_4(to),
         }
     }
 
-    /// Stores even + odd and even - odd, which are of a pair of points, as two elements.
-    fn pair(
-        &mut self,
-        element: usize,
-        [even, odd, sum]: [usize; 3],
-        point: usize,
-        to: &impl Fn(usize) -> Address,
-    ) {
-        self.a.add(sum, even, odd);
-        self.store(element, point, sum, to);
-        self.a.subtract(sum, even, odd);
-        self.store(element + 1, point + 1, sum, to);
+    /// x - a, x, x² - a x
+    fn apply_input_1(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2], [_, _, sum]) = (registers(), TEMPORARIES);
+        let [minus_a] = self.constants();
+        self.a.copy_vector(sum, x1);
+        self.a.multiply_add(sum, x0, minus_a);
+        self.store(to(0), 0, sum);
+        self.a.multiply_add(x2, x1, minus_a);
+        self.a.store(to(1), x2);
+        self.store(to(2), 1, x1);
     }
 
-    fn put(&mut self, (base, bytes): Address, from: usize) {
-        self.a.store(base, bytes, from);
+    /// x² - a², x³ - a² x, x² ± a x
+    fn apply_input_2(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3], [_, odd, sum]) = (registers(), TEMPORARIES);
+        let [square, a] = self.constants();
+        self.a.copy_vector(sum, x2);
+        self.a.multiply_add(sum, x0, square);
+        self.store(to(0), 0, sum);
+        self.a.multiply_add(x3, x1, square);
+        self.a.store(to(1), x3);
+        self.a.multiply(odd, x1, a);
+        self.pair([x2, odd], 1, [to(2), to(3)]);
+    }
+
+    /// With q = x² - a²: (x - b) q, x (x - b) q, x (x - b) (x ± a), x q
+    fn apply_input_3(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3, x4], [even, odd, sum]) = (registers(), TEMPORARIES);
+        let [square, a, minus_b] = self.constants();
+        self.a.copy_vector(even, x3);
+        self.a.multiply_add(even, x2, minus_b);
+        self.a.copy_vector(odd, x2);
+        self.a.multiply_add(odd, x1, minus_b);
+        self.a.multiply(odd, odd, a);
+        // q, x q, x² q
+        self.a.multiply_add(x4, x2, square);
+        self.a.multiply_add(x3, x1, square);
+        self.a.multiply_add(x2, x0, square);
+        self.pair([even, odd], 1, [to(2), to(3)]);
+        self.a.multiply_add(x4, x3, minus_b);
+        self.a.store(to(1), x4);
+        self.a.copy_vector(sum, x3);
+        self.a.multiply_add(sum, x2, minus_b);
+        self.store(to(0), 0, sum);
+        self.store(to(4), 3, x3);
+    }
+
+    /// x⁴ - (a² + b²) x² + a² b², x times that, x⁴ - b² x² ± a (x³ - b² x), and the same with a and b
+    /// exchanged
+    fn apply_input_4(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3, x4, x5], [even, odd, sum]) = (registers(), TEMPORARIES);
+        let [minus_b2, minus_a2, a, b, minus_both, product] = self.constants();
+        self.a.copy_vector(sum, x4);
+        self.a.multiply_add(sum, x2, minus_both);
+        self.a.multiply_add(sum, x0, product);
+        self.store(to(0), 0, sum);
+        for (at, square, scale) in [(2, minus_b2, a), (4, minus_a2, b)] {
+            self.a.copy_vector(even, x4);
+            self.a.multiply_add(even, x2, square);
+            self.a.copy_vector(odd, x3);
+            self.a.multiply_add(odd, x1, square);
+            self.a.multiply(odd, odd, scale);
+            self.pair([even, odd], at - 1, [to(at), to(at + 1)]);
+        }
+        self.a.multiply_add(x5, x3, minus_both);
+        self.a.multiply_add(x5, x1, product);
+        self.a.store(to(1), x5);
+    }
+
+    /// Stores even + odd and even - odd, which are of a pair of points, the first of this number.
+    fn pair(&mut self, [even, odd]: [Vector; 2], point: usize, to: [Address; 2]) {
+        let [_, _, sum] = TEMPORARIES;
+        self.a.add(sum, even, odd);
+        self.store(to[0], point, sum);
+        self.a.subtract(sum, even, odd);
+        self.store(to[1], point + 1, sum);
     }
 
     /// Stores an element, times the factor of its point if this tile has fewer outputs than the filters'.
-    fn store(&mut self, element: usize, point: usize, from: usize, to: &impl Fn(usize) -> Address) {
+    fn store(&mut self, to: Address, point: usize, from: Vector) {
         if let Some(first) = self.factors {
-            self.a.multiply(from, from, first + point);
+            self.a.multiply(from, from, Vector(first + point));
         }
-        self.put(to(element), from);
+        self.a.store(to, from);
     }
 
-    fn output(&mut self, spec: &Output, steps: &[TileStep]) {
-        let ([high, wide], [rows, columns]) = (self.sides(), self.tile);
+    /// Columns of elements are transformed one after the other, and then rows of what comes of them.
+    fn output(&mut self, spec: &Output<'_>) {
+        let [rows, columns] = self.tile;
         if self.is_square() {
             self.output_constants(rows);
         }
         let tile = self.a.here();
-        for vector in 0..self.vectors() {
-            let lane = vector * self.lanes * ELEMENT;
+        for lane in self.lanes() {
             if !self.is_square() {
                 self.output_constants(rows);
             }
-            let of = self.outputs + 2;
-            for column in 0..wide {
-                for i in 0..high {
-                    let at = spec.elements.at([i, column], of) * ELEMENT + lane;
-                    self.a.load(i, FROM, at);
-                }
-                let results = self.apply_output(rows);
-                for (i, result) in results.into_iter().enumerate().take(spec.size[0]) {
-                    self.a.store(SECOND, (i * wide + column) * BLOCK * ELEMENT, result);
-                }
-            }
+            self.output_columns(spec, lane);
             if !self.is_square() {
                 self.output_constants(columns);
             }
-            for i in 0..spec.size[0] {
-                for column in 0..wide {
-                    self.a.load(column, SECOND, (i * wide + column) * BLOCK * ELEMENT);
-                }
-                let results = self.apply_output(columns);
-                for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
-                    if spec.bias {
-                        self.a.add_memory(result, BIAS, lane);
-                    }
-                    for step in steps {
-                        match step {
-                            TileStep::AddOther => {
-                                let at = (i * spec.rows[1] + j * spec.pixel) * ELEMENT + lane;
-                                self.a.add_memory(result, OTHER, at);
-                            }
-                            TileStep::Relu => {
-                                let zero = TEMPORARIES[2];
-                                self.a.zero(zero);
-                                self.a.max(result, zero);
-                            }
-                        }
-                    }
-                    let at = (i * spec.rows[0] + j * spec.pixel) * ELEMENT + lane;
-                    self.a.store(TO, at, result);
-                    match (spec.totals, [i, j]) {
-                        (true, [0, 0]) => self.a.copy_vector(TOTAL, result),
-                        (true, _) => self.a.add(TOTAL, TOTAL, result),
-                        (false, _) => {}
-                    }
-                }
-            }
-            if spec.totals {
-                self.a.add_memory(TOTAL, OTHER, lane);
-                self.a.store(OTHER, lane, TOTAL);
-            }
+            self.output_rows(spec, lane);
         }
-        self.a.advance(FROM, (BLOCK * ELEMENT) as i64);
-        self.a.advance(TO, (columns * spec.pixel * ELEMENT) as i64);
-        if steps.contains(&TileStep::AddOther) {
-            self.a.advance(OTHER, (columns * spec.pixel * ELEMENT) as i64);
+        let pixels = (columns * spec.pixel * ELEMENT) as i64;
+        self.a.add_immediate(FROM, PIXEL as i64);
+        self.a.add_immediate(TO, pixels);
+        if spec.steps.contains(&TileStep::AddOther) {
+            self.a.add_immediate(OTHER, pixels);
         }
         self.a.loop_back(TILES, tile);
+    }
+
+    /// From the transformed domain to scratch.
+    fn output_columns(&mut self, spec: &Output<'_>, lane: usize) {
+        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        for column in 0..wide {
+            for i in 0..high {
+                let at = spec.elements.at([i, column], of) * ELEMENT + lane;
+                self.a.load(Vector(i), FROM.at(at));
+            }
+            let results = self.apply_output(self.tile[0]);
+            for (i, result) in results.into_iter().enumerate().take(spec.size[0]) {
+                self.a.store(SECOND.at((i * wide + column) * PIXEL), result);
+            }
+        }
+    }
+
+    /// From scratch to pixels.
+    fn output_rows(&mut self, spec: &Output<'_>, lane: usize) {
+        let [_, wide] = self.sides();
+        for i in 0..spec.size[0] {
+            for column in 0..wide {
+                self.a.load(Vector(column), SECOND.at((i * wide + column) * PIXEL));
+            }
+            let results = self.apply_output(self.tile[1]);
+            for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
+                self.output_pixel(spec, [i, j], lane, result);
+            }
+        }
+        if spec.totals {
+            self.a.add_memory(TOTAL, OTHER.at(lane));
+            self.a.store(OTHER.at(lane), TOTAL);
+        }
+    }
+
+    /// The bias and the epilogue of a pixel, which is stored then.
+    fn output_pixel(&mut self, spec: &Output<'_>, [i, j]: [usize; 2], lane: usize, result: Vector) {
+        let at = |row: usize| (i * row + j * spec.pixel) * ELEMENT + lane;
+        if spec.bias {
+            self.a.add_memory(result, BIAS.at(lane));
+        }
+        for step in spec.steps {
+            match step {
+                TileStep::AddOther => self.a.add_memory(result, OTHER.at(at(spec.rows[1]))),
+                TileStep::Relu => {
+                    let [_, _, zero] = TEMPORARIES;
+                    self.a.zero(zero);
+                    self.a.max(result, zero, result);
+                }
+            }
+        }
+        self.a.store(TO.at(at(spec.rows[0])), result);
+        match (spec.totals, [i, j]) {
+            (true, [0, 0]) => self.a.copy_vector(TOTAL, result),
+            (true, _) => self.a.add(TOTAL, TOTAL, result),
+            (false, _) => {}
+        }
     }
 
     /// What [`apply_output`](Self::apply_output) multiplies by.
@@ -346,64 +392,72 @@ impl Kernel<'_> {
 
     /// `Aᵀ` of the registers of elements: row i sums `pⁱ` times the element of each point p, and the
     /// last row the element of infinity besides. The registers of the results.
-    fn apply_output(&mut self, outputs: usize) -> Vec<usize> {
-        let [first, second, _] = TEMPORARIES;
-        let (zero, infinity) = (0, 1);
+    fn apply_output(&mut self, outputs: usize) -> Vec<Vector> {
+        let ([zero, infinity, m2, m3], [s, _, _]) = (registers(), TEMPORARIES);
         if outputs == 1 {
-            self.a.add(zero, zero, 2);
+            self.a.add(zero, zero, m2);
             self.a.add(zero, zero, infinity);
             return vec![zero];
         }
         // s = m₂ + m₃, d = m₂ - m₃
-        let d = 2;
-        self.a.add(first, 2, 3);
-        self.a.subtract(d, 2, 3);
-        self.a.add(zero, zero, first);
+        let d = m2;
+        self.a.add(s, m2, m3);
+        self.a.subtract(d, m2, m3);
+        self.a.add(zero, zero, s);
         match outputs {
-            2 => {
-                // m₀ + s, a d + m∞
-                let [a] = self.constants();
-                self.a.multiply_add(infinity, d, a);
-                vec![zero, infinity]
-            }
-            3 => {
-                // m₀ + s + m₄, a d + b m₄, a² s + b² m₄ + m∞
-                let [a, b, a2, b2] = self.constants();
-                self.a.add(zero, zero, 4);
-                self.a.multiply_add(infinity, first, a2);
-                self.a.multiply_add(infinity, 4, b2);
-                self.a.multiply(d, d, a);
-                self.a.multiply_add(d, 4, b);
-                vec![zero, d, infinity]
-            }
-            _ => {
-                // t = m₄ + m₅, e = m₄ - m₅: m₀ + s + t, a d + b e, a² s + b² t, a³ d + b³ e + m∞
-                let [a, b, a2, b2, a3, b3] = self.constants();
-                let (squares, e) = (3, 4);
-                self.a.add(second, 4, 5);
-                self.a.subtract(e, 4, 5);
-                self.a.add(zero, zero, second);
-                self.a.multiply(squares, first, a2);
-                self.a.multiply_add(squares, second, b2);
-                self.a.multiply_add(infinity, d, a3);
-                self.a.multiply_add(infinity, e, b3);
-                self.a.multiply(d, d, a);
-                self.a.multiply_add(d, e, b);
-                vec![zero, d, squares, infinity]
-            }
+            2 => self.apply_output_2(),
+            3 => self.apply_output_3(),
+            _ => self.apply_output_4(),
         }
+    }
+
+    /// m₀ + s, a d + m∞
+    fn apply_output_2(&mut self) -> Vec<Vector> {
+        let [zero, infinity, d] = registers();
+        let [a] = self.constants();
+        self.a.multiply_add(infinity, d, a);
+        vec![zero, infinity]
+    }
+
+    /// m₀ + s + m₄, a d + b m₄, a² s + b² m₄ + m∞
+    fn apply_output_3(&mut self) -> Vec<Vector> {
+        let ([zero, infinity, d, _, m4], [s, _, _]) = (registers(), TEMPORARIES);
+        let [a, b, a2, b2] = self.constants();
+        self.a.add(zero, zero, m4);
+        self.a.multiply_add(infinity, s, a2);
+        self.a.multiply_add(infinity, m4, b2);
+        self.a.multiply(d, d, a);
+        self.a.multiply_add(d, m4, b);
+        vec![zero, d, infinity]
+    }
+
+    /// With t = m₄ + m₅ and e = m₄ - m₅: m₀ + s + t, a d + b e, a² s + b² t, a³ d + b³ e + m∞
+    fn apply_output_4(&mut self) -> Vec<Vector> {
+        let ([zero, infinity, d, squares, m4, m5], [s, t, _]) = (registers(), TEMPORARIES);
+        let [a, b, a2, b2, a3, b3] = self.constants();
+        let e = m4;
+        self.a.add(t, m4, m5);
+        self.a.subtract(e, m4, m5);
+        self.a.add(zero, zero, t);
+        self.a.multiply(squares, s, a2);
+        self.a.multiply_add(squares, t, b2);
+        self.a.multiply_add(infinity, d, a3);
+        self.a.multiply_add(infinity, e, b3);
+        self.a.multiply(d, d, a);
+        self.a.multiply_add(d, e, b);
+        vec![zero, d, squares, infinity]
     }
 
     /// Loads constants into the registers from this one on.
     fn load_constants(&mut self, first: usize, values: &[f64]) {
         for (i, value) in values.iter().enumerate() {
-            self.a.constant(first + i, *value as f32);
+            self.a.splat(Vector(first + i), *value as f32);
         }
         self.constants = first;
     }
 
     /// The registers of constants, in their order.
-    fn constants<const N: usize>(&self) -> [usize; N] {
-        std::array::from_fn(|i| self.constants + i)
+    fn constants<const N: usize>(&self) -> [Vector; N] {
+        std::array::from_fn(|i| Vector(self.constants + i))
     }
 }
