@@ -9,7 +9,7 @@ use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
-use cardinal_compiler::plan::Step;
+pub(crate) use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::weights::BeyondHalf;
 use cardinal_compiler::{interp, object, onnx};
 use cardinal_runtime::Artifact;
@@ -143,19 +143,19 @@ fn target(settings: &Settings, cpu: Option<&str>) -> ModelResult<Target> {
     }?)
 }
 
-/// The steps that a model was compiled to with these settings, in the variant that runs, in order.
-pub(crate) fn running_steps(
+/// The plan that a model was compiled to with these settings, in the variant that runs.
+pub(crate) fn running_plan(
     model: &Model,
     settings: &Settings,
     program: &Program,
-) -> ModelResult<Vec<Step>> {
+) -> ModelResult<Plan> {
     let mut targets = targets(settings)?.into_iter();
     let target = targets.find(|target| target.cpu() == program.isa());
     let target = target.ok_or_else(|| ModelError::internal("no target is what runs"))?;
     let trace = Pipeline::new(model, &settings.compile).plans(&[target])?;
     let variant = trace.variants.first();
     let variant = variant.ok_or_else(|| ModelError::internal("there is no plan"))?;
-    Ok(variant.plan()?.steps.clone())
+    Ok(variant.plan()?.clone())
 }
 
 /// Runs a graph in the reference interpreter.

@@ -148,15 +148,16 @@ impl Session {
         self.0.run_into(inputs, outputs).map_err(not_run)
     }
 
-    /// Runs the model once and says how long each step of its plan took, in milliseconds.
+    /// Runs the model once and says how long each call of a step took, in milliseconds, in the order
+    /// of the plan's sequence.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
     #[cfg(feature = "compiler")]
-    pub(crate) fn time_steps(&mut self, prepared: &mut Prepared) -> Outcome<Vec<f64>> {
+    pub(crate) fn time_calls(&mut self, prepared: &mut Prepared) -> Outcome<Vec<f64>> {
         let Prepared { inputs, outputs } = prepared;
-        let steps = self.0.run_timed(inputs, outputs).map_err(not_run)?;
-        Ok(steps.iter().map(|step| step.as_secs_f64() * 1e3).collect())
+        let calls = self.0.run_timed(inputs, outputs).map_err(not_run)?;
+        Ok(calls.iter().map(|call| call.as_secs_f64() * 1e3).collect())
     }
 }
 

@@ -23,6 +23,7 @@
 //! [`onnx::import`] and [`compile`] take options; a [`Pipeline`] goes the same way stage by stage, and
 //! keeps a [`Trace`] of it.
 
+pub mod asm;
 pub mod codegen;
 pub mod error;
 pub mod interp;

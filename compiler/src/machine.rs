@@ -61,15 +61,6 @@ impl Vectors {
         }
     }
 
-    /// Whether there is an assembler for it, whose micro-kernels Winograd's and Strassen's algorithms
-    /// are made of.
-    pub fn is_assembled(self) -> bool {
-        match self {
-            Vectors::Sse | Vectors::Neon => false,
-            Vectors::Avx2 | Vectors::Avx512 => true,
-        }
-    }
-
     /// Weights of a group up to so many bytes stay in the second-level cache while rows of pixels go by:
     /// CPUs with larger vectors have larger caches.
     pub fn cached_weights(self) -> usize {

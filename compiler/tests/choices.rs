@@ -14,7 +14,7 @@ use cardinal_compiler::ir::{Graph, text, verify};
 use cardinal_compiler::kernels::{self, conv::read_choice};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
-use cardinal_compiler::plan::{self, Plan};
+use cardinal_compiler::plan::{Plan, structure::Structure};
 use cardinal_compiler::relink::Difference;
 use cardinal_compiler::schedule::{Choice, Choices, Chosen, Layer, Preferences};
 use cardinal_runtime::{Artifact, MAX_CHOICE_BYTES, Session, Tensor, cpu};
@@ -359,8 +359,7 @@ fn the_plan_takes_each_candidate_and_says_so() {
                 assert!(why.starts_with("tuned: told to"), "{why}");
             }
             // Only the reason differs where the choice is the estimate's.
-            let same =
-                plan::structure::Structure::of(&plan) == plan::structure::Structure::of(&plain);
+            let same = Structure::of(&plan) == Structure::of(&plain);
             assert_eq!(same, *choice == layer.candidates[0], "{choice}");
             if !same {
                 assert!(!plans.contains(&plan), "{choice} twice");
@@ -425,9 +424,9 @@ fn images_go_together_whole() {
     let layers = estimated(&graph, "x86-64-v3");
     let [layer] = &layers[..] else { panic!("{layers:?}") };
     let takes = |choice: &str| {
-        let choice: Choice = choice.parse().unwrap();
-        let machine = machine("x86-64-v3", chosen(&layer.key, choice.clone()));
-        plan::layers(&graph, &machine)[0].taken == choice
+        let choice = read_choice(choice).unwrap();
+        let told = chosen_by(chosen(&layer.key, choice.clone()));
+        self::layers(&graph, "x86-64-v3", &told)[0].taken == choice
     };
     for (choice, legal) in [
         ("F(4x4) 1x1 rows 1 images 1", true),

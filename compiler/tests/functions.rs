@@ -7,12 +7,12 @@ mod running;
 
 use std::collections::BTreeSet;
 
-use cardinal_compiler::codegen::{Listing, Target, generate};
+use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::interp::{self, Data};
+use cardinal_compiler::ir::expr::Expr;
 use cardinal_compiler::ir::{Binary, DType, Graph, Unary, text, verify};
-use cardinal_compiler::plan::expr::Expr;
-use cardinal_compiler::plan::kernel::Kernel;
-use cardinal_compiler::plan::lower;
+use cardinal_compiler::kernels::map::Map;
+use cardinal_compiler::plan::generate;
 use cardinal_runtime::{Tensor, cpu};
 use running::linked::{Link, Linked, artifact, foreign};
 use running::{avx2, host, run, to_reference};
@@ -291,12 +291,13 @@ fn functions_are_refused_for_types_they_are_not_defined_for() {
 #[test]
 fn plans_with_undefined_functions_get_no_code() {
     let source = "graph @g {\ninput %a i32[8]\n%y i32[8] = neg(%a)\noutput %y\n}";
-    let mut plan = lower(&text::parse(source).unwrap(), &avx2()).unwrap();
+    let mut plan = running::planned(&text::parse(source).unwrap(), &avx2());
     let target = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap();
     let code = |plan: &_| generate(plan, &target, Listing::default());
     code(&plan).unwrap();
-    let Kernel::Map(map) = &mut plan.steps[0].kernel else { panic!("no map") };
+    let mut map = plan.steps[0].kernel.get::<Map>().unwrap().clone();
     map.expr = Expr::Operand(1).unary(Unary::Sigmoid);
+    plan.steps[0].kernel = map.into();
     let error = code(&plan).unwrap_err().to_string();
     assert!(error.contains("`sigmoid` is not emitted for i32"), "{error}");
 }

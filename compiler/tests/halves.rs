@@ -14,6 +14,7 @@ use cardinal_compiler::object::{self, Name};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::relink::relink;
+use cardinal_compiler::schedule::Preferences;
 use cardinal_compiler::{Compiled, compile, passes};
 use cardinal_runtime::{Artifact, Encoding, LoadError, Program, Session, Tensor};
 use running::files::{import, models};
@@ -37,7 +38,8 @@ fn targets() -> Vec<Target> {
 }
 
 fn compiled(model: &Model, weights: Precision, winograd: bool) -> Compiled {
-    let options = CompileOptions { weights, winograd, ..CompileOptions::default() };
+    let schedule = Preferences { winograd, ..Preferences::default() };
+    let options = CompileOptions { weights, schedule, ..CompileOptions::default() };
     compile(model, &targets(), &options).unwrap()
 }
 

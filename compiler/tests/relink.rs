@@ -14,6 +14,7 @@ use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::plan::weights::PackedWeights;
 use cardinal_compiler::relink::{Difference, import_options};
+use cardinal_compiler::schedule::Preferences;
 use cardinal_compiler::{Compiled, compile};
 use cardinal_runtime::{Artifact, ArtifactParts, Program, Session, Tensor, cpu};
 use running::files::{import, models, stem};
@@ -193,7 +194,8 @@ fn the_model_is_planned_with_the_artifacts_options() {
     };
     let compiled = |seed: u64, winograd: bool| {
         let target = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap();
-        let options = CompileOptions { winograd, ..CompileOptions::default() };
+        let schedule = Preferences { winograd, ..Preferences::default() };
+        let options = CompileOptions { schedule, ..CompileOptions::default() };
         compile(&of(seed), &[target], &options).unwrap().parts.to_artifact().unwrap()
     };
     assert_ne!(compiled(1, true).weights().len(), compiled(1, false).weights().len());

@@ -11,6 +11,8 @@
 
 pub mod by_hand;
 pub mod families;
+#[allow(unsafe_code)] // Calls assembled code.
+pub mod leaf;
 #[allow(unsafe_code)] // Measures the machine in assembly.
 pub mod machine;
 #[allow(unsafe_code)] // Maps and protects pages, and makes slices of them.

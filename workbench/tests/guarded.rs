@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use cardinal_compiler::asm::is_encoded;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
@@ -144,7 +145,7 @@ fn families(target: &Target) {
     // Winograd's and Strassen's algorithms are made of assembled functions.
     let is_there = |name: &str| {
         let assembled = ["strassen_", "winograd_"].iter().any(|prefix| name.starts_with(prefix));
-        target.vectors().is_assembled() || !assembled
+        is_encoded(target.vectors()) || !assembled
     };
     let every = kernels::registry().into_iter().map(|row| row.name).filter(|n| is_there(n));
     assert_eq!(seen, every.collect(), "kernels that no case runs");
@@ -213,7 +214,7 @@ fn micro_kernels(target: &Target) {
             }
         }
     }
-    if !target.vectors().is_assembled() {
+    if !is_encoded(target.vectors()) {
         return;
     }
     for outputs in SIZES {

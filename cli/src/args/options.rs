@@ -78,7 +78,9 @@ pub(crate) enum Stage {
     Import,
     /// The graph after all passes
     Fused,
-    /// The schedule: kernels, buffers, arena
+    /// What was chosen for each operator, and why
+    Schedule,
+    /// Kernels, buffers, arena
     Plan,
     /// Cranelift's intermediate code
     Clif,

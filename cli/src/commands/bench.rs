@@ -16,12 +16,12 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let file = ModelFile::open(&args.model)?;
     let loaded = loading::load(&file, &args.options, &args.isa, None)?;
-    let steps = match (&loaded.model, args.steps) {
+    let plan = match (&loaded.model, args.steps) {
         (_, false) => None,
         (Some(model), true) => {
             let settings = loading::settings_for(&args.options, &args.isa);
-            let steps = engine::running_steps(model, &settings, &loaded.program);
-            Some(steps.map_err(|error| loading::refused(&file, error))?)
+            let plan = engine::running_plan(model, &settings, &loaded.program);
+            Some(plan.map_err(|error| loading::refused(&file, error))?)
         }
         (None, true) => {
             return Err(Failure::usage("an artifact does not have the names of its plan's steps")
@@ -30,8 +30,8 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     };
     let what = &args.measurement;
     let measured = measure(&loaded.program, loaded.preparation, threads, what)?;
-    let Some(steps) = steps else { return measured.print(args.json) };
-    let steps = StepTimes::measure(steps, &loaded.program, threads, what)?;
+    let Some(plan) = plan else { return measured.print(args.json) };
+    let steps = StepTimes::measure(&plan, &loaded.program, threads, what)?;
     if args.json {
         let mut report = measured.to_json();
         report["steps"] = steps.to_json();

@@ -46,8 +46,8 @@ fn check_format(args: &InspectArgs) -> Outcome {
             Err(Failure::usage("this build does not draw svg or html yet")
                 .with_help("draw it with Graphviz: --format dot | dot -Tsvg"))
         }
-        (Format::Json | Format::Dot, Stage::Clif | Stage::Asm) => {
-            Err(Failure::usage("code is shown as text only"))
+        (Format::Json | Format::Dot, Stage::Schedule | Stage::Clif | Stage::Asm) => {
+            Err(Failure::usage("schedules and code are shown as text only"))
         }
         (Format::Dot, _) if args.passes => Err(Failure::usage("passes are listed as text or json")),
         (Format::Json | Format::Dot, _) if args.diff.is_some() => {
@@ -58,9 +58,12 @@ fn check_format(args: &InspectArgs) -> Outcome {
 }
 
 fn check_cpus(args: &InspectArgs) -> Outcome {
-    let lowered = matches!(args.stage, Some(Stage::Plan | Stage::Clif | Stage::Asm));
+    let lowered =
+        matches!(args.stage, Some(Stage::Schedule | Stage::Plan | Stage::Clif | Stage::Asm));
     if args.tuned && !lowered {
-        return Err(Failure::usage("what is tuned is seen in the stages plan, clif and asm"));
+        return Err(Failure::usage(
+            "what is tuned is seen in the stages schedule, plan, clif and asm",
+        ));
     }
     if lowered && args.options.cpu.len() > 1 {
         return Err(Failure::usage("plans and code are shown for one CPU")

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, Choices, Layer, Model, Settings};
+use crate::engine::{self, Choices, Layer, Model, Plan, Settings};
 use crate::exit::Outcome;
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -23,8 +23,7 @@ const MOST: usize = 100;
 /// A model compiled with some choices.
 pub(super) struct Contender {
     program: Program,
-    /// The names of its plan's steps.
-    steps: Vec<String>,
+    plan: Plan,
 }
 
 impl Contender {
@@ -40,8 +39,8 @@ impl Contender {
         settings.compile.schedule.choices = choices;
         let compiled = engine::compile(model, &settings).map_err(refused)?;
         let program = Program::load(compiled.artifact, None, &file.name())?;
-        let steps = engine::running_steps(model, &settings, &program).map_err(refused)?;
-        Ok(Contender { program, steps: steps.into_iter().map(|step| step.name).collect() })
+        let plan = engine::running_plan(model, &settings, &program).map_err(refused)?;
+        Ok(Contender { program, plan })
     }
 }
 
@@ -67,29 +66,34 @@ pub(super) fn race(
         }
         turns += 1;
     }
-    let times = |i: usize| engine::layer_times(layers, &pair[i].steps, &runners[i].times);
-    Ok([times(0), times(1)])
+    let times = |Runner { contender, times, .. }: &Runner<'_>| {
+        let steps: Vec<&str> = contender.plan.steps.iter().map(|step| step.name.as_str()).collect();
+        engine::layer_times(layers, &steps, times)
+    };
+    Ok([times(&runners[0]), times(&runners[1])])
 }
 
 /// A contender with its memory.
-struct Runner {
+struct Runner<'c> {
+    contender: &'c Contender,
     session: Session,
     prepared: Prepared,
     /// Microseconds of each step, of each inference that counts.
     times: Vec<Vec<f64>>,
 }
 
-impl Runner {
-    fn new(contender: &Contender, threads: NonZeroUsize) -> Outcome<Runner> {
+impl<'c> Runner<'c> {
+    fn new(contender: &'c Contender, threads: NonZeroUsize) -> Outcome<Runner<'c>> {
         const SEED: u64 = 0;
         let session = Session::new(&contender.program, threads)?;
         let prepared = session.prepare(&random::arrays(contender.program.inputs(), SEED))?;
-        Ok(Runner { session, prepared, times: Vec::new() })
+        Ok(Runner { contender, session, prepared, times: Vec::new() })
     }
 
     /// One inference: microseconds of each step.
     fn run(&mut self) -> Outcome<Vec<f64>> {
-        let steps = self.session.time_steps(&mut self.prepared)?;
-        Ok(steps.into_iter().map(|ms| ms * 1e3).collect())
+        let calls = self.session.time_calls(&mut self.prepared)?;
+        let steps = self.contender.plan.by_step(&calls);
+        Ok(steps.into_iter().map(|(ms, _)| ms * 1e3).collect())
     }
 }

@@ -16,7 +16,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use super::emitter::Emitter;
 use super::entry::{self, Program};
-use super::{Code, FunctionInfo, Listing, Target, link, x86};
+use super::{Code, FunctionInfo, Listing, Target, link};
+use crate::asm;
 use crate::error::{Error, Result};
 use crate::machine::Vectors;
 
@@ -57,11 +58,14 @@ pub(crate) trait Leaf: fmt::Debug + PartialEq + 'static {
 
 /// The code of a leaf function.
 pub(crate) enum LeafCode<'l> {
-    /// Machine code, in the System V convention.
-    Assembled(Vec<u8>),
+    /// A function of the portable assembler.
+    Assembled(asm::Function),
     /// A body for Cranelift, with [`LEAF_PARAMETERS`].
-    Body(Box<dyn FnOnce(&mut Emitter<'_, '_>, &[Value]) + 'l>),
+    Body(LeafBody<'l>),
 }
+
+/// Emits the body of a leaf function, given its parameters.
+pub(crate) type LeafBody<'l> = Box<dyn FnOnce(&mut Emitter<'_, '_>, &[Value]) + 'l>;
 
 /// A leaf function that has its place.
 struct PlacedLeaf {
@@ -159,9 +163,9 @@ impl Linker {
         }
         let name = format!("{}.{}", spec.name(), alike().count());
         let offset = match spec.code(self.vectors)? {
-            LeafCode::Assembled(code) => {
-                let assembly = self.listing.assembly.then(|| x86::disassemble(&code));
-                self.append(&name, &code, None, assembly)
+            LeafCode::Assembled(function) => {
+                let assembly = self.listing.assembly.then(|| function.disassemble()).transpose()?;
+                self.append(&name, &function.encode()?, None, assembly)
             }
             LeafCode::Body(body) => {
                 let function = self.function(body, LEAF_PARAMETERS)?;
@@ -174,7 +178,7 @@ impl Linker {
 
     /// Assembled functions are System V's everywhere.
     fn leaf_conv(&self) -> CallConv {
-        match self.vectors.is_assembled() {
+        match asm::is_encoded(self.vectors) {
             true => CallConv::SystemV,
             false => self.fast.default_call_conv(),
         }

@@ -8,13 +8,13 @@
 mod callable;
 pub(crate) mod emitter;
 mod entry;
+mod expression;
 pub(crate) mod functions;
 mod leaves;
 mod link;
 mod linker;
 pub(crate) mod math;
 mod target;
-pub(crate) mod x86;
 
 use std::fmt::Write as _;
 

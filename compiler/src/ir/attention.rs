@@ -12,8 +12,8 @@
 //! SE-Net (Hu et al. 2018) is K = R = 1 with a sigmoid for `weigh`; SK-Net (Li et al. 2019) is
 //! K = 1 with R paths of different kernels; the effective SE of timm has no inner layer.
 
-use super::function::Unary;
 use super::epilogue::Epilogue;
+use super::function::Unary;
 
 /// Attributes of Split-Attention. Operands by slot: u `[n, K·R·c, h, w]`, w1 `[K·i, c]`, optional
 /// b1 `[K·i]`, w2 `[K·R·c, i]`, optional b2 `[K·R·c]`, all rows cardinality-major; without an inner

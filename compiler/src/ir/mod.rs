@@ -16,12 +16,12 @@ mod verify;
 mod weight;
 
 pub use attention::{Excite, SplitAttention, Weigh};
+pub use epilogue::{Epilogue, Step};
 pub use function::{Binary, Unary};
 pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
-pub use epilogue::{Epilogue, Step};
 pub use op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
-pub use rewriter::{Answer, Edit, Failure, NewNode, Operand, Rewriter};
+pub use rewriter::{Answer, Applied, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;
 pub use weight::Weight;

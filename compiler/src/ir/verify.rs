@@ -33,9 +33,9 @@ use std::collections::BTreeSet;
 
 use petgraph::algo::toposort;
 
+use super::epilogue::Step;
 use super::graph::{Graph, Node, NodeId};
 use super::infer::infer;
-use super::epilogue::Step;
 use super::op::Op;
 use super::types::TensorType;
 use super::weight::Weight;

@@ -74,7 +74,7 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Plan> {
 /// # Errors
 /// Those of [`lower`].
 pub fn lower_all(graph: &Graph, schedules: &[Schedule]) -> Result<Vec<Plan>> {
-    let mut section = Section::default();
+    let mut section = Section::new();
     let plan = |schedule| Lowering::new(graph, schedule, &mut section).everything(node);
     let mut plans = schedules.iter().map(plan).collect::<Result<Vec<Plan>>>()?;
     for plan in &mut plans {

@@ -50,7 +50,8 @@ pub(super) fn assemble(
         layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
     let entries = variants.iter().zip(&code);
-    let described = entries.map(|(traced, code)| variant(traced, code.entry)).collect::<Result<_>>()?;
+    let described =
+        entries.map(|(traced, code)| variant(traced, code.entry)).collect::<Result<_>>()?;
     let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
     let weights = PackedWeights::new(&plans, options.weights, options.threads);
     let beyond_half = weights.beyond_half();

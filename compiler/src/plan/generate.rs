@@ -55,10 +55,11 @@ fn distinct(plan: &Plan) -> Vec<&KernelRef> {
 
 /// A step as a call of the kernel at this offset.
 fn called(plan: &Plan, step: &Step, kernel: usize) -> Call {
-    let is_port = |place: &Place| matches!(place.base, Base::Input(_) | Base::Output(_));
+    let moves =
+        |place: &Place| place.image > 0 && matches!(place.base, Base::Input(_) | Base::Output(_));
     let together = plan.stages.get(step.stage).copied().unwrap_or(1);
     // Of the last group of images some may not be there: then those are not to be touched either.
-    let by_image = together > 1 && step.args.iter().any(is_port);
+    let by_image = together > 1 && step.args.iter().any(moves);
     Call {
         kernel,
         items: step.kernel.items(),

@@ -180,6 +180,17 @@ impl Plan {
         order
     }
 
+    /// What each step takes in a whole inference, and how often it runs, given what each call in the
+    /// order of [`sequence`](Plan::sequence) takes.
+    pub fn by_step(&self, calls: &[f64]) -> Vec<(f64, usize)> {
+        let mut totals = vec![(0.0, 0); self.steps.len()];
+        for (step, took) in self.sequence(self.images().unwrap_or(0)).into_iter().zip(calls) {
+            let (total, count) = &mut totals[step];
+            (*total, *count) = (*total + took, *count + 1);
+        }
+        totals
+    }
+
     fn run_stage(&self, stage: usize, images: std::ops::Range<usize>, order: &mut Vec<usize>) {
         let together = self.stages[stage].max(1);
         for first in images.clone().step_by(together) {

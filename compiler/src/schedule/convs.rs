@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::algorithm::{Algorithm, Offer};
+use super::algorithm::{Algorithm, ConvSchedule, Offer};
 use super::choice::Choice;
 use super::epilogue::FusedStep;
 use super::groups::Groups;
@@ -44,33 +44,6 @@ impl Layer {
     pub fn is_changed(&self) -> bool {
         self.candidates.first() != Some(&self.taken)
     }
-}
-
-/// How a convolution is computed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ConvSchedule {
-    /// The layer's key.
-    pub(crate) key: String,
-    /// With its groups as they are computed.
-    pub(crate) conv: Conv,
-    /// How many groups of the model's are computed as one.
-    pub(crate) joined: usize,
-    /// Its extents, with operands and the result where they lie.
-    pub(crate) problem: ConvProblem,
-    /// What could be taken, the estimate's choice first.
-    pub(crate) candidates: Vec<Choice>,
-    /// What is taken.
-    pub(crate) choice: Choice,
-    /// What each way would cost, with the names of ways, in cycles.
-    pub(crate) estimates: Vec<(String, f64)>,
-    /// Why, where there was a choice of algorithms or the caller chose; empty elsewhere.
-    pub(crate) why: String,
-    /// Whether the result is made without a border, whatever its users read.
-    pub(crate) flat: bool,
-    /// Whether sums of rows of the outputs are made along with them.
-    pub(crate) totals: bool,
-    /// Whether what the next convolution would else make of the outputs is made along with them.
-    pub(crate) prepares: bool,
 }
 
 /// Where a schedule looks for convolutions.

@@ -18,12 +18,13 @@ pub mod epilogue;
 mod groups;
 pub(crate) mod layout;
 pub(crate) mod problem;
+mod regions;
 mod stages;
 pub mod text;
 pub mod tuning;
 
+pub(crate) use algorithm::ConvSchedule;
 pub use choice::{BadChoice, Choice, Choices, Chosen};
-pub(crate) use convs::ConvSchedule;
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
 
@@ -108,7 +109,7 @@ impl Schedule {
         // Where channels lie has a part in the order of sums.
         let reference = Machine { vectors: Vectors::Avx2 };
         let judge = if preferences.portable_bits { &reference } else { machine };
-        let (groups, flat) = Groups::choose(graph, &stages, judge, preferences, algorithms);
+        let (groups, flat) = regions::choose(graph, &stages, judge, preferences, algorithms);
         let site =
             Site { graph, stages: &stages, groups: &groups, machine, preferences, algorithms };
         let (convs, layouts) = site.decide(&flat);

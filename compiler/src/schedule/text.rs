@@ -45,7 +45,11 @@ fn print_node(out: &mut String, graph: &Graph, schedule: &Schedule, id: NodeId) 
 
 /// `4 blocks of 16 channels`, with what differs from the plain case.
 fn described(layout: &Blocked) -> String {
-    let mut text = format!("{} blocks of 16 channels", layout.blocks());
+    let blocks = match layout.blocks() {
+        1 => "a block".to_owned(),
+        count => format!("{count} blocks"),
+    };
+    let mut text = format!("{blocks} of 16 channels");
     if layout.segments > 1 {
         let _ = write!(text, " in {} segments of {}", layout.segments, layout.channels);
     }

@@ -78,7 +78,7 @@ impl Winner {
 ///
 /// `steps` are the names of a plan's steps, and `runs` their times in each inference, both in the order
 /// of the plan. A layer without steps takes no time.
-pub fn layer_times(layers: &[Layer], steps: &[String], runs: &[Vec<f64>]) -> BTreeMap<String, f64> {
+pub fn layer_times(layers: &[Layer], steps: &[&str], runs: &[Vec<f64>]) -> BTreeMap<String, f64> {
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, step) in steps.iter().enumerate() {
         places.entry(step).or_default().push(at);
@@ -174,7 +174,7 @@ mod tests {
             taken: direct(1),
         };
         let layers = [layer("a", "one"), layer("b", "two"), layer("c", "two"), layer("d", "none")];
-        let steps = ["in", "a", "a", "b", "c", "out"].map(String::from);
+        let steps = ["in", "a", "a", "b", "c", "out"];
         let runs = [
             vec![9.0, 1.0, 2.0, 10.0, 30.0, 9.0],
             vec![9.0, 5.0, 5.0, 11.0, 31.0, 9.0],

@@ -13,6 +13,7 @@ use bases::{BRANCHES, CARDS, GATE, RADIX, SUMMED, VIEWS};
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
 use cardinal_compiler::passes::{self, NearMiss};
+use cardinal_compiler::schedule::Preferences;
 use running::{RelativeTo, check_graph, random, to_reference};
 
 /// What is edited, and a part of the reason that must be given.
@@ -57,7 +58,7 @@ fn fused(graph: &Graph) -> (Graph, Vec<NearMiss>) {
         }
     }
     // Weights that are inputs can be interpreted only.
-    let compiles = cardinal_compiler::plan::lower(&after, &running::avx2());
+    let compiles = running::try_planned(&after, &running::avx2(), &Preferences::default());
     match compiles.map_err(|e| e.to_string()) {
         Ok(_) => check_graph(graph, RelativeTo::AnyValue),
         Err(e) => assert!(e.contains("weights that are computed at run time"), "{e}"),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use cardinal_compiler::plan::Step;
+use cardinal_compiler::plan::{Plan, Step};
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
@@ -11,8 +11,17 @@ use crate::program::{Program, Session};
 use crate::request::Measurement;
 use crate::{output, random};
 
-/// Every step of a plan, with its median time in milliseconds.
-pub(super) struct StepTimes(Vec<(Step, f64)>);
+/// Every step of a plan.
+pub(super) struct StepTimes(Vec<StepTime>);
+
+/// What a step takes in an inference, all its calls together.
+struct StepTime {
+    name: String,
+    kernel: &'static str,
+    /// The median, in milliseconds.
+    ms: f64,
+    multiply_adds: usize,
+}
 
 impl StepTimes {
     /// Runs the program on random inputs, and times its steps.
@@ -20,37 +29,42 @@ impl StepTimes {
     /// # Errors
     /// Those of [`Session::new`] and of [`Session::run`].
     pub(super) fn measure(
-        steps: Vec<Step>,
+        plan: &Plan,
         program: &Program,
         threads: NonZeroUsize,
         what: &Measurement,
     ) -> Outcome<StepTimes> {
         let mut session = Session::new(program, threads)?;
         let mut prepared = session.prepare(&random::arrays(program.inputs(), what.seed))?;
-        let mut times = vec![Vec::new(); steps.len()];
+        let mut runs = Vec::new();
         for _ in 0..what.warmup {
             session.run_prepared(&mut prepared)?;
         }
         for _ in 0..what.iterations.get() {
-            for (times, ms) in times.iter_mut().zip(session.time_steps(&mut prepared)?) {
-                times.push(ms);
-            }
+            runs.push(plan.by_step(&session.time_calls(&mut prepared)?));
         }
-        let medians = times.into_iter().map(|mut times| {
+        let step = |(number, step): (usize, &Step)| {
+            let mut times: Vec<f64> = runs.iter().map(|run| run[number].0).collect();
             times.sort_by(f64::total_cmp);
-            quantile(&times, 0.5)
-        });
-        Ok(StepTimes(steps.into_iter().zip(medians).collect()))
+            let calls = runs.last().map_or(0, |run| run[number].1);
+            StepTime {
+                name: step.name.clone(),
+                kernel: step.kernel.name(),
+                ms: quantile(&times, 0.5),
+                multiply_adds: calls * step.kernel.multiply_adds(),
+            }
+        };
+        Ok(StepTimes(plan.steps.iter().enumerate().map(step).collect()))
     }
 
     /// One object a step.
     pub(super) fn to_json(&self) -> Value {
-        let object = |(step, ms): &(Step, f64)| {
+        let object = |step: &StepTime| {
             json!({
                 "name": step.name,
-                "kernel": step.kernel.name(),
-                "ms": ms,
-                "multiply_adds": step.kernel.multiply_adds(),
+                "kernel": step.kernel,
+                "ms": step.ms,
+                "multiply_adds": step.multiply_adds,
             })
         };
         self.0.iter().map(object).collect()
@@ -58,7 +72,7 @@ impl StepTimes {
 
     /// One line a step, then one a kernel.
     pub(super) fn print(&self) -> Outcome {
-        let total: f64 = self.0.iter().map(|(_, ms)| ms).sum();
+        let total: f64 = self.0.iter().map(|step| step.ms).sum();
         let line = |ms: f64, multiply_adds: usize| {
             let rate = match multiply_adds {
                 0 => String::new(),
@@ -67,19 +81,17 @@ impl StepTimes {
             format!("{ms:9.4} {:5.1} % {rate:>8}", 100.0 * ms / total)
         };
         let mut kernels: Vec<(&str, f64, usize)> = Vec::new();
-        for (step, ms) in &self.0 {
-            let (name, more) = (step.kernel.name(), step.kernel.multiply_adds());
-            match kernels.iter_mut().find(|(kernel, ..)| *kernel == name) {
-                Some((_, sum, work)) => (*sum, *work) = (*sum + ms, *work + more),
-                None => kernels.push((name, *ms, more)),
+        for StepTime { kernel, ms, multiply_adds, .. } in &self.0 {
+            match kernels.iter_mut().find(|(name, ..)| name == kernel) {
+                Some((_, sum, work)) => (*sum, *work) = (*sum + ms, *work + multiply_adds),
+                None => kernels.push((kernel, *ms, *multiply_adds)),
             }
         }
         kernels.sort_by(|a, b| b.1.total_cmp(&a.1));
         output::print(|out| {
             writeln!(out, "\n{:>9} {:>7} {:>8}  {:<15} step", "ms", "share", "GFLOP/s", "kernel")?;
-            for (step, ms) in &self.0 {
-                let line = line(*ms, step.kernel.multiply_adds());
-                writeln!(out, "{line}  {:<15} {}", step.kernel.name(), step.name)?;
+            for StepTime { name, kernel, ms, multiply_adds } in &self.0 {
+                writeln!(out, "{}  {kernel:<15} {name}", line(*ms, *multiply_adds))?;
             }
             writeln!(out)?;
             for (kernel, ms, work) in &kernels {

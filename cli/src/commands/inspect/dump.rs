@@ -3,8 +3,9 @@
 use cardinal_compiler::codegen::Listing;
 use cardinal_compiler::ir::{self, Graph};
 use cardinal_compiler::passes::NearMiss;
-use cardinal_compiler::pipeline::{Keep, Trace};
+use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
 use cardinal_compiler::plan::{self, Plan};
+use cardinal_compiler::schedule;
 
 use crate::args::{Format, InspectArgs, Stage};
 use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
@@ -34,15 +35,22 @@ impl Dump {
                 return Ok(Dump { text, near_misses: Vec::new() });
             }
             Stage::Import | Stage::Fused => pipeline.passes(args.after.as_deref())?,
+            Stage::Schedule => pipeline.schedules(&[engine::first_target(settings)?])?,
             Stage::Plan | Stage::Clif | Stage::Asm => {
                 pipeline.plans(&[engine::first_target(settings)?])?
             }
         };
-        let plan = || trace.variants.first().map(|variant| &variant.plan);
+        let variant = trace.variants.first();
         let text = match stage {
             Stage::Import => graph_text(&model.graph, format),
             Stage::Fused => graph_text(&trace.graph, format),
-            Stage::Plan => plan().and_then(|plan| plan_text(plan, format)),
+            Stage::Schedule => variant
+                .filter(|_| format == Format::Text)
+                .map(|variant| schedule::text::print(&trace.graph, &variant.schedule)),
+            Stage::Plan => {
+                let plan = variant.map(VariantTrace::plan).transpose()?;
+                plan.and_then(|plan| plan_text(plan, format))
+            }
             Stage::Clif => code_text(&trace, Listing { clif: true, assembly: false }, format)?,
             Stage::Asm => code_text(&trace, Listing { clif: false, assembly: true }, format)?,
         };

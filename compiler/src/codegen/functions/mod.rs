@@ -12,8 +12,8 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::emitter::{Element, Emitter};
 use super::math;
 use crate::error::Error;
-use crate::ir::{Binary, Unary};
 use crate::ir::expr::Expr;
+use crate::ir::{Binary, Unary};
 
 /// How a function is emitted.
 struct Row<F, I> {

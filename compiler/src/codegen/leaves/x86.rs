@@ -5,7 +5,7 @@ use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 use object::elf::R_X86_64_PC32;
 
 use super::{Leaves, Relocation};
-use crate::codegen::x86::encode;
+use crate::asm::x86::encode;
 use crate::error::{Error, Result};
 
 /// A leaf of `cpuid`, the register that has the answer, and the features by bit (Intel's Software

@@ -3,8 +3,8 @@
 use super::elementwise::{check_binary, check_unary};
 use super::{Operands, bad};
 use crate::error::Result;
-use crate::ir::function::Binary;
 use crate::ir::epilogue::Step;
+use crate::ir::function::Binary;
 use crate::ir::op::Op;
 use crate::ir::types::TensorType;
 

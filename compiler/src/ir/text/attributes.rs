@@ -5,8 +5,8 @@
 
 use super::values::Value;
 use crate::ir::attention::{Excite, SplitAttention, Weigh};
-use crate::ir::function::{Binary, Unary};
 use crate::ir::epilogue::Epilogue;
+use crate::ir::function::{Binary, Unary};
 use crate::ir::op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 use crate::ir::types::DType;
 

@@ -15,6 +15,7 @@ mod cost;
 mod direct;
 pub mod micro_kernel;
 mod pack;
+mod parameters;
 mod register_tile;
 mod source;
 pub mod strassen;

@@ -20,6 +20,9 @@ use crate::schedule::{ConvSchedule, Schedule, View};
 
 pub(in crate::kernels) use blocked::InBlocks;
 
+/// What a constant is known by: the weight that it comes from, and how it is packed.
+pub(in crate::kernels) type WeightKey = (NodeId, String);
+
 /// A plan while it is written.
 pub(crate) struct Lowering<'g, 's> {
     /// The graph, with as many images as go through the stage together.
@@ -29,16 +32,16 @@ pub(crate) struct Lowering<'g, 's> {
     pub(in crate::kernels) schedule: &'g Schedule,
     plan: Plan,
     /// Constants of this and of other plans.
-    section: &'s mut Section,
+    section: &'s mut Section<WeightKey>,
     /// The stage that is written.
     stage: usize,
     places: BTreeMap<NodeId, Place>,
     /// Values in blocks, each in one or more layouts.
-    blocked: BTreeMap<NodeId, Vec<InBlocks>>,
+    pub(in crate::kernels) blocked: BTreeMap<NodeId, Vec<InBlocks>>,
     /// What was made along with values.
     beside: BTreeMap<(NodeId, TypeId), Box<dyn Any>>,
     /// This plan's constants, by the weight and how it is packed.
-    stored: BTreeMap<(NodeId, String), Place>,
+    stored: BTreeMap<WeightKey, Place>,
     name: String,
     from: Vec<Origin>,
     /// Why the node is computed as it is.
@@ -49,7 +52,7 @@ impl<'g, 's> Lowering<'g, 's> {
     pub(in crate::kernels) fn new(
         model: &'g Graph,
         schedule: &'g Schedule,
-        section: &'s mut Section,
+        section: &'s mut Section<WeightKey>,
     ) -> Lowering<'g, 's> {
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: model.ty(id).clone() };
         let plan = Plan {

@@ -1,5 +1,6 @@
 //! Elementwise loops: arithmetic, copies, broadcasts, fills.
 
+mod blocked;
 mod emit;
 pub(super) mod lower;
 

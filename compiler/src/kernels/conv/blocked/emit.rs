@@ -3,9 +3,10 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
-use super::{BlockedConv, Splits, Variants};
+use super::{BlockedConv, Splits};
 use crate::codegen::KernelCall;
 use crate::codegen::emitter::Emitter;
+use crate::kernels::conv::micro_kernel::Variants;
 use crate::kernels::pointers::Pointers;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Loop, Role};

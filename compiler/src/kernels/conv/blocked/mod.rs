@@ -4,7 +4,7 @@ pub(super) mod emit;
 
 use cranelift_codegen::ir::Function;
 
-use super::micro_kernel::{MicroKernel, Prefetch};
+use super::micro_kernel::{MicroKernel, Prefetch, Variants};
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::machine::BLOCK;
@@ -35,10 +35,6 @@ pub struct BlockedConv {
     /// A whole tile, over all parts.
     pub micro: MicroKernel,
 }
-
-/// Something for each micro-kernel of one part of a contraction, by blocks and pixels: of whole tiles,
-/// then of what is left; `None` where nothing is.
-pub type Variants<T> = [[Option<T>; 2]; 2];
 
 /// Something for each micro-kernel of each part of a contraction, and for how many parts in a row.
 pub(super) type Splits<T> = [(usize, Variants<T>)];

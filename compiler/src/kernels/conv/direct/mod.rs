@@ -1,10 +1,10 @@
 //! Convolutions by their definition.
 
+pub(super) mod cost;
 mod lower;
 
 use super::ConvAlgorithm;
 use super::blocked::BlockedConv;
-use super::cost;
 use super::register_tile::RegisterTile;
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
@@ -96,7 +96,7 @@ impl Algorithm for Direct {
             }
         }
         let choices = kept.into_iter().flat_map(|tile| in_order(problem, tile)).collect();
-        let cycles = cost::direct(problem);
+        let cycles = cost::cycles(problem);
         vec![Offer { name: "direct".into(), cycles, gain: 0.0, choices }]
     }
 

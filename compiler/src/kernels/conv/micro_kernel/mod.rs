@@ -8,10 +8,10 @@
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
 //! domain and those of Strassen's quarters.
 
+mod assembled;
 mod portable;
 
-use super::blocked::Variants;
-use crate::codegen::x86;
+use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
 use crate::error::Result;
 use crate::machine::{BLOCK, Vectors};
@@ -68,6 +68,10 @@ pub struct Prefetch {
     /// Elements from these weights to those of the next call.
     pub distance: usize,
 }
+
+/// Something for each micro-kernel of one part of a contraction, by blocks and pixels: of whole tiles,
+/// then of what is left; `None` where nothing is.
+pub type Variants<T> = [[Option<T>; 2]; 2];
 
 impl MicroKernel {
     /// Multiply-adds of an output element.
@@ -137,9 +141,10 @@ impl Leaf for MicroKernel {
     }
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
-        match x86::isa(vectors.for_groups_of(self.narrow)) {
-            Some(isa) => x86::micro_kernel(isa, self).map(LeafCode::Assembled),
-            None => Ok(LeafCode::Body(Box::new(|e, args| portable::emit(e, self, args)))),
-        }
+        let vectors = vectors.for_groups_of(self.narrow);
+        Ok(match asm::is_encoded(vectors) {
+            true => LeafCode::Assembled(self.assembled(vectors)),
+            false => LeafCode::Body(Box::new(|e, args| portable::emit(e, self, args))),
+        })
     }
 }

@@ -75,57 +75,107 @@ fn contract(
     level: usize,
     state: &[Value],
 ) -> Vec<Value> {
-    let row = spec.blocks * PER_BLOCK;
-    let (at_input, at_weights) = (spec.pixels * row, spec.pixels * row + 1);
-    if level + 1 >= spec.reduce.len() {
-        let mut next = state.to_vec();
-        let span = spec.reduce.last().copied();
-        let (count, stride) = span.map_or((1, 0), |s| (s.count, s.input));
-        for i in 0..count {
-            let weights: Vec<Value> = (0..row)
-                .map(|v| {
-                    let (block, part) = (v / PER_BLOCK, v % PER_BLOCK);
-                    let at = block * spec.weights_block + i * BLOCK + part * LANES;
-                    let at = at as i64 * ELEMENT;
-                    e.load(F32X4, state[at_weights], at)
+    let (sums, [at_input, at_weights]) = places(spec);
+    let inner = spec.reduce.get(level..).unwrap_or_default();
+    let elements = match (inner, spec.shared_taps()) {
+        // In the order in which the assembled code has them: a sum's bits depend on it.
+        ([taps, channels], Some(_)) => {
+            let of_channel = |i: usize| {
+                (0..taps.count).map(move |tap| Element {
+                    line: tap * channels.count + i,
+                    input: tap * taps.input,
+                    channel: i,
                 })
-                .collect();
-            for pixel in 0..spec.pixels {
-                if spec.narrow > 0 {
-                    for (vector, weight) in weights.iter().enumerate() {
-                        let at = (pixel * spec.input_pixel + vector * LANES) as i64 * ELEMENT;
-                        let element = if spec.narrow == 1 {
-                            e.load(F32X4, state[at_input], at)
-                        } else {
-                            let group = vector * LANES / spec.narrow * spec.narrow;
-                            let at = (pixel * spec.input_pixel + group + i) as i64 * ELEMENT;
-                            let lane = e.load(F32, state[at_input], at);
-                            e.builder.ins().splat(F32X4, lane)
-                        };
-                        let sum = &mut next[pixel * row + vector];
-                        *sum = e.multiply_add(*weight, element, *sum);
-                    }
-                    continue;
-                }
-                let at = (pixel * spec.input_pixel + i * stride) as i64 * ELEMENT;
-                let lane = e.load(F32, state[at_input], at);
-                let element = e.builder.ins().splat(F32X4, lane);
-                for (vector, weight) in weights.iter().enumerate() {
-                    let sum = &mut next[pixel * row + vector];
-                    *sum = e.multiply_add(*weight, element, *sum);
-                }
-            }
+            };
+            (0..channels.count).flat_map(of_channel).collect()
         }
-        let by = (count * BLOCK) as i64 * ELEMENT;
-        next[at_weights] = e.add_imm(next[at_weights], by);
-        return next;
+        ([span], _) => {
+            // A narrow group's channels are found by its lanes.
+            let stride = if spec.narrow > 0 { 0 } else { span.input };
+            let of = |i| Element { line: i, input: i * stride, channel: i };
+            (0..span.count).map(of).collect()
+        }
+        ([], _) => vec![Element::default()],
+        ([span, ..], _) => {
+            return e.repeat(span.count, state, |e, state| {
+                let mut next = contract(e, spec, level + 1, state);
+                next[at_input] = e.add_imm(state[at_input], span.input as i64 * ELEMENT);
+                next
+            });
+        }
+    };
+    let mut next = state.to_vec();
+    for element in &elements {
+        let at = [state[at_input], state[at_weights]];
+        multiply_add(e, spec, element, at, &mut next[..sums]);
     }
-    let span = spec.reduce[level];
-    e.repeat(span.count, state, |e, state| {
-        let mut next = contract(e, spec, level + 1, state);
-        next[at_input] = e.add_imm(state[at_input], span.input as i64 * ELEMENT);
-        next
-    })
+    let by = (elements.len() * BLOCK) as i64 * ELEMENT;
+    next[at_weights] = e.add_imm(next[at_weights], by);
+    next
+}
+
+/// How many sums there are, and where input and weights are behind them.
+fn places(spec: &MicroKernel) -> (usize, [usize; 2]) {
+    let sums = spec.pixels * spec.blocks * PER_BLOCK;
+    (sums, [sums, sums + 1])
+}
+
+/// A contracted element.
+#[derive(Default)]
+struct Element {
+    /// Its line of weights.
+    line: usize,
+    /// Where it is in the input; for narrow groups, where its block is.
+    input: usize,
+    /// Its channel within each narrow group.
+    channel: usize,
+}
+
+/// Adds the products of an element to all sums.
+fn multiply_add(
+    e: &mut Emitter<'_, '_>,
+    spec: &MicroKernel,
+    element: &Element,
+    [input, weights]: [Value; 2],
+    sums: &mut [Value],
+) {
+    let row = spec.blocks * PER_BLOCK;
+    let of_vector = |v: usize| {
+        let (block, part) = (v / PER_BLOCK, v % PER_BLOCK);
+        block * spec.weights_block + element.line * BLOCK + part * LANES
+    };
+    let weights: Vec<Value> =
+        (0..row).map(|v| e.load(F32X4, weights, of_vector(v) as i64 * ELEMENT)).collect();
+    for (pixel, sums) in sums.chunks_mut(row).enumerate() {
+        let at = pixel * spec.input_pixel + element.input;
+        let shared = (spec.narrow == 0).then(|| splat(e, input, at));
+        for (vector, (sum, weight)) in sums.iter_mut().zip(&weights).enumerate() {
+            let factor = shared.unwrap_or_else(|| spread(e, spec, input, at, vector, element));
+            *sum = e.multiply_add(*weight, factor, *sum);
+        }
+    }
+}
+
+/// An element in all lanes.
+fn splat(e: &mut Emitter<'_, '_>, input: Value, at: usize) -> Value {
+    let lane = e.load(F32, input, at as i64 * ELEMENT);
+    e.builder.ins().splat(F32X4, lane)
+}
+
+/// The channel of each lane's own group.
+fn spread(
+    e: &mut Emitter<'_, '_>,
+    spec: &MicroKernel,
+    input: Value,
+    at: usize,
+    vector: usize,
+    element: &Element,
+) -> Value {
+    let first = vector * LANES;
+    match spec.narrow {
+        1 => e.load(F32X4, input, (at + first) as i64 * ELEMENT),
+        narrow => splat(e, input, at + first / narrow * narrow + element.channel),
+    }
 }
 
 fn finish(

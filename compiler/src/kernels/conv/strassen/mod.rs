@@ -24,10 +24,12 @@
 //! sums serve windows of any size. Rounding errors are about 2.7 times those of the definition.
 
 mod emit;
+mod kernel;
 mod lower;
 mod offer;
 mod pack;
 mod spec;
+mod sums;
 
 pub use spec::{Factor, Halves, NextSums, StrassenInput, StrassenOutput, Sums};
 

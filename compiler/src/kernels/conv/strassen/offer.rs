@@ -2,6 +2,7 @@
 
 use super::Way;
 use super::spec::{PRODUCTS, half_read, product};
+use crate::asm;
 use crate::ir::Window;
 use crate::kernels::conv::cost::{CALL, STEP, Traffic};
 use crate::kernels::conv::register_tile::RegisterTile;
@@ -168,7 +169,7 @@ fn source(problem: &ConvProblem, flat: bool) -> Option<Blocked> {
     // Distances between elements are immediate.
     const MOST_ELEMENTS: usize = 1 << 26;
     let is_near = made.elements().max(source.elements()).saturating_mul(2) <= MOST_ELEMENTS;
-    (problem.vectors.is_assembled() && halved && is_plain && is_near).then_some(source)
+    (asm::is_encoded(problem.vectors) && halved && is_plain && is_near).then_some(source)
 }
 
 /// The extents of the sums around products.

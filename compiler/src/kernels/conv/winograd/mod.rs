@@ -21,6 +21,7 @@
 
 mod emit;
 mod grid;
+mod kernel;
 mod lower;
 mod pack;
 pub mod points;
@@ -32,8 +33,9 @@ pub use grid::{Class, Elements, Grid, Run, Section};
 pub use spec::{Transform, Transforms, WinogradInput, WinogradOutput};
 
 use super::ConvAlgorithm;
-use super::cost;
+use super::direct;
 use super::register_tile::RegisterTile;
+use crate::asm;
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
@@ -101,7 +103,7 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
     let [h, w] = made.size;
     let planes = [made.images, source.blocks() * BLOCK, h + 4, w + 4];
     let is_near = planes.into_iter().fold(1, usize::saturating_mul) <= MOST_ELEMENTS;
-    let serves = problem.vectors.is_assembled() && *window == padded && phases && is_near;
+    let serves = asm::is_encoded(problem.vectors) && *window == padded && phases && is_near;
     serves.then(|| Products {
         vectors: problem.vectors,
         images: made.images,
@@ -129,7 +131,7 @@ impl Algorithm for Winograd {
         let mut offers: Vec<Offer> = SIZES.into_iter().rev().filter_map(offer).collect();
         // Large tiles first, but for the fastest where that is better than the definition.
         let least = offers.iter().map(|offer| offer.cycles).fold(f64::INFINITY, f64::min);
-        if least < cost::direct(problem)
+        if least < direct::cost::cycles(problem)
             && let Some(at) = offers.iter().position(|offer| offer.cycles == least)
         {
             let best = offers.remove(at);

@@ -1,16 +1,9 @@
 //! The kernels of Winograd's filtering, and the transforms that they call.
 
-use cranelift_codegen::ir::Function;
-
-use super::emit;
 use super::grid::{Class, Elements, Grid, Run};
-use crate::codegen::Linker;
-use crate::error::Result;
-use crate::kernels::conv::blocked::{Variants, placed};
-use crate::kernels::conv::micro_kernel::MicroKernel;
+use crate::kernels::conv::micro_kernel::{MicroKernel, Variants};
 use crate::machine::BLOCK;
 use crate::plan::Loop;
-use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::schedule::epilogue::FusedStep;
 
 /// One of the two transforms of activations, for a row of tiles: `fn(from, scratch, to, bias, tiles,
@@ -268,91 +261,3 @@ impl WinogradOutput {
         self.grid.tiles[0] * BLOCK
     }
 }
-
-impl Kernel for WinogradInput {
-    const NAME: &'static str = "winograd_input";
-
-    fn arguments(&self) -> Vec<Role> {
-        vec![Role::Out, Role::In, Role::Scratch]
-    }
-
-    fn items(&self) -> usize {
-        self.images.count * self.blocks.count * self.grid.tiles[0]
-    }
-
-    /// A tile half transformed.
-    fn scratch(&self) -> usize {
-        self.grid.elements() * BLOCK
-    }
-
-    fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
-        self.grid.fields(v)?;
-        v.field("size", &mut self.size)?;
-        v.field("images", &mut self.images)?;
-        v.field("blocks", &mut self.blocks)?;
-        v.field("row", &mut self.row)
-    }
-
-    fn emit(&self, linker: &mut Linker) -> Result<Function> {
-        let transforms = self.transforms().try_each(|spec| linker.leaf(spec.clone()))?;
-        linker.kernel(|e, call| emit::input(e, self, &transforms, call))
-    }
-}
-
-impl Kernel for WinogradOutput {
-    const NAME: &'static str = "winograd_output";
-
-    fn arguments(&self) -> Vec<Role> {
-        let mut roles = vec![Role::Out, Role::In, Role::Weights, Role::Scratch];
-        roles.extend(self.bias.then_some(Role::Bias));
-        let has_residual = self.steps.contains(&FusedStep::AddResidual);
-        roles.extend(has_residual.then_some(Role::Residual));
-        roles.extend(self.totals.then_some(Role::Totals));
-        roles
-    }
-
-    fn items(&self) -> usize {
-        let chunks = self.grid.tiles[0] / self.chunk;
-        self.images.count / self.grid.together * self.groups.count * self.block_tiles() * chunks
-    }
-
-    fn multiply_adds(&self) -> usize {
-        let pixels = self.images.count * self.size[0] * self.size[1];
-        self.groups.count * self.blocks * BLOCK * pixels * self.micro.depth() * 9
-    }
-
-    /// The products of an item, then those of a tile half transformed.
-    fn scratch(&self) -> usize {
-        self.grid.elements() * (self.product() + BLOCK)
-    }
-
-    fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
-        self.grid.fields(v)?;
-        v.field("images", &mut self.images)?;
-        v.field("groups", &mut self.groups)?;
-        v.field("blocks", &mut self.blocks)?;
-        v.field("chunk", &mut self.chunk)?;
-        v.field("size", &mut self.size)?;
-        v.field("element", &mut self.element)?;
-        v.field("rows", &mut self.rows)?;
-        v.field("block", &mut self.block)?;
-        v.field("bias", &mut self.bias)?;
-        v.field("then", &mut self.steps)?;
-        v.field("totals", &mut self.totals)?;
-        self.micro.fields(v)
-    }
-
-    fn emit(&self, linker: &mut Linker) -> Result<Function> {
-        let mut products = self.variants().map(|row| row.map(|(class, _)| (class, NONE)));
-        let specs = self.variants();
-        for (offsets, (_, specs)) in products.iter_mut().flatten().zip(specs.into_iter().flatten())
-        {
-            offsets.1 = placed(linker, specs)?;
-        }
-        let transforms = self.transforms().try_each(|spec| linker.leaf(spec.clone()))?;
-        linker.kernel(|e, call| emit::output(e, self, &products, &transforms, call))
-    }
-}
-
-/// No function.
-const NONE: Variants<usize> = [[None; 2]; 2];

@@ -1,9 +1,30 @@
-//! The code of the transforms.
+//! The transforms of Winograd's filtering, a row of tiles at a time: each is one matrix applied to
+//! the columns of a tile, into scratch, and then to the rows.
 
-use super::spec::Transform;
-use crate::codegen::{Leaf, LeafCode, x86};
-use crate::error::{Error, Result};
-use crate::machine::Vectors;
+use std::ops::Range;
+
+use super::points::{factor, points};
+use super::{Elements, Transform};
+use crate::asm::{Address, Assembler, Function, Register, Vector};
+use crate::codegen::{Leaf, LeafCode};
+use crate::error::Result;
+use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
+use crate::machine::{BLOCK, F32_BYTES as ELEMENT, Vectors};
+use crate::schedule::epilogue::FusedStep;
+
+/// Where a column or a row of a tile is, where the results go, and how many there are to go.
+const FIRST: Register = Register::Scratch1;
+const THEN: Register = Register::Scratch0;
+const ROUNDS: Register = Register::Scratch2;
+
+/// Registers for values on the way; constants are in those between the inputs and these.
+const TEMPORARIES: [Vector; 3] = [Vector(12), Vector(13), Vector(14)];
+
+/// The register of what a tile's outputs add up to.
+const TOTAL: Vector = Vector(15);
+
+/// Bytes of a block.
+const PIXEL: usize = BLOCK * ELEMENT;
 
 impl Leaf for Transform {
     fn name(&self) -> String {
@@ -11,7 +32,448 @@ impl Leaf for Transform {
     }
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
-        let isa = x86::isa(vectors).ok_or_else(|| Error::internal("a transform needs AVX2"))?;
-        x86::transform(isa, self).map(LeafCode::Assembled)
+        Ok(LeafCode::Assembled(self.assembled(vectors)))
+    }
+}
+
+impl Transform {
+    /// Its code: `fn(from, scratch, to, bias, tiles, residual)`.
+    pub fn assembled(&self, vectors: Vectors) -> Function {
+        let (Transform::Input { outputs, tile, .. } | Transform::Output { outputs, tile, .. }) =
+            self;
+        let mut kernel = Kernel {
+            a: Assembler::new("transform", vectors),
+            outputs: *outputs,
+            tile: *tile,
+            constants: 0,
+            factors: None,
+        };
+        match self {
+            Transform::Input { beyond, dilation, row, elements, .. } => {
+                let [rows, columns] = [0, 1].map(|axis| kernel.there(axis, beyond[axis]));
+                let (pixel, row) = (*dilation * BLOCK, *row);
+                kernel.input(&Input { pixel, row, rows, columns, elements: *elements });
+            }
+            Transform::Output { dilation, size, elements, rows, bias, steps, totals, .. } => {
+                kernel.output(&Output {
+                    pixel: *dilation * BLOCK,
+                    size: *size,
+                    elements: *elements,
+                    rows: *rows,
+                    bias: *bias,
+                    steps,
+                    totals: *totals,
+                });
+            }
+        }
+        kernel.a.finish()
+    }
+}
+
+struct Kernel {
+    a: Assembler,
+    /// m of the filters.
+    outputs: usize,
+    /// Rows and columns of outputs of a tile.
+    tile: [usize; 2],
+    /// The first register of constants.
+    constants: usize,
+    /// The first register of the points' factors, for input tiles of fewer outputs than the filters'.
+    factors: Option<usize>,
+}
+
+struct Input {
+    /// Distance between the pixels of a window.
+    pixel: usize,
+    /// Distance between its rows.
+    row: usize,
+    /// Rows and columns that are inside the plane.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    elements: Elements,
+}
+
+struct Output<'s> {
+    /// Distance between the pixels of a tile.
+    pixel: usize,
+    size: [usize; 2],
+    elements: Elements,
+    rows: [usize; 2],
+    bias: bool,
+    steps: &'s [FusedStep],
+    totals: bool,
+}
+
+/// The registers from the first one on, as loads fill them.
+fn registers<const N: usize>() -> [Vector; N] {
+    std::array::from_fn(Vector)
+}
+
+impl Kernel {
+    /// Bytes from a block's start to each of its vectors.
+    fn lanes(&self) -> impl Iterator<Item = usize> + use<> {
+        let vectors = self.a.vectors();
+        (0..vectors.per_block()).map(move |vector| vector * vectors.lanes() * ELEMENT)
+    }
+
+    /// Elements of a tile along each axis.
+    fn sides(&self) -> [usize; 2] {
+        self.tile.map(|outputs| outputs + 2)
+    }
+
+    /// Rows or columns of a window that are inside the plane.
+    fn there(&self, axis: usize, [before, behind]: [usize; 2]) -> Range<usize> {
+        before..self.sides()[axis] - behind
+    }
+
+    /// Whether the matrices for columns and for rows are the same.
+    fn is_square(&self) -> bool {
+        self.tile[0] == self.tile[1]
+    }
+
+    /// Columns of a window are transformed one after the other, and then rows of what comes of them.
+    fn input(&mut self, spec: &Input) {
+        let [rows, columns] = self.tile;
+        if self.is_square() {
+            self.input_constants(rows);
+        }
+        let tile = self.a.here();
+        for lane in self.lanes() {
+            if !self.is_square() {
+                self.input_constants(rows);
+            }
+            self.input_columns(spec, lane);
+            if !self.is_square() {
+                self.input_constants(columns);
+            }
+            self.input_rows(spec, lane);
+        }
+        self.a.add_immediate(FROM, (columns * spec.pixel * ELEMENT) as i64);
+        self.a.add_immediate(TO, PIXEL as i64);
+        self.a.loop_back(TILES, tile);
+    }
+
+    /// From the window to scratch.
+    fn input_columns(&mut self, spec: &Input, lane: usize) {
+        let ([high, wide], first) = (self.sides(), spec.columns.start);
+        self.a.lea(FIRST, FROM.at(first * spec.pixel * ELEMENT + lane));
+        self.a.lea(THEN, SECOND.at(first * PIXEL));
+        self.repeat(spec.columns.len(), |kernel| {
+            kernel.load_window(high, &spec.rows, spec.row * ELEMENT);
+            kernel.apply_input(kernel.tile[0], |i| THEN.at(i * wide * PIXEL));
+            kernel.a.add_immediate(FIRST, (spec.pixel * ELEMENT) as i64);
+            kernel.a.add_immediate(THEN, PIXEL as i64);
+        });
+    }
+
+    /// From scratch to the transformed domain.
+    fn input_rows(&mut self, spec: &Input, lane: usize) {
+        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        self.a.lea(FIRST, SECOND.at(0));
+        self.a.lea(THEN, TO.at(lane));
+        self.repeat(high, |kernel| {
+            kernel.load_window(wide, &spec.columns, PIXEL);
+            kernel.apply_input(kernel.tile[1], |j| THEN.at(spec.elements.at([0, j], of) * ELEMENT));
+            kernel.a.add_immediate(FIRST, (wide * PIXEL) as i64);
+            kernel.a.add_immediate(THEN, (of * spec.elements.distance * ELEMENT) as i64);
+        });
+    }
+
+    /// Loads so many vectors, so many bytes apart; those that are not there are zero.
+    fn load_window(&mut self, count: usize, there: &Range<usize>, apart: usize) {
+        for i in 0..count {
+            match there.contains(&i) {
+                true => self.a.load(Vector(i), FIRST.at(i * apart)),
+                false => self.a.zero(Vector(i)),
+            }
+        }
+    }
+
+    /// A loop of so many rounds.
+    fn repeat(&mut self, rounds: usize, round: impl Fn(&mut Self)) {
+        self.a.set(ROUNDS, rounds);
+        let again = self.a.here();
+        round(self);
+        self.a.loop_back(ROUNDS, again);
+    }
+
+    /// What [`apply_input`](Self::apply_input) multiplies by: coefficients, then the factor of each point.
+    fn input_constants(&mut self, outputs: usize) {
+        let finite = &points(self.outputs)[..=outputs];
+        let mut constants = match *finite {
+            [_, a] => vec![-a],
+            [_, a, _] => vec![-a * a, a],
+            [_, a, _, b] => vec![-a * a, a, -b],
+            [_, a, _, b, _] => vec![-b * b, -a * a, a, b, -(a * a + b * b), a * a * b * b],
+            _ => Vec::new(),
+        };
+        self.factors = (outputs < self.outputs).then_some(outputs + 2 + constants.len());
+        if self.factors.is_some() {
+            constants.extend((0..=outputs).map(|point| factor(self.outputs, outputs, point)));
+        }
+        self.load_constants(outputs + 2, &constants);
+    }
+
+    /// `Bᵀ` of registers 0 to n-1: rows are the coefficients of the product of (x - q) over all
+    /// finite points q but one, and for infinity over all; those of a pair share their even and
+    /// their odd part.
+    fn apply_input(&mut self, outputs: usize, to: impl Fn(usize) -> Address) {
+        match outputs {
+            1 => self.apply_input_1(to),
+            2 => self.apply_input_2(to),
+            3 => self.apply_input_3(to),
+            _ => self.apply_input_4(to),
+        }
+    }
+
+    /// x - a, x, x² - a x
+    fn apply_input_1(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2], [_, _, sum]) = (registers(), TEMPORARIES);
+        let [minus_a] = self.constants();
+        self.a.copy_vector(sum, x1);
+        self.a.multiply_add(sum, x0, minus_a);
+        self.store(to(0), 0, sum);
+        self.a.multiply_add(x2, x1, minus_a);
+        self.a.store(to(1), x2);
+        self.store(to(2), 1, x1);
+    }
+
+    /// x² - a², x³ - a² x, x² ± a x
+    fn apply_input_2(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3], [_, odd, sum]) = (registers(), TEMPORARIES);
+        let [square, a] = self.constants();
+        self.a.copy_vector(sum, x2);
+        self.a.multiply_add(sum, x0, square);
+        self.store(to(0), 0, sum);
+        self.a.multiply_add(x3, x1, square);
+        self.a.store(to(1), x3);
+        self.a.multiply(odd, x1, a);
+        self.pair([x2, odd], 1, [to(2), to(3)]);
+    }
+
+    /// With q = x² - a²: (x - b) q, x (x - b) q, x (x - b) (x ± a), x q
+    fn apply_input_3(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3, x4], [even, odd, sum]) = (registers(), TEMPORARIES);
+        let [square, a, minus_b] = self.constants();
+        self.a.copy_vector(even, x3);
+        self.a.multiply_add(even, x2, minus_b);
+        self.a.copy_vector(odd, x2);
+        self.a.multiply_add(odd, x1, minus_b);
+        self.a.multiply(odd, odd, a);
+        // q, x q, x² q
+        self.a.multiply_add(x4, x2, square);
+        self.a.multiply_add(x3, x1, square);
+        self.a.multiply_add(x2, x0, square);
+        self.pair([even, odd], 1, [to(2), to(3)]);
+        self.a.multiply_add(x4, x3, minus_b);
+        self.a.store(to(1), x4);
+        self.a.copy_vector(sum, x3);
+        self.a.multiply_add(sum, x2, minus_b);
+        self.store(to(0), 0, sum);
+        self.store(to(4), 3, x3);
+    }
+
+    /// x⁴ - (a² + b²) x² + a² b², x times that, x⁴ - b² x² ± a (x³ - b² x), and the same with a and b
+    /// exchanged
+    fn apply_input_4(&mut self, to: impl Fn(usize) -> Address) {
+        let ([x0, x1, x2, x3, x4, x5], [even, odd, sum]) = (registers(), TEMPORARIES);
+        let [minus_b2, minus_a2, a, b, minus_both, product] = self.constants();
+        self.a.copy_vector(sum, x4);
+        self.a.multiply_add(sum, x2, minus_both);
+        self.a.multiply_add(sum, x0, product);
+        self.store(to(0), 0, sum);
+        for (at, square, scale) in [(2, minus_b2, a), (4, minus_a2, b)] {
+            self.a.copy_vector(even, x4);
+            self.a.multiply_add(even, x2, square);
+            self.a.copy_vector(odd, x3);
+            self.a.multiply_add(odd, x1, square);
+            self.a.multiply(odd, odd, scale);
+            self.pair([even, odd], at - 1, [to(at), to(at + 1)]);
+        }
+        self.a.multiply_add(x5, x3, minus_both);
+        self.a.multiply_add(x5, x1, product);
+        self.a.store(to(1), x5);
+    }
+
+    /// Stores even + odd and even - odd, which are of a pair of points, the first of this number.
+    fn pair(&mut self, [even, odd]: [Vector; 2], point: usize, to: [Address; 2]) {
+        let [_, _, sum] = TEMPORARIES;
+        self.a.add(sum, even, odd);
+        self.store(to[0], point, sum);
+        self.a.subtract(sum, even, odd);
+        self.store(to[1], point + 1, sum);
+    }
+
+    /// Stores an element, times the factor of its point if this tile has fewer outputs than the filters'.
+    fn store(&mut self, to: Address, point: usize, from: Vector) {
+        if let Some(first) = self.factors {
+            self.a.multiply(from, from, Vector(first + point));
+        }
+        self.a.store(to, from);
+    }
+
+    /// Columns of elements are transformed one after the other, and then rows of what comes of them.
+    fn output(&mut self, spec: &Output<'_>) {
+        let [rows, columns] = self.tile;
+        if self.is_square() {
+            self.output_constants(rows);
+        }
+        let tile = self.a.here();
+        for lane in self.lanes() {
+            if !self.is_square() {
+                self.output_constants(rows);
+            }
+            self.output_columns(spec, lane);
+            if !self.is_square() {
+                self.output_constants(columns);
+            }
+            self.output_rows(spec, lane);
+        }
+        let pixels = (columns * spec.pixel * ELEMENT) as i64;
+        self.a.add_immediate(FROM, PIXEL as i64);
+        self.a.add_immediate(TO, pixels);
+        if spec.steps.contains(&FusedStep::AddResidual) {
+            self.a.add_immediate(OTHER, pixels);
+        }
+        self.a.loop_back(TILES, tile);
+    }
+
+    /// From the transformed domain to scratch.
+    fn output_columns(&mut self, spec: &Output<'_>, lane: usize) {
+        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        for column in 0..wide {
+            for i in 0..high {
+                let at = spec.elements.at([i, column], of) * ELEMENT + lane;
+                self.a.load(Vector(i), FROM.at(at));
+            }
+            let results = self.apply_output(self.tile[0]);
+            for (i, result) in results.into_iter().enumerate().take(spec.size[0]) {
+                self.a.store(SECOND.at((i * wide + column) * PIXEL), result);
+            }
+        }
+    }
+
+    /// From scratch to pixels.
+    fn output_rows(&mut self, spec: &Output<'_>, lane: usize) {
+        let [_, wide] = self.sides();
+        for i in 0..spec.size[0] {
+            for column in 0..wide {
+                self.a.load(Vector(column), SECOND.at((i * wide + column) * PIXEL));
+            }
+            let results = self.apply_output(self.tile[1]);
+            for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
+                self.output_pixel(spec, [i, j], lane, result);
+            }
+        }
+        if spec.totals {
+            self.a.add_memory(TOTAL, OTHER.at(lane));
+            self.a.store(OTHER.at(lane), TOTAL);
+        }
+    }
+
+    /// The bias and the epilogue of a pixel, which is stored then.
+    fn output_pixel(&mut self, spec: &Output<'_>, [i, j]: [usize; 2], lane: usize, result: Vector) {
+        let at = |row: usize| (i * row + j * spec.pixel) * ELEMENT + lane;
+        if spec.bias {
+            self.a.add_memory(result, BIAS.at(lane));
+        }
+        for step in spec.steps {
+            match step {
+                FusedStep::AddResidual => self.a.add_memory(result, OTHER.at(at(spec.rows[1]))),
+                FusedStep::Relu => {
+                    let [_, _, zero] = TEMPORARIES;
+                    self.a.zero(zero);
+                    self.a.max(result, zero, result);
+                }
+            }
+        }
+        self.a.store(TO.at(at(spec.rows[0])), result);
+        match (spec.totals, [i, j]) {
+            (true, [0, 0]) => self.a.copy_vector(TOTAL, result),
+            (true, _) => self.a.add(TOTAL, TOTAL, result),
+            (false, _) => {}
+        }
+    }
+
+    /// What [`apply_output`](Self::apply_output) multiplies by.
+    fn output_constants(&mut self, outputs: usize) {
+        let constants = match points(self.outputs)[..=outputs] {
+            [_, a, _] => vec![a],
+            [_, a, _, b] => vec![a, b, a * a, b * b],
+            [_, a, _, b, _] => vec![a, b, a * a, b * b, a * a * a, b * b * b],
+            _ => Vec::new(),
+        };
+        self.load_constants(outputs + 2, &constants);
+    }
+
+    /// `Aᵀ` of the registers of elements: row i sums `pⁱ` times the element of each point p, and the
+    /// last row the element of infinity besides. The registers of the results.
+    fn apply_output(&mut self, outputs: usize) -> Vec<Vector> {
+        let ([zero, infinity, m2, m3], [s, _, _]) = (registers(), TEMPORARIES);
+        if outputs == 1 {
+            self.a.add(zero, zero, m2);
+            self.a.add(zero, zero, infinity);
+            return vec![zero];
+        }
+        // s = m₂ + m₃, d = m₂ - m₃
+        let d = m2;
+        self.a.add(s, m2, m3);
+        self.a.subtract(d, m2, m3);
+        self.a.add(zero, zero, s);
+        match outputs {
+            2 => self.apply_output_2(),
+            3 => self.apply_output_3(),
+            _ => self.apply_output_4(),
+        }
+    }
+
+    /// m₀ + s, a d + m∞
+    fn apply_output_2(&mut self) -> Vec<Vector> {
+        let [zero, infinity, d] = registers();
+        let [a] = self.constants();
+        self.a.multiply_add(infinity, d, a);
+        vec![zero, infinity]
+    }
+
+    /// m₀ + s + m₄, a d + b m₄, a² s + b² m₄ + m∞
+    fn apply_output_3(&mut self) -> Vec<Vector> {
+        let ([zero, infinity, d, _, m4], [s, _, _]) = (registers(), TEMPORARIES);
+        let [a, b, a2, b2] = self.constants();
+        self.a.add(zero, zero, m4);
+        self.a.multiply_add(infinity, s, a2);
+        self.a.multiply_add(infinity, m4, b2);
+        self.a.multiply(d, d, a);
+        self.a.multiply_add(d, m4, b);
+        vec![zero, d, infinity]
+    }
+
+    /// With t = m₄ + m₅ and e = m₄ - m₅: m₀ + s + t, a d + b e, a² s + b² t, a³ d + b³ e + m∞
+    fn apply_output_4(&mut self) -> Vec<Vector> {
+        let ([zero, infinity, d, squares, m4, m5], [s, t, _]) = (registers(), TEMPORARIES);
+        let [a, b, a2, b2, a3, b3] = self.constants();
+        let e = m4;
+        self.a.add(t, m4, m5);
+        self.a.subtract(e, m4, m5);
+        self.a.add(zero, zero, t);
+        self.a.multiply(squares, s, a2);
+        self.a.multiply_add(squares, t, b2);
+        self.a.multiply_add(infinity, d, a3);
+        self.a.multiply_add(infinity, e, b3);
+        self.a.multiply(d, d, a);
+        self.a.multiply_add(d, e, b);
+        vec![zero, d, squares, infinity]
+    }
+
+    /// Loads constants into the registers from this one on.
+    fn load_constants(&mut self, first: usize, values: &[f64]) {
+        for (i, value) in values.iter().enumerate() {
+            self.a.splat(Vector(first + i), *value as f32);
+        }
+        self.constants = first;
+    }
+
+    /// The registers of constants, in their order.
+    fn constants<const N: usize>(&self) -> [Vector; N] {
+        std::array::from_fn(|i| Vector(self.constants + i))
     }
 }

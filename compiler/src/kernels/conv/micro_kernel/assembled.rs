@@ -11,12 +11,10 @@
 
 use std::collections::BTreeMap;
 
-use iced_x86::Register;
-
-use super::{Assembler, BIAS, ELEMENT, FROM, Isa, OTHER, SECOND, TILES, TO};
-use crate::error::Result;
-use crate::kernels::conv::micro_kernel::MicroKernel;
-use crate::machine::BLOCK;
+use super::{MicroKernel, Prefetch};
+use crate::asm::{Assembler, Function, Register, Vector};
+use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
+use crate::machine::{BLOCK, F32_BYTES as ELEMENT, Vectors};
 use crate::plan::Loop;
 use crate::schedule::epilogue::FusedStep;
 
@@ -27,31 +25,34 @@ const PREFETCH: usize = 2048;
 const LINE: usize = BLOCK * ELEMENT;
 
 /// Where the contraction reads.
-const IN_AT: Register = Register::R10;
-const WEIGHTS_AT: Register = Register::RAX;
+const IN_AT: Register = Register::Scratch1;
+const WEIGHTS_AT: Register = Register::Scratch0;
 
 /// The weights behind those of the call, which are fetched meanwhile.
-const AHEAD: Register = Register::R12;
+const AHEAD: Register = Register::Saved2;
 
 /// Blocks that the input is fetched ahead of the products.
 const BLOCKS_AHEAD: usize = 2;
 
 /// Where the input is fetched, and the pixels of the next tile.
-const FETCHED: Register = Register::R13;
-const NEXT: Register = Register::R14;
+const FETCHED: Register = Register::Saved3;
+const NEXT: Register = Register::Saved4;
 
 /// Counters of the contracted loops that are not unrolled, innermost first; the caller's are saved.
-const COUNTERS: [Register; 3] = [Register::R11, Register::RBX, Register::RBP];
+const COUNTERS: [Register; 3] = [Register::Scratch2, Register::Saved0, Register::Saved1];
 
-/// The code of a micro-kernel: `fn(in, weights, out, bias, tiles, other)`.
-pub(crate) fn micro_kernel(isa: &Isa, spec: &MicroKernel) -> Result<Vec<u8>> {
-    let mut kernel = Kernel { a: Assembler::new(isa), spec, vectors: isa.vectors.per_block() };
-    kernel.function();
-    kernel.a.finish("micro-kernel")
+impl MicroKernel {
+    /// Its code: `fn(in, weights, out, bias, tiles, residual)`.
+    pub fn assembled(&self, vectors: Vectors) -> Function {
+        let a = Assembler::new("micro-kernel", vectors);
+        let mut kernel = Kernel { a, spec: self, vectors: vectors.per_block() };
+        kernel.function();
+        kernel.a.finish()
+    }
 }
 
 struct Kernel<'k> {
-    a: Assembler<'k>,
+    a: Assembler,
     spec: &'k MicroKernel,
     /// Registers of a block.
     vectors: usize,
@@ -59,7 +60,7 @@ struct Kernel<'k> {
 
 impl Kernel<'_> {
     fn lanes(&self) -> usize {
-        self.a.isa.vectors.lanes()
+        self.a.vectors().lanes()
     }
 
     /// Registers that hold a row of weights, or of sums.
@@ -67,8 +68,8 @@ impl Kernel<'_> {
         self.spec.blocks * self.vectors
     }
 
-    fn sum(&self, pixel: usize, vector: usize) -> usize {
-        pixel * self.row() + vector
+    fn sum(&self, pixel: usize, vector: usize) -> Vector {
+        Vector(pixel * self.row() + vector)
     }
 
     /// Registers after the sums.
@@ -92,7 +93,7 @@ impl Kernel<'_> {
     fn ahead(&self) -> usize {
         match self.spec.prefetch.tiles {
             0 => 0,
-            passes => self.unrolled_count().div_ceil(passes),
+            tiles => self.unrolled_count().div_ceil(tiles),
         }
     }
 
@@ -102,29 +103,11 @@ impl Kernel<'_> {
     }
 
     fn function(&mut self) {
-        let loops = self.outer().len();
-        let mut saved: Vec<Register> = COUNTERS[..loops.min(COUNTERS.len())]
-            .iter()
-            .copied()
-            .filter(|r| *r != Register::R11)
-            .collect();
-        let [passes, passed] = [self.spec.prefetch.tiles, self.spec.prefetch.earlier];
-        if passes > 0 {
-            saved.push(AHEAD);
-        }
-        if self.distant_blocks().is_some() {
-            saved.extend([FETCHED, NEXT]);
-        }
+        let saved = self.callers();
         for register in &saved {
             self.a.save(*register);
         }
-        if passes > 0 {
-            self.a.copy(AHEAD, SECOND);
-            let rounds = self.spec.depth() / self.unrolled_count();
-            let bytes =
-                self.spec.prefetch.distance * ELEMENT + passed * rounds * self.ahead() * LINE;
-            self.a.advance(AHEAD, bytes as i64);
-        }
+        self.start_ahead();
         let tile = self.a.here();
         self.start();
         self.a.copy(IN_AT, FROM);
@@ -132,22 +115,48 @@ impl Kernel<'_> {
         self.start_fetching();
         self.contract(0);
         if self.spec.accumulate {
-            for (sum, pixel, vector) in self.sums() {
-                let at = self.offset(self.spec.output_block, pixel, vector);
-                self.a.add_memory(sum, TO, at);
-            }
+            self.add_to_sums(TO, self.spec.output_block);
         }
         self.apply();
         self.write();
-        let pixels = self.spec.pixels * ELEMENT;
-        self.a.advance(FROM, (pixels * self.spec.input_pixel) as i64);
-        self.a.advance(TO, (pixels * self.spec.output_pixel) as i64);
-        if self.spec.steps.contains(&FusedStep::AddResidual) {
-            self.a.advance(OTHER, (pixels * self.spec.output_pixel) as i64);
-        }
+        self.next_tile();
         self.a.loop_back(TILES, tile);
         for register in saved.iter().rev() {
             self.a.restore(*register);
+        }
+    }
+
+    /// The caller's registers that are used.
+    fn callers(&self) -> Vec<Register> {
+        let counters = COUNTERS.into_iter().take(self.outer().len());
+        let mut used: Vec<Register> = counters.collect();
+        if self.spec.prefetch.tiles > 0 {
+            used.push(AHEAD);
+        }
+        if self.distant_blocks().is_some() {
+            used.extend([FETCHED, NEXT]);
+        }
+        used.retain(|register| Register::CALLERS.contains(register));
+        used
+    }
+
+    /// Points at the next call's weights, behind those that the tiles before have fetched.
+    fn start_ahead(&mut self) {
+        let Prefetch { tiles, earlier, distance } = self.spec.prefetch;
+        if tiles > 0 {
+            self.a.copy(AHEAD, SECOND);
+            let rounds = self.spec.depth() / self.unrolled_count();
+            let bytes = distance * ELEMENT + earlier * rounds * self.ahead() * LINE;
+            self.a.add_immediate(AHEAD, bytes as i64);
+        }
+    }
+
+    fn next_tile(&mut self) {
+        let pixels = self.spec.pixels * ELEMENT;
+        self.a.add_immediate(FROM, (pixels * self.spec.input_pixel) as i64);
+        self.a.add_immediate(TO, (pixels * self.spec.output_pixel) as i64);
+        if self.spec.steps.contains(&FusedStep::AddResidual) {
+            self.a.add_immediate(OTHER, (pixels * self.spec.output_pixel) as i64);
         }
     }
 
@@ -157,7 +166,7 @@ impl Kernel<'_> {
             for vector in 0..self.row() {
                 let sum = self.sum(pixel, vector);
                 if self.spec.bias {
-                    self.a.load(sum, BIAS, vector * self.lanes() * ELEMENT);
+                    self.a.load(sum, BIAS.at(vector * self.lanes() * ELEMENT));
                 } else {
                     self.a.zero(sum);
                 }
@@ -180,9 +189,9 @@ impl Kernel<'_> {
         self.contract(level + 1);
         // The loop inside has moved the input already.
         let moved = inside.map_or(0, |inside| inside.count * inside.input);
-        self.a.advance(IN_AT, (span.input as i64 - moved as i64) * ELEMENT as i64);
+        self.a.add_immediate(IN_AT, (span.input as i64 - moved as i64) * ELEMENT as i64);
         if inside.is_none() {
-            self.a.advance(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
+            self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
             self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
@@ -194,32 +203,38 @@ impl Kernel<'_> {
         let (count, stride) = span.map_or((1, 0), |s| (s.count, s.input));
         let (weights, row) = (self.spare(), self.row());
         // Broadcasts take turns, so that one need not wait for the products of the last.
-        let broadcasts = self.a.isa.vectors.registers() - weights - row;
+        let broadcasts = self.a.vectors().registers() - weights - row;
         let mut turn = 0;
         for i in 0..count {
             self.fetch_ahead(i, count);
             self.fetch_input(i, count);
-            for vector in 0..row {
-                let (block, part) = (vector / self.vectors, vector % self.vectors);
-                let at = self.block(block) + i * LINE + part * self.lanes() * ELEMENT;
-                self.a.load(weights + vector, WEIGHTS_AT, at);
-            }
+            self.load_weights(i);
             self.fetch_weights(i);
             if self.spec.narrow > 0 {
                 self.narrow(i, weights, &mut turn, broadcasts);
                 continue;
             }
             for pixel in 0..self.spec.pixels {
-                let element = weights + row + turn % broadcasts;
+                let element = Vector(weights + row + turn % broadcasts);
                 turn += 1;
                 let at = (pixel * self.spec.input_pixel + i * stride) * ELEMENT;
-                self.a.broadcast(element, IN_AT, at);
+                self.a.broadcast(element, IN_AT.at(at));
                 for vector in 0..row {
-                    self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
+                    let sum = self.sum(pixel, vector);
+                    self.a.multiply_add(sum, Vector(weights + vector), element);
                 }
             }
         }
-        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
+    }
+
+    /// Loads a line of each block's weights, into the registers after the sums.
+    fn load_weights(&mut self, line: usize) {
+        for vector in 0..self.row() {
+            let (block, part) = (vector / self.vectors, vector % self.vectors);
+            let at = self.block(block) + line * LINE + part * self.lanes() * ELEMENT;
+            self.a.load(Vector(self.spare() + vector), WEIGHTS_AT.at(at));
+        }
     }
 
     /// The two innermost loops for narrow groups: an element is spread once for all pixels and taps that
@@ -228,7 +243,7 @@ impl Kernel<'_> {
     fn unrolled_taps(&mut self, taps: Loop) {
         let channels = self.unrolled_count() / taps.count.max(1);
         let weights = self.spare();
-        let spare = self.a.isa.vectors.registers() - weights;
+        let spare = self.a.vectors().registers() - weights;
         // As many taps at a time as registers hold weights of, beside an element.
         let most = (spare - 1).min(taps.count).max(1);
         let mut turn = 0;
@@ -243,19 +258,20 @@ impl Kernel<'_> {
                 let part = vector * self.lanes() * ELEMENT;
                 for tap in 0..count {
                     let line = (first + tap) * channels + i;
-                    self.a.load(weights + tap, WEIGHTS_AT, line * LINE + part);
+                    self.a.load(Vector(weights + tap), WEIGHTS_AT.at(line * LINE + part));
                 }
                 for (read, users) in self.reads(taps, count) {
-                    let element = weights + count + turn % (spare - count);
+                    let element = Vector(weights + count + turn % (spare - count));
                     turn += 1;
                     self.spread(element, (first + read) * taps.input * ELEMENT + part, i);
                     for (pixel, tap) in users {
-                        self.a.multiply_add(self.sum(pixel, vector), weights + tap, element);
+                        let sum = self.sum(pixel, vector);
+                        self.a.multiply_add(sum, Vector(weights + tap), element);
                     }
                 }
             }
         }
-        self.a.advance(AHEAD, (self.ahead() * LINE) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
     }
 
     /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
@@ -275,7 +291,7 @@ impl Kernel<'_> {
         let ahead = self.ahead();
         for line in i * ahead / shares..(i + 1) * ahead / shares {
             for block in 0..self.spec.blocks {
-                self.a.fetch_ahead(AHEAD, self.block(block) + line * LINE);
+                self.a.prefetch_t1(AHEAD.at(self.block(block) + line * LINE));
             }
         }
     }
@@ -283,7 +299,7 @@ impl Kernel<'_> {
     /// Fetches weights that are some lines behind this one.
     fn fetch_weights(&mut self, line: usize) {
         for block in 0..self.spec.blocks {
-            self.a.prefetch(WEIGHTS_AT, self.block(block) + line * LINE + PREFETCH);
+            self.a.prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * LINE + PREFETCH));
         }
     }
 
@@ -300,10 +316,10 @@ impl Kernel<'_> {
         let Some(blocks) = self.distant_blocks() else { return };
         let tile = self.spec.pixels * self.spec.input_pixel * ELEMENT;
         self.a.copy(NEXT, FROM);
-        self.a.advance(NEXT, tile as i64);
+        self.a.add_immediate(NEXT, tile as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy(FETCHED, FROM);
-            self.a.advance(FETCHED, (BLOCKS_AHEAD * blocks.input * ELEMENT) as i64);
+            self.a.add_immediate(FETCHED, (BLOCKS_AHEAD * blocks.input * ELEMENT) as i64);
         } else {
             self.a.copy(FETCHED, NEXT);
         }
@@ -316,7 +332,7 @@ impl Kernel<'_> {
         }
         let pixels = self.spec.pixels;
         for pixel in i * pixels / shares..(i + 1) * pixels / shares {
-            self.a.prefetch(FETCHED, pixel * self.spec.input_pixel * ELEMENT);
+            self.a.prefetch_t0(FETCHED.at(pixel * self.spec.input_pixel * ELEMENT));
         }
     }
 
@@ -325,9 +341,9 @@ impl Kernel<'_> {
     /// the page tables in vain.
     fn fetch_on(&mut self, left: Register) {
         let Some(blocks) = self.distant_blocks() else { return };
-        self.a.advance(FETCHED, (blocks.input * ELEMENT) as i64);
+        self.a.add_immediate(FETCHED, (blocks.input * ELEMENT) as i64);
         if blocks.count > BLOCKS_AHEAD {
-            self.a.copy_if_equal(FETCHED, NEXT, left, BLOCKS_AHEAD + 1);
+            self.a.copy_if_equal(FETCHED, NEXT, (left, BLOCKS_AHEAD + 1));
         }
     }
 
@@ -335,54 +351,56 @@ impl Kernel<'_> {
     fn narrow(&mut self, i: usize, weights: usize, turn: &mut usize, temporaries: usize) {
         for pixel in 0..self.spec.pixels {
             for vector in 0..self.row() {
-                let element = weights + self.row() + *turn % temporaries;
+                let element = Vector(weights + self.row() + *turn % temporaries);
                 *turn += 1;
                 let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
                 self.spread(element, at, i);
-                self.a.multiply_add(self.sum(pixel, vector), weights + vector, element);
+                let sum = self.sum(pixel, vector);
+                self.a.multiply_add(sum, Vector(weights + vector), element);
             }
         }
     }
 
     /// Loads channel `i` of each lane's own group.
-    fn spread(&mut self, element: usize, at: usize, i: usize) {
+    fn spread(&mut self, element: Vector, at: usize, i: usize) {
         match self.spec.narrow {
-            1 => self.a.load(element, IN_AT, at),
+            1 => self.a.load(element, IN_AT.at(at)),
             // A register is a group.
-            8 => self.a.broadcast(element, IN_AT, at + i * ELEMENT),
-            _ => self.a.spread_quarters(element, IN_AT, at, i),
+            8 => self.a.broadcast(element, IN_AT.at(at + i * ELEMENT)),
+            _ => self.a.broadcast_in_quarters(element, IN_AT.at(at), i),
         }
     }
 
     fn apply(&mut self) {
-        for step in self.spec.steps.clone() {
+        for step in &self.spec.steps {
             match step {
-                FusedStep::AddResidual => {
-                    for (sum, pixel, vector) in self.sums() {
-                        let at = self.offset(self.spec.residual_block, pixel, vector);
-                        self.a.add_memory(sum, OTHER, at);
-                    }
-                }
+                FusedStep::AddResidual => self.add_to_sums(OTHER, self.spec.residual_block),
                 FusedStep::Relu => {
-                    let zero = self.spare();
+                    let zero = Vector(self.spare());
                     self.a.zero(zero);
                     for (sum, ..) in self.sums() {
-                        self.a.max(sum, zero);
+                        self.a.max(sum, zero, sum);
                     }
                 }
             }
         }
     }
 
+    /// Adds a tile in memory, whose blocks are so far apart.
+    fn add_to_sums(&mut self, base: Register, block: usize) {
+        for (sum, pixel, vector) in self.sums() {
+            self.a.add_memory(sum, base.at(self.offset(block, pixel, vector)));
+        }
+    }
+
     fn write(&mut self) {
         for (sum, pixel, vector) in self.sums() {
-            let at = self.offset(self.spec.output_block, pixel, vector);
-            self.a.store(TO, at, sum);
+            self.a.store(TO.at(self.offset(self.spec.output_block, pixel, vector)), sum);
         }
     }
 
     /// Every sum, with its pixel and its vector.
-    fn sums(&self) -> Vec<(usize, usize, usize)> {
+    fn sums(&self) -> Vec<(Vector, usize, usize)> {
         let each = |pixel| (0..self.row()).map(move |vector| (pixel, vector));
         let all = (0..self.spec.pixels).flat_map(each);
         all.map(|(pixel, vector)| (self.sum(pixel, vector), pixel, vector)).collect()

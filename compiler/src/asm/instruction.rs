@@ -1,0 +1,168 @@
+//! The portable instructions and their operands.
+//!
+//! These are what kernels in f32 need. Room is left for more of each kind:
+//!
+//! - *convert*: loads of f16, bf16 or i8 that widen, stores that narrow, and *pack*, which puts the lanes
+//!   of two registers in one of half as wide lanes;
+//! - *dot products*: `to += Σ a * b` of the two bf16 or four i8 of each 32-bit lane (AVX512_BF16, VNNI,
+//!   NEON's `sdot`), which take a broadcast of 32 bits as [`Instruction::Broadcast`] makes it;
+//! - *tiles*: AMX has registers of rows beside the vectors, so they would be a kind of register of their
+//!   own, with configure, load, store and dot product;
+//! - *multiply-add by an element*: NEON multiplies by one lane of a register, AVX-512 by an element in
+//!   memory, each without a broadcast before it.
+
+/// A vector register. A lane is 32 bits, whatever they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vector(pub usize);
+
+/// An integer register of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Register {
+    /// First parameter: what is read.
+    From,
+    /// Second parameter: the weights, scratch memory, or another place to write to.
+    Second,
+    /// Third parameter: what is written.
+    To,
+    /// Fourth parameter: the bias.
+    Bias,
+    /// Fifth parameter: how many tiles, or pixels.
+    Tiles,
+    /// Sixth parameter: the other operand.
+    Other,
+    /// Free. [`Instruction::Splat`] may overwrite it.
+    Scratch0,
+    /// Free.
+    Scratch1,
+    /// Free.
+    Scratch2,
+    /// The caller's.
+    Saved0,
+    /// The caller's.
+    Saved1,
+    /// The caller's.
+    Saved2,
+    /// The caller's.
+    Saved3,
+    /// The caller's.
+    Saved4,
+    /// The caller's.
+    Saved5,
+}
+
+impl Register {
+    /// In the order of their numbers.
+    pub const ALL: [Register; 15] = [
+        Register::From,
+        Register::Second,
+        Register::To,
+        Register::Bias,
+        Register::Tiles,
+        Register::Other,
+        Register::Scratch0,
+        Register::Scratch1,
+        Register::Scratch2,
+        Register::Saved0,
+        Register::Saved1,
+        Register::Saved2,
+        Register::Saved3,
+        Register::Saved4,
+        Register::Saved5,
+    ];
+
+    /// The parameters, first to last.
+    pub const PARAMETERS: [Register; 6] = [
+        Register::From,
+        Register::Second,
+        Register::To,
+        Register::Bias,
+        Register::Tiles,
+        Register::Other,
+    ];
+
+    /// Those that must hold what they held when the function returns.
+    pub const CALLERS: [Register; 6] = [
+        Register::Saved0,
+        Register::Saved1,
+        Register::Saved2,
+        Register::Saved3,
+        Register::Saved4,
+        Register::Saved5,
+    ];
+
+    /// The address so many bytes behind what it holds.
+    pub fn at(self, bytes: usize) -> Address {
+        Address { base: self, bytes }
+    }
+}
+
+/// A place in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// What the register points at,
+    pub base: Register,
+    /// and so many bytes behind it.
+    pub bytes: usize,
+}
+
+/// A place to jump back to: the number of an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label(pub usize);
+
+/// What a function is made of. Vector operands are f32 unless it says otherwise; sources may be the
+/// destination too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "what each does names its operands")]
+pub enum Instruction {
+    /// `to = [from]`
+    Load { to: Vector, from: Address },
+    /// `[to] = from`
+    Store { to: Address, from: Vector },
+    /// Every lane of `to` = the 32 bits at `from`.
+    Broadcast { to: Vector, from: Address },
+    /// Loads, with lane `lane` of every four lanes in all four of them.
+    BroadcastInQuarters { to: Vector, from: Address, lane: usize },
+    /// `to += a * b`, rounded once.
+    MultiplyAdd { to: Vector, a: Vector, b: Vector },
+    /// `to = a + b`
+    Add { to: Vector, a: Vector, b: Vector },
+    /// `to += [from]`
+    AddMemory { to: Vector, from: Address },
+    /// `to = a - b`
+    Subtract { to: Vector, a: Vector, b: Vector },
+    /// `to = a * b`
+    Multiply { to: Vector, a: Vector, b: Vector },
+    /// `to = a > b ? a : b`, so a NaN in `b` stays, and one in `a` gets lost.
+    Max { to: Vector, a: Vector, b: Vector },
+    /// `to = 0`
+    Zero { to: Vector },
+    /// `to = from`
+    CopyVector { to: Vector, from: Vector },
+    /// Every lane of `to`, one of the first 16 registers, = `value`. Afterwards nobody knows what
+    /// [`Register::Scratch0`] holds.
+    Splat { to: Vector, value: f32 },
+    /// Brings a line into the first-level cache. No address is wrong for it.
+    PrefetchT0 { at: Address },
+    /// Brings a line into the second-level cache. No address is wrong for it.
+    PrefetchT1 { at: Address },
+    /// Brings a line that will be written into the cache. No address is wrong for it.
+    PrefetchWrite { at: Address },
+    /// `to = from`
+    Copy { to: Register, from: Register },
+    /// `to = from`, the address.
+    Lea { to: Register, from: Address },
+    /// `to = value`
+    Set { to: Register, value: usize },
+    /// `to += by`
+    AddImmediate { to: Register, by: i64 },
+    /// `to = from` where `counter` is `value`.
+    CopyIfEqual { to: Register, from: Register, counter: Register, value: usize },
+    /// Puts a register on the stack.
+    Save { register: Register },
+    /// Takes a register off the stack.
+    Restore { register: Register },
+    /// `counter -= 1`, and back to `to` unless that is 0.
+    LoopBack { counter: Register, to: Label },
+    /// Ends the function.
+    Return,
+}

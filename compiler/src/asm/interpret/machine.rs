@@ -1,0 +1,238 @@
+//! What each instruction means.
+
+use super::memory::ELEMENT;
+use super::{Access, AccessKind, Content, Memory, Wrong};
+use crate::asm::{Address, Instruction, Register, Vector, Vectors};
+
+/// The most lanes that registers have.
+const MOST_LANES: usize = 16;
+
+/// The bits of a vector register's lanes.
+type Lanes = [u32; MOST_LANES];
+
+/// Registers and memory.
+pub(super) struct Machine<'m> {
+    lanes: usize,
+    vectors: Vec<Option<Lanes>>,
+    integers: [Content; Register::ALL.len()],
+    saved: Vec<Content>,
+    memory: &'m mut Memory,
+    watch: &'m mut dyn FnMut(Access),
+}
+
+/// Where it goes on.
+pub(super) enum Then {
+    Next,
+    Jump(usize),
+    Return,
+}
+
+impl<'m> Machine<'m> {
+    pub(super) fn new(
+        vectors: Vectors,
+        parameters: &[Option<u64>; 6],
+        memory: &'m mut Memory,
+        watch: &'m mut dyn FnMut(Access),
+    ) -> Machine<'m> {
+        let mut integers = [Content::Nothing; Register::ALL.len()];
+        for register in Register::CALLERS {
+            integers[register as usize] = Content::Callers(register);
+        }
+        for (register, parameter) in Register::PARAMETERS.into_iter().zip(parameters) {
+            integers[register as usize] = parameter.map_or(Content::Nothing, Content::Number);
+        }
+        Machine {
+            lanes: vectors.lanes(),
+            vectors: vec![None; vectors.registers()],
+            integers,
+            saved: Vec::new(),
+            memory,
+            watch,
+        }
+    }
+
+    /// Carries out an instruction.
+    pub(super) fn step(&mut self, instruction: &Instruction) -> Result<Then, Wrong> {
+        match *instruction {
+            Instruction::Load { to, from } => {
+                let lanes = self.read(from)?;
+                self.put(to, lanes)?;
+            }
+            Instruction::Store { to, from } => self.write(to, from)?,
+            Instruction::Broadcast { to, from } => {
+                let element = self.read_lanes(from, 1)?[0];
+                self.put(to, [element; MOST_LANES])?;
+            }
+            Instruction::BroadcastInQuarters { to, from, lane } => {
+                let lanes = self.read(from)?;
+                self.put(to, in_quarters(lanes, lane)?)?;
+            }
+            Instruction::MultiplyAdd { to, a, b } => {
+                let [sum, a, b] = [self.get(to)?, self.get(a)?, self.get(b)?];
+                self.put(to, each(|i| float(a[i]).mul_add(float(b[i]), float(sum[i]))))?;
+            }
+            Instruction::Add { to, a, b } => self.floats(to, [a, b], |a, b| a + b)?,
+            Instruction::AddMemory { to, from } => {
+                let [a, b] = [self.get(to)?, self.read(from)?];
+                self.put(to, each(|i| float(a[i]) + float(b[i])))?;
+            }
+            Instruction::Subtract { to, a, b } => self.floats(to, [a, b], |a, b| a - b)?,
+            Instruction::Multiply { to, a, b } => self.floats(to, [a, b], |a, b| a * b)?,
+            Instruction::Max { to, a, b } => {
+                self.floats(to, [a, b], |a, b| if a > b { a } else { b })?;
+            }
+            Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
+            Instruction::CopyVector { to, from } => {
+                let lanes = self.get(from)?;
+                self.put(to, lanes)?;
+            }
+            Instruction::Splat { to, value } => {
+                self.put(to, [value.to_bits(); MOST_LANES])?;
+                self.set(Register::Scratch0, Content::Nothing);
+            }
+            Instruction::PrefetchT0 { at } => self.prefetch(AccessKind::PrefetchT0, at)?,
+            Instruction::PrefetchT1 { at } => self.prefetch(AccessKind::PrefetchT1, at)?,
+            Instruction::PrefetchWrite { at } => self.prefetch(AccessKind::PrefetchWrite, at)?,
+            Instruction::Copy { to, from } => {
+                let number = self.number(from)?;
+                self.set(to, Content::Number(number));
+            }
+            Instruction::Lea { to, from } => {
+                let address = self.address(from)?;
+                self.set(to, Content::Number(address));
+            }
+            Instruction::Set { to, value } => self.set(to, Content::Number(value as u64)),
+            Instruction::AddImmediate { to, by } => {
+                let sum = self.number(to)?.wrapping_add_signed(by);
+                self.set(to, Content::Number(sum));
+            }
+            Instruction::CopyIfEqual { to, from, counter, value } => {
+                let [counter, from, to_is] =
+                    [self.number(counter)?, self.number(from)?, self.number(to)?];
+                let number = if counter == value as u64 { from } else { to_is };
+                self.set(to, Content::Number(number));
+            }
+            Instruction::Save { register } => self.saved.push(self.integers[register as usize]),
+            Instruction::Restore { register } => {
+                let content = self.saved.pop().ok_or(Wrong::NothingSaved)?;
+                self.set(register, content);
+            }
+            Instruction::LoopBack { counter, to } => {
+                let left = self.number(counter)?.checked_sub(1).ok_or(Wrong::Counter(counter))?;
+                self.set(counter, Content::Number(left));
+                return Ok(if left > 0 { Then::Jump(to.0) } else { Then::Next });
+            }
+            Instruction::Return => return self.finish().map(|()| Then::Return),
+        }
+        Ok(Then::Next)
+    }
+
+    /// The caller must find what it left.
+    fn finish(&self) -> Result<(), Wrong> {
+        if !self.saved.is_empty() {
+            return Err(Wrong::StillSaved(self.saved.len()));
+        }
+        for register in Register::CALLERS {
+            let content = self.integers[register as usize];
+            if content != Content::Callers(register) {
+                return Err(Wrong::NotRestored(register, content));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- registers ---------------------------------------------------------------------------
+
+    fn get(&self, vector: Vector) -> Result<Lanes, Wrong> {
+        let lanes = self.vectors.get(vector.0).ok_or(Wrong::NoVector(vector))?;
+        lanes.ok_or(Wrong::UnsetVector(vector))
+    }
+
+    fn put(&mut self, vector: Vector, lanes: Lanes) -> Result<(), Wrong> {
+        *self.vectors.get_mut(vector.0).ok_or(Wrong::NoVector(vector))? = Some(lanes);
+        Ok(())
+    }
+
+    /// `to = of(a, b)`, lane by lane.
+    fn floats(
+        &mut self,
+        to: Vector,
+        [a, b]: [Vector; 2],
+        of: impl Fn(f32, f32) -> f32,
+    ) -> Result<(), Wrong> {
+        let [a, b] = [self.get(a)?, self.get(b)?];
+        self.put(to, each(|i| of(float(a[i]), float(b[i]))))
+    }
+
+    fn number(&self, register: Register) -> Result<u64, Wrong> {
+        match self.integers[register as usize] {
+            Content::Number(number) => Ok(number),
+            content @ (Content::Nothing | Content::Callers(_)) => {
+                Err(Wrong::Unset(register, content))
+            }
+        }
+    }
+
+    fn set(&mut self, register: Register, content: Content) {
+        self.integers[register as usize] = content;
+    }
+
+    // ---- memory ------------------------------------------------------------------------------
+
+    fn address(&self, Address { base, bytes }: Address) -> Result<u64, Wrong> {
+        Ok(self.number(base)?.wrapping_add(bytes as u64))
+    }
+
+    /// An access, which is seen before it is allowed.
+    fn access(&mut self, kind: AccessKind, at: Address, lanes: usize) -> Result<Access, Wrong> {
+        let access = Access { kind, address: self.address(at)?, bytes: lanes * ELEMENT };
+        (self.watch)(access);
+        Ok(access)
+    }
+
+    fn prefetch(&mut self, kind: AccessKind, at: Address) -> Result<(), Wrong> {
+        self.access(kind, at, 0).map(|_| ())
+    }
+
+    /// The lanes of a vector in memory.
+    fn read(&mut self, from: Address) -> Result<Lanes, Wrong> {
+        self.read_lanes(from, self.lanes)
+    }
+
+    fn read_lanes(&mut self, from: Address, count: usize) -> Result<Lanes, Wrong> {
+        let access = self.access(AccessKind::Read, from, count)?;
+        let (elements, _) = self.memory.read(access)?.as_chunks::<ELEMENT>();
+        Ok(each_bits(|i| elements.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes))))
+    }
+
+    fn write(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
+        let lanes = self.get(from)?;
+        let access = self.access(AccessKind::Write, to, self.lanes)?;
+        let (elements, _) = self.memory.write(access)?.as_chunks_mut::<ELEMENT>();
+        for (element, lane) in elements.iter_mut().zip(lanes) {
+            *element = lane.to_le_bytes();
+        }
+        Ok(())
+    }
+}
+
+fn float(bits: u32) -> f32 {
+    f32::from_bits(bits)
+}
+
+fn each_bits(lane: impl FnMut(usize) -> u32) -> Lanes {
+    std::array::from_fn(lane)
+}
+
+fn each(lane: impl Fn(usize) -> f32) -> Lanes {
+    each_bits(|i| lane(i).to_bits())
+}
+
+/// Lane `lane` of every four lanes in all four of them.
+fn in_quarters(lanes: Lanes, lane: usize) -> Result<Lanes, Wrong> {
+    const QUARTER: usize = 4;
+    if lane >= QUARTER {
+        return Err(Wrong::NoLane(lane));
+    }
+    Ok(each_bits(|i| lanes[i / QUARTER * QUARTER + lane]))
+}

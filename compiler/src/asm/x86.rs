@@ -1,0 +1,253 @@
+//! x86-64: an encoder whose instruction sets are rows of registers and opcodes.
+
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, Formatter, IcedError,
+    Instruction as Machine, InstructionBlock, IntelFormatter, MemoryOperand, Register as Name,
+};
+
+use super::{Address, Encoder, Function, Instruction, Register, Vector};
+use crate::error::{Error, Result};
+
+/// An instruction set: its first vector register, and the opcodes for whole vectors.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Vector register 0; the others follow it.
+    first: Name,
+    load: Code,
+    store: Code,
+    broadcast: Code,
+    multiply_add: Code,
+    add: Code,
+    subtract: Code,
+    multiply: Code,
+    max: Code,
+    xor: Code,
+    copy: Code,
+    /// From the lowest lane of a 128-bit register.
+    splat: Code,
+    /// Lanes within each quarter of 128 bits, picked by an immediate.
+    permute: Code,
+}
+
+/// 16 registers of 256 bits, with FMA.
+pub(super) const AVX2: Row = Row {
+    first: Name::YMM0,
+    load: Code::VEX_Vmovups_ymm_ymmm256,
+    store: Code::VEX_Vmovups_ymmm256_ymm,
+    broadcast: Code::VEX_Vbroadcastss_ymm_m32,
+    multiply_add: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+    add: Code::VEX_Vaddps_ymm_ymm_ymmm256,
+    subtract: Code::VEX_Vsubps_ymm_ymm_ymmm256,
+    multiply: Code::VEX_Vmulps_ymm_ymm_ymmm256,
+    max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
+    xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
+    copy: Code::VEX_Vmovaps_ymm_ymmm256,
+    splat: Code::VEX_Vbroadcastss_ymm_xmm,
+    permute: Code::VEX_Vpermilps_ymm_ymmm256_imm8,
+};
+
+/// 32 registers of 512 bits.
+pub(super) const AVX512: Row = Row {
+    first: Name::ZMM0,
+    load: Code::EVEX_Vmovups_zmm_k1z_zmmm512,
+    store: Code::EVEX_Vmovups_zmmm512_k1z_zmm,
+    broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+    multiply_add: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    add: Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+    subtract: Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+    multiply: Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+    max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+    xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
+    copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
+    splat: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+    permute: Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
+};
+
+/// The machine's name of a register: parameters are in System V's order.
+fn name(register: Register) -> Name {
+    match register {
+        Register::From => Name::RDI,
+        Register::Second => Name::RSI,
+        Register::To => Name::RDX,
+        Register::Bias => Name::RCX,
+        Register::Tiles => Name::R8,
+        Register::Other => Name::R9,
+        Register::Scratch0 => Name::RAX,
+        Register::Scratch1 => Name::R10,
+        Register::Scratch2 => Name::R11,
+        Register::Saved0 => Name::RBX,
+        Register::Saved1 => Name::RBP,
+        Register::Saved2 => Name::R12,
+        Register::Saved3 => Name::R13,
+        Register::Saved4 => Name::R14,
+        Register::Saved5 => Name::R15,
+    }
+}
+
+impl Encoder for Row {
+    fn encode(&self, function: &Function) -> Result<Vec<u8>> {
+        let registers = function.vectors.registers();
+        let mut all = Vec::new();
+        for (number, instruction) in function.instructions.iter().enumerate() {
+            let fail = |why| Error::internal(format!("{}: {instruction:?}: {why}", function.name));
+            let parts = Maker { row: self, registers }.parts(instruction).map_err(fail)?;
+            for (part, mut machine) in parts.into_iter().enumerate() {
+                machine.set_ip(address(number) + part as u64);
+                all.push(machine);
+            }
+        }
+        encode(function.name, &all)
+    }
+
+    fn disassemble(&self, code: &[u8]) -> String {
+        disassemble(code)
+    }
+}
+
+/// Where the machine instructions of a portable one begin, before encoding: there, addresses only tell
+/// instructions apart.
+fn address(number: usize) -> u64 {
+    const MOST_PARTS: usize = 16;
+    (number * MOST_PARTS) as u64
+}
+
+/// Makes machine instructions with a row, of so many vector registers.
+struct Maker<'r> {
+    row: &'r Row,
+    registers: usize,
+}
+
+/// The machine instructions of a portable one, or why there are none.
+type Parts = Result<Vec<Machine>, String>;
+
+impl Maker<'_> {
+    fn parts(&self, instruction: &Instruction) -> Parts {
+        let row = self.row;
+        match *instruction {
+            Instruction::Load { to, from } => self.load(row.load, to, from),
+            Instruction::Store { to, from } => {
+                all([Machine::with2(row.store, memory(to), self.vector(from)?)])
+            }
+            Instruction::Broadcast { to, from } => self.load(row.broadcast, to, from),
+            Instruction::BroadcastInQuarters { to, from, lane } => self.in_quarters(to, from, lane),
+            Instruction::MultiplyAdd { to, a, b } => self.three(row.multiply_add, to, a, b),
+            Instruction::Add { to, a, b } => self.three(row.add, to, a, b),
+            Instruction::AddMemory { to, from } => {
+                let to = self.vector(to)?;
+                all([Machine::with3(row.add, to, to, memory(from))])
+            }
+            Instruction::Subtract { to, a, b } => self.three(row.subtract, to, a, b),
+            Instruction::Multiply { to, a, b } => self.three(row.multiply, to, a, b),
+            Instruction::Max { to, a, b } => self.three(row.max, to, a, b),
+            Instruction::Zero { to } => self.three(row.xor, to, to, to),
+            Instruction::CopyVector { to, from } => {
+                all([Machine::with2(row.copy, self.vector(to)?, self.vector(from)?)])
+            }
+            Instruction::Splat { to, value } => self.splat(to, value),
+            Instruction::PrefetchT0 { at } => prefetch(Code::Prefetcht0_m8, at),
+            Instruction::PrefetchT1 { at } => prefetch(Code::Prefetcht1_m8, at),
+            Instruction::PrefetchWrite { at } => prefetch(Code::Prefetchw_m8, at),
+            Instruction::Copy { to, from } => {
+                all([Machine::with2(Code::Mov_r64_rm64, name(to), name(from))])
+            }
+            Instruction::Lea { to, from } => {
+                all([Machine::with2(Code::Lea_r64_m, name(to), memory(from))])
+            }
+            Instruction::Set { to, value } => immediate(Code::Mov_rm64_imm32, to, value),
+            Instruction::AddImmediate { to, by } => immediate(Code::Add_rm64_imm32, to, by),
+            Instruction::CopyIfEqual { to, from, counter, value } => {
+                let mut parts = immediate(Code::Cmp_rm64_imm32, counter, value)?;
+                parts.extend(all([Machine::with2(Code::Cmove_r64_rm64, name(to), name(from))])?);
+                Ok(parts)
+            }
+            Instruction::Save { register } => all([Machine::with1(Code::Push_r64, name(register))]),
+            Instruction::Restore { register } => {
+                all([Machine::with1(Code::Pop_r64, name(register))])
+            }
+            Instruction::LoopBack { counter, to } => all([
+                Machine::with1(Code::Dec_rm64, name(counter)),
+                Machine::with_branch(Code::Jne_rel32_64, address(to.0)),
+            ]),
+            Instruction::Return => {
+                all([Ok(Machine::with(Code::VEX_Vzeroupper)), Ok(Machine::with(Code::Retnq))])
+            }
+        }
+    }
+
+    /// The machine's name of a vector register.
+    fn vector(&self, Vector(number): Vector) -> Result<Name, String> {
+        if number >= self.registers {
+            return Err(format!("there are {} vector registers", self.registers));
+        }
+        Ok(self.row.first + number as u32)
+    }
+
+    fn load(&self, code: Code, to: Vector, from: Address) -> Parts {
+        all([Machine::with2(code, self.vector(to)?, memory(from))])
+    }
+
+    fn three(&self, code: Code, to: Vector, a: Vector, b: Vector) -> Parts {
+        all([Machine::with3(code, self.vector(to)?, self.vector(a)?, self.vector(b)?)])
+    }
+
+    fn in_quarters(&self, to: Vector, from: Address, lane: usize) -> Parts {
+        if lane >= 4 {
+            return Err("a quarter has four lanes".into());
+        }
+        let picked = (lane * 0b01_01_01_01) as u32;
+        all([Machine::with3(self.row.permute, self.vector(to)?, memory(from), picked)])
+    }
+
+    fn splat(&self, to: Vector, value: f32) -> Parts {
+        // VEX, which moves from an integer register, names so many.
+        const NAMED: usize = 16;
+        if to.0 >= NAMED {
+            return Err(format!("only the first {NAMED} vector registers are splat to"));
+        }
+        let (lane, through) = (Name::XMM0 + to.0 as u32, Name::EAX);
+        all([
+            Machine::with2(Code::Mov_r32_imm32, through, value.to_bits()),
+            Machine::with2(Code::VEX_Vmovd_xmm_rm32, lane, through),
+            Machine::with2(self.row.splat, self.vector(to)?, lane),
+        ])
+    }
+}
+
+fn all<const N: usize>(parts: [Result<Machine, IcedError>; N]) -> Parts {
+    let parts: Result<Vec<Machine>, IcedError> = parts.into_iter().collect();
+    parts.map_err(|error| error.to_string())
+}
+
+fn prefetch(code: Code, at: Address) -> Parts {
+    all([Machine::with1(code, memory(at))])
+}
+
+/// An instruction with a constant, which the machine has 32 bits for.
+fn immediate(code: Code, to: Register, value: impl TryInto<i32>) -> Parts {
+    let value = value.try_into().map_err(|_| "the constant has more than 32 bits")?;
+    all([Machine::with2(code, name(to), value)])
+}
+
+fn memory(Address { base, bytes }: Address) -> MemoryOperand {
+    MemoryOperand::with_base_displ(name(base), bytes as i64)
+}
+
+/// The bytes of a function. Branches lead to instructions by their addresses before encoding.
+pub(crate) fn encode(name: &str, instructions: &[Machine]) -> Result<Vec<u8>> {
+    let block = InstructionBlock::new(instructions, 0);
+    let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE);
+    let encoded = encoded.map_err(|error| Error::internal(format!("{name}: {error}")))?;
+    Ok(encoded.code_buffer)
+}
+
+/// The code as text, one instruction a line.
+fn disassemble(code: &[u8]) -> String {
+    let mut formatter = IntelFormatter::new();
+    let mut text = String::new();
+    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
+        text += &format!("{:6x}  ", instruction.ip());
+        formatter.format(&instruction, &mut text);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! Expressions of elements.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::types::{F32, F32X4, F64};
+
+use super::emitter::{Element, Emitter, register};
+use super::functions;
+use crate::ir::expr::Expr;
+use crate::ir::{Binary, DType};
+
+impl Emitter<'_, '_> {
+    /// The value of an expression whose operands are `operands` (index 0 is `$0`).
+    pub(crate) fn expression(
+        &mut self,
+        expr: &Expr,
+        operands: &[Element],
+        context: DType,
+    ) -> Element {
+        match expr {
+            Expr::Operand(i) => operands[*i],
+            Expr::Constant(value) => self.constant(*value, context, operands),
+            Expr::Unary(f, a) => {
+                let a = self.expression(a, operands, context);
+                functions::unary(self, *f, a)
+            }
+            Expr::Binary(f, a, b) => self.binary_expression(*f, a, b, operands, context),
+            Expr::Select(c, a, b) => {
+                let c = self.expression(c, operands, DType::Bool);
+                let a = self.expression(a, operands, context);
+                let b = self.expression(b, operands, context);
+                let value = self.builder.ins().select(c.value, a.value, b.value);
+                Element { value, dtype: a.dtype }
+            }
+            Expr::Cast(to, a) => {
+                let a = self.expression(a, operands, context);
+                self.cast(a, *to)
+            }
+        }
+    }
+
+    fn binary_expression(
+        &mut self,
+        f: Binary,
+        a: &Expr,
+        b: &Expr,
+        operands: &[Element],
+        context: DType,
+    ) -> Element {
+        // A constant takes the type of the other side.
+        let (a, b) = match (a, b) {
+            (Expr::Constant(_), _) => {
+                let b = self.expression(b, operands, context);
+                (self.expression(a, operands, b.dtype), b)
+            }
+            _ => {
+                let a = self.expression(a, operands, context);
+                (a, self.expression(b, operands, a.dtype))
+            }
+        };
+        functions::binary(self, f, a, b.value)
+    }
+
+    fn constant(&mut self, value: f64, dtype: DType, operands: &[Element]) -> Element {
+        let vector = operands.iter().any(|o| self.ty(o.value) == F32X4);
+        let value = match dtype {
+            DType::F32 if vector => self.float(F32X4, value),
+            DType::F32 => self.float(F32, value),
+            DType::F64 => self.float(F64, value),
+            DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::Bool => {
+                let ty = register(dtype);
+                let bits = value as i64 & (u64::MAX >> (64 - ty.bits())) as i64;
+                self.builder.ins().iconst(ty, bits)
+            }
+        };
+        Element { value, dtype }
+    }
+}

@@ -1,0 +1,280 @@
+//! Values in blocks: how they get there and back, and what is done to each element.
+
+use super::Map;
+use crate::error::Result;
+use crate::ir::expr::Expr;
+use crate::ir::{DType, Epilogue, NodeId};
+use crate::kernels::lowering::{InBlocks, Lowering};
+use crate::machine::{BLOCK, F32_BYTES};
+use crate::plan::{Nest, Place};
+use crate::schedule::blocked::{Blocked, for_groups};
+
+impl Lowering<'_, '_> {
+    /// The value is there but for its border, which is cleared: a buffer lives from its first step on.
+    pub(in crate::kernels) fn made_in_blocks(&mut self, id: NodeId, out: InBlocks) -> Result<()> {
+        self.clear_border(out)?;
+        self.blocked.insert(id, vec![out]);
+        Ok(())
+    }
+
+    /// The value in blocks, with at least this border and groups of channels beginning at blocks.
+    pub(in crate::kernels) fn in_blocks(
+        &mut self,
+        id: NodeId,
+        groups: usize,
+        halo: [usize; 4],
+    ) -> Result<InBlocks> {
+        let fits = |layout: &Blocked| {
+            layout.serves(groups) && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
+        };
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, halo))
+    }
+
+    /// The same without a border, where image rows need not end.
+    pub(in crate::kernels) fn in_blocks_flat(
+        &mut self,
+        id: NodeId,
+        groups: usize,
+    ) -> Result<InBlocks> {
+        let fits = |layout: &Blocked| layout.serves(groups) && layout.is_flat();
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]))
+    }
+
+    /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
+    /// differs in its border only if there is such.
+    pub(in crate::kernels) fn in_layout(
+        &mut self,
+        id: NodeId,
+        fits: impl Fn(&Blocked) -> bool,
+        otherwise: Blocked,
+    ) -> Result<InBlocks> {
+        let found = self.blocked.get(&id).and_then(|all| all.iter().find(|b| fits(&b.layout)));
+        if let Some(found) = found {
+            return Ok(*found);
+        }
+        let alike = self
+            .blocked
+            .get(&id)
+            .and_then(|all| all.iter().find(|made| made.layout.is_like(&otherwise)).copied());
+        let made = match alike {
+            Some(from) => {
+                let made = self.make_blocked(otherwise);
+                self.blocked_map(made, &[from], Expr::Operand(1))?;
+                self.clear_border(made)?;
+                made
+            }
+            None => {
+                let from = self.place(id)?;
+                self.pack_blocks(otherwise, from)?
+            }
+        };
+        self.blocked.entry(id).or_default().push(made);
+        Ok(made)
+    }
+
+    /// The value in blocks whose channels begin at blocks where `like`'s do.
+    pub(in crate::kernels) fn in_blocks_like(
+        &mut self,
+        id: NodeId,
+        like: &Blocked,
+    ) -> Result<InBlocks> {
+        self.in_layout(id, |layout| layout.is_like(like), like.with_halo([0; 4]))
+    }
+
+    /// The same without a border.
+    pub(in crate::kernels) fn in_blocks_flat_like(
+        &mut self,
+        id: NodeId,
+        like: &Blocked,
+    ) -> Result<InBlocks> {
+        let fits = |layout: &Blocked| layout.is_like(like) && layout.is_flat();
+        self.in_layout(id, fits, like.with_halo([0; 4]))
+    }
+
+    /// Clears the border of a value.
+    fn clear_border(&mut self, value: InBlocks) -> Result<()> {
+        let layout = value.layout;
+        if layout.is_flat() {
+            return Ok(());
+        }
+        let [height, _] = layout.size;
+        let [top, left, bottom, right] = layout.halo;
+        let corner = value.back(layout.origin());
+        let (row, block) = (layout.row(), layout.block());
+        let images = layout.images * layout.blocks();
+        // In memory order: what is above and left of the first pixel; what lies between the end of
+        // one row and the start of the next; what follows the last pixel.
+        let first = top * row + left * BLOCK;
+        let between = (left + right) * BLOCK;
+        let last = right * BLOCK + bottom * row;
+        let after_row = first + layout.size[1] * BLOCK;
+        let parts = [
+            (0, 1, first),
+            (after_row, height - 1, between),
+            (after_row + (height - 1) * row, 1, last),
+        ];
+        for (start, count, length) in parts {
+            if count == 0 || length == 0 {
+                continue;
+            }
+            let nest =
+                Nest::collapsed(&[images, count, length], &[vec![block as isize, row as isize, 1]]);
+            self.fill(nest, DType::F32, corner.further(start * F32_BYTES), 0.0)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a row-major value into blocks.
+    fn pack_blocks(&mut self, layout: Blocked, from: Place) -> Result<InBlocks> {
+        let made = self.make_blocked(layout);
+        if !layout.is_full() {
+            let count = layout.elements();
+            let nest = Nest::collapsed(&[count], &[vec![1]]);
+            self.fill(nest, DType::F32, made.back(layout.origin()), 0.0)?;
+        }
+        for (nest, blocked, plain) in exchange(&layout) {
+            let from = from.further(plain * F32_BYTES);
+            self.copy(nest, DType::F32, made.moved(blocked), from)?;
+        }
+        if layout.is_full() {
+            self.clear_border(made)?;
+        }
+        Ok(made)
+    }
+
+    /// Copies a value in blocks to row-major memory.
+    pub(in crate::kernels) fn unpack_blocks(&mut self, value: InBlocks, out: Place) -> Result<()> {
+        for (nest, blocked, plain) in exchange(&value.layout) {
+            let Nest { dims, strides } = nest;
+            let nest = Nest { dims, strides: strides.into_iter().rev().collect() };
+            self.copy(nest, DType::F32, out.further(plain * F32_BYTES), value.moved(blocked))?;
+        }
+        Ok(())
+    }
+
+    /// `expr` of each element of these values (the first is `x1`), all in blocks.
+    pub(in crate::kernels) fn blocked_map(
+        &mut self,
+        out: InBlocks,
+        sources: &[InBlocks],
+        expr: Expr,
+    ) -> Result<()> {
+        let layout = out.layout;
+        let dims = [layout.images, layout.blocks(), layout.size[0], layout.size[1] * BLOCK];
+        let strides = |l: &Blocked| [l.image, l.block(), l.row(), 1].map(|s| s as isize).to_vec();
+        let all = std::iter::once(&out).chain(sources).map(|value| strides(&value.layout));
+        let nest = Nest::collapsed(&dims, &all.collect::<Vec<_>>());
+        let dtypes = vec![DType::F32; 1 + sources.len()];
+        let places = sources.iter().map(|source| source.at).collect();
+        self.map(Map { nest, dtypes, expr }, out.at, places)
+    }
+
+    /// The pixels that a window in steps reads, each once, without a border.
+    pub(in crate::kernels) fn sampled(
+        &mut self,
+        from: InBlocks,
+        stride: [usize; 2],
+        size: [usize; 2],
+    ) -> Result<InBlocks> {
+        let layout = from.layout.with_size(size).with_halo([0; 4]);
+        let made = self.make_blocked(layout);
+        let dims = [layout.images, layout.blocks(), size[0], size[1], BLOCK];
+        let strides = |l: &Blocked, [y, x]: [usize; 2]| {
+            [l.image, l.block(), y * l.row(), x * BLOCK, 1].map(|s| s as isize).to_vec()
+        };
+        let all = [strides(&layout, [1; 2]), strides(&from.layout, stride)];
+        self.copy(Nest::collapsed(&dims, &all), DType::F32, made.at, from.at)?;
+        Ok(made)
+    }
+
+    /// An elementwise operator of values in blocks.
+    pub(in crate::kernels) fn blocked_elementwise(
+        &mut self,
+        id: NodeId,
+        own: usize,
+        head: Expr,
+        then: &Epilogue,
+    ) -> Result<()> {
+        let layout = self.layout(id)?;
+        let mut operands = Vec::new();
+        for slot in 0..own {
+            operands.push(self.operand(id, slot)?);
+        }
+        let expr = self.apply(id, head, then, &mut operands)?;
+        let mut sources = Vec::new();
+        for operand in operands {
+            sources.push(self.in_blocks_like(operand, &layout)?);
+        }
+        let out = self.new_blocked(id, layout);
+        self.blocked_map(out, &sources, expr)?;
+        self.made_in_blocks(id, out)
+    }
+
+    /// The last so many steps of an epilogue, applied to a value in place.
+    pub(in crate::kernels) fn apply_rest(
+        &mut self,
+        id: NodeId,
+        out: InBlocks,
+        then: &Epilogue,
+        left: usize,
+    ) -> Result<()> {
+        if left == 0 {
+            return Ok(());
+        }
+        let rest = &then.steps[then.steps.len() - left..];
+        let rest = Epilogue { steps: rest.to_vec() };
+        let mut operands = vec![id];
+        let expr = self.apply(id, Expr::Operand(1), &rest, &mut operands)?;
+        let mut sources = vec![out];
+        for &operand in &operands[1..] {
+            sources.push(self.in_blocks_like(operand, &out.layout)?);
+        }
+        self.blocked_map(out, &sources, expr)
+    }
+
+    pub(in crate::kernels) fn blocked_concat(&mut self, id: NodeId) -> Result<()> {
+        let layout = self.layout(id)?;
+        let out = self.new_blocked(id, layout);
+        let mut block = 0;
+        for (_, operand) in self.graph.operands(id) {
+            let channels = self.ty(operand).shape()[1];
+            let like = Blocked { channels, segments: 1, ..layout };
+            let from = self.in_blocks_like(operand, &like)?;
+            let part = InBlocks {
+                at: out.moved(block * layout.block()),
+                layout: Blocked { channels, segments: 1, ..layout },
+            };
+            self.blocked_map(part, &[from], Expr::Operand(1))?;
+            block += channels / BLOCK;
+        }
+        self.made_in_blocks(id, out)
+    }
+}
+
+/// Loops that pair the elements of a value in blocks with its row-major ones: nests (blocked, then
+/// plain strides), and where they begin in both.
+fn exchange(layout: &Blocked) -> Vec<(Nest, usize, usize)> {
+    let [h, w] = layout.size;
+    let (whole, rest) = (layout.channels / BLOCK, layout.channels % BLOCK);
+    let image = layout.segments * layout.channels * h * w;
+    let mut all = Vec::new();
+    for (first, count, lanes) in [(0, whole, BLOCK), (whole, 1, rest)] {
+        if count == 0 || lanes == 0 {
+            continue;
+        }
+        let dims = [layout.images, layout.segments, count, lanes, h, w];
+        let blocked = [
+            layout.image,
+            layout.segment_blocks() * layout.block(),
+            layout.block(),
+            1,
+            layout.row(),
+            BLOCK,
+        ];
+        let plain = [image, layout.channels * h * w, BLOCK * h * w, h * w, w, 1];
+        let strides = [blocked, plain].map(|s| s.map(|n| n as isize).to_vec());
+        let nest = Nest::collapsed(&dims, &strides);
+        all.push((nest, first * layout.block(), first * BLOCK * h * w));
+    }
+    all
+}

@@ -1,0 +1,128 @@
+//! Micro-kernels.
+
+use cardinal_compiler::asm::Vectors;
+use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
+use cardinal_compiler::plan::Loop;
+use cardinal_compiler::schedule::epilogue::FusedStep;
+
+use super::random::Random;
+use super::{Argument, BLOCK, Case, Place, Value, apply, used};
+
+/// Groups of whole blocks.
+pub(crate) fn whole(random: &mut Random, vectors: Vectors) -> Case {
+    let fits = |blocks: &usize| vectors.most_pixels(*blocks) > 0;
+    let blocks = random.one_of(&(1..=4).filter(fits).collect::<Vec<_>>());
+    let outer = random.below(4);
+    let mut reduce: Vec<Loop> = (0..outer).map(|_| outer_loop(random)).collect();
+    reduce.push(Loop::reading(random.between(1, BLOCK), random.one_of(&[1, 1, 3, BLOCK])));
+    let micro = MicroKernel {
+        pixels: random.between(1, vectors.most_pixels(blocks)),
+        blocks,
+        input_pixel: random.one_of(&[1, 5, BLOCK, 2 * BLOCK]),
+        reduce,
+        ..MicroKernel::default()
+    };
+    case(random, vectors, micro)
+}
+
+/// Some blocks are on pages of their own.
+fn outer_loop(random: &mut Random) -> Loop {
+    Loop::reading(random.between(1, 4), random.one_of(&[0, 7, BLOCK, 512, 1024, 2048]))
+}
+
+/// Groups of fewer channels than a block.
+pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
+    let narrow = random.one_of(&[1, 4, 8]);
+    let vectors = vectors.for_groups_of(narrow);
+    let mut reduce: Vec<Loop> = (0..random.below(3)).map(|_| outer_loop(random)).collect();
+    // Windows overlap, or pixels are no whole number of taps apart.
+    let taps = Loop::reading(random.between(1, 7), random.between(1, 2) * BLOCK);
+    reduce.extend([taps, Loop::reading(narrow, 1)]);
+    let micro = MicroKernel {
+        pixels: random.between(1, vectors.most_pixels(1)),
+        blocks: 1,
+        input_pixel: random.between(1, 3) * BLOCK,
+        reduce,
+        narrow,
+        ..MicroKernel::default()
+    };
+    case(random, vectors, micro)
+}
+
+/// The rest is alike for both.
+fn case(random: &mut Random, vectors: Vectors, micro: MicroKernel) -> Case {
+    let tiles = random.between(1, 3);
+    let depth: usize = micro.reduce.iter().map(|span| span.count).product();
+    let next_to_each_other = random.is();
+    let (output_pixel, output_block) = match next_to_each_other {
+        true => (micro.blocks * BLOCK, BLOCK),
+        false => (BLOCK, tiles * micro.pixels * BLOCK + random.below(3) * BLOCK),
+    };
+    let both = [FusedStep::AddResidual, FusedStep::Relu];
+    let steps =
+        [&[], &both[..1], &both[1..], &both[..], &[FusedStep::Relu, FusedStep::AddResidual]];
+    let spec = MicroKernel {
+        output_pixel,
+        output_block,
+        residual_block: output_block + random.below(2) * BLOCK,
+        weights_block: if micro.blocks > 1 { depth * BLOCK + random.below(40) } else { 0 },
+        prefetch: if random.is() { prefetch(random) } else { Prefetch::default() },
+        bias: random.is(),
+        accumulate: random.is(),
+        steps: random.one_of(&steps).to_vec(),
+        ..micro
+    };
+    let mut places = ["input", "weights", "output", "bias", "residual"].map(Place::new);
+    for at in 0..tiles * spec.pixels * spec.blocks * BLOCK {
+        define(random, &spec, at, &mut places);
+    }
+    Case {
+        spec: format!("{tiles} tiles of {spec:?}"),
+        function: spec.assembled(vectors),
+        arguments: [
+            Argument::Place(0),
+            Argument::Place(1),
+            Argument::Place(2),
+            used(spec.bias, 3),
+            Argument::Count(tiles),
+            used(spec.steps.contains(&both[0]), 4),
+        ],
+        places: places.into(),
+    }
+}
+
+fn prefetch(random: &mut Random) -> Prefetch {
+    let (tiles, earlier) = (random.between(1, 5), random.below(4));
+    Prefetch { tiles, earlier, distance: random.below(5000) }
+}
+
+/// An output element by its definition.
+fn define(random: &mut Random, spec: &MicroKernel, number: usize, places: &mut [Place; 5]) {
+    let [input, weights, output, bias, residual] = places;
+    let (pixel, channel) = (number / BLOCK / spec.blocks, number % (BLOCK * spec.blocks));
+    let (block, lane) = (channel / BLOCK, channel % BLOCK);
+    let group = lane.checked_div(spec.narrow).unwrap_or(0) * spec.narrow;
+    let mut sum = Value::ZERO;
+    for (line, from) in offsets(&spec.reduce).into_iter().enumerate() {
+        let weight = weights.read(block * spec.weights_block + line * BLOCK + lane, random);
+        sum = sum + input.read(pixel * spec.input_pixel + from + group, random) * weight;
+    }
+    if spec.bias {
+        sum = sum + bias.read(channel, random);
+    }
+    let to = pixel * spec.output_pixel + lane;
+    if spec.accumulate {
+        sum = sum + output.read(to + block * spec.output_block, random);
+    }
+    let sum = apply(&spec.steps, sum, (residual, to + block * spec.residual_block), random);
+    output.write(to + block * spec.output_block, sum);
+}
+
+/// Where the contracted elements are, in the order of the loops.
+fn offsets(reduce: &[Loop]) -> Vec<usize> {
+    let Some((outermost, inner)) = reduce.split_first() else { return vec![0] };
+    let inner = offsets(inner);
+    (0..outermost.count)
+        .flat_map(|i| inner.iter().map(move |at| i * outermost.input + at))
+        .collect()
+}

@@ -1,0 +1,59 @@
+//! The machine code of leaf functions does what the interpreter says, to the bit, on memory that ends
+//! where they must stop. What they must compute, the compiler's own tests say.
+
+#![cfg(all(unix, target_arch = "x86_64"))]
+
+#[allow(dead_code, reason = "what they must compute")]
+#[path = "../../compiler/tests/leaves/cases/mod.rs"]
+mod cases;
+
+use cardinal_compiler::asm::Vectors;
+use cardinal_compiler::asm::interpret;
+use cardinal_workbench::leaf::{self, Argument};
+use cardinal_workbench::memory::Placement;
+use cases::{Case, KINDS};
+
+/// Random functions of each kind.
+const SEEDS: u64 = 200;
+
+#[test]
+fn avx2_does_what_the_interpreter_says() {
+    check(Vectors::Avx2);
+}
+
+#[test]
+fn avx512_does_what_the_interpreter_says() {
+    check(Vectors::Avx512);
+}
+
+fn check(vectors: Vectors) {
+    if !leaf::is_here(vectors) {
+        println!("this machine has no {vectors:?}");
+        return;
+    }
+    for ((kind, make), seed) in KINDS.into_iter().flat_map(|k| (0..SEEDS).map(move |s| (k, s))) {
+        let case = Case::of(make, vectors, seed);
+        // With `--nocapture`, the last line before a crash says whose it is.
+        println!("{kind} for {vectors:?}, seed {seed}: {}", case.spec);
+        compare(&case, seed);
+    }
+}
+
+fn compare(case: &Case, seed: u64) {
+    let mut memory = case.memory(seed);
+    let call = case.call(&memory);
+    let before = memory.clone();
+    interpret::run(&case.function, &call, &mut memory, &mut |_| {}).expect("no fault");
+    let contents: Vec<&[u8]> = before.regions.iter().map(|r| r.bytes.as_slice()).collect();
+    let arguments = case.arguments.map(|argument| match argument {
+        cases::Argument::Nothing => Argument::Number(0),
+        cases::Argument::Count(count) => Argument::Number(count),
+        cases::Argument::Place(place) => Argument::Address(place, case.offset(place)),
+    });
+    for placement in [Placement::BeforeGuard, Placement::BehindGuard] {
+        let found = leaf::run(&case.function, arguments, &contents, placement);
+        for (region, found) in memory.regions.iter().zip(&found) {
+            assert!(region.bytes == *found, "`{}` differs", region.name);
+        }
+    }
+}
