@@ -12,18 +12,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Flags of the linker: packed relocations, and what `runner.ld` does, save a fifth of the file. Where
-/// the linker or the C library is too old for them, it is linked without. Cargo links in the
-/// workspace's folder.
-const SMALL: [&str; 4] = [
-    "-Wl,-z,pack-relative-relocs",
-    "-Wl,--no-eh-frame-hdr",
-    "-Wl,--build-id=none",
-    "-Tcli/runner.ld",
-];
-/// Functions that came out the same are one; not every linker can.
-const FOLD: &str = "-Wl,--icf=all";
-
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_COMPILER").is_none() {
@@ -34,13 +22,10 @@ fn main() -> io::Result<()> {
         return fs::write(place, b"");
     }
     let build = Build::new();
-    println!("cargo::rerun-if-changed=runner.ld");
     for file in ["Cargo.toml", "Cargo.lock", "cli/Cargo.toml", "runtime/Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", build.root.join(file).display());
     }
-    let smallest = [&SMALL[..], &[FOLD]].concat();
-    let built = build.run(&smallest).or_else(|_| build.run(&SMALL)).or_else(|_| build.run(&[]));
-    match built {
+    match build.run() {
         Ok(runner) => {
             sources(&fs::read_to_string(runner.with_extension("d"))?);
             fs::copy(runner, place).map(drop)
@@ -80,21 +65,19 @@ impl Build {
     }
 
     /// Gives the runner's path, or the first line of what is wrong.
-    fn run(&self, link_args: &[&str]) -> Result<PathBuf, String> {
+    fn run(&self) -> Result<PathBuf, String> {
         let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
         let mut command = Command::new(cargo);
         for (name, _) in env::vars_os().filter(|(name, _)| leaks(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         command
-            .args(["rustc", "--package", "cardinal-cli", "--bin", "cardinal-runner", "--locked"])
+            .args(["build", "--package", "cardinal-cli", "--bin", "cardinal-runner", "--locked"])
             .args(["--no-default-features", "--features", "runner", "--profile", "runner"])
             .arg("--target")
             .arg(&self.target)
             .arg("--target-dir")
             .arg(&self.target_dir)
-            .arg("--")
-            .args(link_args.iter().map(|argument| format!("-Clink-arg={argument}")))
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags())
             .stdin(Stdio::null());
         let output = command.output().map_err(|error| error.to_string())?;
@@ -106,9 +89,11 @@ impl Build {
         Ok(self.target_dir.join(&self.target).join("runner/cardinal-runner"))
     }
 
-    /// Links statically, and names no folder of this machine.
+    /// Links statically, leaves out unwinding tables, since a panic ends the runner, and names no folder
+    /// of this machine.
     fn rustflags(&self) -> OsString {
-        let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+        let mut flags =
+            OsString::from("-Ctarget-feature=+crt-static\u{1f}-Cforce-unwind-tables=no");
         let mut remap = |from: &Path, to: &str| {
             flags.push("\u{1f}--remap-path-prefix=");
             flags.push(from);

@@ -16,15 +16,17 @@ fn root() -> PathBuf {
 }
 
 /// Where `libcardinal_runtime.so` and `.a` are. Tests do not make Cargo build a library for C, so
-/// this does, beside what is built already.
+/// this does, beside what is built already. It asks for a test of the library's crate as well, and for
+/// every crate's library: with fewer, features of dependencies would not be those that the tests were
+/// built with, and all of them would be built once more.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let said = say(Command::new(env!("CARGO"))
             .current_dir(root())
-            .args(["build", "--locked", "--offline", "--message-format=json"])
-            .args(["--package", "cardinal-runtime-c", "--profile", profile, "--target-dir"])
+            .args(["build", "--locked", "--offline", "--message-format=json", "--workspace"])
+            .args(["--lib", "--test", "header", "--profile", profile, "--target-dir"])
             .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()));
         let messages = said.lines().map(|line| line.parse::<serde_json::Value>().unwrap());
         let files = messages.flat_map(|m| m["filenames"].as_array().cloned().unwrap_or_default());

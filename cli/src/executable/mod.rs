@@ -10,7 +10,6 @@ mod format;
 mod own_file;
 mod sample;
 mod selftest;
-mod stand_ins;
 
 #[cfg(feature = "compiler")]
 mod write;

@@ -1,14 +1,11 @@
 //! Small files that ask for much time or memory: refused, or done in time that their size explains.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use std::time::{Duration, Instant};
 
 use cardinal_compiler::error::Problem;
 use onnx_protobuf::{FunctionProto, ModelProto, NodeProto};
-use proto::{float, imported, int, model, node, opset, refused, value};
+
+use crate::proto::{self, float, imported, int, model, node, opset, refused, value};
 
 /// Far more than a linear import of these files takes, and far less than a quadratic one.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,8 +1,5 @@
 //! Builds ONNX models for tests, good and bad ones.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
 use bytes::Bytes;
 use cardinal_compiler::error::Error;
 use cardinal_compiler::onnx::{Model, NoExternalData, import};
@@ -18,14 +15,14 @@ use protobuf::{Message, MessageField};
 
 /// A dimension of an input.
 #[derive(Debug, Clone, Copy)]
-pub enum Dim {
+pub(crate) enum Dim {
     Is(i64),
     Named(&'static str),
     Open,
 }
 
 /// A model of operator set 17 without anything in it.
-pub fn empty_model() -> ModelProto {
+pub(crate) fn empty_model() -> ModelProto {
     let mut model = ModelProto { ir_version: 8, ..Default::default() };
     model.opset_import.push(opset("", 17));
     model.graph = MessageField::some(Default::default());
@@ -34,7 +31,7 @@ pub fn empty_model() -> ModelProto {
 }
 
 /// A model from f32 input `x` of `shape` to output `y`.
-pub fn model(shape: &[i64], nodes: Vec<NodeProto>) -> ModelProto {
+pub(crate) fn model(shape: &[i64], nodes: Vec<NodeProto>) -> ModelProto {
     let dims: Vec<Dim> = shape.iter().map(|n| Dim::Is(*n)).collect();
     let mut model = empty_model();
     let graph = model.graph.as_mut().unwrap();
@@ -45,17 +42,17 @@ pub fn model(shape: &[i64], nodes: Vec<NodeProto>) -> ModelProto {
 }
 
 /// The same with initializers.
-pub fn with(mut model: ModelProto, tensors: Vec<TensorProto>) -> ModelProto {
+pub(crate) fn with(mut model: ModelProto, tensors: Vec<TensorProto>) -> ModelProto {
     model.graph.as_mut().unwrap().initializer.extend(tensors);
     model
 }
 
-pub fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
+pub(crate) fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto { domain: domain.into(), version, ..Default::default() }
 }
 
 /// A declared f32 value.
-pub fn value(name: &str, dims: &[Dim]) -> ValueInfoProto {
+pub(crate) fn value(name: &str, dims: &[Dim]) -> ValueInfoProto {
     let dim = |d: &Dim| Dimension {
         value: match d {
             Dim::Is(n) => Some(dimension::Value::DimValue(*n)),
@@ -72,7 +69,7 @@ pub fn value(name: &str, dims: &[Dim]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), type_, ..Default::default() }
 }
 
-pub fn node(
+pub(crate) fn node(
     operator: &str,
     inputs: &[&str],
     outputs: &[&str],
@@ -92,70 +89,70 @@ fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto { name: name.into(), type_: kind.into(), ..Default::default() }
 }
 
-pub fn int(name: &str, i: i64) -> AttributeProto {
+pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { i, ..attribute(name, AttributeType::INT) }
 }
 
-pub fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+pub(crate) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto { ints: ints.to_vec(), ..attribute(name, AttributeType::INTS) }
 }
 
-pub fn float(name: &str, f: f32) -> AttributeProto {
+pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeType::FLOAT) }
 }
 
-pub fn string(name: &str, s: &str) -> AttributeProto {
+pub(crate) fn string(name: &str, s: &str) -> AttributeProto {
     AttributeProto { s: s.into(), ..attribute(name, AttributeType::STRING) }
 }
 
-pub fn tensor_attribute(name: &str, t: TensorProto) -> AttributeProto {
+pub(crate) fn tensor_attribute(name: &str, t: TensorProto) -> AttributeProto {
     AttributeProto { t: MessageField::some(t), ..attribute(name, AttributeType::TENSOR) }
 }
 
 /// An attribute that refers to a function's.
-pub fn reference(name: &str, to: &str, kind: AttributeType) -> AttributeProto {
+pub(crate) fn reference(name: &str, to: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto { ref_attr_name: to.into(), ..attribute(name, kind) }
 }
 
 /// A tensor whose data is still to be given.
-pub fn tensor(name: &str, kind: DataType, dims: &[i64]) -> TensorProto {
+pub(crate) fn tensor(name: &str, kind: DataType, dims: &[i64]) -> TensorProto {
     let (name, dims, data_type) = (name.into(), dims.to_vec(), kind as i32);
     TensorProto { name, dims, data_type, ..Default::default() }
 }
 
 /// An f32 tensor of `raw_data`: 0, 1, 2, …
-pub fn floats(name: &str, dims: &[i64]) -> TensorProto {
+pub(crate) fn floats(name: &str, dims: &[i64]) -> TensorProto {
     let count = dims.iter().product::<i64>();
     let raw_data = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
     TensorProto { raw_data, ..tensor(name, DataType::FLOAT, dims) }
 }
 
 /// An i64 tensor of one axis, of `int64_data`.
-pub fn longs(name: &str, values: &[i64]) -> TensorProto {
+pub(crate) fn longs(name: &str, values: &[i64]) -> TensorProto {
     let int64_data = values.to_vec();
     TensorProto { int64_data, ..tensor(name, DataType::INT64, &[values.len() as i64]) }
 }
 
-pub fn scalar_long(name: &str, value: i64) -> TensorProto {
+pub(crate) fn scalar_long(name: &str, value: i64) -> TensorProto {
     TensorProto { int64_data: vec![value], ..tensor(name, DataType::INT64, &[]) }
 }
 
-pub fn bytes(model: &ModelProto) -> Bytes {
+pub(crate) fn bytes(model: &ModelProto) -> Bytes {
     model.write_to_bytes().unwrap().into()
 }
 
 /// Imports with default options.
-pub fn try_import(model: &ModelProto) -> Result<Model, Error> {
+pub(crate) fn try_import(model: &ModelProto) -> Result<Model, Error> {
     import(bytes(model), &NoExternalData, &ImportOptions::default())
 }
 
 /// Imports what must be importable.
-pub fn imported(model: &ModelProto) -> Model {
+pub(crate) fn imported(model: &ModelProto) -> Model {
     try_import(model).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The error of importing what must not be importable.
-pub fn refused(model: &ModelProto) -> Error {
+pub(crate) fn refused(model: &ModelProto) -> Error {
     match try_import(model) {
         Ok(model) => panic!("imported {} nodes", model.graph.len()),
         Err(error) => error,

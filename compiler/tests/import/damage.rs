@@ -1,9 +1,5 @@
 //! Damaged files: an error that says what is wrong, or a valid graph; never a panic.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,6 +9,8 @@ use cardinal_compiler::ir::verify;
 use cardinal_compiler::onnx::{Model, NoExternalData, import};
 use cardinal_compiler::options::ImportOptions;
 use prost::encoding::{WireType, encode_key, encode_varint};
+
+use crate::proto;
 
 fn read(bytes: impl Into<Bytes>) -> Result<Model, Error> {
     import(bytes.into(), &NoExternalData, &ImportOptions::default())

@@ -1,17 +1,14 @@
 //! Well-formed files that break ONNX's rules or Cardinal's limits: each is refused by name.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use cardinal_compiler::error::{Error, Problem};
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
-use proto::{
+use protobuf::MessageField;
+
+use crate::proto::{
     Dim, floats, imported, int, ints, longs, model, node, opset, refused, scalar_long, string,
     value, with,
 };
-use protobuf::MessageField;
 
 fn relu(from: &str, to: &str) -> NodeProto {
     node("Relu", &[from], &[to], vec![])

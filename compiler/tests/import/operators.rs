@@ -1,13 +1,12 @@
 //! Operators in their versions: small models, computed by hand.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use cardinal_compiler::interp::{self, Data, Tensor};
 use cardinal_compiler::ir::{DType, Op, verify};
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
-use proto::{float, floats, imported, int, ints, longs, model, node, scalar_long, string, with};
+
+use crate::proto::{
+    float, floats, imported, int, ints, longs, model, node, scalar_long, string, with,
+};
 
 /// A model of one operator set.
 fn at(opset: i64, shape: &[i64], nodes: Vec<NodeProto>, tensors: Vec<TensorProto>) -> ModelProto {

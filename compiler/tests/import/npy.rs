@@ -1,15 +1,12 @@
 //! Reads `.npy` files of little-endian numbers in C order.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
 use std::path::Path;
 
 use cardinal_compiler::interp::Tensor;
 use cardinal_compiler::ir::{DType, TensorType};
 
 /// The array in the file.
-pub fn read(path: &Path) -> Tensor {
+pub(crate) fn read(path: &Path) -> Tensor {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();

@@ -1,15 +1,13 @@
 //! Real exporters' files import to graphs that compute what PyTorch did.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod npy;
-
 use std::path::{Path, PathBuf};
 
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{DType, Graph, Op, verify};
 use cardinal_compiler::onnx::{Model, NoExternalData, import};
 use cardinal_compiler::options::ImportOptions;
+
+use crate::npy;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -1,16 +1,13 @@
 //! Inputs whose dimensions the model leaves open, and the options that fix them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use cardinal_compiler::error::{Error, Problem};
 use cardinal_compiler::onnx::{NoExternalData, import};
 use cardinal_compiler::options::ImportOptions;
 use onnx_protobuf::{ModelProto, type_proto};
-use proto::Dim::{Is, Named, Open};
-use proto::{Dim, bytes, empty_model, floats, node, value, with};
 use protobuf::MessageField;
+
+use crate::proto::Dim::{Is, Named, Open};
+use crate::proto::{Dim, bytes, empty_model, floats, node, value, with};
 
 /// A model with these inputs, all used.
 fn model(inputs: &[(&str, &[Dim])]) -> ModelProto {

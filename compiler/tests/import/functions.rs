@@ -1,15 +1,12 @@
 //! Local functions of a model are inlined.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use cardinal_compiler::error::Problem;
 use cardinal_compiler::interp::{self, Data, Tensor};
 use cardinal_compiler::ir::{DType, Op, verify};
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{FunctionProto, ModelProto, NodeProto};
-use proto::{float, imported, int, model, node, opset, reference, refused};
+
+use crate::proto::{self, float, imported, int, model, node, opset, reference, refused};
 
 fn function(name: &str, inputs: &[&str], outputs: &[&str], nodes: Vec<NodeProto>) -> FunctionProto {
     let own = |names: &[&str]| names.iter().map(|s| (*s).to_owned()).collect();

@@ -1,9 +1,5 @@
 //! Constants: every field that may hold them, in the file and beside it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
-
-mod proto;
-
 use std::cell::RefCell;
 
 use bytes::Bytes;
@@ -14,8 +10,9 @@ use cardinal_compiler::onnx::{ExternalData, import};
 use cardinal_compiler::options::ImportOptions;
 use onnx_protobuf::tensor_proto::{DataLocation, DataType, Segment};
 use onnx_protobuf::{ModelProto, StringStringEntryProto, TensorProto};
-use proto::{bytes, floats, imported, model, node, refused, tensor, tensor_attribute, with};
 use protobuf::MessageField;
+
+use crate::proto::{bytes, floats, imported, model, node, refused, tensor, tensor_attribute, with};
 
 /// A model whose output is `constant`.
 fn giving(constant: TensorProto) -> ModelProto {

@@ -1,0 +1,14 @@
+//! Importing ONNX files: good ones, those that break rules, damaged ones, and those that mean harm.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+mod bad_models;
+mod damage;
+mod functions;
+mod hostile;
+mod inputs;
+mod models;
+mod npy;
+mod operators;
+mod proto;
+mod tensors;
