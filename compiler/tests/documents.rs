@@ -2,37 +2,107 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
-use std::path::Path;
+use std::fs::{read_dir, read_to_string};
+use std::path::{Path, PathBuf};
 
-#[test]
-fn files_named_in_the_architecture_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+/// The folders at the top of the repository, as paths in documents begin with them.
+const FOLDERS: [&str; 8] =
+    ["cli/", "compiler/", "docs/", "examples/", "runtime/", "scripts/", "snapshots/", "workbench/"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The chapters of the book, and its list of them.
+fn pages() -> Vec<PathBuf> {
+    let all = read_dir(root().join("docs/src")).unwrap();
+    let pages = all.map(|entry| entry.unwrap().path());
+    pages.filter(|path| path.extension().is_some_and(|e| e == "md")).collect()
+}
+
+/// The paths in backticks that begin with one of these folders. What follows a path is not part of it.
+fn quoted<'t>(text: &'t str, folders: &[&str]) -> Vec<&'t str> {
     let quoted = text.split('`').skip(1).step_by(2);
-    let folders = ["src/", "tests/", "../"];
-    let paths: Vec<&str> = quoted.filter(|q| folders.iter().any(|f| q.starts_with(f))).collect();
-    assert!(paths.len() > 20, "{paths:?}");
-    for path in paths.into_iter().filter(|p| !p.contains('*')) {
-        assert!(root.join(path).exists(), "{path} is named, but not there");
+    let words = quoted.filter_map(|quoted| quoted.split_whitespace().next());
+    let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+    paths.filter(|path| !path.contains('*')).collect()
+}
+
+/// The files that a document links to.
+fn linked(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).filter_map(|target| target.split('#').next())
+}
+
+fn assert_there(document: &Path, folder: &Path, path: &str) {
+    let document = document.display();
+    assert!(folder.join(path).exists(), "{document} names {path}, which is not there");
+}
+
+/// Checks a document's links, and the paths that it names from the top of the repository.
+fn check(document: &Path) {
+    let text = read_to_string(document).unwrap();
+    for path in quoted(&text, &FOLDERS) {
+        assert_there(document, &root(), path);
+    }
+    for path in linked(&text).filter(|path| !path.is_empty()) {
+        assert_there(document, document.parent().unwrap(), path);
     }
 }
 
 #[test]
+fn files_named_in_the_architecture_exist() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = folder.join("ARCHITECTURE.md");
+    let text = read_to_string(&document).unwrap();
+    let paths = quoted(&text, &["src/", "tests/", "../"]);
+    assert!(paths.len() > 20, "{paths:?}");
+    for path in paths {
+        assert_there(&document, folder, path);
+    }
+    check(&document);
+}
+
+#[test]
 fn files_named_in_the_readme_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    for path in
-        links.chain(["examples/digits/mnist_resnest.onnx", "examples/digits/images/00000.png"])
-    {
-        assert!(root.join(path).exists(), "{path} is named, but not there");
+    let document = root().join("README.md");
+    check(&document);
+    for path in ["examples/digits/mnist_resnest.onnx", "examples/digits/images/00000.png"] {
+        assert_there(&document, &root(), path);
+    }
+}
+
+#[test]
+fn files_named_for_contributors_exist() {
+    let document = root().join("CONTRIBUTING.md");
+    let text = read_to_string(&document).unwrap();
+    assert!(quoted(&text, &FOLDERS).len() > 20, "{text}");
+    check(&document);
+}
+
+#[test]
+fn files_named_in_the_book_exist() {
+    let pages = pages();
+    assert!(pages.len() > 6, "{pages:?}");
+    for page in pages {
+        check(&page);
+    }
+}
+
+#[test]
+fn the_book_lists_every_chapter() {
+    let summary = root().join("docs/src/SUMMARY.md");
+    let text = read_to_string(&summary).unwrap();
+    let listed: Vec<&str> = linked(&text).collect();
+    for page in pages().into_iter().filter(|page| page.file_name() != summary.file_name()) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(listed.contains(&name), "{name} is not listed in SUMMARY.md");
     }
 }
 
 /// The README's first command names no binary, and there are two.
 #[test]
 fn the_command_is_what_cargo_runs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let manifest = std::fs::read_to_string(root.join("cli/Cargo.toml")).unwrap();
+    let manifest = read_to_string(root().join("cli/Cargo.toml")).unwrap();
     assert!(manifest.lines().any(|line| line == "default-run = \"cardinal\""), "{manifest}");
 }
