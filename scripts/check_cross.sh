@@ -67,3 +67,4 @@ echo "aarch64: operators, random graphs, networks and blocks"
 CARDINAL_CROSS=aarch64 cargo test --locked -p cardinal-compiler --test compiled
 CARDINAL_CROSS=aarch64 PROPTEST_CASES=50 cargo test --locked -p cardinal-compiler --test properties
 CARDINAL_CROSS=aarch64 cargo test --locked -p cardinal-compiler --test fixtures -- tiny blocks
+CARDINAL_CROSS=aarch64 cargo test --locked -p cardinal-compiler --test portable_bits -- networks

@@ -36,10 +36,13 @@ pub fn import_options(artifact: &Artifact) -> ImportOptions {
 pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Result<Compiled> {
     let manifest = artifact.manifest();
     check_version(manifest)?;
-    let (winograd, weights) = (manifest.winograd, precision(manifest));
-    let (choices, defaults) = (choices(manifest)?, CompileOptions::default());
-    let schedule = Preferences { winograd, choices, ..defaults.schedule };
-    let options = CompileOptions { schedule, weights, threads, ..defaults };
+    let schedule = Preferences {
+        winograd: manifest.winograd,
+        portable_bits: manifest.portable_bits,
+        choices: choices(manifest)?,
+    };
+    let weights = precision(manifest);
+    let options = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
     let pipeline = Pipeline::new(model, &options);
     let trace = pipeline.plans(&targets(manifest)?)?;
     let code = trace.variants.iter().map(|variant| fitting_code(variant, artifact));

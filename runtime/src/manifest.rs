@@ -45,6 +45,13 @@ pub struct Manifest {
     /// Sorted by layer, each of which has one.
     #[prost(message, repeated, tag = "15")]
     pub choices: Vec<Choice>,
+    /// Whether the compiler chose what gives the same bits on every CPU with fused multiply-add: the code
+    /// depends on it too.
+    #[prost(bool, tag = "16")]
+    pub portable_bits: bool,
+    /// Whether the code loops over images, as many as [`Frame::images`](crate::abi::Frame::images) says.
+    #[prost(bool, tag = "17")]
+    pub loops_over_images: bool,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.

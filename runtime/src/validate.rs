@@ -52,8 +52,11 @@ use crate::tensor::byte_length;
 pub const MAGIC: [u8; 8] = *b"CARDINAL";
 
 /// Newest version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame):
-/// that of artifacts whose weights are encoded.
-pub const FORMAT_VERSION: u32 = 3;
+/// that of artifacts whose code loops over images.
+pub const FORMAT_VERSION: u32 = 4;
+
+/// The version of artifacts whose weights are encoded, and whose code does not loop over images.
+const ENCODED_VERSION: u32 = 3;
 
 /// Oldest version that is read, and that of artifacts whose weights are stored as code reads them.
 pub const OLDEST_VERSION: u32 = 2;
@@ -181,9 +184,10 @@ pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
 /// The format version of an artifact with this manifest: the oldest whose readers read it right.
 pub(crate) fn version(manifest: &Manifest) -> u32 {
     let plain = |run: &WeightRun| run.encoding == Encoding::Plain as u32;
-    match manifest.weight_runs.iter().all(plain) {
-        true => OLDEST_VERSION,
-        false => FORMAT_VERSION,
+    match (manifest.loops_over_images, manifest.weight_runs.iter().all(plain)) {
+        (true, _) => FORMAT_VERSION,
+        (false, false) => ENCODED_VERSION,
+        (false, true) => OLDEST_VERSION,
     }
 }
 

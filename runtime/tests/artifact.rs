@@ -146,12 +146,12 @@ fn other_files_are_named() {
 
 #[test]
 fn other_versions_are_refused_with_a_remedy() {
-    for (version, remedy) in [(1u32, "compile the model again"), (4, "use a newer Cardinal")] {
+    for (version, remedy) in [(1u32, "compile the model again"), (5, "use a newer Cardinal")] {
         let mut bytes = artifact_bytes();
         bytes[8..12].copy_from_slice(&version.to_le_bytes());
         let error = open(&bytes).unwrap_err();
         let LoadError::Version { found, supported } = &error else { panic!("{error:?}") };
-        assert_eq!((*found, supported), (version, &(2..=3)));
+        assert_eq!((*found, supported), (version, &(2..=4)));
         assert!(error.remedy().unwrap().starts_with(remedy));
     }
 }

@@ -69,6 +69,8 @@ pub(super) fn assemble(
         winograd: options.schedule.winograd,
         weight_runs: weights.runs(),
         choices: choices.iter().map(choice).collect(),
+        portable_bits: options.schedule.portable_bits,
+        loops_over_images: plans.iter().any(|plan| !plan.stages.is_empty()),
     };
     let code = code.into_iter().map(|code| code.bytes).collect();
     Ok(Compiled { parts: ArtifactParts { manifest, code, weights }, nodes, beyond_half })
