@@ -44,8 +44,18 @@ pub(crate) trait ConvAlgorithm: Algorithm {
 const ALL: &[&dyn ConvAlgorithm] = &[&direct::Direct, &winograd::Winograd, &strassen::Strassen];
 
 /// The same, as schedules see them.
-pub(crate) const ALGORITHMS: Algorithms =
-    Algorithms(&[&direct::Direct, &winograd::Winograd, &strassen::Strassen]);
+pub(crate) const ALGORITHMS: Algorithms = {
+    const SEEN: [&dyn Algorithm; ALL.len()] = {
+        let mut all: [&dyn Algorithm; ALL.len()] = [ALL[0]; ALL.len()];
+        let mut row = 1;
+        while row < ALL.len() {
+            all[row] = ALL[row];
+            row += 1;
+        }
+        all
+    };
+    Algorithms(&SEEN)
+};
 
 /// Kernels of all algorithms.
 pub(super) fn kernels() -> impl Iterator<Item = &'static Row> {
