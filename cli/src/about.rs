@@ -21,6 +21,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
         line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
+        line("portable bits", if about.portable_bits { "yes" } else { "no" }.into()),
         line("tuned layers", about.choices.len().to_string()),
         line("weights", precision(artifact)),
         line("weight bytes", artifact.weights().len().to_string()),

@@ -135,8 +135,8 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
         Failure::usage(format!("{what}, and the model is compiled already"))
             .with_help("compile the .onnx again with this option")
     };
-    if !options.cpu.is_empty() || options.no_winograd {
-        return Err(fixed("--cpu and --no-winograd say how to compile"));
+    if !options.cpu.is_empty() || options.no_winograd || options.portable_bits {
+        return Err(fixed("--cpu, --no-winograd and --portable-bits say how to compile"));
     }
     let another =
         |batch: NonZeroUsize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch.get()));

@@ -9,7 +9,7 @@ use crate::ir::expr::Expr;
 use crate::ir::{Binary, DType};
 
 impl Emitter<'_, '_> {
-    /// The value of an expression whose operands are `operands` (index 0 is `$0`).
+    /// The value of an expression whose operands are `operands` (operand `i` is `x{i}` in texts).
     pub(crate) fn expression(
         &mut self,
         expr: &Expr,

@@ -1,5 +1,5 @@
 //! Kernels: for each, what it is, how operators become it, its code, and how its weights are packed. A
-//! kernel is a folder (or a file) and a row of [`registry`].
+//! kernel is a folder, and a row of `ROWS` or of its algorithm for convolutions.
 //!
 //! [`lowering`] is what all of them write plans with, [`pointers`] how their code finds its arguments.
 //! [`conv`] has the algorithms for convolutions, [`attention`] writes Split-Attention with the kernels of

@@ -1,11 +1,11 @@
 //! The plan: a list of kernel calls on places in memory. No graph is in here, and no kernel is known by
-//! name: `schedule` decides, `lower` and `kernels` write the plan, `codegen` compiles functions.
+//! name: `schedule` decides, `kernels` write the plan, `codegen` compiles functions.
 //!
 //! - [`kernel`] says what kernels are to plans, [`loops`] what their loops are,
 //! - [`arena`] gives each buffer its place,
 //! - [`weights`] packs constants, which plans only describe, into theirs,
 //! - [`structure`] says what code depends on, so that weights can be replaced,
-//! - [`check`] proves, sharing no code with either, that no step reads what is not there and that
+//! - [`check`] proves, sharing no code with [`arena`] and with lowering, that no step reads what is not there and that
 //!   no two live buffers overlap,
 //! - [`generate`] makes a plan's code, function by function,
 //! - [`text`], [`json`] and [`dot`] show it.

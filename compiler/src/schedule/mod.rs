@@ -40,7 +40,8 @@ use stages::Stages;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preferences {
     /// Whether algorithms may be taken that compute convolutions by other products than the definition's,
-    /// such as Winograd's: faster, with other rounding errors.
+    /// such as Winograd's: faster, with other rounding errors. Named after the first that there was;
+    /// Strassen's products are meant too.
     pub winograd: bool,
     /// Whether every CPU with fused multiply-adds is to give the same bits.
     pub portable_bits: bool,

@@ -203,8 +203,8 @@ fn uses_left(graph: &Graph) -> BTreeMap<NodeId, usize> {
 }
 
 /// How many images run together, a power of two or all of them: the larger weights are beside one image's
-/// activations, the more. Twice as large still run best one by one, since weights are fetched ahead
-/// of their use.
+/// activations, the more. Where they are less than four times as large images run best one by one, since
+/// weights are fetched ahead of their use.
 fn together(graph: &Graph, nodes: &[NodeId], images: usize) -> usize {
     let weights: BTreeSet<NodeId> = nodes
         .iter()

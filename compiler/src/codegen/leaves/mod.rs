@@ -1,5 +1,6 @@
 //! The few functions that Cranelift cannot make: they read and write control registers, ask the CPU
-//! what it is, and find their own address. Each calls nothing and uses no memory but its stack.
+//! what it is, and find their own address. Each calls nothing and uses no memory but its stack. (The
+//! leaf functions of kernels are others: kernels have the linker place them.)
 
 mod aarch64;
 mod x86;

@@ -6,17 +6,15 @@
 
 use crate::machine::Vectors;
 
-/// Products of a part of a sum at most: rounding errors grow with them.
-pub(super) const LONGEST_SUM: usize = 512;
-
 /// Cycles around a call of a micro-kernel.
 pub(super) const CALL: f64 = 40.0;
 
 /// Cycles of one more step, before its threads have met again.
 pub(super) const STEP: f64 = 5e3;
 
-/// Cycles of a tile of so many pixels and blocks for each contracted element, of `depth`.
-pub(super) fn tile(vectors: Vectors, pixels: usize, blocks: usize, depth: usize) -> f64 {
+/// Cycles of a tile of so many pixels and blocks for each contracted element, where sums stay in
+/// registers for `sum` of them.
+pub(super) fn tile(vectors: Vectors, pixels: usize, blocks: usize, sum: usize) -> f64 {
     // A multiply-add takes four cycles, of which two start in each; a line of weights comes from the
     // first or the second cache.
     const IN_FLIGHT: f64 = 4.0;
@@ -33,7 +31,7 @@ pub(super) fn tile(vectors: Vectors, pixels: usize, blocks: usize, depth: usize)
     let (products, loads, lines) = (p * row / 2.0, (p + row) / 2.0, LINE * b);
     // Each bounds the loop, and those that are close hinder each other.
     let bounds = [products, loads, lines, IN_FLIGHT].map(|n| n.powi(6)).into_iter().sum::<f64>();
-    bounds.powf(1.0 / 6.0) + LOOP + (TILE + SUM * p * row) / depth.clamp(1, LONGEST_SUM) as f64
+    bounds.powf(1.0 / 6.0) + LOOP + (TILE + SUM * p * row) / sum.max(1) as f64
 }
 
 /// Bytes that come to a core while it computes.

@@ -1,4 +1,4 @@
-//! Filters for tile contractions.
+//! Filters of convolutions in blocks.
 
 use std::ops::Range;
 

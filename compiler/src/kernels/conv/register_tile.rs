@@ -22,15 +22,15 @@ impl RegisterTile {
     pub(in crate::kernels::conv) const ONE: RegisterTile = RegisterTile { pixels: 1, blocks: 1 };
 
     /// Every tile of rows of so many pixels and groups of so many blocks, with its cycles for each of
-    /// `depth` contracted elements, of a whole row and a whole group; the cheapest first. Of equal ones the
+    /// the contracted elements, `sum` to a sum, of a whole row and a whole group; the cheapest first. Of equal ones the
     /// larger: fewer loops.
     pub(in crate::kernels::conv) fn ranked(
         vectors: Vectors,
         columns: usize,
         blocks: usize,
-        depth: usize,
+        sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
-        RegisterTile::ranked_for(vectors, &[(1, columns)], blocks, depth)
+        RegisterTile::ranked_for(vectors, &[(1, columns)], blocks, sum)
     }
 
     /// The same for several rows, each so often and of so many pixels.
@@ -38,7 +38,7 @@ impl RegisterTile {
         vectors: Vectors,
         rows: &[(usize, usize)],
         blocks: usize,
-        depth: usize,
+        sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
         let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
         let of_width = |b: usize| {
@@ -47,7 +47,7 @@ impl RegisterTile {
         };
         let cost = |tile: RegisterTile| {
             let row = |(n, columns): &(usize, usize)| {
-                *n as f64 * tile.cost(vectors, [*columns, blocks], depth)
+                *n as f64 * tile.cost(vectors, [*columns, blocks], sum)
             };
             rows.iter().map(row).sum::<f64>()
         };
@@ -70,8 +70,8 @@ impl RegisterTile {
     }
 
     /// Cycles for each contracted element, of a whole row and a whole group.
-    fn cost(self, vectors: Vectors, [columns, blocks]: [usize; 2], depth: usize) -> f64 {
-        let tile = |p: usize, b: usize| cost::tile(vectors, p, b, depth);
+    fn cost(self, vectors: Vectors, [columns, blocks]: [usize; 2], sum: usize) -> f64 {
+        let tile = |p: usize, b: usize| cost::tile(vectors, p, b, sum);
         let RegisterTile { pixels: p, blocks: b } = self;
         let [whole_p, rest_p] = [columns / p, columns % p];
         let [whole_b, rest_b] = [blocks / b, blocks % b];

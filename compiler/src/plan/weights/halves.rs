@@ -31,8 +31,9 @@ pub(super) enum Halved {
 }
 
 impl Halved {
-    /// The answer for a constant. Its weight's type decides, before it is packed, so that one model is
-    /// rounded alike for every machine; but all that is packed of its values must be finite as a half.
+    /// The answer for a constant. Its weight's type decides, before it is packed, so that the same weights
+    /// are halves on every machine; but what is rounded is what is packed, all of which must be finite as
+    /// a half.
     pub(super) fn of(constant: &Constant) -> Halved {
         let weight = &constant.data.ty;
         if weight.dtype != DType::F32 || weight.bytes() < LEAST_BYTES {

@@ -13,7 +13,7 @@ use crate::plan::{Loop, Role};
 
 const ELEMENT: i64 = F32_BYTES as i64;
 
-/// The micro-kernels that are called, by split of the contraction.
+/// The micro-kernels that are called, by runs of parts of the contraction.
 pub(in crate::kernels::conv) type Functions = [(usize, Variants<FuncRef>)];
 
 /// Functions at the offsets of all splits.

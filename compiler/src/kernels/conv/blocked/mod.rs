@@ -36,7 +36,8 @@ pub struct BlockedConv {
     pub micro: MicroKernel,
 }
 
-/// Something for each micro-kernel of each part of a contraction, and for how many parts in a row.
+/// For each run of parts of a contraction that are alike: how many, and something for each of their
+/// micro-kernels.
 pub(super) type Splits<T> = [(usize, Variants<T>)];
 
 impl BlockedConv {

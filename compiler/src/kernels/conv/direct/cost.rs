@@ -1,5 +1,6 @@
 //! What a convolution costs by its definition.
 
+use super::LONGEST_SUM;
 use crate::kernels::conv::cost::Traffic;
 use crate::kernels::conv::register_tile::RegisterTile;
 use crate::machine::BLOCK;
@@ -12,7 +13,7 @@ pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
     let (groups, blocks, depth) = (problem.tile_groups(), problem.blocks(), problem.depth());
     let ([rows, columns], images) = (problem.rows(), problem.made.images);
     let rows = images * rows;
-    let ranked = RegisterTile::ranked(vectors, columns, blocks, depth);
+    let ranked = RegisterTile::ranked(vectors, columns, blocks, depth.min(LONGEST_SUM));
     let Some((each, tile)) = ranked.first() else { return 0.0 };
     let number = |n: usize| n as f64;
     let weights = number(depth) * number(blocks * BLOCK) * 4.0;

@@ -1,10 +1,9 @@
 //! The definition as a step.
 
-use super::Way;
+use super::{LONGEST_SUM, Way};
 use crate::error::Result;
 use crate::ir::NodeId;
 use crate::kernels::conv::blocked::BlockedConv;
-use crate::kernels::conv::cost::LONGEST_SUM;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use crate::kernels::conv::pack::{self, ChannelPacking, NarrowGroups};
 use crate::kernels::conv::source::Source;

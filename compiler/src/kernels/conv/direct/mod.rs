@@ -15,6 +15,9 @@ use crate::schedule::algorithm::{Algorithm, Offer, padding};
 use crate::schedule::problem::ConvProblem;
 use crate::schedule::{Choice, ConvSchedule};
 
+/// Products of a part of a sum at most: rounding errors grow with them.
+const LONGEST_SUM: usize = 512;
+
 /// The definition, in register tiles.
 pub(super) struct Direct;
 
@@ -59,7 +62,8 @@ fn vectors(problem: &ConvProblem) -> Vectors {
 /// Tiles, the cheapest first.
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
-    let ranked = RegisterTile::ranked(vectors(problem), columns, problem.blocks(), problem.depth());
+    let sum = problem.depth().min(LONGEST_SUM);
+    let ranked = RegisterTile::ranked(vectors(problem), columns, problem.blocks(), sum);
     let tiles: Vec<RegisterTile> = ranked.into_iter().map(|(_, tile)| tile).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
 }

@@ -1,4 +1,4 @@
-//! The micro-kernel of the tile contraction.
+//! The micro-kernel in the portable instructions, for vectors that have an encoder.
 //!
 //! ```text
 //!            blocks × 16 channels
@@ -18,8 +18,9 @@ use crate::machine::{BLOCK, F32_BYTES as ELEMENT, Vectors};
 use crate::plan::Loop;
 use crate::schedule::epilogue::FusedStep;
 
-/// How far ahead of the products weights are fetched: they stream from beyond the caches.
-const PREFETCH: usize = 2048;
+/// Bytes ahead of the products at which weights of this call are fetched into the first-level cache,
+/// always. ([`Prefetch`] is about the next call's.)
+const WEIGHTS_AHEAD: usize = 2048;
 
 /// Bytes of a block, and of a line of the caches.
 const LINE: usize = BLOCK * ELEMENT;
@@ -296,10 +297,10 @@ impl Kernel<'_> {
         }
     }
 
-    /// Fetches weights that are some lines behind this one.
+    /// Fetches weights of this call, [`WEIGHTS_AHEAD`] of this line.
     fn fetch_weights(&mut self, line: usize) {
         for block in 0..self.spec.blocks {
-            self.a.prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * LINE + PREFETCH));
+            self.a.prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * LINE + WEIGHTS_AHEAD));
         }
     }
 

@@ -65,7 +65,7 @@ pub struct Prefetch {
     pub tiles: usize,
     /// How many of them come before those of this function.
     pub earlier: usize,
-    /// Elements from these weights to those of the next call.
+    /// Elements from these weights to those of the next call: where, and not how far ahead.
     pub distance: usize,
 }
 

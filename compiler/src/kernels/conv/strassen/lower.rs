@@ -1,8 +1,8 @@
 //! Strassen's products as two steps: sums of inputs, and products with their sums.
 
-use super::Way;
 use super::pack::Halved;
 use super::spec::{Halves, NextSums, PRODUCTS, StrassenInput, StrassenOutput, half_read};
+use super::{LONGEST_SUM, Way};
 use crate::error::{Error, Result};
 use crate::ir::{NodeId, Window};
 use crate::kernels::conv::blocked::BlockedConv;
@@ -15,10 +15,6 @@ use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Base, Loop, Place, Role};
 use crate::schedule::ConvSchedule;
 use crate::schedule::blocked::Blocked;
-
-/// Products of a part of a sum. Shorter than of other convolutions, since errors of a product come to be
-/// those of several outputs.
-const LONGEST_SUM: usize = 256;
 
 /// Pixels of a piece of the sums of inputs, about.
 const PIECE: usize = 256;

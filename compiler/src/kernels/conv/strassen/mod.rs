@@ -45,6 +45,10 @@ use crate::schedule::problem::ConvProblem;
 use crate::schedule::{Choice, ConvSchedule};
 use offer::InHalves;
 
+/// Products of a part of a sum at most. Fewer than of other convolutions, since errors of a product come
+/// to be those of several outputs.
+const LONGEST_SUM: usize = 256;
+
 /// Strassen's products of halves.
 pub(super) struct Strassen;
 

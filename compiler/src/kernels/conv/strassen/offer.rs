@@ -1,7 +1,7 @@
 //! What Strassen's products would do for a convolution, and what that costs by an estimate.
 
-use super::Way;
 use super::spec::{PRODUCTS, half_read, product};
+use super::{LONGEST_SUM, Way};
 use crate::asm;
 use crate::ir::Window;
 use crate::kernels::conv::cost::{CALL, STEP, Traffic};
@@ -96,9 +96,10 @@ impl InHalves {
     /// Rows of tiles with the best tile of each width, and their cycles for each pixel of a half, the
     /// cheapest first.
     pub(super) fn ranked(&self) -> Vec<(f64, (usize, RegisterTile))> {
+        let sum = self.depth.min(LONGEST_SUM);
         let mut all = Vec::new();
         for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
-            for (cost, tile) in RegisterTile::ranked(self.vectors, row, self.blocks, self.depth) {
+            for (cost, tile) in RegisterTile::ranked(self.vectors, row, self.blocks, sum) {
                 if self.fits(row, tile) {
                     all.push((self.cost(cost, row, tile), (row, tile)));
                 }

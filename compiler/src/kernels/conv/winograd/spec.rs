@@ -196,7 +196,7 @@ fn joined(runs: Vec<Run>) -> Vec<Run> {
     all
 }
 
-/// Functions for the products of all elements, by rows of them and then by columns.
+/// Something for each class of elements and each of its micro-kernels, by rows and then by columns.
 pub(super) type ElementProducts<T> = [[(Class, Variants<T>); 2]; 2];
 
 impl WinogradOutput {
