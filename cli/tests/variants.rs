@@ -248,3 +248,21 @@ fn relinking_another_graph_gives_3_and_says_why() {
     folder.run("relink --weights classifier.onnx classifier.onnx -o out.cardinal").fails_with(3);
     assert!(!folder.names().contains(&"out.cardinal".to_owned()));
 }
+
+#[test]
+fn portable_bits_are_said_kept_and_fixed() {
+    let folder = folder();
+    let compile = "compile classifier.onnx --batch 2 --cpu x86-64-v3 --portable-bits";
+    folder.run(&format!("{compile} -o m.cardinal")).succeeds();
+    let about = folder.run("inspect m.cardinal").succeeds();
+    assert!(
+        about.lines().any(|l| l.starts_with("portable bits ") && l.ends_with("yes")),
+        "{about}"
+    );
+    folder.run("relink --weights classifier.onnx m.cardinal -o relinked.cardinal").succeeds();
+    assert!(read(&folder, "relinked.cardinal") == read(&folder, "m.cardinal"));
+    let said = folder.run("bench m.cardinal --portable-bits").fails_with(2);
+    assert!(said.contains("compiled already"), "{said}");
+    let said = folder.run(&compile.replace("v3", "v2")).fails_with(2);
+    assert!(said.contains("fused multiply-add"), "{said}");
+}
