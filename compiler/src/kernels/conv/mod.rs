@@ -83,6 +83,11 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
     algorithm.lower(l, id, conv)
 }
 
+/// The choice of a convolution as its algorithm reads it: what is scheduled is never left out.
+fn read_by<W>(read: impl Fn(&Choice) -> Option<W>, conv: &ConvSchedule) -> Result<W> {
+    read(&conv.choice).ok_or_else(|| Error::internal("a choice of another algorithm"))
+}
+
 /// What every algorithm reads besides the input and the weights.
 struct Extras {
     bias: Option<Place>,

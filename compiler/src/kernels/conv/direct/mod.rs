@@ -3,9 +3,9 @@
 pub(super) mod cost;
 mod lower;
 
-use super::ConvAlgorithm;
 use super::blocked::BlockedConv;
 use super::register_tile::RegisterTile;
+use super::{ConvAlgorithm, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
@@ -137,10 +137,7 @@ impl Algorithm for Direct {
 
 impl ConvAlgorithm for Direct {
     fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()> {
-        match Way::read(&conv.choice) {
-            Some(way) => lower::lower(l, id, conv, way),
-            None => Ok(()),
-        }
+        lower::lower(l, id, conv, read_by(Way::read, conv)?)
     }
 
     fn kernels(&self) -> &'static [Row] {

@@ -33,9 +33,9 @@ mod sums;
 
 pub use spec::{Factor, Halves, NextSums, StrassenInput, StrassenOutput, Sums};
 
-use super::ConvAlgorithm;
 use super::direct::{order, read_order};
 use super::register_tile::RegisterTile;
+use super::{ConvAlgorithm, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
@@ -123,10 +123,7 @@ impl Algorithm for Strassen {
 
 impl ConvAlgorithm for Strassen {
     fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()> {
-        match Way::read(&conv.choice) {
-            Some(way) => lower::lower(l, id, conv, way),
-            None => Ok(()),
-        }
+        lower::lower(l, id, conv, read_by(Way::read, conv)?)
     }
 
     fn kernels(&self) -> &'static [Row] {

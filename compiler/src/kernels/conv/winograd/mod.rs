@@ -32,9 +32,9 @@ mod transform;
 pub use grid::{Class, Elements, Grid, Run, Section};
 pub use spec::{Transform, Transforms, WinogradInput, WinogradOutput};
 
-use super::ConvAlgorithm;
 use super::direct;
 use super::register_tile::RegisterTile;
+use super::{ConvAlgorithm, read_by};
 use crate::asm;
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
@@ -173,10 +173,7 @@ impl Algorithm for Winograd {
 
 impl ConvAlgorithm for Winograd {
     fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()> {
-        match Way::read(&conv.choice) {
-            Some(way) => lower::lower(l, id, conv, way),
-            None => Ok(()),
-        }
+        lower::lower(l, id, conv, read_by(Way::read, conv)?)
     }
 
     fn kernels(&self) -> &'static [Row] {
