@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A batch of two; the model leaves it open.
     let options = ImportOptions { batch: Some(2), ..ImportOptions::default() };
     let model = import(MODEL.into(), &NoExternalData, &options)?;
-    let target = Target::new(&cpu::host_triple(), &cpu::host_features())?;
+    let target =
+        Target::new(&cpu::host_triple(), &cpu::host_features())?.for_core(cpu::host_core());
     let compiled = cardinal_compiler::compile(&model, &[target], &CompileOptions::default())?;
 
     let program = Program::load(compiled.parts.to_artifact()?)?;

@@ -63,7 +63,7 @@ pub(crate) fn runs_here(artifact: &Artifact) -> Option<usize> {
     if !cpu::matches_host(&artifact.manifest().target) {
         return None;
     }
-    best(artifact.variants(), &cpu::host_features())
+    best(artifact.variants(), &cpu::host_features(), cpu::host_core())
 }
 
 /// Prints lines of (what, value) as text or as one JSON object.

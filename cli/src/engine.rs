@@ -12,7 +12,7 @@ use cardinal_compiler::options::{CompileOptions, ImportOptions};
 pub(crate) use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::weights::BeyondHalf;
 use cardinal_compiler::{interp, object, onnx};
-use cardinal_runtime::Artifact;
+use cardinal_runtime::{Artifact, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
@@ -128,18 +128,18 @@ pub(crate) fn object(compiled: &Compiled, stem: &str) -> ModelResult<Object> {
 
 /// The machine that the settings ask for: this one where they are silent. Another triple without
 /// a CPU means the least that its architecture guarantees.
-fn target(settings: &Settings, cpu: Option<&str>) -> ModelResult<Target> {
-    let host = cardinal_runtime::cpu::host_triple();
+fn target(settings: &Settings, name: Option<&str>) -> ModelResult<Target> {
+    let host = cpu::host_triple();
     let triple = settings.target.as_deref().unwrap_or(&host);
-    let native = Target::new(triple, &cardinal_runtime::cpu::host_features());
-    Ok(match cpu {
-        None if cardinal_runtime::cpu::matches_host(triple) => native,
+    let native = || Ok(Target::new(triple, &cpu::host_features())?.for_core(cpu::host_core()));
+    Ok(match name {
+        None if cpu::matches_host(triple) => native(),
         None => Target::named(triple, "generic"),
-        Some("native") if cardinal_runtime::cpu::matches_host(triple) => native,
+        Some("native") if cpu::matches_host(triple) => native(),
         Some("native") => Err(ModelError::from(Problem::Target(format!(
             "`--cpu native` is this machine's CPU, and the target is {triple}"
         )))),
-        Some(cpu) => Target::named(triple, cpu),
+        Some(name) => Target::named(triple, name),
     }?)
 }
 

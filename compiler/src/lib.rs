@@ -11,7 +11,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digits/mnist_resnest.onnx");
 //! let model = Model::read(std::fs::read(path)?)?;
-//! let target = Target::new(&cpu::host_triple(), &cpu::host_features())?;
+//! let target = Target::new(&cpu::host_triple(), &cpu::host_features())?.for_core(cpu::host_core());
 //! let program = Program::load(model.compile(&[target])?.parts.to_artifact()?)?;
 //! let mut session = Session::new(program, NonZeroUsize::MIN)?;
 //! let logits = session.run(&[Tensor::zeros(DType::F32, &[1, 1, 28, 28])?])?;

@@ -176,7 +176,7 @@ impl VariantTrace {
 /// one before it.
 fn in_order(targets: &[Target]) -> Result<Vec<Target>> {
     let mut targets = targets.to_vec();
-    targets.sort_by_cached_key(|t| (t.features().len(), t.features().to_vec()));
+    targets.sort_by_cached_key(|t| (t.features().len(), t.features().to_vec(), t.core()));
     targets.dedup();
     let Some(first) = targets.first() else {
         return Err(Problem::Target("there is none to compile for".into()).into());

@@ -13,6 +13,7 @@ use crate::codegen::Target;
 use crate::error::Result;
 use crate::ir::TensorType;
 use crate::kernels::conv::read_choice;
+use crate::machine::Core;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
 use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
@@ -62,7 +63,7 @@ fn precision(manifest: &Manifest) -> Precision {
 fn fitting_code(traced: &VariantTrace, artifact: &Artifact) -> Result<VariantCode> {
     let (target, plan) = (&traced.target, traced.plan()?);
     let mut variants = artifact.variants().iter().enumerate();
-    let variant = variants.find(|(_, variant)| variant.cpu_features == target.features());
+    let variant = variants.find(|(_, variant)| variant.name == target.cpu());
     let (i, variant) = variant.ok_or_else(|| Difference::Cpu(target.cpu()))?;
     if variant.structure.is_empty() {
         return Err(Difference::Unstated(target.cpu()).into());
@@ -97,7 +98,9 @@ fn check_version(manifest: &Manifest) -> Result<()> {
 fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
     let target = |variant: &Variant| {
         let target = Target::new(&manifest.target, &variant.cpu_features)?;
-        match target.features() == variant.cpu_features {
+        let target = target.for_core(Some(&variant.core));
+        let core = target.core().map_or("", Core::name);
+        match target.features() == variant.cpu_features && core == variant.core {
             true => Ok(target),
             false => Err(Difference::Cpu(variant.name.clone()).into()),
         }

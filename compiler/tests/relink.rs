@@ -205,6 +205,33 @@ fn the_model_is_planned_with_the_artifacts_options() {
     }
 }
 
+/// A 1×1 convolution of many channels, which Strassen's products are for on Zen 4 and not on all CPUs
+/// with AVX-512.
+fn pointwise(seed: u64) -> Model {
+    parsed(&format!(
+        "input %x f32[1, 1024, 14, 14]\nweight %w f32[256, 1024, 1, 1] rand({seed})\n\
+         %a f32[1, 1024, 14, 14] = relu(%x)\n%y f32[1, 256, 14, 14] = conv(%a, %w)\nwindow 1x1\n\
+         output %y"
+    ))
+}
+
+#[test]
+fn the_model_is_planned_for_the_artifacts_cores() {
+    let compiled = |seed: u64, cpus: &[&str]| {
+        let target = |cpu: &&str| Target::named("x86_64-unknown-linux-gnu", cpu).unwrap();
+        let targets: Vec<Target> = cpus.iter().map(target).collect();
+        let parts = compile(&pointwise(seed), &targets, &CompileOptions::default()).unwrap().parts;
+        parts.to_artifact().unwrap()
+    };
+    let [any, zen] = [["x86-64-v4"], ["znver4"]].map(|cpus| compiled(1, &cpus));
+    assert!(any.weights().len() < zen.weights().len());
+    for cpus in [&["znver4"][..], &["x86-64-v4", "znver4"], &["znver5", "x86-64-v3@znver4"]] {
+        let relinked = relink(&pointwise(2), &compiled(1, cpus)).unwrap();
+        let relinked = relinked.parts.to_artifact().unwrap();
+        assert!(relinked.as_bytes() == compiled(2, cpus).as_bytes(), "{cpus:?}");
+    }
+}
+
 #[test]
 fn artifacts_of_other_makers_are_refused() {
     let changed = |change: fn(&mut ArtifactParts<PackedWeights>)| {
@@ -212,6 +239,10 @@ fn artifacts_of_other_makers_are_refused() {
         change(&mut parts);
         refused(&parsed(BASE), &parts.to_artifact().unwrap())
     };
+    let difference = changed(|p| p.manifest.variants[0].core = "znver9".into());
+    assert!(matches!(difference, Difference::Cpu(_)), "{difference}");
+    let difference = changed(|p| p.manifest.variants[0].core = "znver4".into());
+    assert!(matches!(difference, Difference::Cpu(_)), "{difference}");
     let difference = changed(|p| p.manifest.compiler_version = "0.0.9".into());
     assert!(matches!(difference, Difference::Version { .. }), "{difference}");
     let difference = changed(|p| p.manifest.variants[1].structure.clear());

@@ -13,6 +13,7 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::compile;
 use cardinal_compiler::error::Problem;
 use cardinal_compiler::ir::{Graph, text};
+use cardinal_compiler::machine::Core;
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::passes;
@@ -114,6 +115,27 @@ fn cpus_are_named_after_what_they_have() {
     };
     assert_eq!(of(LINUX, &["fma", "avx", "sse2"]), "x86-64+avx+fma");
     assert_eq!(of("aarch64-unknown-linux-gnu", &["neon"]), "generic");
+}
+
+#[test]
+fn micro_architectures_have_the_features_of_their_level() {
+    for core in Core::ALL {
+        let [target, level] =
+            [core.name(), core.level()].map(|cpu| Target::named(LINUX, cpu).unwrap());
+        assert_eq!((target.cpu(), target.core()), (core.to_string(), Some(core)));
+        assert_eq!((target.features(), level.core()), (level.features(), None));
+        let refused = Target::named("aarch64-unknown-linux-gnu", core.name()).unwrap_err();
+        assert!(matches!(refused.problem, Problem::Target(_)), "{refused}");
+    }
+    for (cpu, name) in [("x86-64-v3@znver4", "x86-64-v3@znver4"), ("x86-64-v4@znver4", "znver4")] {
+        assert_eq!(Target::named(LINUX, cpu).unwrap().cpu(), name);
+    }
+    for bad in ["znver9", "x86-64-v3@", "x86-64-v3@znver9", "@znver4", "znver4@x86-64-v3"] {
+        let refused = Target::named(LINUX, bad).unwrap_err();
+        assert!(refused.remedy.as_deref().unwrap_or_default().contains("znver4"), "{refused}");
+    }
+    let generic = Target::named("aarch64-unknown-linux-gnu", "generic").unwrap();
+    assert_eq!(generic.clone().for_core(Some("znver4")), generic);
 }
 
 // ---- the shared weights section ------------------------------------------------------------------

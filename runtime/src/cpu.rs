@@ -115,6 +115,51 @@ pub fn host_features() -> Vec<String> {
     features
 }
 
+/// The micro-architecture of the host's CPU by the name that compilers give it, such as `znver4`; `None`
+/// for one that is not known here.
+#[cfg(target_arch = "x86_64")]
+pub fn host_core() -> Option<&'static str> {
+    use std::arch::x86_64::__cpuid;
+    let (names, about) = (__cpuid(0), __cpuid(1).eax);
+    let maker: Vec<u8> =
+        [names.ebx, names.edx, names.ecx].into_iter().flat_map(u32::to_le_bytes).collect();
+    core(&maker, about)
+}
+
+/// The same on other architectures, where none has a name here.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn host_core() -> Option<&'static str> {
+    None
+}
+
+/// The micro-architecture of a maker's CPU, given EAX of CPUID leaf 1: families and models as in AMD's
+/// and Intel's manuals, and named as in LLVM's `Host.cpp`.
+#[cfg(any(target_arch = "x86_64", test))]
+fn core(maker: &[u8], about: u32) -> Option<&'static str> {
+    let bits = |from: u32, count: u32| (about >> from) & ((1 << count) - 1);
+    let (family, model) = (bits(8, 4) + bits(20, 8), bits(4, 4) | bits(16, 4) << 4);
+    match (maker, family) {
+        (b"AuthenticAMD", 0x17) if model >= 0x30 => Some("znver2"),
+        (b"AuthenticAMD", 0x19) => match model {
+            0x00..=0x0f | 0x20..=0x5f => Some("znver3"),
+            0x10..=0x1f | 0x60..=0x7f | 0xa0..=0xaf => Some("znver4"),
+            _ => None,
+        },
+        // Those for notebooks (0x20 to 0x3f, 0x60 to 0x77) have half the vector units.
+        (b"AuthenticAMD", 0x1a) => match model {
+            0x00..=0x1f | 0x40..=0x4f => Some("znver5"),
+            _ => None,
+        },
+        (b"GenuineIntel", 6) => match model {
+            0x55 => Some("skylake-avx512"),
+            0x6a | 0x6c => Some("icelake-server"),
+            0x8f | 0xcf => Some("sapphirerapids"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Those of `needed` that are not among `present`.
 pub fn missing_features(needed: &[String], present: &[String]) -> Vec<String> {
     needed.iter().filter(|name| !present.contains(name)).cloned().collect()
@@ -181,6 +226,25 @@ mod tests {
         assert_eq!(described(arm).as_deref(), Some("CPU implementer 0x41, CPU part 0xd0c"));
         assert_eq!(described(""), None);
         assert!(!model().is_empty());
+    }
+
+    #[test]
+    fn cores_are_known_by_maker_family_and_model() {
+        for (maker, about, expected) in [
+            ("AuthenticAMD", 0x0083_0f10, Some("znver2")),
+            ("AuthenticAMD", 0x0080_0f12, None),
+            ("AuthenticAMD", 0x00a0_0f11, Some("znver3")),
+            ("AuthenticAMD", 0x00a1_0f11, Some("znver4")),
+            ("AuthenticAMD", 0x00b0_0f21, Some("znver5")),
+            ("AuthenticAMD", 0x00b2_0f40, None),
+            ("GenuineIntel", 0x0005_0657, Some("skylake-avx512")),
+            ("GenuineIntel", 0x0006_06a6, Some("icelake-server")),
+            ("GenuineIntel", 0x000c_06f2, Some("sapphirerapids")),
+            ("GenuineIntel", 0x0005_06e3, None),
+            ("CentaurHauls", 0x00a1_0f11, None),
+        ] {
+            assert_eq!(core(maker.as_bytes(), about), expected, "{maker} {about:#x}");
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub struct Variant {
     /// The first four bytes of the BLAKE3 of each part of that, to name the part that differs.
     #[prost(fixed32, repeated, tag = "8")]
     pub outline: Vec<u32>,
+    /// The micro-architecture whose costs the compiler's estimates were for, by the name that compilers
+    /// give it (`znver4`, …); empty for any with these features. The code runs on every CPU that has the
+    /// features, and of variants that need the same ones, a machine runs that of its own.
+    #[prost(string, tag = "9")]
+    pub core: String,
 }
 
 /// Name, element type and shape of a model input or output.

@@ -46,7 +46,7 @@ impl Program {
     /// compare variants, or to use less than the machine has.
     pub fn load_variant(artifact: Artifact, name: Option<&str>) -> Result<Arc<Program>, LoadError> {
         check_target(artifact.manifest())?;
-        let variant = choose(artifact.variants(), &cpu::host_features(), name)?;
+        let variant = choose(artifact.variants(), &cpu::host_features(), cpu::host_core(), name)?;
         let code = map_code(&artifact, variant)?;
         let entry = artifact.variants()[variant].entry_offset as usize;
         let weights = expand_weights(&artifact)?;

@@ -106,8 +106,8 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
     let manifest_bytes = prefix(bytes, manifest_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
     check_digest(Part::Manifest, manifest_bytes, &header.manifest_digest)?;
     let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
-    check_version(header.version, &manifest)?;
     let contents = check_manifest(manifest, manifest_end)?;
+    check_version(header.version, &contents.manifest)?;
     check_length(bytes, contents.weights.end as u64)?;
     let mut end = manifest_end as usize;
     for (_, _, range) in sections(&contents) {
@@ -184,7 +184,9 @@ pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
 /// The format version of an artifact with this manifest: the oldest whose readers read it right.
 pub(crate) fn version(manifest: &Manifest) -> u32 {
     let plain = |run: &WeightRun| run.encoding == Encoding::Plain as u32;
-    match (manifest.loops_over_images, manifest.weight_runs.iter().all(plain)) {
+    let by_core = manifest.variants.windows(2).any(|v| v[0].cpu_features == v[1].cpu_features);
+    let is_new = manifest.loops_over_images || by_core;
+    match (is_new, manifest.weight_runs.iter().all(plain)) {
         (true, _) => FORMAT_VERSION,
         (false, false) => ENCODED_VERSION,
         (false, true) => OLDEST_VERSION,
@@ -237,8 +239,10 @@ fn check_variants(variants: &[Variant]) -> Result<(), ManifestError> {
         if !later.cpu_features.is_sorted_by(|a, b| a < b) {
             return Err(ManifestError::Features(name()));
         }
+        // Those for several cores need the same.
         let asks_for_less = |earlier: &Variant| {
             missing_features(&later.cpu_features, &earlier.cpu_features).is_empty()
+                && (later.cpu_features != earlier.cpu_features || later.core == earlier.core)
         };
         if variants[..i].iter().any(asks_for_less) {
             return Err(ManifestError::VariantOrder(name()));

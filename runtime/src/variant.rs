@@ -4,20 +4,25 @@ use crate::cpu::missing_features;
 use crate::error::LoadError;
 use crate::manifest::Variant;
 
-/// The position of the best variant for a CPU with the features `present`: the last one that asks
-/// for nothing else.
-pub fn best(variants: &[Variant], present: &[String]) -> Option<usize> {
-    variants.iter().rposition(|variant| missing(variant, present).is_empty())
+/// The position of the best variant for a CPU with the features `present` and the micro-architecture
+/// `core`: of those that need as much as the last one that asks for nothing else, the one that was made
+/// for this core, or for none in particular, or else the last.
+pub fn best(variants: &[Variant], present: &[String], core: Option<&str>) -> Option<usize> {
+    let last = variants.iter().rposition(|variant| missing(variant, present).is_empty())?;
+    let alike = |variant: &Variant| variant.cpu_features == variants[last].cpu_features;
+    let made_for = |core: &str| variants.iter().position(|v| alike(v) && v.core == core);
+    core.and_then(made_for).or_else(|| made_for("")).or(Some(last))
 }
 
 /// The position of the variant to run: the one of this name, or else the best.
 pub(crate) fn choose(
     variants: &[Variant],
     present: &[String],
+    core: Option<&str>,
     name: Option<&str>,
 ) -> Result<usize, LoadError> {
     let Some(name) = name else {
-        return best(variants, present).ok_or_else(|| none_runs(variants, present));
+        return best(variants, present, core).ok_or_else(|| none_runs(variants, present));
     };
     let Some(position) = variants.iter().position(|variant| variant.name == name) else {
         let known = variants.iter().map(|variant| variant.name.clone()).collect();
@@ -66,7 +71,7 @@ mod tests {
 
     fn chosen(present: &str, name: Option<&str>) -> Result<String, LoadError> {
         let variants = variants();
-        choose(&variants, &features(present), name).map(|i| variants[i].name.clone())
+        choose(&variants, &features(present), None, name).map(|i| variants[i].name.clone())
     }
 
     #[test]
@@ -81,6 +86,26 @@ mod tests {
         ] {
             assert_eq!(chosen(present, None).unwrap(), expected, "{present}");
         }
+    }
+
+    #[test]
+    fn of_equal_needs_the_one_made_for_the_core_runs() {
+        let of = |core: &str| Variant {
+            core: core.into(),
+            cpu_features: features("avx2 fma"),
+            ..Variant::default()
+        };
+        let plain = Variant { cpu_features: features("sse2"), ..Variant::default() };
+        let chosen = |cores: &[&str], here| {
+            let variants: Vec<Variant> =
+                [plain.clone()].into_iter().chain(cores.iter().map(|core| of(core))).collect();
+            best(&variants, &features("avx2 fma sse2"), here)
+        };
+        assert_eq!(chosen(&["", "znver3", "znver4"], Some("znver3")), Some(2));
+        assert_eq!(chosen(&["", "znver3", "znver4"], Some("znver2")), Some(1));
+        assert_eq!(chosen(&["", "znver3", "znver4"], None), Some(1));
+        assert_eq!(chosen(&["znver3", "znver4"], Some("znver2")), Some(2));
+        assert_eq!(chosen(&["znver3", "znver4"], Some("znver3")), Some(1));
     }
 
     #[test]
@@ -104,6 +129,6 @@ mod tests {
         let error = chosen("avx2 fma avx512f", None).unwrap_err();
         let LoadError::MissingFeatures { variant, missing } = error else { panic!("{error}") };
         assert_eq!((variant.as_str(), missing), ("plain", features("sse2")));
-        assert_eq!(best(&[], &features("sse2")), None);
+        assert_eq!(best(&[], &features("sse2"), None), None);
     }
 }

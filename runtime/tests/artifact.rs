@@ -292,6 +292,16 @@ fn wrong_variants_are_refused() {
         m.variants[1].cpu_features.clear();
     });
     assert_forged(ManifestError::VariantOrder("any".into()), |m| m.variants.swap(0, 1));
+    assert_forged(ManifestError::VariantOrder("quantum".into()), |m| {
+        m.variants[0].core = "znver4".into();
+        m.variants[1].core = "znver4".into();
+        m.variants[1].cpu_features = m.variants[0].cpu_features.clone();
+    });
+    // Readers before version 4 would refuse this one for its order.
+    assert_forged(ManifestError::Version { stated: 2, needed: 4 }, |m| {
+        m.variants[1].core = "znver4".into();
+        m.variants[1].cpu_features = m.variants[0].cpu_features.clone();
+    });
     assert_forged(ManifestError::Features("quantum".into()), |m| {
         m.variants[1].cpu_features = vec!["fma".into(), "avx2".into()];
     });

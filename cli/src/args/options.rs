@@ -24,9 +24,11 @@ pub(crate) struct ModelOptions {
     pub(crate) shape: Vec<(String, Vec<usize>)>,
     /// CPU to generate code for; can be repeated, or a list
     ///
-    /// native (this machine, the default), x86-64, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), … With
-    /// several, one artifact has code for each, and the best that a machine has runs there. Weights
-    /// are stored once where they are packed alike.
+    /// native (this machine, the default), x86-64, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), …, or a
+    /// micro-architecture, for which ways to compute are chosen besides: znver2 to znver5,
+    /// skylake-avx512, icelake-server, sapphirerapids. With several, one artifact has code for each,
+    /// and the best that a machine has runs there. Weights are stored once where they are packed
+    /// alike.
     ///
     /// Example: --cpu x86-64,x86-64-v3,x86-64-v4
     #[arg(long, value_name = "CPU", value_delimiter = ',')]

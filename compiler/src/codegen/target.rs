@@ -7,13 +7,15 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::{Architecture, Triple};
 
 use crate::error::{Error, Problem, Result};
-use crate::machine::{Machine, Vectors};
+use crate::machine::{Core, Machine, Vectors};
 
-/// A triple and the CPU features that code may use. The caller decides; nothing probes the host.
+/// A triple, the CPU features that code may use, and the micro-architecture that estimates are for. The
+/// caller decides; nothing probes the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     triple: Triple,
     features: Vec<String>,
+    core: Option<Core>,
 }
 
 /// Features by named x86-64 level, in the names that artifacts use.
@@ -25,8 +27,12 @@ const X86_64_V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx
 const LEVELS: [(&str, &[&str]); 4] =
     [("x86-64", &[]), ("x86-64-v2", X86_64_V2), ("x86-64-v3", X86_64_V3), ("x86-64-v4", X86_64_V4)];
 
-/// The names by which [`Target::named`] knows CPUs.
+/// The names by which [`Target::named`] knows CPUs, besides those of [`Core`].
 pub const CPUS: &[&str] = &["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic"];
+
+/// What stands between the features and the micro-architecture in names, where the one does not say
+/// the other: `x86-64-v3@znver4`.
+const AT: char = '@';
 
 /// Features that change generated code, and Cranelift's names for those that it is told of: the
 /// others are for code that it does not make.
@@ -74,29 +80,51 @@ impl Target {
             }
         }
         let used = USED.iter().map(|(name, _)| (*name).to_owned());
-        Ok(Target { triple, features: used.filter(|f| features.contains(f)).collect() })
+        let features = used.filter(|f| features.contains(f)).collect();
+        Ok(Target { triple, features, core: None })
     }
 
-    /// A target from a triple and a CPU of [`CPUS`].
+    /// A target from a triple and a CPU: one of [`CPUS`], a [`Core`] with all of its features, or
+    /// features and a core, as in `x86-64-v3@znver4`.
+    ///
+    /// # Errors
+    /// [`Problem::Target`] for other names, and for CPUs of another architecture.
     pub fn named(triple: &str, cpu: &str) -> Result<Target> {
-        let levels = match LEVELS.iter().position(|(name, _)| *name == cpu) {
+        let unknown = || {
+            let cores = Core::ALL.map(Core::name);
+            let known: Vec<&str> = CPUS.iter().copied().chain(cores).collect();
+            let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
+            Error::from(problem).with_remedy(format!("known are native, {}", known.join(", ")))
+        };
+        let (level, core) = match (cpu.split_once(AT), Core::named(cpu)) {
+            (Some((level, core)), _) => (level, Some(Core::named(core).ok_or_else(unknown)?)),
+            (None, Some(core)) => (core.level(), Some(core)),
+            (None, None) => (cpu, None),
+        };
+        let levels = match LEVELS.iter().position(|(name, _)| *name == level) {
             Some(level) => &LEVELS[..=level],
-            None if cpu == "generic" => &[],
-            None => {
-                let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
-                let known = CPUS.join(", ");
-                return Err(Error::from(problem).with_remedy(format!("known are native, {known}")));
-            }
+            None if level == "generic" => &[],
+            None => return Err(unknown()),
         };
         let features = levels.iter().flat_map(|(_, added)| *added);
         let features: Vec<String> = features.map(|f| (*f).into()).collect();
         let target = Target::new(triple, &features)?;
-        let is_x86 = target.triple.architecture == Architecture::X86_64;
-        if cpu.starts_with("x86") && !is_x86 {
+        if (!levels.is_empty() || core.is_some()) && !target.is_x86() {
             let problem = Problem::Target(format!("CPU `{cpu}` does not fit {}", target.triple));
             return Err(Error::from(problem).with_remedy("use --cpu generic"));
         }
-        Ok(target)
+        Ok(target.for_core(core.map(Core::name)))
+    }
+
+    /// The same target with estimates for the [`Core`] of this name, where that is one: what is fast on
+    /// a core is not on every CPU with its features.
+    pub fn for_core(self, name: Option<&str>) -> Target {
+        let core = name.and_then(Core::named).filter(|_| self.is_x86());
+        Target { core, ..self }
+    }
+
+    fn is_x86(&self) -> bool {
+        self.triple.architecture == Architecture::X86_64
     }
 
     /// The triple.
@@ -104,10 +132,20 @@ impl Target {
         self.triple.to_string()
     }
 
-    /// The CPU's name: the highest level that its features reach, with what they are beyond that,
-    /// as in `x86-64-v2+avx`. Equal names have equal features.
+    /// The CPU's name: that of a core with all of its features, or else the highest level that the
+    /// features reach, with what they are beyond that and the core, as in `x86-64-v2+avx@znver2`. Equal
+    /// names have equal features and equal estimates.
     pub fn cpu(&self) -> String {
-        if self.triple.architecture != Architecture::X86_64 {
+        let features = self.features_name();
+        match self.core {
+            None => features,
+            Some(core) if features == core.level() => core.to_string(),
+            Some(core) => format!("{features}{AT}{core}"),
+        }
+    }
+
+    fn features_name(&self) -> String {
+        if !self.is_x86() {
             return "generic".into();
         }
         let reached = |(_, added): &&(&str, &[&str])| added.iter().all(|f| self.has(f));
@@ -123,6 +161,11 @@ impl Target {
         &self.features
     }
 
+    /// The micro-architecture that estimates are for, where it has a name.
+    pub fn core(&self) -> Option<Core> {
+        self.core
+    }
+
     /// The triple, parsed.
     pub(crate) fn machine_triple(&self) -> &Triple {
         &self.triple
@@ -135,7 +178,7 @@ impl Target {
 
     /// What schedules depend on.
     pub fn machine(&self) -> Machine {
-        Machine { vectors: self.vectors() }
+        Machine { vectors: self.vectors(), core: self.core }
     }
 
     /// The vector instructions that convolutions use.

@@ -88,6 +88,7 @@ fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
         worker_bytes: plan.worker_bytes as u64,
         structure: structure.digest.to_vec(),
         outline: structure.outline,
+        core: target.core().map(|core| core.to_string()).unwrap_or_default(),
     })
 }
 

@@ -74,8 +74,8 @@ impl Site<'_> {
         let layouts = self.bordered(flat, border, without);
         for (&id, conv) in &mut convs {
             let view = self.stages.view(self.graph, self.stages.of(id));
-            let vectors = self.machine.vectors;
-            if let Some(problem) = ConvProblem::of(view, id, &conv.conv, vectors, &layouts) {
+            let machine = *self.machine;
+            if let Some(problem) = ConvProblem::of(view, id, &conv.conv, machine, &layouts) {
                 conv.problem = problem;
             }
         }
@@ -117,7 +117,7 @@ impl Site<'_> {
         layouts: &Layouts,
     ) -> Option<ConvSchedule> {
         let (joined, conv) = (self.groups.together(id), self.groups.computed(id, conv));
-        let problem = ConvProblem::of(view, id, &conv, self.machine.vectors, layouts)?;
+        let problem = ConvProblem::of(view, id, &conv, *self.machine, layouts)?;
         let offers = Offers::of(self.algorithms, preferences, &problem);
         let key = key(view, id, &conv, &problem, offers.withheld);
         let allowed = |choice: &Choice| {
@@ -271,7 +271,7 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
     };
     let mut key = format!(
         "{} {} to {} window {} groups {} as {} of {} to {}",
-        problem.vectors.name(),
+        problem.machine.vectors.name(),
         graph.operand(id, 0).map(shape).unwrap_or_default(),
         shape(id),
         conv.window.write(),

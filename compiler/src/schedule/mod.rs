@@ -108,7 +108,7 @@ impl Schedule {
     ) -> Schedule {
         let stages = Stages::find(graph);
         // Where channels lie has a part in the order of sums.
-        let reference = Machine { vectors: Vectors::Avx2 };
+        let reference = Machine { vectors: Vectors::Avx2, core: None };
         let judge = if preferences.portable_bits { &reference } else { machine };
         let (groups, flat) = regions::choose(graph, &stages, judge, preferences, algorithms);
         let site =

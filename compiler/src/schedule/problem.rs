@@ -5,7 +5,7 @@ use super::epilogue::Fused;
 use super::layout::{Layouts, narrow_groups};
 use super::stages::View;
 use crate::ir::{Conv, NodeId, Window};
-use crate::machine::{BLOCK, Vectors};
+use crate::machine::{BLOCK, Machine};
 
 /// Pixels that a row of tiles has at most, where rows can be joined.
 const LONGEST_ROW: usize = 256;
@@ -13,8 +13,8 @@ const LONGEST_ROW: usize = 256;
 /// Everything that the cost of a convolution in blocks depends on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConvProblem {
-    /// The vectors of the machine.
-    pub(crate) vectors: Vectors,
+    /// The machine.
+    pub(crate) machine: Machine,
     /// Groups of channels, as they are computed.
     pub(crate) groups: usize,
     /// Channels of a group that is a part of a block.
@@ -44,7 +44,7 @@ impl ConvProblem {
         graph: View<'_>,
         id: NodeId,
         conv: &Conv,
-        vectors: Vectors,
+        machine: Machine,
         layouts: &Layouts,
     ) -> Option<ConvProblem> {
         let x = graph.operand(id, 0)?;
@@ -55,7 +55,7 @@ impl ConvProblem {
         let made_so = layouts.get(&x).filter(|layout| layout.serves(groups)).copied();
         let row_major = !layouts.contains_key(&x) && channels < BLOCK;
         Some(ConvProblem {
-            vectors,
+            machine,
             groups,
             narrow: narrow_groups(&graph, id, conv),
             window: conv.window,

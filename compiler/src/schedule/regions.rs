@@ -161,8 +161,7 @@ impl Way<'_> {
     /// The convolution itself, in the fastest way.
     fn convolved(&self, id: NodeId, conv: &Conv) -> f64 {
         let view: View<'_> = self.stages.view(self.graph, self.stages.of(id));
-        let vectors = self.machine.vectors;
-        let Some(problem) = ConvProblem::of(view, id, conv, vectors, self.layouts) else {
+        let Some(problem) = ConvProblem::of(view, id, conv, *self.machine, self.layouts) else {
             return 0.0;
         };
         let ways = self.algorithms.all().filter(|a| self.preferences.allows(*a));

@@ -6,11 +6,14 @@ use super::blocked::Blocked;
 use super::{ConvSchedule, Schedule};
 use crate::ir::text::lexer::{quoted, sigiled};
 use crate::ir::{Graph, NodeId};
+use crate::machine::Machine;
 
 /// The schedule of a graph.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
-    let _ = writeln!(out, "  machine   {}", schedule.machine.vectors.name());
+    let Machine { vectors, core } = schedule.machine;
+    let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
+    let _ = writeln!(out, "  machine   {}{core}", vectors.name());
     let mut stage = None;
     for (at, id) in schedule.order(graph) {
         if stage.replace(at) != Some(at) {

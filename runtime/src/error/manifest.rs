@@ -94,7 +94,7 @@ pub enum ManifestError {
     /// A variant has no name, or that of another.
     #[error("a variant is named {0:?}, which is empty or another's name")]
     VariantName(String),
-    /// A variant asks for no more than one that it is preferred to.
+    /// A variant asks for no more than one that it is preferred to, and is not for another core either.
     #[error("the variant {0:?} asks for no more than one before it")]
     VariantOrder(String),
     /// The CPU features of a variant are not sorted or not unique.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::cost;
-use crate::machine::Vectors;
+use crate::machine::{Machine, Vectors};
 
 /// A tile has at most so many blocks.
 pub(in crate::kernels::conv) const WIDEST: usize = 4;
@@ -25,29 +25,29 @@ impl RegisterTile {
     /// the contracted elements, `sum` to a sum, of a whole row and a whole group; the cheapest first. Of equal ones the
     /// larger: fewer loops.
     pub(in crate::kernels::conv) fn ranked(
-        vectors: Vectors,
+        machine: Machine,
         columns: usize,
         blocks: usize,
         sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
-        RegisterTile::ranked_for(vectors, &[(1, columns)], blocks, sum)
+        RegisterTile::ranked_for(machine, &[(1, columns)], blocks, sum)
     }
 
     /// The same for several rows, each so often and of so many pixels.
     pub(in crate::kernels::conv) fn ranked_for(
-        vectors: Vectors,
+        machine: Machine,
         rows: &[(usize, usize)],
         blocks: usize,
         sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
         let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
         let of_width = |b: usize| {
-            let pixels = 1..=vectors.most_pixels(b).min(longest);
+            let pixels = 1..=machine.vectors.most_pixels(b).min(longest);
             pixels.map(move |pixels| RegisterTile { pixels, blocks: b })
         };
         let cost = |tile: RegisterTile| {
             let row = |(n, columns): &(usize, usize)| {
-                *n as f64 * tile.cost(vectors, [*columns, blocks], sum)
+                *n as f64 * tile.cost(machine, [*columns, blocks], sum)
             };
             rows.iter().map(row).sum::<f64>()
         };
@@ -70,8 +70,8 @@ impl RegisterTile {
     }
 
     /// Cycles for each contracted element, of a whole row and a whole group.
-    fn cost(self, vectors: Vectors, [columns, blocks]: [usize; 2], sum: usize) -> f64 {
-        let tile = |p: usize, b: usize| cost::tile(vectors, p, b, sum);
+    fn cost(self, machine: Machine, [columns, blocks]: [usize; 2], sum: usize) -> f64 {
+        let tile = |p: usize, b: usize| cost::tile(machine, p, b, sum);
         let RegisterTile { pixels: p, blocks: b } = self;
         let [whole_p, rest_p] = [columns / p, columns % p];
         let [whole_b, rest_b] = [blocks / b, blocks % b];

@@ -8,19 +8,19 @@ use crate::schedule::problem::ConvProblem;
 
 /// Cycles of a convolution by its definition, with the best tiles, in the better order.
 pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
-    let vectors = problem.vectors;
+    let machine = problem.machine;
     // Narrow groups take as long as blocks that do not see each other.
     let (groups, blocks, depth) = (problem.tile_groups(), problem.blocks(), problem.depth());
     let ([rows, columns], images) = (problem.rows(), problem.made.images);
     let rows = images * rows;
-    let ranked = RegisterTile::ranked(vectors, columns, blocks, depth.min(LONGEST_SUM));
+    let ranked = RegisterTile::ranked(machine, columns, blocks, depth.min(LONGEST_SUM));
     let Some((each, tile)) = ranked.first() else { return 0.0 };
     let number = |n: usize| n as f64;
     let weights = number(depth) * number(blocks * BLOCK) * 4.0;
     let pixels = number(rows) * number(columns) * number(problem.read()) * 4.0;
     let compute = each * number(depth) * number(rows);
-    let by_weights = Traffic::of(vectors, weights, pixels, blocks.div_ceil(tile.blocks));
-    let by_pixels = Traffic::of(vectors, weights, weights, rows);
+    let by_weights = Traffic::of(machine, weights, pixels, blocks.div_ceil(tile.blocks));
+    let by_pixels = Traffic::of(machine, weights, weights, rows);
     let cycles = [by_weights, by_pixels].map(|mut traffic| {
         // Each row runs through weights, which the first-level cache does not hold.
         traffic.near = weights * number(rows.saturating_sub(1));

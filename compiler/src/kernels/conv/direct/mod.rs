@@ -9,7 +9,7 @@ use super::{ConvAlgorithm, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
-use crate::machine::{BLOCK, Vectors};
+use crate::machine::{BLOCK, Machine};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer, padding};
 use crate::schedule::problem::ConvProblem;
@@ -54,16 +54,16 @@ pub(super) fn read_order(word: &str) -> Option<bool> {
     ["weights", "pixels"].iter().position(|known| *known == word).map(|at| at == 1)
 }
 
-/// The vectors that tiles use.
-fn vectors(problem: &ConvProblem) -> Vectors {
-    problem.vectors.for_groups_of(problem.narrow.unwrap_or(0))
+/// The machine, with the vectors that tiles use.
+fn machine(problem: &ConvProblem) -> Machine {
+    problem.machine.for_groups_of(problem.narrow.unwrap_or(0))
 }
 
 /// Tiles, the cheapest first.
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
     let sum = problem.depth().min(LONGEST_SUM);
-    let ranked = RegisterTile::ranked(vectors(problem), columns, problem.blocks(), sum);
+    let ranked = RegisterTile::ranked(machine(problem), columns, problem.blocks(), sum);
     let tiles: Vec<RegisterTile> = ranked.into_iter().map(|(_, tile)| tile).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
 }
@@ -71,13 +71,13 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 /// A tile in the order that weights of this size want, and in the other.
 fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
     let bytes = |extents: [usize; 3]| extents.into_iter().fold(4, usize::saturating_mul);
-    let ([rows, columns], vectors) = (problem.rows(), vectors(problem));
+    let ([rows, columns], costs) = (problem.rows(), machine(problem).costs());
     let weights = bytes([problem.blocks(), BLOCK, problem.depth()]);
     let pixels = bytes([rows, columns, problem.depth() / problem.taps().max(1)]);
     // What goes by while the other stays: all weights for each row, or all pixels for each tile.
     let by_pixels = weights.saturating_mul(rows);
     let by_weights = pixels.saturating_mul(problem.blocks().div_ceil(tile.blocks));
-    let is_small = weights <= vectors.cached_weights();
+    let is_small = weights <= costs.cached_weights;
     // Groups read pixels of their own.
     let pixels_first =
         problem.tile_groups() == 1 && (is_small || rows > 1 && by_pixels <= by_weights);
@@ -107,7 +107,7 @@ impl Algorithm for Direct {
     fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let [_, columns] = problem.rows();
         Way::read(choice)
-            .is_some_and(|way| way.tile.fits(vectors(problem), columns, problem.blocks()))
+            .is_some_and(|way| way.tile.fits(machine(problem).vectors, columns, problem.blocks()))
     }
 
     fn reads(&self, choice: &Choice) -> bool {

@@ -6,7 +6,7 @@ use crate::asm;
 use crate::ir::Window;
 use crate::kernels::conv::cost::{CALL, STEP, Traffic};
 use crate::kernels::conv::register_tile::RegisterTile;
-use crate::machine::{BLOCK, Vectors};
+use crate::machine::{BLOCK, Machine};
 use crate::schedule::Choice;
 use crate::schedule::blocked::Blocked;
 use crate::schedule::problem::ConvProblem;
@@ -16,7 +16,7 @@ pub(super) struct InHalves {
     cycles: f64,
     /// Whether rows do not matter. The result then has no border, whatever its users read.
     pub(super) flat: bool,
-    vectors: Vectors,
+    machine: Machine,
     /// Pixels of a row of tiles, at most.
     longest: usize,
     /// Whether rows may be shorter.
@@ -37,12 +37,12 @@ impl InHalves {
 
     fn with(problem: &ConvProblem, flat: bool) -> Option<InHalves> {
         let source = source(problem, flat)?;
-        let (vectors, made) = (problem.vectors, problem.made);
+        let (machine, made) = (problem.machine, problem.made);
         let [h, w] = made.size;
         let mut halves = InHalves {
             cycles: 0.0,
             flat,
-            vectors,
+            machine,
             longest: if flat { (h * w).div_ceil(2) } else { w },
             // Halves of an odd number of pixels overlap, so they belong to one item.
             divisible: flat && is_even(h * w),
@@ -54,11 +54,11 @@ impl InHalves {
         let (each, (_, tile)) = halves.best();
         let weights = halves.weights();
         let tiles = halves.blocks.div_ceil(tile.blocks);
-        let passes = if weights <= vectors.cached_weights() { 0 } else { tiles };
+        let passes = if weights <= machine.costs().cached_weights { 0 } else { tiles };
         let passing = 4 * extents.read * extents.channels[0] * 4;
-        let traffic = Traffic::of(vectors, weights as f64, passing as f64, passes);
+        let traffic = Traffic::of(machine, weights as f64, passing as f64, passes);
         let compute = each * extents.pixels as f64 / 2.0;
-        halves.cycles = traffic.beside(compute) + extents.sums(vectors);
+        halves.cycles = traffic.beside(compute) + extents.sums(machine);
         Some(halves)
     }
 
@@ -76,7 +76,7 @@ impl InHalves {
     /// What is worth trying, the best first: each in the order that weights of this size want, and in the
     /// other.
     pub(super) fn choices(&self) -> Vec<Choice> {
-        let is_small = self.weights() <= self.vectors.cached_weights();
+        let is_small = self.weights() <= self.machine.costs().cached_weights;
         let ways = self.ranked().into_iter().take(3).flat_map(|(_, (row, tile))| {
             [is_small, !is_small].map(|pixels_first| Way { tile, pixels_first, row }.choice())
         });
@@ -99,7 +99,7 @@ impl InHalves {
         let sum = self.depth.min(LONGEST_SUM);
         let mut all = Vec::new();
         for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
-            for (cost, tile) in RegisterTile::ranked(self.vectors, row, self.blocks, sum) {
+            for (cost, tile) in RegisterTile::ranked(self.machine, row, self.blocks, sum) {
                 if self.fits(row, tile) {
                     all.push((self.cost(cost, row, tile), (row, tile)));
                 }
@@ -123,7 +123,7 @@ impl InHalves {
         let divides = row > 0 && self.longest.is_multiple_of(row);
         divides
             && (self.divisible || row == self.longest)
-            && tile.fits(self.vectors, row, self.blocks)
+            && tile.fits(self.machine.vectors, row, self.blocks)
             && (row == 1 || self.bytes(row, tile) <= MOST_BYTES)
     }
 
@@ -142,7 +142,7 @@ impl InHalves {
         // Each row runs through the weights, which the first-level cache does not hold.
         let is_one = self.flat && row == self.longest;
         let near = if is_one { 0.0 } else { self.weights() as f64 };
-        let products = Traffic { near, ..Traffic::default() }.beside(products);
+        let products = Traffic::near(self.machine, near).beside(products);
         let missed = if self.bytes(row, tile) > CACHED { MISS } else { 0.0 };
         let lines = (PRODUCTS * self.blocks) as f64;
         products / row as f64 + missed * lines
@@ -170,7 +170,7 @@ fn source(problem: &ConvProblem, flat: bool) -> Option<Blocked> {
     // Distances between elements are immediate.
     const MOST_ELEMENTS: usize = 1 << 26;
     let is_near = made.elements().max(source.elements()).saturating_mul(2) <= MOST_ELEMENTS;
-    (asm::is_encoded(problem.vectors) && halved && is_plain && is_near).then_some(source)
+    (asm::is_encoded(problem.machine.vectors) && halved && is_plain && is_near).then_some(source)
 }
 
 /// The extents of the sums around products.
@@ -203,19 +203,14 @@ impl Extents {
     }
 
     /// Cycles of the sums, and of a step that makes some of them.
-    fn sums(&self, vectors: Vectors) -> f64 {
-        // What a vector of inputs and one of outputs cost on their way: products of larger vectors are
-        // faster, what feeds them is not.
-        let [input, output] = match vectors {
-            Vectors::Avx512 => [11.0, 9.0],
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => [5.5, 4.0],
-        };
+    fn sums(&self, machine: Machine) -> f64 {
+        let [input, output] = machine.costs().summed;
         const COPIED: f64 = 2.0;
         let Extents { pixels, read, copied, channels } = *self;
         let [read, copied, pixels, from, to] =
             [read, copied, pixels, channels[0], channels[1]].map(|n| n as f64);
         // Both halves of the pixels are read once.
         let elements = input * 2.0 * read * from + output * pixels * to + COPIED * copied;
-        elements / vectors.lanes() as f64 + STEP
+        elements / machine.vectors.lanes() as f64 + STEP
     }
 }

@@ -103,9 +103,9 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
     let [h, w] = made.size;
     let planes = [made.images, source.blocks() * BLOCK, h + 4, w + 4];
     let is_near = planes.into_iter().fold(1, usize::saturating_mul) <= MOST_ELEMENTS;
-    let serves = asm::is_encoded(problem.vectors) && *window == padded && phases && is_near;
+    let serves = asm::is_encoded(problem.machine.vectors) && *window == padded && phases && is_near;
     serves.then(|| Products {
-        vectors: problem.vectors,
+        machine: problem.machine,
         images: made.images,
         size: made.size,
         dilation,

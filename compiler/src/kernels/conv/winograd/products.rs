@@ -4,12 +4,12 @@
 use super::grid::{Class, Grid};
 use crate::kernels::conv::cost::{CALL, Traffic};
 use crate::kernels::conv::register_tile::{RegisterTile, WIDEST};
-use crate::machine::{BLOCK, Vectors};
+use crate::machine::{BLOCK, Machine};
 
 /// What the products in the transformed domain are of, with tiles of so many outputs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Products {
-    pub(super) vectors: Vectors,
+    pub(super) machine: Machine,
     pub(super) images: usize,
     /// Height and width of the output.
     pub(super) size: [usize; 2],
@@ -37,7 +37,7 @@ impl Products {
     /// The cheapest way whose products stay in a second-level cache, with its cycles for a row of tiles
     /// of a group. The more tiles share a pass over the weights the better.
     pub(super) fn best(&self) -> (f64, Item) {
-        let most_bytes = self.vectors.cached_products();
+        let most_bytes = self.machine.costs().cached_products;
         let mut best = (f64::INFINITY, Item { together: 1, chunk: 1, tile: RegisterTile::ONE });
         for (together, chunk) in self.items() {
             let ranked = self.tiles(together, chunk);
@@ -65,14 +65,15 @@ impl Products {
         let transformed = bytes(grid.products(), self.images);
         let tiles = self.blocks.div_ceil(tile.blocks);
         let compute = row * (self.images * grid.tiles[0]) as f64;
-        Traffic::of(self.vectors, weights, transformed, tiles).beside(compute)
+        Traffic::of(self.machine, weights, transformed, tiles).beside(compute)
     }
 
-    /// The same with both transforms, which move each element through registers about four times.
+    /// The same with both transforms.
     pub(super) fn cycles_with_transforms(&self) -> f64 {
         let channels = self.depth + self.blocks * BLOCK;
-        let tiled = self.images * self.grid(1).products();
-        self.cycles() + 4.0 * (tiled * channels) as f64 / self.vectors.lanes() as f64
+        let elements = self.images * self.grid(1).products() * channels;
+        let vectors = elements as f64 / self.machine.vectors.lanes() as f64;
+        self.cycles() + self.machine.costs().transformed * vectors
     }
 
     /// Every way that [`fits`](Self::fits) to cut into items, each with the best tile of every width, the
@@ -103,7 +104,7 @@ impl Products {
         let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         divides(together, self.images)
             && self.grid(together).allows(chunk)
-            && tile.fits(self.vectors, self.columns(together, chunk), self.blocks)
+            && tile.fits(self.machine.vectors, self.columns(together, chunk), self.blocks)
             && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
     }
 
@@ -129,7 +130,7 @@ impl Products {
             (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
         };
         let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
-        RegisterTile::ranked_for(self.vectors, &rows, self.blocks, self.depth)
+        RegisterTile::ranked_for(self.machine, &rows, self.blocks, self.depth)
     }
 
     /// Tiles of outputs of an item.
@@ -147,9 +148,14 @@ impl Products {
     /// Cycles for a row of tiles, given those of a contracted channel: weights are read again for each
     /// item.
     fn cost(&self, cost: f64, item: Item) -> f64 {
-        let elements = self.grid(item.together).elements();
-        let reads = elements * self.depth * self.blocks * BLOCK / 8;
+        let (costs, elements) = (self.machine.costs(), self.grid(item.together).elements());
+        let near = (elements * self.depth * self.blocks * BLOCK * 4) as f64;
         let calls = CALL * (elements * self.blocks.div_ceil(item.tile.blocks)) as f64;
-        (cost * self.depth as f64 + reads as f64 + calls) / (item.together * item.chunk) as f64
+        let products = cost * self.depth as f64;
+        let products = match costs.hides_weights {
+            true => Traffic::near(self.machine, near).beside(products),
+            false => products + near / costs.near,
+        };
+        (products + calls) / (item.together * item.chunk) as f64
     }
 }

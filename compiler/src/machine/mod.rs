@@ -1,5 +1,11 @@
-//! The machine that code is made for, as far as choices and layouts depend on it: vector registers and
-//! caches. Which instructions there are is `asm`'s business, and Cranelift's.
+//! The machine that code is made for, as far as choices and layouts depend on it: vector registers, and
+//! what work costs on its core. Which instructions there are is `asm`'s business, and Cranelift's.
+
+mod cores;
+mod costs;
+
+pub use cores::Core;
+pub use costs::Costs;
 
 /// Channels of a block. Activations of convolutional layers lie as `[n][c/16][h][w][16]`: 16 channels
 /// of one pixel are a cache line, one register of 512 bits or two of 256.
@@ -13,6 +19,20 @@ pub const F32_BYTES: usize = 4;
 pub struct Machine {
     /// The vector instructions.
     pub vectors: Vectors,
+    /// The micro-architecture, where it is known.
+    pub core: Option<Core>,
+}
+
+impl Machine {
+    /// What work costs.
+    pub fn costs(&self) -> &'static Costs {
+        Costs::of(self.vectors, self.core)
+    }
+
+    /// The same machine with the registers that groups of so many channels are computed in.
+    pub fn for_groups_of(self, narrow: usize) -> Machine {
+        Machine { vectors: self.vectors.for_groups_of(narrow), ..self }
+    }
 }
 
 /// A vector instruction set: how much of a register tile fits its registers.
@@ -58,33 +78,6 @@ impl Vectors {
         match self {
             Vectors::Sse | Vectors::Avx2 => 16,
             Vectors::Neon | Vectors::Avx512 => 32,
-        }
-    }
-
-    /// Weights of a group up to so many bytes stay in the second-level cache while rows of pixels go by:
-    /// CPUs with larger vectors have larger caches.
-    pub fn cached_weights(self) -> usize {
-        match self {
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 256 << 10,
-            Vectors::Avx512 => 768 << 10,
-        }
-    }
-
-    /// Data up to so many bytes is still in the second-level cache when a loop comes back to it, while
-    /// nothing else is kept there.
-    pub fn cached_passing(self) -> usize {
-        match self {
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 1 << 20,
-            Vectors::Avx512 => 3 << 19,
-        }
-    }
-
-    /// Winograd's products of up to so many bytes stay in the second-level cache until they are
-    /// transformed back.
-    pub fn cached_products(self) -> usize {
-        match self {
-            Vectors::Sse | Vectors::Neon | Vectors::Avx2 => 256 << 10,
-            Vectors::Avx512 => 512 << 10,
         }
     }
 

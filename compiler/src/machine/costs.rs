@@ -1,0 +1,116 @@
+//! What work costs on a core, in cycles: the rows that estimates read. Each was measured on the CPU that
+//! it names; a core without a row of its own has that of its vectors, from which others of their kind
+//! differ by less than the ways that are compared.
+
+use super::{Core, Vectors};
+
+/// Costs of a core with vectors of a kind. Cycles, unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// Vector multiply-adds that start in a cycle.
+    pub multiply_adds: f64,
+    /// Of an element that is broadcast to a vector.
+    pub broadcast: f64,
+    /// Of a vector of weights.
+    pub load: f64,
+    /// Of a cache line of weights, which comes from the first or the second cache.
+    pub line: f64,
+    /// Of each register tile besides, however long its sums are.
+    pub tile: f64,
+    /// Of each vector of sums, which begins with a bias and is stored in the end.
+    pub sum: f64,
+    /// Bytes of weights that come from beyond the caches in a cycle.
+    pub streamed: f64,
+    /// Bytes a cycle of what passes again and again, from beyond the second-level cache.
+    pub passed: f64,
+    /// The same from within it.
+    pub near: f64,
+    /// Whether Winograd's products hide the way of their weights from the second-level cache, instead of
+    /// waiting for them.
+    pub hides_weights: bool,
+    /// Of a vector of Winograd's transforms, on its way to the transformed domain or back.
+    pub transformed: f64,
+    /// Of a vector of inputs and of one of outputs, in the sums around Strassen's products.
+    pub summed: [f64; 2],
+    /// Weights of a group up to so many bytes stay in the second-level cache while rows of pixels go by.
+    pub cached_weights: usize,
+    /// Data up to so many bytes is still in the second-level cache when a loop comes back to it, while
+    /// nothing else is kept there.
+    pub cached_passing: usize,
+    /// Winograd's products of up to so many bytes stay in the second-level cache until they are
+    /// transformed back.
+    pub cached_products: usize,
+}
+
+impl Costs {
+    /// The row of a core with these vectors; `None` is any that has them.
+    pub(super) fn of(vectors: Vectors, core: Option<Core>) -> &'static Costs {
+        match (vectors, core) {
+            (Vectors::Avx512, Some(Core::Znver4)) => &AVX512_IN_HALVES,
+            (
+                Vectors::Avx512,
+                None
+                | Some(
+                    Core::Znver2
+                    | Core::Znver3
+                    | Core::Znver5
+                    | Core::SkylakeAvx512
+                    | Core::IcelakeServer
+                    | Core::SapphireRapids,
+                ),
+            ) => &AVX512,
+            (Vectors::Sse | Vectors::Neon | Vectors::Avx2, _) => &AVX2,
+        }
+    }
+}
+
+/// Two multiply-adds of 256 bits and two loads a cycle: Intel since Haswell, AMD since Zen 2. Measured
+/// with AVX2 on a Sapphire Rapids (family 6, model 207).
+const AVX2: Costs = Costs {
+    multiply_adds: 2.0,
+    broadcast: 0.5,
+    load: 0.5,
+    line: 1.5,
+    tile: 4.0,
+    sum: 0.5,
+    streamed: 4.5,
+    passed: 16.0,
+    near: 32.0,
+    hides_weights: false,
+    transformed: 4.0,
+    summed: [5.5, 4.0],
+    cached_weights: 256 << 10,
+    cached_passing: 1 << 20,
+    cached_products: 256 << 10,
+};
+
+/// The same of 512 bits, with a second-level cache of 2 MiB. Measured on the same CPU. Products of
+/// larger vectors are faster, what feeds them is not.
+const AVX512: Costs = Costs {
+    summed: [11.0, 9.0],
+    cached_weights: 768 << 10,
+    cached_passing: 3 << 19,
+    cached_products: 512 << 10,
+    ..AVX2
+};
+
+/// 512 bits in two halves: a multiply-add takes both units of 256 bits, and a store takes two cycles. So
+/// products are no faster than AVX2's, but what feeds them has twice the time, as registers are twice as
+/// many and as wide. A second-level cache of 1 MiB. Measured on an EPYC with Zen 4 (family 25, model 17).
+const AVX512_IN_HALVES: Costs = Costs {
+    multiply_adds: 1.0,
+    broadcast: 1.2,
+    load: 0.5,
+    line: 2.75,
+    tile: 12.0,
+    sum: 2.0,
+    streamed: 7.5,
+    passed: 16.0,
+    near: 20.0,
+    hides_weights: true,
+    transformed: 12.0,
+    summed: [6.0, 5.0],
+    cached_weights: 384 << 10,
+    cached_passing: 768 << 10,
+    cached_products: 512 << 10,
+};
