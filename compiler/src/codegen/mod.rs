@@ -10,10 +10,10 @@ pub(crate) mod emitter;
 mod entry;
 mod expression;
 pub(crate) mod functions;
-mod leaves;
 mod link;
 mod linker;
 pub(crate) mod math;
+mod stubs;
 mod target;
 
 use std::fmt::Write as _;

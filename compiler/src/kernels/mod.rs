@@ -29,7 +29,7 @@ use crate::ir::expr::Expr;
 use crate::ir::{Epilogue, Graph, NodeId, Op};
 use crate::machine::Machine;
 use crate::plan::kernel::Row;
-use crate::plan::weights::Section;
+use crate::plan::weights::SectionLayout;
 use crate::plan::{Plan, check};
 use crate::schedule::{Preferences, Schedule};
 use lowering::Lowering;
@@ -74,7 +74,7 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Plan> {
 /// # Errors
 /// Those of [`lower`].
 pub fn lower_all(graph: &Graph, schedules: &[Schedule]) -> Result<Vec<Plan>> {
-    let mut section = Section::new();
+    let mut section = SectionLayout::new();
     let plan = |schedule| Lowering::new(graph, schedule, &mut section).everything(node);
     let mut plans = schedules.iter().map(plan).collect::<Result<Vec<Plan>>>()?;
     for plan in &mut plans {

@@ -31,7 +31,7 @@ pub(crate) trait Algorithm: Sync {
     fn prepares(&self, conv: &ConvSchedule, next: &ConvSchedule) -> bool;
 
     /// Whether every CPU with fused multiply-adds can compute it, with the same bits.
-    fn is_portable(&self) -> bool;
+    fn has_portable_bits(&self) -> bool;
 }
 
 /// A way of an algorithm to compute a convolution.

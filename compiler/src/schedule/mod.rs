@@ -59,7 +59,7 @@ impl Default for Preferences {
 impl Preferences {
     /// Whether this algorithm may be taken. The definition always may.
     fn allows(&self, algorithm: &dyn Algorithm) -> bool {
-        algorithm.is_portable() || (self.winograd && !self.portable_bits)
+        algorithm.has_portable_bits() || (self.winograd && !self.portable_bits)
     }
 }
 

@@ -17,8 +17,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 
 use super::emitter::Emitter;
-use super::leaves::{Leaves, Relocation, leaves};
 use super::linker::KERNEL_PARAMETERS;
+use super::stubs::{Relocation, Stubs, stubs};
 use super::{Linker, Listing, Target};
 use crate::error::Result;
 
@@ -78,10 +78,10 @@ pub(crate) fn callable(
 ) -> Result<Callable> {
     let mut linker = Linker::new(target, Listing::default())?;
     linker.bytes = code.to_vec();
-    let leaves = leaves(target)?;
-    let weights = linker.append("weights", &leaves.weights, None, None);
-    let cpu_supported = linker.append("cpu_supported", &leaves.cpu_supported, None, None);
-    let helpers = Helpers::place(&mut linker, &leaves, weights);
+    let stubs = stubs(target)?;
+    let weights = linker.append("weights", &stubs.weights, None, None);
+    let cpu_supported = linker.append("cpu_supported", &stubs.cpu_supported, None, None);
+    let helpers = Helpers::place(&mut linker, &stubs, weights);
     let callees = Callees::place(&mut linker, &helpers, entry)?;
     let run = run::place(&mut linker, &callees, tensors, Threads::One)?;
     let run_parallel = run::place(&mut linker, &callees, tensors, Threads::Many)?;
@@ -91,12 +91,12 @@ pub(crate) fn callable(
         run: run..linker.end_of(run),
         run_parallel: run_parallel..linker.end_of(run_parallel),
         cpu_supported: cpu_supported..linker.end_of(cpu_supported),
-        relocations: leaves.relocations.iter().map(placed).collect(),
+        relocations: stubs.relocations.iter().map(placed).collect(),
         bytes: linker.bytes,
     })
 }
 
-/// Where the leaves are that others call, in the code section.
+/// Where the stubs are that others call, in the code section.
 struct Helpers {
     conv: CallConv,
     enter_mode: usize,
@@ -146,11 +146,11 @@ impl<'a> Callees<'a> {
 }
 
 impl Helpers {
-    fn place(linker: &mut Linker, leaves: &Leaves, weights: usize) -> Helpers {
+    fn place(linker: &mut Linker, stubs: &Stubs, weights: usize) -> Helpers {
         let mut place = |name: &str, code: &[u8]| linker.append(name, code, None, None);
-        let enter_mode = place("enter_mode", &leaves.enter_mode);
-        let leave_mode = place("leave_mode", &leaves.leave_mode);
-        let here = place("here", &leaves.here);
+        let enter_mode = place("enter_mode", &stubs.enter_mode);
+        let leave_mode = place("leave_mode", &stubs.leave_mode);
+        let here = place("here", &stubs.here);
         Helpers { conv: linker.fast.default_call_conv(), enter_mode, leave_mode, here, weights }
     }
 

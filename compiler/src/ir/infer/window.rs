@@ -54,7 +54,7 @@ pub(super) fn positions(window: &Window, input: [usize; 2], ceil: bool) -> Resul
 
 /// [`Window::extent`], unless it is more than `isize` holds.
 fn extent(window: &Window, axis: usize) -> Option<usize> {
-    window.extent(axis).filter(|span| isize::try_from(*span).is_ok())
+    window.extent(axis).filter(|elements| isize::try_from(*elements).is_ok())
 }
 
 fn padded(window: &Window, axis: usize, input: [usize; 2]) -> Option<usize> {

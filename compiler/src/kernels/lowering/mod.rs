@@ -14,7 +14,7 @@ use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Graph, NodeId, Op, Origin, TensorType};
 use crate::machine::F32_BYTES;
 use crate::plan::kernel::Kernel;
-use crate::plan::weights::{Packed, Packing, Section};
+use crate::plan::weights::{Packed, Packing, SectionLayout};
 use crate::plan::{Base, Buffer, Constant, KernelRef, Nest, Place, Plan, Port, Role, Step, arena};
 use crate::schedule::{ConvSchedule, Schedule, View};
 
@@ -32,7 +32,7 @@ pub(crate) struct Lowering<'g, 's> {
     pub(in crate::kernels) schedule: &'g Schedule,
     plan: Plan,
     /// Constants of this and of other plans.
-    section: &'s mut Section<WeightKey>,
+    section: &'s mut SectionLayout<WeightKey>,
     /// The stage that is written.
     stage: usize,
     places: BTreeMap<NodeId, Place>,
@@ -52,7 +52,7 @@ impl<'g, 's> Lowering<'g, 's> {
     pub(in crate::kernels) fn new(
         model: &'g Graph,
         schedule: &'g Schedule,
-        section: &'s mut Section<WeightKey>,
+        section: &'s mut SectionLayout<WeightKey>,
     ) -> Lowering<'g, 's> {
         let port = |id: NodeId, name: &str| Port { name: name.into(), ty: model.ty(id).clone() };
         let plan = Plan {

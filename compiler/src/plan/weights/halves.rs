@@ -19,9 +19,9 @@ pub struct BeyondHalf {
     pub magnitude: f32,
 }
 
-/// Whether a constant is stored as halves.
+/// Whether a constant is stored in half precision.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Halved {
+pub(super) enum HalfPrecision {
     /// It is.
     Yes,
     /// It is not to be, whatever its values are.
@@ -30,20 +30,20 @@ pub(super) enum Halved {
     Beyond(BeyondHalf),
 }
 
-impl Halved {
+impl HalfPrecision {
     /// The answer for a constant. Its weight's type decides, before it is packed, so that the same weights
     /// are halves on every machine; but what is rounded is what is packed, all of which must be finite as
     /// a half.
-    pub(super) fn of(constant: &Constant) -> Halved {
+    pub(super) fn of(constant: &Constant) -> HalfPrecision {
         let weight = &constant.data.ty;
         if weight.dtype != DType::F32 || weight.bytes() < LEAST_BYTES {
-            return Halved::No;
+            return HalfPrecision::No;
         }
         let magnitude = largest_magnitude(&constant.data);
         // False for NaN.
         match f64::from(magnitude) * constant.data.order().gain() <= LARGEST {
-            true => Halved::Yes,
-            false => Halved::Beyond(BeyondHalf { name: constant.name.clone(), magnitude }),
+            true => HalfPrecision::Yes,
+            false => HalfPrecision::Beyond(BeyondHalf { name: constant.name.clone(), magnitude }),
         }
     }
 }

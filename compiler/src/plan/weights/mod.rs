@@ -5,10 +5,10 @@
 //! is written ([`PackedWeights`]), each constant in *stripes*: parts that are written independently, so
 //! by any number of threads. Packings are in `kernels`, beside the kernels that read them.
 
-mod constants;
 mod halves;
+mod packed_weights;
 mod places;
-mod section;
+mod section_layout;
 mod share;
 mod vector;
 
@@ -20,10 +20,10 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
 
-pub(crate) use constants::Section;
 pub use halves::BeyondHalf;
+pub use packed_weights::{PackedWeights, Precision};
 pub(crate) use places::Places;
-pub use section::{PackedWeights, Precision};
+pub(crate) use section_layout::SectionLayout;
 pub(crate) use vector::{InBlocks, Plain};
 
 /// How a weight is laid out in the weights section. Two are the same when their `Debug` texts are.

@@ -130,7 +130,7 @@ impl Algorithm for Direct {
         false
     }
 
-    fn is_portable(&self) -> bool {
+    fn has_portable_bits(&self) -> bool {
         true
     }
 }

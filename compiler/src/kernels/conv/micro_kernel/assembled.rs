@@ -87,7 +87,7 @@ impl Kernel<'_> {
 
     /// Lines of each block's weights that the unrolled code reads.
     fn unrolled_count(&self) -> usize {
-        self.spec.reduce[self.outer().len()..].iter().map(|span| span.count).product()
+        self.spec.reduce[self.outer().len()..].iter().map(|r| r.count).product()
     }
 
     /// Lines of each block's next weights that the unrolled loop fetches.
@@ -177,7 +177,7 @@ impl Kernel<'_> {
 
     /// The contracted loops from `level` inwards.
     fn contract(&mut self, level: usize) {
-        let Some(&span) = self.outer().get(level) else {
+        let Some(&outer) = self.outer().get(level) else {
             return match self.spec.shared_taps() {
                 Some(taps) => self.unrolled_taps(taps),
                 None => self.unrolled(),
@@ -185,12 +185,12 @@ impl Kernel<'_> {
         };
         let inside = self.outer().get(level + 1).copied();
         let counter = COUNTERS[self.outer().len() - 1 - level];
-        self.a.set(counter, span.count);
+        self.a.set(counter, outer.count);
         let again = self.a.here();
         self.contract(level + 1);
         // The loop inside has moved the input already.
         let moved = inside.map_or(0, |inside| inside.count * inside.input);
-        self.a.add_immediate(IN_AT, (span.input as i64 - moved as i64) * ELEMENT as i64);
+        self.a.add_immediate(IN_AT, (outer.input as i64 - moved as i64) * ELEMENT as i64);
         if inside.is_none() {
             self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
             self.fetch_on(counter);
@@ -200,8 +200,8 @@ impl Kernel<'_> {
 
     /// The innermost loop: weights, then a broadcast and its products for each pixel.
     fn unrolled(&mut self) {
-        let span = self.spec.reduce.last().copied();
-        let (count, stride) = span.map_or((1, 0), |s| (s.count, s.input));
+        let innermost = self.spec.reduce.last();
+        let (count, stride) = innermost.map_or((1, 0), |r| (r.count, r.input));
         let (weights, row) = (self.spare(), self.row());
         // Broadcasts take turns, so that one need not wait for the products of the last.
         let broadcasts = self.a.vectors().registers() - weights - row;

@@ -9,7 +9,7 @@
 //! domain and those of Strassen's quarters.
 
 mod assembled;
-mod portable;
+mod cranelift;
 
 use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
@@ -144,7 +144,7 @@ impl Leaf for MicroKernel {
         let vectors = vectors.for_groups_of(self.narrow);
         Ok(match asm::is_encoded(vectors) {
             true => LeafCode::Assembled(self.assembled(vectors)),
-            false => LeafCode::Body(Box::new(|e, args| portable::emit(e, self, args))),
+            false => LeafCode::Body(Box::new(|e, args| cranelift::emit(e, self, args))),
         })
     }
 }

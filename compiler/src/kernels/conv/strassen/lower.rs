@@ -1,6 +1,6 @@
 //! Strassen's products as two steps: sums of inputs, and products with their sums.
 
-use super::pack::Halved;
+use super::pack::QuarterSums;
 use super::spec::{Halves, NextSums, PRODUCTS, StrassenInput, StrassenOutput, half_read};
 use super::{LONGEST_SUM, Way};
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ pub(super) fn lower(
         out_segments: layout.segments,
         in_segments: source.segments.or(Some(1)),
     };
-    let weights = l.packed(w, Halved(packing))?;
+    let weights = l.packed(w, QuarterSums(packing))?;
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let out = l.new_blocked(id, layout);
     let next = conv.prepares.then(|| next_sums(out)).transpose()?;

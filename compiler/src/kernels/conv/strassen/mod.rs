@@ -116,7 +116,7 @@ impl Algorithm for Strassen {
         conv.flat && next.flat && next.problem.window.is_point()
     }
 
-    fn is_portable(&self) -> bool {
+    fn has_portable_bits(&self) -> bool {
         false
     }
 }

@@ -54,9 +54,9 @@ impl InHalves {
         let (each, (_, tile)) = halves.best();
         let weights = halves.weights();
         let tiles = halves.blocks.div_ceil(tile.blocks);
-        let passes = if weights <= machine.costs().cached_weights { 0 } else { tiles };
+        let times = if weights <= machine.costs().cached_weights { 0 } else { tiles };
         let passing = 4 * extents.read * extents.channels[0] * 4;
-        let traffic = Traffic::of(machine, weights as f64, passing as f64, passes);
+        let traffic = Traffic::of(machine, weights as f64, passing as f64, times);
         let compute = each * extents.pixels as f64 / 2.0;
         halves.cycles = traffic.beside(compute) + extents.sums(machine);
         Some(halves)

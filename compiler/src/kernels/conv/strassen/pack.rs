@@ -6,11 +6,11 @@ use crate::kernels::conv::pack::{ChannelPacking, Channels, is_filter};
 use crate::machine::BLOCK;
 use crate::plan::weights::{Order, Packing, Word, float, run_of};
 
-/// Filters for Strassen's products of halves.
+/// Filters for Strassen's products: for each product, a sum of quarters of them.
 #[derive(Debug)]
-pub(super) struct Halved(pub(super) ChannelPacking);
+pub(super) struct QuarterSums(pub(super) ChannelPacking);
 
-impl Packing for Halved {
+impl Packing for QuarterSums {
     fn accepts(&self, ty: &TensorType) -> bool {
         is_filter(ty)
     }

@@ -166,7 +166,7 @@ impl Algorithm for Winograd {
         false
     }
 
-    fn is_portable(&self) -> bool {
+    fn has_portable_bits(&self) -> bool {
         false
     }
 }

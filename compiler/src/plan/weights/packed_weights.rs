@@ -1,4 +1,5 @@
-//! The weights section, written where it lies.
+//! The weights section of finished plans: which constants are stored as halves, and their packed bytes,
+//! written where they lie. (`section_layout` has decided where that is.)
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -9,7 +10,7 @@ use cardinal_runtime::{Encoding, Weights};
 use half::f16;
 use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 
-use super::halves::{BeyondHalf, Halved};
+use super::halves::{BeyondHalf, HalfPrecision};
 use super::share::for_each;
 use super::{Order, Packed};
 use crate::plan::{Constant, Plan};
@@ -42,21 +43,21 @@ pub struct PackedWeights {
 #[derive(Debug, Clone)]
 struct Placed {
     data: Packed,
-    halved: Halved,
+    half_precision: HalfPrecision,
     /// Bytes from where it begins to where the next one does, as loaded.
-    span: usize,
+    loaded: usize,
 }
 
 impl Placed {
     fn encoding(&self) -> Encoding {
-        match self.halved {
-            Halved::Yes => Encoding::Half,
-            Halved::No | Halved::Beyond(_) => Encoding::Plain,
+        match self.half_precision {
+            HalfPrecision::Yes => Encoding::Half,
+            HalfPrecision::No | HalfPrecision::Beyond(_) => Encoding::Plain,
         }
     }
 
     fn stored(&self) -> usize {
-        self.encoding().stored(self.span)
+        self.encoding().stored(self.loaded)
     }
 }
 
@@ -69,18 +70,18 @@ impl PackedWeights {
             .filter(|constant| constant.ty.bytes() > 0)
             .map(|constant| (constant.offset, constant))
             .collect();
-        let loaded = plans.first().map_or(0, |plan| plan.weight_bytes);
-        let ends = distinct.keys().copied().skip(1).chain([loaded]);
+        let total = plans.first().map_or(0, |plan| plan.weight_bytes);
+        let ends = distinct.keys().copied().skip(1).chain([total]);
         let placed = |((begin, constant), end): ((&usize, &&Constant), usize)| Placed {
             data: constant.data.clone(),
-            halved: Halved::No,
-            span: end - begin,
+            half_precision: HalfPrecision::No,
+            loaded: end - begin,
         };
         let mut constants: Vec<Placed> = distinct.iter().zip(ends).map(placed).collect();
         if precision == Precision::F16 {
             let undecided = distinct.values().zip(&mut constants).collect();
             let decide = |_: &mut (), (constant, placed): (&&Constant, &mut Placed)| {
-                placed.halved = Halved::of(constant);
+                placed.half_precision = HalfPrecision::of(constant);
             };
             for_each(threads, undecided, || (), decide);
         }
@@ -95,7 +96,7 @@ impl PackedWeights {
             return runs;
         }
         for placed in &self.constants {
-            let (bytes, encoding) = (placed.span as u64, placed.encoding() as u32);
+            let (bytes, encoding) = (placed.loaded as u64, placed.encoding() as u32);
             match runs.last_mut() {
                 Some(run) if run.encoding == encoding => run.bytes += bytes,
                 Some(_) | None => runs.push(WeightRun { bytes, encoding }),
@@ -106,9 +107,9 @@ impl PackedWeights {
 
     /// The weights that would be stored as halves if their values allowed it, by name.
     pub fn beyond_half(&self) -> Vec<BeyondHalf> {
-        let beyond = |placed: &Placed| match &placed.halved {
-            Halved::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
-            Halved::Yes | Halved::No => None,
+        let beyond = |placed: &Placed| match &placed.half_precision {
+            HalfPrecision::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
+            HalfPrecision::Yes | HalfPrecision::No => None,
         };
         // A weight that is packed in several ways is one.
         let by_name: BTreeMap<_, _> = self.constants.iter().filter_map(beyond).collect();

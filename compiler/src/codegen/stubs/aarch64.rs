@@ -3,7 +3,7 @@
 use cardinal_runtime::abi::float_mode::FPCR;
 use object::elf::{R_AARCH64_ADD_ABS_LO12_NC, R_AARCH64_ADR_PREL_PG_HI21};
 
-use super::{Leaves, Relocation};
+use super::{Relocation, Stubs};
 
 const MRS_X0_FPCR: u32 = 0xD53B_4400;
 const MSR_FPCR_X0: u32 = 0xD51B_4400;
@@ -20,9 +20,9 @@ const RET: u32 = 0xD65F_03C0;
 // The control word is set by its upper half alone.
 const _: () = assert!(FPCR & 0xFFFF == 0);
 
-pub(super) fn leaves() -> Leaves {
+pub(super) fn stubs() -> Stubs {
     let upper = MOVZ_X1_HIGH | (FPCR >> 16) << 5;
-    Leaves {
+    Stubs {
         enter_mode: bytes(&[MRS_X0_FPCR, upper, MSR_FPCR_X1, RET]),
         leave_mode: bytes(&[MSR_FPCR_X0, RET]),
         here: bytes(&[ADR_X0, RET]),

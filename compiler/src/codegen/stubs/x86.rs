@@ -4,7 +4,7 @@ use cardinal_runtime::abi::float_mode::MXCSR;
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 use object::elf::R_X86_64_PC32;
 
-use super::{Leaves, Relocation};
+use super::{Relocation, Stubs};
 use crate::asm::x86::encode;
 use crate::error::{Error, Result};
 
@@ -35,8 +35,8 @@ const AVX512_STATE: u32 = 0b1110_0000;
 /// Where `cpuid` tells the last leaf of the range that a leaf is in.
 const RANGE: u32 = 0x8000_0000;
 
-pub(super) fn leaves(features: &[String]) -> Result<Leaves> {
-    Ok(Leaves {
+pub(super) fn stubs(features: &[String]) -> Result<Stubs> {
+    Ok(Stubs {
         enter_mode: encode("enter_mode", &enter_mode()?)?,
         leave_mode: encode("leave_mode", &leave_mode()?)?,
         here: LEA_RAX_HERE.to_vec(),
@@ -208,9 +208,9 @@ mod tests {
         use crate::codegen::{CPUS, Target};
         for cpu in CPUS {
             let target = Target::named("x86_64-unknown-linux-gnu", cpu).unwrap();
-            assert!(leaves(target.features()).is_ok(), "{cpu}");
+            assert!(stubs(target.features()).is_ok(), "{cpu}");
         }
-        assert!(leaves(&["telepathy".into()]).is_err());
+        assert!(stubs(&["telepathy".into()]).is_err());
     }
 
     #[test]

@@ -89,17 +89,17 @@ fn contract(
             };
             (0..channels.count).flat_map(of_channel).collect()
         }
-        ([span], _) => {
+        ([innermost], _) => {
             // A narrow group's channels are found by its lanes.
-            let stride = if spec.narrow > 0 { 0 } else { span.input };
+            let stride = if spec.narrow > 0 { 0 } else { innermost.input };
             let of = |i| Element { line: i, input: i * stride, channel: i };
-            (0..span.count).map(of).collect()
+            (0..innermost.count).map(of).collect()
         }
         ([], _) => vec![Element::default()],
-        ([span, ..], _) => {
-            return e.repeat(span.count, state, |e, state| {
+        ([outer, ..], _) => {
+            return e.repeat(outer.count, state, |e, state| {
                 let mut next = contract(e, spec, level + 1, state);
-                next[at_input] = e.add_imm(state[at_input], span.input as i64 * ELEMENT);
+                next[at_input] = e.add_imm(state[at_input], outer.input as i64 * ELEMENT);
                 next
             });
         }

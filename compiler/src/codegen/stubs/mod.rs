@@ -1,6 +1,8 @@
-//! The few functions that Cranelift cannot make: they read and write control registers, ask the CPU
-//! what it is, and find their own address. Each calls nothing and uses no memory but its stack. (The
-//! leaf functions of kernels are others: kernels have the linker place them.)
+//! Stubs: the few functions around the entry point that Cranelift cannot make, as machine code written by
+//! hand for each architecture. They read and write control registers, ask the CPU what it is, and find
+//! their own address. Each calls nothing and uses no memory but its stack.
+//!
+//! They compute nothing: the innermost functions of kernels are a [`Leaf`](super::Leaf) each.
 
 mod aarch64;
 mod x86;
@@ -10,9 +12,9 @@ use target_lexicon::Architecture;
 use super::Target;
 use crate::error::{Error, Result};
 
-/// Machine code of each function, in the C convention of System V.
+/// Machine code of each stub, in the C convention of System V.
 #[derive(Debug, Clone)]
-pub(super) struct Leaves {
+pub(super) struct Stubs {
     /// `() -> mode`: sets the mode of generated code (`abi::float_mode`), gives the former one.
     pub(super) enter_mode: Vec<u8>,
     /// `(mode)`: sets a mode that `enter_mode` gave.
@@ -38,14 +40,14 @@ pub(crate) struct Relocation {
     pub(crate) addend: i64,
 }
 
-/// The functions for a target.
+/// The stubs for a target.
 ///
 /// # Errors
 /// [`crate::error::Problem::Internal`] when it has a feature that nobody knows how to detect.
-pub(super) fn leaves(target: &Target) -> Result<Leaves> {
+pub(super) fn stubs(target: &Target) -> Result<Stubs> {
     match target.machine_triple().architecture {
-        Architecture::X86_64 => x86::leaves(target.features()),
-        Architecture::Aarch64(_) => Ok(aarch64::leaves()),
+        Architecture::X86_64 => x86::stubs(target.features()),
+        Architecture::Aarch64(_) => Ok(aarch64::stubs()),
         other => Err(Error::internal(format!("no control registers of {other} are known"))),
     }
 }
