@@ -43,8 +43,10 @@ impl Weight {
 
     /// A weight of f32 elements.
     pub fn from_f32(values: &[f32]) -> Weight {
-        let mut bytes = Vec::with_capacity(size_of_val(values));
-        values.iter().for_each(|v| bytes.extend(v.to_le_bytes()));
+        let mut bytes = vec![0; size_of_val(values)];
+        for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *to = value.to_le_bytes();
+        }
         Weight::from_bytes(bytes.into())
     }
 

@@ -4,7 +4,9 @@
 //! Layers of equal [key](Layer::key) cost the same, and have the same candidates. A choice that is
 //! none of what the layer could be is as good as absent.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::algorithm::{Algorithm, ConvSchedule, Offer};
 use super::choice::Choice;
@@ -54,6 +56,25 @@ pub(super) struct Site<'s> {
     pub(super) machine: &'s Machine,
     pub(super) preferences: &'s Preferences,
     pub(super) algorithms: Algorithms,
+    /// What was offered already: many layers of a network are alike.
+    pub(super) offered: Offered,
+}
+
+/// Offers for convolutions, by what they depend on.
+#[derive(Default)]
+pub(super) struct Offered(RefCell<Vec<(ConvProblem, Rc<Offers>)>>);
+
+impl Offered {
+    /// The offers for a problem, made if there are none yet.
+    fn of(&self, problem: &ConvProblem, make: impl FnOnce() -> Offers) -> Rc<Offers> {
+        let mut all = self.0.borrow_mut();
+        if let Some((_, offers)) = all.iter().find(|(known, _)| known == problem) {
+            return offers.clone();
+        }
+        let offers = Rc::new(make());
+        all.push((problem.clone(), offers.clone()));
+        offers
+    }
 }
 
 /// Convolutions in blocks, by node.
@@ -118,7 +139,9 @@ impl Site<'_> {
     ) -> Option<ConvSchedule> {
         let (joined, conv) = (self.groups.together(id), self.groups.computed(id, conv));
         let problem = ConvProblem::of(view, id, &conv, *self.machine, layouts)?;
-        let offers = Offers::of(self.algorithms, preferences, &problem);
+        // Preferences differ in choices only, which offers do not depend on.
+        let make = || Offers::of(self.algorithms, preferences, &problem);
+        let offers = self.offered.of(&problem, make);
         let key = key(view, id, &conv, &problem, offers.withheld);
         let allowed = |choice: &Choice| {
             self.algorithms

@@ -111,8 +111,15 @@ impl Schedule {
         let reference = Machine { vectors: Vectors::Avx2, core: None };
         let judge = if preferences.portable_bits { &reference } else { machine };
         let (groups, flat) = regions::choose(graph, &stages, judge, preferences, algorithms);
-        let site =
-            Site { graph, stages: &stages, groups: &groups, machine, preferences, algorithms };
+        let site = Site {
+            graph,
+            stages: &stages,
+            groups: &groups,
+            machine,
+            preferences,
+            algorithms,
+            offered: Default::default(),
+        };
         let (convs, layouts) = site.decide(&flat);
         Schedule { machine: *machine, stages, groups, layouts, convs }
     }

@@ -29,7 +29,7 @@ pub(super) fn tile(machine: Machine, pixels: usize, blocks: usize, sum: usize) -
     // Each bounds the loop, and those that are close hinder each other.
     let bounds = [products, loads, b * costs.line, IN_FLIGHT];
     let bounds = bounds.map(|n| n.powi(6)).into_iter().sum::<f64>();
-    bounds.powf(1.0 / 6.0) + LOOP + (costs.tile + costs.sum * p * row) / sum.max(1) as f64
+    bounds.cbrt().sqrt() + LOOP + (costs.tile + costs.sum * p * row) / sum.max(1) as f64
 }
 
 /// Bytes that come to a core while it computes.

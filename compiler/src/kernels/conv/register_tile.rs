@@ -45,9 +45,15 @@ impl RegisterTile {
             let pixels = 1..=machine.vectors.most_pixels(b).min(longest);
             pixels.map(move |pixels| RegisterTile { pixels, blocks: b })
         };
+        // A tile is a rest of many others.
+        let each: [Vec<f64>; WIDEST] = std::array::from_fn(|narrower| {
+            let b = narrower + 1;
+            let pixels = 0..=machine.vectors.most_pixels(b).min(longest);
+            pixels.map(|p| cost::tile(machine, p, b, sum)).collect()
+        });
         let cost = |tile: RegisterTile| {
             let row = |(n, columns): &(usize, usize)| {
-                *n as f64 * tile.cost(machine, [*columns, blocks], sum)
+                *n as f64 * tile.cost([*columns, blocks], |p, b| each[b - 1][p])
             };
             rows.iter().map(row).sum::<f64>()
         };
@@ -69,9 +75,8 @@ impl RegisterTile {
             && (1..=vectors.most_pixels(self.blocks).min(columns)).contains(&self.pixels)
     }
 
-    /// Cycles for each contracted element, of a whole row and a whole group.
-    fn cost(self, machine: Machine, [columns, blocks]: [usize; 2], sum: usize) -> f64 {
-        let tile = |p: usize, b: usize| cost::tile(machine, p, b, sum);
+    /// Cycles for each contracted element, of a whole row and a whole group, given those of tiles.
+    fn cost(self, [columns, blocks]: [usize; 2], tile: impl Fn(usize, usize) -> f64) -> f64 {
         let RegisterTile { pixels: p, blocks: b } = self;
         let [whole_p, rest_p] = [columns / p, columns % p];
         let [whole_b, rest_b] = [blocks / b, blocks % b];

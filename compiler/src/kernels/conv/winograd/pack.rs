@@ -3,6 +3,7 @@
 use super::points::filter_products;
 use crate::ir::TensorType;
 use crate::kernels::conv::pack::{ChannelPacking, Channels, is_filter};
+use crate::machine::BLOCK;
 use crate::plan::weights::{Order, Packing, float, run_of};
 
 /// Filters in Winograd's transformed domain, with tiles of so many outputs.
@@ -26,8 +27,8 @@ impl Packing for Transformed {
 /// `[m, c, 3, 3]` as `[group][block][element][c blocks][16][16]` in the transformed domain.
 struct Winograd {
     channels: Channels,
-    /// What each transformed element is of a filter's.
-    products: Vec<[f64; TAPS]>,
+    /// What each transformed element is of a filter's taps: those that have a part in it, with factors.
+    products: Vec<Vec<(usize, f64)>>,
 }
 
 const TAPS: usize = 9;
@@ -40,9 +41,14 @@ impl Winograd {
                 shape,
                 ChannelPacking { in_segments: packing.in_segments.or(Some(1)), ..packing },
             ),
-            products: filter_products(outputs),
+            products: filter_products(outputs).into_iter().map(parts).collect(),
         }
     }
+}
+
+/// The taps that have a part in an element, with their factors.
+fn parts(factors: [f64; TAPS]) -> Vec<(usize, f64)> {
+    factors.into_iter().enumerate().filter(|(_, factor)| *factor != 0.0).collect()
 }
 
 impl Order for Winograd {
@@ -51,7 +57,7 @@ impl Order for Winograd {
     }
 
     fn gain(&self) -> f64 {
-        let sum = |factors: &[f64; TAPS]| factors.iter().map(|factor| factor.abs()).sum();
+        let sum = |parts: &Vec<(usize, f64)>| parts.iter().map(|(_, factor)| factor.abs()).sum();
         self.products.iter().map(sum).fold(0.0, f64::max)
     }
 
@@ -60,24 +66,30 @@ impl Order for Winograd {
         let rows = self.channels.rows(stripe);
         let (inputs, to) = (self.channels.inputs, to.as_chunks_mut::<4>().0);
         // The filters from one input channel, tap by tap, so that all outputs are computed at once.
-        let mut taps = vec![0f64; TAPS * rows.len()];
-        let mut sums = vec![0f64; rows.len()];
+        let mut taps = [[0f64; BLOCK]; TAPS];
         for (at, input) in inputs.iter().enumerate() {
             for (lane, filters) in rows.iter().enumerate() {
                 let filter = filters.as_ref().zip(input).and_then(|(f, i)| f.of(i));
-                for tap in 0..TAPS {
+                for (tap, lanes) in taps.iter_mut().enumerate() {
                     let tapped = |filter| float(from[filter * TAPS + tap]);
-                    taps[tap * rows.len() + lane] = filter.map_or(0.0, tapped);
+                    lanes[lane] = filter.map_or(0.0, tapped);
                 }
             }
-            for (element, factors) in self.products.iter().enumerate() {
-                sums.fill(0.0);
-                for (factor, lanes) in factors.iter().zip(taps.chunks_exact(rows.len())) {
-                    sums.iter_mut().zip(lanes).for_each(|(sum, tap)| *sum += factor * tap);
-                }
-                let line = &mut to[(element * inputs.len() + at) * rows.len()..][..rows.len()];
-                line.iter_mut().zip(&sums).for_each(|(to, sum)| *to = (*sum as f32).to_le_bytes());
+            for (element, parts) in self.products.iter().enumerate() {
+                let line = &mut to[(element * inputs.len() + at) * BLOCK..][..BLOCK];
+                let sums = transformed(parts, &taps).map(|sum| (sum as f32).to_le_bytes());
+                line.copy_from_slice(&sums);
             }
         }
     }
+}
+
+/// An element of the filters from one input channel to the outputs of a block, whose sums stay in
+/// registers.
+fn transformed(parts: &[(usize, f64)], taps: &[[f64; BLOCK]; TAPS]) -> [f64; BLOCK] {
+    let mut sums = [0f64; BLOCK];
+    for (tap, factor) in parts {
+        sums.iter_mut().zip(&taps[*tap]).for_each(|(sum, tap)| *sum += factor * tap);
+    }
+    sums
 }
