@@ -66,14 +66,14 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 1x1 strassen",
         operator: Operator::Conv(taps(1, 1, 0)),
-        way: Way::Strassen,
+        way: Way::By("strassen"),
         tails: tails::halves,
         layers: POINTS,
     },
     Family {
         name: "conv 3x3 stride 2 strassen",
         operator: Operator::Conv(taps(3, 2, 1)),
-        way: Way::Strassen,
+        way: Way::By("strassen"),
         tails: tails::halves_of_windows,
         layers: &[
             ("128-128@56", Extents::square(128, 128, 56)),
