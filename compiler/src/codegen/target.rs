@@ -183,14 +183,11 @@ impl Target {
 
     /// The vector instructions that convolutions use.
     pub fn vectors(&self) -> Vectors {
-        match self.triple.architecture {
-            Architecture::X86_64 if X86_64_V4.iter().all(|f| self.has(f)) && self.has("avx2") => {
-                Vectors::Avx512
-            }
-            Architecture::X86_64 if self.has("avx2") && self.has("fma") => Vectors::Avx2,
-            Architecture::X86_64 => Vectors::Sse,
-            _ => Vectors::Neon,
+        if !self.is_x86() {
+            return Vectors::Neon;
         }
+        let has = |vectors: &Vectors| vectors.features().iter().all(|f| self.has(f));
+        Vectors::X86_64.into_iter().find(has).unwrap_or(Vectors::Sse)
     }
 
     /// Whether a fused multiply-add is one instruction: always on aarch64.
