@@ -115,6 +115,11 @@ pub fn host_features() -> Vec<String> {
     features
 }
 
+/// All features that [`host_features`] knows on this architecture.
+pub fn detectable_features() -> impl Iterator<Item = &'static str> {
+    detected().into_iter().map(|(name, _)| name)
+}
+
 /// The micro-architecture of the host's CPU by the name that compilers give it, such as `znver4`; `None`
 /// for one that is not known here.
 #[cfg(target_arch = "x86_64")]

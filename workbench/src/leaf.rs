@@ -1,8 +1,9 @@
 //! Runs a leaf function by itself, as machine code, on memory between guards.
 
-use cardinal_compiler::asm::{Function, Vectors};
+use cardinal_compiler::asm::Function;
 use memmap2::{Mmap, MmapMut};
 
+use crate::machine;
 use crate::memory::{Memory, Placement};
 
 /// A leaf function as the kernels around it call it.
@@ -17,15 +18,6 @@ pub enum Argument {
     Address(usize, isize),
 }
 
-/// Whether this machine has the instructions for these vectors.
-pub fn is_here(vectors: Vectors) -> bool {
-    match vectors {
-        Vectors::Sse | Vectors::Neon => false,
-        Vectors::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        Vectors::Avx512 => is_x86_feature_detected!("avx512f"),
-    }
-}
-
 /// What the function leaves in memories that hold this at first. One that strays faults.
 ///
 /// # Panics
@@ -36,7 +28,7 @@ pub fn run(
     contents: &[&[u8]],
     placement: Placement,
 ) -> Vec<Vec<u8>> {
-    assert!(is_here(function.vectors), "this machine has no {:?}", function.vectors);
+    assert!(machine::has(function.vectors), "this machine has no {:?}", function.vectors);
     let code = mapped(&function.encode().expect("code"));
     let mut memories: Vec<Memory> =
         contents.iter().map(|bytes| Memory::holding(bytes, placement)).collect();

@@ -1,12 +1,20 @@
-//! What the machine can do: the ceilings that kernels are held against.
+//! What the machine has and can do: its vectors, and the ceilings that kernels are held against.
 
 use std::arch::asm;
 use std::hint::black_box;
 use std::time::Instant;
 
 use cardinal_compiler::machine::Vectors;
+use cardinal_runtime::cpu;
 
 use crate::memory::{Memory, Placement};
+
+/// Whether this machine has the instructions for these vectors.
+pub fn has(vectors: Vectors) -> bool {
+    let present = cpu::host_features();
+    let is_present = |feature: &&str| present.iter().any(|f| f == feature);
+    Vectors::X86_64.contains(&vectors) && vectors.features().iter().all(is_present)
+}
 
 /// Multiply-adds of a turn of the loops below, each of a whole register and into one of its own: more
 /// than are in flight.
@@ -15,15 +23,15 @@ const IN_A_TURN: usize = 12;
 /// Multiply-adds a second, in units of 10⁹ operations of which each is two: the best of some runs.
 ///
 /// # Panics
-/// For vectors that code is not assembled for, or that this machine does not have.
+/// For vectors of other lanes than eight or sixteen, or that this machine does not have.
 pub fn peak(vectors: Vectors) -> f64 {
     const TURNS: usize = 1 << 20;
-    let (turns, present): (fn(usize), bool) = match vectors {
-        Vectors::Avx2 => (multiply_add_256, is_x86_feature_detected!("fma")),
-        Vectors::Avx512 => (multiply_add_512, is_x86_feature_detected!("avx512f")),
-        Vectors::Sse | Vectors::Neon => panic!("no peak of {vectors:?}"),
+    assert!(has(vectors), "this machine has no {vectors:?}");
+    let turns: fn(usize) = match vectors.lanes() {
+        8 => multiply_add_256,
+        16 => multiply_add_512,
+        lanes => panic!("no peak of registers of {lanes} lanes"),
     };
-    assert!(present, "this machine has no {vectors:?}");
     let operations = (2 * vectors.lanes() * IN_A_TURN * TURNS) as f64;
     let run = |_| {
         let begin = Instant::now();

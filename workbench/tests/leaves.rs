@@ -10,24 +10,20 @@ mod cases;
 use cardinal_compiler::asm::Vectors;
 use cardinal_compiler::asm::interpret;
 use cardinal_workbench::leaf::{self, Argument};
+use cardinal_workbench::machine;
 use cardinal_workbench::memory::Placement;
-use cases::{Case, KINDS};
+use cases::{Case, KINDS, assembled};
 
 /// Random functions of each kind.
 const SEEDS: u64 = 200;
 
 #[test]
-fn avx2_does_what_the_interpreter_says() {
-    check(Vectors::Avx2);
-}
-
-#[test]
-fn avx512_does_what_the_interpreter_says() {
-    check(Vectors::Avx512);
+fn machine_code_does_what_the_interpreter_says() {
+    assembled().for_each(check);
 }
 
 fn check(vectors: Vectors) {
-    if !leaf::is_here(vectors) {
+    if !machine::has(vectors) {
         println!("this machine has no {vectors:?}");
         return;
     }

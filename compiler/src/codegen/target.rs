@@ -36,7 +36,7 @@ const AT: char = '@';
 
 /// Features that change generated code, and Cranelift's names for those that it is told of: the
 /// others are for code that it does not make.
-const USED: &[(&str, Option<&str>)] = &[
+pub(super) const USED: &[(&str, Option<&str>)] = &[
     ("avx", Some("has_avx")),
     ("avx2", Some("has_avx2")),
     ("avx512bw", None),
@@ -183,14 +183,11 @@ impl Target {
 
     /// The vector instructions that convolutions use.
     pub fn vectors(&self) -> Vectors {
-        match self.triple.architecture {
-            Architecture::X86_64 if X86_64_V4.iter().all(|f| self.has(f)) && self.has("avx2") => {
-                Vectors::Avx512
-            }
-            Architecture::X86_64 if self.has("avx2") && self.has("fma") => Vectors::Avx2,
-            Architecture::X86_64 => Vectors::Sse,
-            _ => Vectors::Neon,
+        if !self.is_x86() {
+            return Vectors::Neon;
         }
+        let has = |vectors: &Vectors| vectors.features().iter().all(|f| self.has(f));
+        Vectors::X86_64.into_iter().find(has).unwrap_or(Vectors::Sse)
     }
 
     /// Whether a fused multiply-add is one instruction: always on aarch64.
@@ -225,5 +222,33 @@ impl Target {
             }
         }
         builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_of_vectors_and_levels_are_used() {
+        let needed = Vectors::X86_64.iter().flat_map(|vectors| vectors.features());
+        for feature in needed.chain(LEVELS.iter().flat_map(|(_, added)| *added)) {
+            assert!(USED.iter().any(|(name, _)| name == feature), "{feature}");
+        }
+    }
+
+    #[test]
+    fn used_features_are_sorted() {
+        assert!(USED.is_sorted());
+    }
+
+    /// Without that, no machine would ever have them.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn used_features_are_detected() {
+        let detected: Vec<&str> = cardinal_runtime::cpu::detectable_features().collect();
+        for (name, _) in USED {
+            assert!(detected.contains(name), "`host_features` does not know `{name}`");
+        }
     }
 }

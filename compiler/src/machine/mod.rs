@@ -48,24 +48,71 @@ pub enum Vectors {
     Avx512,
 }
 
+/// What there is to know of a vector instruction set.
+struct Row {
+    /// The name in keys of layers.
+    name: &'static str,
+    /// f32 lanes of a register.
+    lanes: usize,
+    /// Vector registers.
+    registers: usize,
+    /// The registers that groups of eight channels are computed in.
+    for_eight: Vectors,
+    /// Features that a CPU must have, besides those that all of its architecture have.
+    features: &'static [&'static str],
+}
+
 impl Vectors {
+    /// Those of x86-64, the best first. Every CPU has the last.
+    pub const X86_64: [Vectors; 3] = [Vectors::Avx512, Vectors::Avx2, Vectors::Sse];
+
+    fn row(self) -> &'static Row {
+        match self {
+            Vectors::Sse => &Row {
+                name: "sse",
+                lanes: 4,
+                registers: 16,
+                for_eight: Vectors::Sse,
+                features: &[],
+            },
+            Vectors::Neon => &Row {
+                name: "neon",
+                lanes: 4,
+                registers: 32,
+                for_eight: Vectors::Neon,
+                features: &[],
+            },
+            Vectors::Avx2 => &Row {
+                name: "avx2",
+                lanes: 8,
+                registers: 16,
+                for_eight: Vectors::Avx2,
+                features: &["avx2", "fma"],
+            },
+            // An element is broadcast to a group of eight as fast as to a register of eight lanes.
+            Vectors::Avx512 => &Row {
+                name: "avx512",
+                lanes: 16,
+                registers: 32,
+                for_eight: Vectors::Avx2,
+                features: &["avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"],
+            },
+        }
+    }
+
     /// The name in keys of layers.
     pub fn name(self) -> &'static str {
-        match self {
-            Vectors::Sse => "sse",
-            Vectors::Neon => "neon",
-            Vectors::Avx2 => "avx2",
-            Vectors::Avx512 => "avx512",
-        }
+        self.row().name
     }
 
     /// f32 lanes of a register.
     pub fn lanes(self) -> usize {
-        match self {
-            Vectors::Sse | Vectors::Neon => 4,
-            Vectors::Avx2 => 8,
-            Vectors::Avx512 => 16,
-        }
+        self.row().lanes
+    }
+
+    /// Features that a CPU must have, besides those that all of its architecture have.
+    pub fn features(self) -> &'static [&'static str] {
+        self.row().features
     }
 
     /// Registers of a block.
@@ -75,19 +122,12 @@ impl Vectors {
 
     /// Vector registers.
     pub fn registers(self) -> usize {
-        match self {
-            Vectors::Sse | Vectors::Avx2 => 16,
-            Vectors::Neon | Vectors::Avx512 => 32,
-        }
+        self.row().registers
     }
 
-    /// The registers for groups of so many channels, if they are narrower than a block: an element
-    /// is broadcast to a group of eight as fast as to a register of eight lanes.
+    /// The registers for groups of so many channels, if they are narrower than a block.
     pub fn for_groups_of(self, narrow: usize) -> Vectors {
-        match (self, narrow) {
-            (Vectors::Avx512, 8) => Vectors::Avx2,
-            (vectors, _) => vectors,
-        }
+        if narrow == 8 { self.row().for_eight } else { self }
     }
 
     /// Most pixels of a register tile so many blocks wide: beside the sums, registers hold one row of

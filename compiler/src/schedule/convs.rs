@@ -66,14 +66,18 @@ pub(super) struct Offered(RefCell<Vec<(ConvProblem, Rc<Offers>)>>);
 
 impl Offered {
     /// The offers for a problem, made if there are none yet.
-    fn of(&self, problem: &ConvProblem, make: impl FnOnce() -> Offers) -> Rc<Offers> {
+    fn of(
+        &self,
+        problem: &ConvProblem,
+        make: impl FnOnce() -> Option<Offers>,
+    ) -> Option<Rc<Offers>> {
         let mut all = self.0.borrow_mut();
         if let Some((_, offers)) = all.iter().find(|(known, _)| known == problem) {
-            return offers.clone();
+            return Some(offers.clone());
         }
-        let offers = Rc::new(make());
+        let offers = Rc::new(make()?);
         all.push((problem.clone(), offers.clone()));
-        offers
+        Some(offers)
     }
 }
 
@@ -141,12 +145,12 @@ impl Site<'_> {
         let problem = ConvProblem::of(view, id, &conv, *self.machine, layouts)?;
         // Preferences differ in choices only, which offers do not depend on.
         let make = || Offers::of(self.algorithms, preferences, &problem);
-        let offers = self.offered.of(&problem, make);
+        let offers = self.offered.of(&problem, make)?;
         let key = key(view, id, &conv, &problem, offers.withheld);
         let allowed = |choice: &Choice| {
             self.algorithms
                 .of(choice)
-                .is_some_and(|a| offers.may_be(a, preferences) && a.allows(&problem, choice))
+                .is_some_and(|a| preferences.allows(a) && a.allows(&problem, choice))
         };
         let chosen = preferences.choices.get(&key).filter(|c| allowed(&c.choice));
         let candidates = offers.candidates();
@@ -222,25 +226,19 @@ struct Offers {
 }
 
 impl Offers {
-    fn of(algorithms: Algorithms, preferences: &Preferences, problem: &ConvProblem) -> Offers {
+    /// `None` if the definition does not serve, which it always does.
+    fn of(
+        algorithms: Algorithms,
+        preferences: &Preferences,
+        problem: &ConvProblem,
+    ) -> Option<Offers> {
+        let direct = algorithms.direct().offers(problem).into_iter().next()?;
         let may = |a: &dyn Algorithm| preferences.allows(a);
         let all = algorithms.others().map(|a| (may(a), a.offers(problem)));
         let all: Vec<(bool, Vec<Offer>)> = all.filter(|(_, offers)| !offers.is_empty()).collect();
         let withheld = all.iter().any(|(may, _)| !may);
-        let direct = algorithms.direct().offers(problem).into_iter().next();
-        let direct = direct.unwrap_or_else(|| Offer {
-            name: "direct".into(),
-            cycles: f64::INFINITY,
-            gain: 0.0,
-            choices: Vec::new(),
-        });
         let others = all.into_iter().filter(|(may, _)| *may).map(|(_, offers)| offers).collect();
-        Offers { direct, others, withheld }
-    }
-
-    /// Whether choices of an algorithm are to be taken.
-    fn may_be(&self, algorithm: &dyn Algorithm, preferences: &Preferences) -> bool {
-        preferences.allows(algorithm)
+        Some(Offers { direct, others, withheld })
     }
 
     /// The fastest way that is enough faster than the definition, or else that.
@@ -319,6 +317,8 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
         key += " flat";
     }
     if withheld {
+        // Whichever algorithms these are: keys are in caches of measurements and in artifacts, whose
+        // choices would find no layer under another text.
         key += " without winograd";
     }
     key

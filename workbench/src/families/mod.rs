@@ -38,8 +38,8 @@ pub enum Way {
     Exact,
     /// As the planner's estimates have it.
     Estimated,
-    /// With Strassen's products, wherever there are halves.
-    Strassen,
+    /// By the algorithm whose choices begin with this word, wherever it can.
+    By(&'static str),
 }
 
 /// What a row computes.
@@ -147,15 +147,15 @@ impl Family {
     pub fn plan(&self, graph: &Graph, target: &Target) -> Result<Plan> {
         let winograd = self.way != Way::Exact;
         let mut preferences = Preferences { winograd, ..Preferences::default() };
-        if self.way == Way::Strassen {
-            let in_halves = |layer: Layer| {
-                let is_strassen = |choice: &Choice| choice.algorithm() == "strassen";
-                let choice = layer.candidates.into_iter().find(is_strassen)?;
+        if let Way::By(algorithm) = self.way {
+            let insisted = |layer: Layer| {
+                let is_of_it = |choice: &Choice| choice.algorithm() == algorithm;
+                let choice = layer.candidates.into_iter().find(is_of_it)?;
                 Some((layer.key, Chosen { choice, because: String::new() }))
             };
             let estimated = kernels::schedule(graph, &target.machine(), &preferences);
             let layers = estimated.layers(graph).into_iter();
-            preferences.choices = layers.filter_map(in_halves).collect();
+            preferences.choices = layers.filter_map(insisted).collect();
         }
         kernels::lower(graph, &kernels::schedule(graph, &target.machine(), &preferences))
     }

@@ -1,6 +1,6 @@
-//! The rows.
+//! The rows. Graphs of rows that stand alone are at the end.
 
-use super::{End, Extents, Family, Operator, Taps, Way, tails, texts};
+use super::{End, Extents, Family, Operator, Taps, Way, tails};
 
 const fn taps(kernel: usize, stride: usize, pad: usize) -> Taps {
     Taps { kernel, stride, dilation: 1, pad }
@@ -22,7 +22,7 @@ const fn groups(channels: usize, groups: usize, side: usize) -> Extents {
 
 /// A family that is timed nowhere: small, or off the path of the networks.
 const fn only_proved(name: &'static str, text: fn(&Extents) -> String) -> Family {
-    let operator = Operator::Other(text, texts::no_work);
+    let operator = Operator::Other(text, no_work);
     Family { name, operator, way: Way::Exact, tails: tails::cubes, layers: &[] }
 }
 
@@ -66,14 +66,14 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "conv 1x1 strassen",
         operator: Operator::Conv(taps(1, 1, 0)),
-        way: Way::Strassen,
+        way: Way::By("strassen"),
         tails: tails::halves,
         layers: POINTS,
     },
     Family {
         name: "conv 3x3 stride 2 strassen",
         operator: Operator::Conv(taps(3, 2, 1)),
-        way: Way::Strassen,
+        way: Way::By("strassen"),
         tails: tails::halves_of_windows,
         layers: &[
             ("128-128@56", Extents::square(128, 128, 56)),
@@ -211,15 +211,84 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "product",
-        operator: Operator::Other(texts::product, texts::product_work),
+        operator: Operator::Other(product, product_work),
         way: Way::Exact,
         tails: tails::cubes,
         layers: &[("2048-1000", Extents::square(2048, 1000, 1))],
     },
-    only_proved("map", texts::map),
-    only_proved("softmax", texts::softmax),
-    only_proved("argmax", texts::argmax),
-    only_proved("gather", texts::gather),
-    only_proved("reduce", texts::reduce),
-    only_proved("row-major pools", texts::plane_pools),
+    only_proved("map", map),
+    only_proved("softmax", softmax),
+    only_proved("argmax", argmax),
+    only_proved("gather", gather),
+    only_proved("reduce", reduce),
+    only_proved("row-major pools", plane_pools),
 ];
+
+fn product(e: &Extents) -> String {
+    let Extents { images: n, read, made, .. } = *e;
+    format!(
+        "input %a f32[{n}, {read}]\nweight %b f32[{read}, {made}] rand(1)\n\
+         weight %c f32[{made}] rand(2)\n%y f32[{n}, {made}] = matmul(%a, %b, %c)\noutput %y"
+    )
+}
+
+fn product_work(e: &Extents) -> usize {
+    e.images * e.read * e.made
+}
+
+/// `[read, made, w]` for the operators over three axes.
+fn cube(e: &Extents) -> String {
+    format!("[{}, {}, {}]", e.read, e.made, e.size[1])
+}
+
+fn softmax(e: &Extents) -> String {
+    let shape = cube(e);
+    format!("input %x f32{shape}\n%y f32{shape} = softmax(%x)\naxis 1\noutput %y")
+}
+
+fn argmax(e: &Extents) -> String {
+    let (shape, r, w) = (cube(e), e.read, e.size[1]);
+    format!("input %x f32{shape}\n%y i64[{r}, {w}] = argmax(%x)\naxis 1\noutput %y")
+}
+
+fn gather(e: &Extents) -> String {
+    let (shape, r, last, w) = (cube(e), e.read, e.made - 1, e.size[1]);
+    format!(
+        "input %x f32{shape}\nweight %i i64[3] = [{last}, 0, {last}]\n\
+         %y f32[{r}, 3, {w}] = gather(%x, %i)\naxis 1\noutput %y"
+    )
+}
+
+fn reduce(e: &Extents) -> String {
+    let (shape, r, m, w) = (cube(e), e.read, e.made, e.size[1]);
+    format!(
+        "input %x f32{shape}\n%a f32[{r}, {m}] = reduce_mean(%x)\naxes [2]\n\
+         %b f32[{m}, {w}] = reduce_max(%x)\naxes [0]\noutput %a\noutput %b"
+    )
+}
+
+fn map(e: &Extents) -> String {
+    let (shape, r, m, w) = (cube(e), e.read, e.made, e.size[1]);
+    format!(
+        "input %x f32{shape}\ninput %z f32[{m}, 1]\n%a f32{shape} = mul(%x, %z)\nthen sigmoid\n\
+         %b f32{shape} = add(%x, %z)\nthen relu\n\
+         %c f32[{w}, {r}, {m}] = transpose(%x)\nperm [2, 0, 1]\noutput %a\noutput %b\noutput %c"
+    )
+}
+
+/// Pools of row-major planes.
+fn plane_pools(e: &Extents) -> String {
+    let Extents { images: n, read: c, size: [h, w], .. } = *e;
+    let taps = taps(3, 2, 1);
+    let [oh, ow] = taps.output(e.size);
+    let window = taps.text();
+    format!(
+        "input %x f32[{n}, {c}, {h}, {w}]\n\
+         %a f32[{n}, {c}, {oh}, {ow}] = max_pool(%x)\nwindow {window}\n\
+         %b f32[{n}, {c}, {oh}, {ow}] = average_pool(%x)\nwindow {window}\noutput %a\noutput %b"
+    )
+}
+
+fn no_work(_: &Extents) -> usize {
+    0
+}

@@ -1,4 +1,5 @@
-//! Graphs as text. Values in blocks come from a 1×1 convolution, as they do in a network.
+//! Graphs of operators that several rows share, as text. Values in blocks come from a 1×1 convolution, as
+//! they do in a network.
 
 use super::{End, Extents, Taps};
 
@@ -68,73 +69,4 @@ pub(super) fn attention(e: &Extents, radix: usize) -> String {
     text + &format!(
         "squeeze mean h w{sum}\nexcite i{inner} then relu\nweigh {weigh}\nfrom \"/node\"\noutput %y"
     )
-}
-
-pub(super) fn product(e: &Extents) -> String {
-    let Extents { images: n, read, made, .. } = *e;
-    format!(
-        "input %a f32[{n}, {read}]\nweight %b f32[{read}, {made}] rand(1)\n\
-         weight %c f32[{made}] rand(2)\n%y f32[{n}, {made}] = matmul(%a, %b, %c)\noutput %y"
-    )
-}
-
-pub(super) fn product_work(e: &Extents) -> usize {
-    e.images * e.read * e.made
-}
-
-/// `[read, made, w]` for the operators over three axes.
-fn cube(e: &Extents) -> String {
-    format!("[{}, {}, {}]", e.read, e.made, e.size[1])
-}
-
-pub(super) fn softmax(e: &Extents) -> String {
-    let shape = cube(e);
-    format!("input %x f32{shape}\n%y f32{shape} = softmax(%x)\naxis 1\noutput %y")
-}
-
-pub(super) fn argmax(e: &Extents) -> String {
-    let (shape, r, w) = (cube(e), e.read, e.size[1]);
-    format!("input %x f32{shape}\n%y i64[{r}, {w}] = argmax(%x)\naxis 1\noutput %y")
-}
-
-pub(super) fn gather(e: &Extents) -> String {
-    let (shape, r, last, w) = (cube(e), e.read, e.made - 1, e.size[1]);
-    format!(
-        "input %x f32{shape}\nweight %i i64[3] = [{last}, 0, {last}]\n\
-         %y f32[{r}, 3, {w}] = gather(%x, %i)\naxis 1\noutput %y"
-    )
-}
-
-pub(super) fn reduce(e: &Extents) -> String {
-    let (shape, r, m, w) = (cube(e), e.read, e.made, e.size[1]);
-    format!(
-        "input %x f32{shape}\n%a f32[{r}, {m}] = reduce_mean(%x)\naxes [2]\n\
-         %b f32[{m}, {w}] = reduce_max(%x)\naxes [0]\noutput %a\noutput %b"
-    )
-}
-
-pub(super) fn map(e: &Extents) -> String {
-    let (shape, r, m, w) = (cube(e), e.read, e.made, e.size[1]);
-    format!(
-        "input %x f32{shape}\ninput %z f32[{m}, 1]\n%a f32{shape} = mul(%x, %z)\nthen sigmoid\n\
-         %b f32{shape} = add(%x, %z)\nthen relu\n\
-         %c f32[{w}, {r}, {m}] = transpose(%x)\nperm [2, 0, 1]\noutput %a\noutput %b\noutput %c"
-    )
-}
-
-/// Pools of row-major planes.
-pub(super) fn plane_pools(e: &Extents) -> String {
-    let Extents { images: n, read: c, size: [h, w], .. } = *e;
-    let taps = Taps { kernel: 3, stride: 2, dilation: 1, pad: 1 };
-    let [oh, ow] = taps.output(e.size);
-    let window = taps.text();
-    format!(
-        "input %x f32[{n}, {c}, {h}, {w}]\n\
-         %a f32[{n}, {c}, {oh}, {ow}] = max_pool(%x)\nwindow {window}\n\
-         %b f32[{n}, {c}, {oh}, {ow}] = average_pool(%x)\nwindow {window}\noutput %a\noutput %b"
-    )
-}
-
-pub(super) fn no_work(_: &Extents) -> usize {
-    0
 }

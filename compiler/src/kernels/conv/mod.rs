@@ -36,7 +36,7 @@ pub(crate) trait ConvAlgorithm: Algorithm {
     /// Writes a convolution down as scheduled, whose choice is one of this algorithm's.
     fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()>;
 
-    /// Its kernels.
+    /// Kernels of its own. It may use those of others too.
     fn kernels(&self) -> &'static [Row];
 }
 
@@ -57,6 +57,38 @@ pub(crate) const ALGORITHMS: Algorithms = {
     Algorithms(&SEEN)
 };
 
+/// What there is to know of an algorithm where it is not used.
+#[derive(Debug, Clone, Copy)]
+pub struct AlgorithmInfo {
+    /// Kernels of its own. It may use those of others too.
+    pub kernels: &'static [Row],
+    /// Whether every CPU with fused multiply-adds can compute it, with the same bits.
+    pub has_portable_bits: bool,
+}
+
+impl AlgorithmInfo {
+    fn of(algorithm: &dyn ConvAlgorithm) -> AlgorithmInfo {
+        AlgorithmInfo {
+            kernels: algorithm.kernels(),
+            has_portable_bits: algorithm.has_portable_bits(),
+        }
+    }
+}
+
+/// Every algorithm, the definition first.
+pub fn algorithms() -> impl Iterator<Item = AlgorithmInfo> {
+    ALL.iter().copied().map(AlgorithmInfo::of)
+}
+
+/// The algorithm that a choice is one of.
+pub fn algorithm_of(choice: &Choice) -> Option<AlgorithmInfo> {
+    reader(choice).map(AlgorithmInfo::of)
+}
+
+fn reader(choice: &Choice) -> Option<&'static dyn ConvAlgorithm> {
+    ALL.iter().copied().find(|algorithm| algorithm.reads(choice))
+}
+
 /// Kernels of all algorithms.
 pub(super) fn kernels() -> impl Iterator<Item = &'static Row> {
     ALL.iter().flat_map(|algorithm| algorithm.kernels())
@@ -68,7 +100,7 @@ pub(super) fn kernels() -> impl Iterator<Item = &'static Row> {
 /// [`BadChoice`] for a text that no algorithm would have written.
 pub fn read_choice(text: &str) -> Result<Choice, BadChoice> {
     let choice = Choice::new(text);
-    match ALGORITHMS.of(&choice) {
+    match reader(&choice) {
         Some(_) => Ok(choice),
         None => Err(BadChoice(text.into())),
     }
@@ -78,7 +110,7 @@ pub fn read_choice(text: &str) -> Result<Choice, BadChoice> {
 pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
     let conv = l.conv(id)?;
     l.because(&conv.why);
-    let algorithm = ALL.iter().find(|algorithm| algorithm.reads(&conv.choice));
+    let algorithm = reader(&conv.choice);
     let algorithm = algorithm.ok_or_else(|| Error::internal("a choice of no algorithm"))?;
     algorithm.lower(l, id, conv)
 }

@@ -10,7 +10,7 @@ mod winograd;
 use std::collections::BTreeMap;
 
 use cardinal_compiler::asm::interpret::{Call, Memory, Permission, Region};
-use cardinal_compiler::asm::{Function, Vectors};
+use cardinal_compiler::asm::{Function, Vectors, is_encoded};
 use cardinal_compiler::schedule::epilogue::FusedStep;
 use random::Random;
 use value::Value;
@@ -35,7 +35,9 @@ pub(crate) const KINDS: [(&str, Make); 6] = [
 ];
 
 /// What code is assembled for.
-pub(crate) const ASSEMBLED: [Vectors; 2] = [Vectors::Avx2, Vectors::Avx512];
+pub(crate) fn assembled() -> impl Iterator<Item = Vectors> {
+    Vectors::X86_64.into_iter().filter(|vectors| is_encoded(*vectors))
+}
 
 /// A function called once.
 pub(crate) struct Case {
