@@ -70,7 +70,8 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 
 /// A tile in the order that weights of this size want, and in the other.
 fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
-    let bytes = |extents: [usize; 3]| extents.into_iter().fold(4, usize::saturating_mul);
+    let element = problem.element().bytes();
+    let bytes = |extents: [usize; 3]| extents.into_iter().fold(element, usize::saturating_mul);
     let ([rows, columns], costs) = (problem.rows(), machine(problem).costs());
     let weights = bytes([problem.blocks(), BLOCK, problem.depth()]);
     let pixels = bytes([rows, columns, problem.depth() / problem.taps().max(1)]);
