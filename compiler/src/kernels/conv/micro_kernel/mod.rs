@@ -13,7 +13,7 @@ mod cranelift;
 
 use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::machine::{BLOCK, Element, Vectors};
 use crate::plan::Loop;
 use crate::plan::kernel::Fields;
@@ -153,8 +153,9 @@ impl Leaf for MicroKernel {
         if asm::is_encoded(vectors) {
             return Ok(LeafCode::Assembled(self.assembled(vectors)));
         }
-        match self.element {
-            Element::F32 => Ok(LeafCode::Body(Box::new(|e, args| cranelift::emit(e, self, args)))),
+        if self.element != Element::F32 {
+            return Err(Error::internal("without an assembler, micro-kernels are of f32"));
         }
+        Ok(LeafCode::Body(Box::new(|e, args| cranelift::emit(e, self, args))))
     }
 }
