@@ -46,8 +46,8 @@ impl Lowering<'_, '_> {
     /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
     /// differs in its border and its elements only if there is such.
     ///
-    /// All operands that are read in blocks come from here, and of the elements that this layout has. So
-    /// what asks for f32 need not know that there are others.
+    /// Operands that are read in blocks come from here, or are [f32 anyway](Self::as_made_in_blocks), and
+    /// have the elements of the layout that is asked for. So what asks for f32 need not know of others.
     pub(in crate::kernels) fn in_layout(
         &mut self,
         id: NodeId,

@@ -67,8 +67,8 @@ pub(crate) fn float(word: Word) -> f64 {
     f64::from(f32::from_le_bytes(word))
 }
 
-/// The contents of a constant: a weight, how it is packed and what it is stored as. Packs when it is asked for bytes, and
-/// is cheap to clone. Two are equal when their packed hashes are.
+/// The contents of a constant: a weight, how it is packed and what it is stored as. Packs when it is asked
+/// for bytes, and is cheap to clone. Two are equal when their packed hashes are.
 #[derive(Debug, Clone)]
 pub struct Packed {
     weight: Weight,
