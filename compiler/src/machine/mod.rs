@@ -1,18 +1,18 @@
-//! The machine that code is made for, as far as choices and layouts depend on it: vector registers, and
-//! what work costs on its core. Which instructions there are is `asm`'s business, and Cranelift's.
+//! The machine that code is made for, as far as choices and layouts depend on it: vector registers, what
+//! blocks of channels are made of, and what work costs on its core. Which instructions there are is `asm`'s
+//! business, and Cranelift's.
 
 mod cores;
 mod costs;
+mod element;
 
 pub use cores::Core;
 pub use costs::Costs;
+pub use element::{Element, F32_BYTES};
 
 /// Channels of a block. Activations of convolutional layers lie as `[n][c/16][h][w][16]`: 16 channels
 /// of one pixel are a cache line, one register of 512 bits or two of 256.
 pub const BLOCK: usize = 16;
-
-/// Bytes of an f32, the only type that blocks are of.
-pub const F32_BYTES: usize = 4;
 
 /// What schedules depend on besides the graph and what the caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

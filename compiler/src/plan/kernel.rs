@@ -93,6 +93,14 @@ impl fmt::Display for Role {
 pub(crate) trait Fields {
     /// One attribute.
     fn field(&mut self, key: &'static str, value: &mut dyn Field) -> Result<()>;
+
+    /// One that has no line where its text is the usual one, which is that of a blank kernel.
+    fn field_unless(
+        &mut self,
+        usual: &'static str,
+        key: &'static str,
+        value: &mut dyn Field,
+    ) -> Result<()>;
 }
 
 /// A [`Value`], whatever its type.

@@ -160,6 +160,15 @@ pub fn attributes(kernel: &KernelRef) -> Vec<(&'static str, String)> {
             self.0.push((key, value.text()));
             Ok(())
         }
+
+        fn field_unless(
+            &mut self,
+            usual: &'static str,
+            key: &'static str,
+            value: &mut dyn Field,
+        ) -> Result<()> {
+            if value.text() == usual { Ok(()) } else { self.field(key, value) }
+        }
     }
     let mut printer = Printer(Vec::new());
     // A printer does not fail.
@@ -310,6 +319,15 @@ impl Fields for Reader<'_, '_> {
     fn field(&mut self, key: &'static str, value: &mut dyn Field) -> Result<()> {
         word(self.0, key)?;
         value.read_from(self.0)
+    }
+
+    fn field_unless(
+        &mut self,
+        _usual: &'static str,
+        key: &'static str,
+        value: &mut dyn Field,
+    ) -> Result<()> {
+        if self.0.eat_word(key) { value.read_from(self.0) } else { Ok(()) }
     }
 }
 

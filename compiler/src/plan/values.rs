@@ -5,6 +5,7 @@ use crate::ir::expr::Expr;
 use crate::ir::text::lexer::Cursor;
 use crate::ir::text::values::Value;
 use crate::ir::{Binary, DType, PoolKind, ReduceKind, Unary};
+use crate::machine::Element;
 
 impl Value for bool {
     fn write(&self) -> String {
@@ -13,6 +14,16 @@ impl Value for bool {
 
     fn read(cursor: &mut Cursor<'_>) -> Result<bool> {
         cursor.word("true or false", |w| w.parse().ok())
+    }
+}
+
+impl Value for Element {
+    fn write(&self) -> String {
+        self.name().into()
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Element> {
+        cursor.word("an element type of blocks", Element::from_name)
     }
 }
 

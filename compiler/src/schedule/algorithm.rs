@@ -4,15 +4,37 @@
 use super::choice::Choice;
 use super::problem::ConvProblem;
 use crate::ir::{Conv, Window};
+use crate::machine::Element;
 
 /// An algorithm that computes convolutions of values in blocks.
 pub(crate) trait Algorithm: Sync {
-    /// What it could do for a convolution, the best first; nothing where it cannot serve. Of several ways
-    /// each differs from the others in its results' bits.
-    fn offers(&self, problem: &ConvProblem) -> Vec<Offer>;
+    /// The elements that it takes: of what a convolution reads, of its weights and of what it makes.
+    fn elements(&self) -> &'static [Element] {
+        &[Element::F32]
+    }
 
-    /// Whether the convolution can be computed like this. The choice is one that it [reads](Self::reads).
-    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool;
+    /// What it could do for a convolution of such elements, the best first; nothing where it cannot serve.
+    /// Of several ways each differs from the others in its results' bits.
+    fn ways(&self, problem: &ConvProblem) -> Vec<Offer>;
+
+    /// Whether a convolution of such elements can be computed like this. The choice is one that it
+    /// [reads](Self::reads).
+    fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool;
+
+    /// Its [ways](Self::ways), if it takes the elements.
+    fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
+        if self.takes(problem) { self.ways(problem) } else { Vec::new() }
+    }
+
+    /// Whether the choice [fits](Self::fits) and it takes the elements.
+    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+        self.takes(problem) && self.fits(problem, choice)
+    }
+
+    /// Whether it takes the elements of a convolution.
+    fn takes(&self, problem: &ConvProblem) -> bool {
+        self.elements().contains(&problem.element())
+    }
 
     /// Whether this is the text of a choice of its own, written as it would write it.
     fn reads(&self, choice: &Choice) -> bool;

@@ -1,7 +1,7 @@
 //! How a value lies in blocks of 16 channels.
 
 use crate::ir::{SplitAttention, TensorType};
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 
 /// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
 /// channels that begins at a block of its own, because a group of a convolution or a split begins
@@ -18,11 +18,14 @@ pub(crate) struct Blocked {
     pub(crate) size: [usize; 2],
     /// Rows above, columns left, rows below, columns right.
     pub(crate) halo: [usize; 4],
+    /// What it is made of.
+    pub(crate) element: Element,
     /// Distance between images.
     pub(crate) image: usize,
 }
 
 impl Blocked {
+    /// A layout of f32.
     pub(crate) fn new(
         images: usize,
         segments: usize,
@@ -30,19 +33,25 @@ impl Blocked {
         size: [usize; 2],
         halo: [usize; 4],
     ) -> Blocked {
-        let mut layout = Blocked { images, segments, channels, size, halo, image: 0 };
+        let element = Element::F32;
+        let mut layout = Blocked { images, segments, channels, size, halo, element, image: 0 };
         layout.image = layout.blocks() * layout.block();
         layout
     }
 
     /// The same channels of planes of another size.
     pub(crate) fn with_size(&self, size: [usize; 2]) -> Blocked {
-        Blocked::new(self.images, self.segments, self.channels, size, self.halo)
+        Blocked::new(self.images, self.segments, self.channels, size, self.halo).of(self.element)
     }
 
     /// The same with another border.
     pub(crate) fn with_halo(&self, halo: [usize; 4]) -> Blocked {
-        Blocked::new(self.images, self.segments, self.channels, self.size, halo)
+        Blocked::new(self.images, self.segments, self.channels, self.size, halo).of(self.element)
+    }
+
+    /// The same of other elements.
+    pub(crate) fn of(self, element: Element) -> Blocked {
+        Blocked { element, ..self }
     }
 
     /// Blocks of a segment.
@@ -75,6 +84,11 @@ impl Blocked {
         self.images * self.image
     }
 
+    /// Bytes of so many elements.
+    pub(crate) fn bytes_of(&self, elements: usize) -> usize {
+        elements * self.element.bytes()
+    }
+
     /// Whether there is no border.
     pub(crate) fn is_flat(&self) -> bool {
         self.halo == [0; 4]
@@ -105,7 +119,8 @@ impl Blocked {
     }
 }
 
-/// The layout that a value is brought into for a user whose groups of channels begin at blocks.
+/// The layout that a value is brought into for a user whose groups of channels begin at blocks; of f32,
+/// which all kernels take.
 pub(crate) fn for_groups(ty: &TensorType, groups: usize, halo: [usize; 4]) -> Blocked {
     let shape = ty.shape();
     let aligned = (shape[1] / groups).is_multiple_of(BLOCK);

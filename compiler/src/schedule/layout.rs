@@ -6,7 +6,7 @@ use super::blocked::Blocked;
 use super::groups::Groups;
 use super::stages::{Stages, View};
 use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Step, TensorType};
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 
 /// Where each value lies that lies in blocks.
 pub(crate) type Layouts = BTreeMap<NodeId, Blocked>;
@@ -27,7 +27,7 @@ pub(super) fn assign(graph: &Graph, stages: &Stages, groups: &Groups) -> Layouts
             let segments = segments(view, id, groups, &wishes, &layouts);
             let size = [shape[2], shape[3]];
             let layout = Blocked::new(shape[0], segments, shape[1] / segments, size, [0; 4]);
-            layouts.insert(id, layout);
+            layouts.insert(id, layout.of(element(view, id)));
         }
     }
     layouts
@@ -70,6 +70,13 @@ pub(super) fn with_borders(
         }
     }
     layouts
+}
+
+/// What a value in blocks is made of, but for a slice, which is a part of its operand. Other elements than
+/// f32 are for results of convolutions that read blocks: a convolution reads what it makes. What reads such
+/// a result and takes f32 gets a copy.
+fn element(_: View<'_>, _: NodeId) -> Element {
+    Element::F32
 }
 
 /// A slice is a view, but of channels that lie as they are counted only.

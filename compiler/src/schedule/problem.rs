@@ -5,7 +5,7 @@ use super::epilogue::Fused;
 use super::layout::{Layouts, narrow_groups};
 use super::stages::View;
 use crate::ir::{Conv, NodeId, Window};
-use crate::machine::{BLOCK, Machine};
+use crate::machine::{BLOCK, Element, Machine};
 
 /// Pixels that a row of tiles has at most, where rows can be joined.
 const LONGEST_ROW: usize = 256;
@@ -52,7 +52,10 @@ impl ConvProblem {
         let channels = graph.ty(x).shape()[1] / groups.max(1);
         let flat = |x: Option<NodeId>| x.and_then(|x| layouts.get(&x)).is_none_or(Blocked::is_flat);
         let residual = fused.residual.and_then(|slot| graph.operand(id, slot));
-        let made_so = layouts.get(&x).filter(|layout| layout.serves(groups)).copied();
+        let made = *layouts.get(&id)?;
+        let fits = |layout: &&Blocked| layout.serves(groups) && layout.element == made.element;
+        let made_so = layouts.get(&x).filter(fits).copied();
+        let copied = || for_groups(graph.ty(x), groups, [0; 4]).of(made.element);
         let row_major = !layouts.contains_key(&x) && channels < BLOCK;
         Some(ConvProblem {
             machine,
@@ -60,14 +63,19 @@ impl ConvProblem {
             narrow: narrow_groups(&graph, id, conv),
             window: conv.window,
             channels,
-            source: (!row_major)
-                .then(|| made_so.unwrap_or_else(|| for_groups(graph.ty(x), groups, [0; 4]))),
+            source: (!row_major).then(|| made_so.unwrap_or_else(copied)),
             reads_flat: flat(Some(x)),
             residual_flat: flat(residual),
-            made: *layouts.get(&id)?,
+            made,
             bias: graph.operand(id, 2).is_some(),
             fused,
         })
+    }
+
+    /// What the input, the weights, the residual operand and the result are stored as. An input that is
+    /// read row-major is f32, and so is everything else then.
+    pub(crate) fn element(&self) -> Element {
+        self.made.element
     }
 
     /// Groups as tiles see them: narrow ones are computed a block at a time.

@@ -6,7 +6,7 @@ use super::blocked::Blocked;
 use super::{ConvSchedule, Schedule};
 use crate::ir::text::lexer::{quoted, sigiled};
 use crate::ir::{Graph, NodeId};
-use crate::machine::Machine;
+use crate::machine::{Element, Machine};
 
 /// The schedule of a graph.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
@@ -59,6 +59,9 @@ fn described(layout: &Blocked) -> String {
     if !layout.is_flat() {
         let [top, left, bottom, right] = layout.halo;
         let _ = write!(text, " with a border of {top} {left} {bottom} {right}");
+    }
+    if layout.element != Element::F32 {
+        let _ = write!(text, " of {}", layout.element.name());
     }
     text
 }

@@ -1,10 +1,10 @@
 //! How a window reads a value.
 
 use super::micro_kernel::contracted;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::{InBlocks, Lowering, four};
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
 use crate::schedule::problem::ConvProblem;
@@ -34,13 +34,16 @@ impl Source {
         problem: &ConvProblem,
         flat: bool,
     ) -> Result<Source> {
-        let (groups, window) = (problem.tile_groups(), &problem.window);
+        let (groups, window, element) = (problem.tile_groups(), &problem.window, problem.element());
         if problem.source.is_none() && problem.narrow.is_none() {
+            if element != Element::F32 {
+                return Err(Error::internal("a row-major input is read as f32"));
+            }
             return Source::row_major(l, x, window, groups);
         }
         let from = match flat {
-            true => l.in_blocks_flat(x, groups)?,
-            false => l.in_blocks(x, groups, padding(window))?,
+            true => l.in_blocks_flat(x, element, groups)?,
+            false => l.in_blocks(x, element, groups, padding(window))?,
         };
         Ok(Source::in_blocks(from, window, groups, problem.narrow))
     }

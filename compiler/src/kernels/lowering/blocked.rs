@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::error::{Error, Result};
 use crate::ir::NodeId;
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Element};
 use crate::plan::Place;
 use crate::schedule::blocked::Blocked;
 
@@ -17,32 +17,34 @@ pub(in crate::kernels) struct InBlocks {
 impl InBlocks {
     /// The place so many elements further.
     pub(in crate::kernels) fn moved(self, elements: usize) -> Place {
-        self.at.further(elements * F32_BYTES)
+        self.at.further(self.layout.bytes_of(elements))
     }
 
     /// The place so many elements before.
     pub(in crate::kernels) fn back(self, elements: usize) -> Place {
-        Place { offset: self.at.offset - elements * F32_BYTES, ..self.at }
+        Place { offset: self.at.offset - self.layout.bytes_of(elements), ..self.at }
     }
 }
 
 impl Lowering<'_, '_> {
     /// A buffer for a copy in blocks.
     pub(in crate::kernels) fn make_blocked(&mut self, layout: Blocked) -> InBlocks {
-        let buffer = self.scratch(layout.elements() * F32_BYTES);
-        InBlocks { at: buffer.further(layout.origin() * F32_BYTES), layout }
+        let buffer = self.scratch(layout.bytes_of(layout.elements()));
+        InBlocks { at: buffer.further(layout.bytes_of(layout.origin())), layout }
     }
 
     /// A place for a new value in blocks: a part of what the stage passes on, or a buffer of its own.
     pub(in crate::kernels) fn new_blocked(&mut self, id: NodeId, layout: Blocked) -> InBlocks {
-        let buffer = self.value_buffer(id, layout.elements() * F32_BYTES);
-        InBlocks { at: buffer.further(layout.origin() * F32_BYTES), layout }
+        let buffer = self.value_buffer(id, layout.bytes_of(layout.elements()));
+        InBlocks { at: buffer.further(layout.bytes_of(layout.origin())), layout }
     }
 
-    /// The value as it lies in blocks, if it does and has no row-major copy, and no channel is made up.
+    /// The value as it lies in blocks of f32, if it does and has no row-major copy, and no channel is made
+    /// up.
     pub(in crate::kernels) fn as_made_in_blocks(&self, x: NodeId) -> Option<InBlocks> {
         let made = self.blocked.get(&x).filter(|_| !self.places.contains_key(&x))?;
-        made.iter().find(|value| value.layout.is_full()).copied()
+        let fits = |layout: &Blocked| layout.element == Element::F32 && layout.is_full();
+        made.iter().find(|value| fits(&value.layout)).copied()
     }
 
     /// Whole blocks of channels are a view.

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ir::expr::Expr;
 use crate::ir::{DType, Epilogue, NodeId};
 use crate::kernels::lowering::{InBlocks, Lowering};
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::{Nest, Place};
 use crate::schedule::blocked::{Blocked, for_groups};
 
@@ -17,37 +17,44 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    /// The value in blocks, with at least this border and groups of channels beginning at blocks.
+    /// The value in blocks of these elements, with at least this border and groups of channels beginning at
+    /// blocks.
     pub(in crate::kernels) fn in_blocks(
         &mut self,
         id: NodeId,
+        element: Element,
         groups: usize,
         halo: [usize; 4],
     ) -> Result<InBlocks> {
         let fits = |layout: &Blocked| {
             layout.serves(groups) && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
         };
-        self.in_layout(id, fits, for_groups(self.ty(id), groups, halo))
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, halo).of(element))
     }
 
     /// The same without a border, where image rows need not end.
     pub(in crate::kernels) fn in_blocks_flat(
         &mut self,
         id: NodeId,
+        element: Element,
         groups: usize,
     ) -> Result<InBlocks> {
         let fits = |layout: &Blocked| layout.serves(groups) && layout.is_flat();
-        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]))
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]).of(element))
     }
 
     /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
-    /// differs in its border only if there is such.
+    /// differs in its border and its elements only if there is such.
+    ///
+    /// Operands that are read in blocks come from here, or are [f32 anyway](Self::as_made_in_blocks), and
+    /// have the elements of the layout that is asked for. So what asks for f32 need not know of others.
     pub(in crate::kernels) fn in_layout(
         &mut self,
         id: NodeId,
         fits: impl Fn(&Blocked) -> bool,
         otherwise: Blocked,
     ) -> Result<InBlocks> {
+        let fits = |layout: &Blocked| layout.element == otherwise.element && fits(layout);
         let found = self.blocked.get(&id).and_then(|all| all.iter().find(|b| fits(&b.layout)));
         if let Some(found) = found {
             return Ok(*found);
@@ -72,7 +79,7 @@ impl Lowering<'_, '_> {
         Ok(made)
     }
 
-    /// The value in blocks whose channels begin at blocks where `like`'s do.
+    /// The value in blocks of `like`'s elements, whose channels begin at blocks where `like`'s do.
     pub(in crate::kernels) fn in_blocks_like(
         &mut self,
         id: NodeId,
@@ -119,7 +126,7 @@ impl Lowering<'_, '_> {
             }
             let nest =
                 Nest::collapsed(&[images, count, length], &[vec![block as isize, row as isize, 1]]);
-            self.fill(nest, DType::F32, corner.further(start * F32_BYTES), 0.0)?;
+            self.fill(nest, dtype(&layout), corner.further(layout.bytes_of(start)), 0.0)?;
         }
         Ok(())
     }
@@ -130,11 +137,13 @@ impl Lowering<'_, '_> {
         if !layout.is_full() {
             let count = layout.elements();
             let nest = Nest::collapsed(&[count], &[vec![1]]);
-            self.fill(nest, DType::F32, made.back(layout.origin()), 0.0)?;
+            self.fill(nest, dtype(&layout), made.back(layout.origin()), 0.0)?;
         }
         for (nest, blocked, plain) in exchange(&layout) {
             let from = from.further(plain * F32_BYTES);
-            self.copy(nest, DType::F32, made.moved(blocked), from)?;
+            let dtypes = vec![dtype(&layout), DType::F32];
+            let copy = Map { nest, dtypes, expr: Expr::Operand(1) };
+            self.map(copy, made.moved(blocked), vec![from])?;
         }
         if layout.is_full() {
             self.clear_border(made)?;
@@ -147,7 +156,9 @@ impl Lowering<'_, '_> {
         for (nest, blocked, plain) in exchange(&value.layout) {
             let Nest { dims, strides } = nest;
             let nest = Nest { dims, strides: strides.into_iter().rev().collect() };
-            self.copy(nest, DType::F32, out.further(plain * F32_BYTES), value.moved(blocked))?;
+            let dtypes = vec![DType::F32, dtype(&value.layout)];
+            let copy = Map { nest, dtypes, expr: Expr::Operand(1) };
+            self.map(copy, out.further(plain * F32_BYTES), vec![value.moved(blocked)])?;
         }
         Ok(())
     }
@@ -162,9 +173,10 @@ impl Lowering<'_, '_> {
         let layout = out.layout;
         let dims = [layout.images, layout.blocks(), layout.size[0], layout.size[1] * BLOCK];
         let strides = |l: &Blocked| [l.image, l.block(), l.row(), 1].map(|s| s as isize).to_vec();
-        let all = std::iter::once(&out).chain(sources).map(|value| strides(&value.layout));
-        let nest = Nest::collapsed(&dims, &all.collect::<Vec<_>>());
-        let dtypes = vec![DType::F32; 1 + sources.len()];
+        let all: Vec<&Blocked> =
+            std::iter::once(&out).chain(sources).map(|value| &value.layout).collect();
+        let nest = Nest::collapsed(&dims, &all.iter().map(|l| strides(l)).collect::<Vec<_>>());
+        let dtypes = all.iter().map(|l| dtype(l)).collect();
         let places = sources.iter().map(|source| source.at).collect();
         self.map(Map { nest, dtypes, expr }, out.at, places)
     }
@@ -183,7 +195,7 @@ impl Lowering<'_, '_> {
             [l.image, l.block(), y * l.row(), x * BLOCK, 1].map(|s| s as isize).to_vec()
         };
         let all = [strides(&layout, [1; 2]), strides(&from.layout, stride)];
-        self.copy(Nest::collapsed(&dims, &all), DType::F32, made.at, from.at)?;
+        self.copy(Nest::collapsed(&dims, &all), dtype(&layout), made.at, from.at)?;
         Ok(made)
     }
 
@@ -248,6 +260,13 @@ impl Lowering<'_, '_> {
             block += channels / BLOCK;
         }
         self.made_in_blocks(id, out)
+    }
+}
+
+/// The type in which [`Map`] reads and writes elements of such a layout.
+fn dtype(layout: &Blocked) -> DType {
+    match layout.element {
+        Element::F32 => DType::F32,
     }
 }
 

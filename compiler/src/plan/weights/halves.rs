@@ -2,6 +2,7 @@
 
 use super::Packed;
 use crate::ir::DType;
+use crate::machine::Element;
 use crate::plan::Constant;
 
 /// Weights of fewer bytes stay in f32: biases and small tables, which are little of an artifact.
@@ -36,7 +37,8 @@ impl HalfPrecision {
     /// a half.
     pub(super) fn of(constant: &Constant) -> HalfPrecision {
         let weight = &constant.data.ty;
-        if weight.dtype != DType::F32 || weight.bytes() < LEAST_BYTES {
+        let is_f32 = weight.dtype == DType::F32 && constant.data.element == Element::F32;
+        if !is_f32 || weight.bytes() < LEAST_BYTES {
             return HalfPrecision::No;
         }
         let magnitude = largest_magnitude(&constant.data);

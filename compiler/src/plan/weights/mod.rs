@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
+use crate::machine::Element;
 
 pub use halves::BeyondHalf;
 pub use packed_weights::{PackedWeights, Precision};
@@ -57,8 +58,8 @@ pub(crate) trait Order: Sync {
     }
 }
 
-/// An element of a packed weight: four little-endian bytes, at any address. Nearly all packing moves
-/// them and never looks inside.
+/// An element of a weight as orders move it, whatever [`Element`] it is stored as: four little-endian
+/// bytes, at any address. Nearly all packing moves them and never looks inside.
 pub(crate) type Word = [u8; 4];
 
 /// The element as a number.
@@ -66,41 +67,52 @@ pub(crate) fn float(word: Word) -> f64 {
     f64::from(f32::from_le_bytes(word))
 }
 
-/// The contents of a constant: a weight and how it is packed. Packs when it is asked for bytes, and
-/// is cheap to clone. Two are equal when their packed hashes are.
+/// The contents of a constant: a weight, how it is packed and what it is stored as. Packs when it is asked
+/// for bytes, and is cheap to clone. Two are equal when their packed hashes are.
 #[derive(Debug, Clone)]
 pub struct Packed {
     weight: Weight,
     /// The weight's type.
     ty: TensorType,
     packing: Arc<dyn Packing>,
+    element: Element,
 }
 
 impl Packed {
-    /// A weight to be packed.
+    /// A weight to be packed, and stored as these elements; as what it is for [`Element::F32`], whatever its
+    /// type.
     ///
     /// # Errors
     /// [`Problem::Internal`](crate::error::Problem::Internal) for a weight of which only the hash is
     /// known, and for a type that the packing is not for.
-    pub(crate) fn new(weight: &Weight, ty: &TensorType, packing: impl Packing) -> Result<Packed> {
+    pub(crate) fn new(
+        weight: &Weight,
+        ty: &TensorType,
+        packing: impl Packing,
+        element: Element,
+    ) -> Result<Packed> {
         if !weight.is_known(ty) {
             return Err(Error::internal("the weight's contents are not known, only its hash"));
         }
         if !packing.accepts(ty) {
             return Err(Error::internal(format!("no weight of type {ty} is packed like this")));
         }
-        Ok(Packed { weight: weight.clone(), ty: ty.clone(), packing: Arc::new(packing) })
+        let packing = Arc::new(packing);
+        Ok(Packed { weight: weight.clone(), ty: ty.clone(), packing, element })
     }
 
     /// Contents of which only the hash is known, as read from a dump.
     pub fn absent(hash: u64) -> Packed {
         let ty = TensorType::new(DType::U8, &[]);
-        Packed { weight: Weight::absent(hash), ty, packing: Arc::new(Plain) }
+        let (weight, packing) = (Weight::absent(hash), Arc::new(Plain));
+        Packed { weight, ty, packing, element: Element::F32 }
     }
 
     /// Element type and extents as stored.
     pub(crate) fn stored_type(&self) -> TensorType {
-        TensorType::new(self.ty.dtype, &self.packing.extents(&self.ty))
+        match self.element {
+            Element::F32 => TensorType::new(self.ty.dtype, &self.packing.extents(&self.ty)),
+        }
     }
 
     /// The packed elements as dense little-endian bytes; `None` when only the hash is known.
@@ -123,14 +135,19 @@ impl Packed {
         self.bytes().map_or(self.weight.hash(), |bytes| Weight::from_bytes(bytes).hash())
     }
 
+    /// The order of elements, as they are stored: other elements than f32 are made of the words of a stripe
+    /// when these are in order.
     fn order(&self) -> Box<dyn Order> {
-        self.packing.order(&self.ty)
+        match self.element {
+            Element::F32 => self.packing.order(&self.ty),
+        }
     }
 }
 
 impl PartialEq for Packed {
     fn eq(&self, other: &Packed) -> bool {
-        let alike = (self.packing.key(), &self.ty) == (other.packing.key(), &other.ty);
+        let alike = (self.packing.key(), &self.ty, self.element)
+            == (other.packing.key(), &other.ty, other.element);
         // Mostly enough, and then nothing is packed.
         (alike && self.weight == other.weight) || self.hash() == other.hash()
     }

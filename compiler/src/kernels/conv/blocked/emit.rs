@@ -11,8 +11,6 @@ use crate::kernels::pointers::Pointers;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Loop, Role};
 
-const ELEMENT: i64 = F32_BYTES as i64;
-
 /// The micro-kernels that are called, by runs of parts of the contraction.
 pub(in crate::kernels::conv) type Functions = [(usize, Variants<FuncRef>)];
 
@@ -62,21 +60,21 @@ pub(super) fn emit(
         let (group, block_tile, image, row) = indices(e, spec, item);
         let mut here = base;
         for (index, around) in [(image, &spec.images), (group, &spec.groups), (row, &spec.rows)] {
-            here = moved(e, here, index, around);
+            here = moved(e, spec, here, index, around);
         }
         let micro = &spec.micro;
         // Weights and bias of earlier groups, then of earlier tiles of this one.
-        let row_of_weights = (micro.depth() * BLOCK) as i64 * ELEMENT;
+        let row_of_weights = micro.bytes_of(micro.depth() * BLOCK);
         let blocks = e.mul_imm(group, spec.blocks as i64);
         let within = e.mul_imm(block_tile, micro.blocks as i64);
         let before = e.add(blocks, within);
         let by = e.mul_imm(before, row_of_weights);
         here.weights = e.add(here.weights, by);
-        let by = e.mul_imm(before, BLOCK as i64 * ELEMENT);
+        let by = e.mul_imm(before, (BLOCK * F32_BYTES) as i64);
         here.bias = e.add(here.bias, by);
-        let by = e.mul_imm(within, micro.output_block as i64 * ELEMENT);
+        let by = e.mul_imm(within, micro.bytes_of(micro.output_block));
         here.out = e.add(here.out, by);
-        let by = e.mul_imm(within, micro.residual_block as i64 * ELEMENT);
+        let by = e.mul_imm(within, micro.bytes_of(micro.residual_block));
         here.residual = e.add(here.residual, by);
         calls(e, spec, &functions, block_tile, here);
     });
@@ -101,9 +99,15 @@ pub(in crate::kernels::conv) fn indices(
     (group, block_tile, image, row)
 }
 
-fn moved(e: &mut Emitter<'_, '_>, here: Here, index: Value, around: &Loop) -> Here {
+fn moved(
+    e: &mut Emitter<'_, '_>,
+    spec: &BlockedConv,
+    here: Here,
+    index: Value,
+    around: &Loop,
+) -> Here {
     let mut at = |base: Value, stride: usize| {
-        let by = e.mul_imm(index, stride as i64 * ELEMENT);
+        let by = e.mul_imm(index, spec.micro.bytes_of(stride));
         e.add(base, by)
     };
     Here {
@@ -152,8 +156,8 @@ pub(in crate::kernels::conv) fn splits(
     for (count, variants) in functions {
         at = e.repeat(*count, &at, |e, at| {
             row(e, spec, &variants[size], Here { input: at[0], weights: at[1], ..here });
-            let by = |n: usize| n as i64 * ELEMENT;
-            vec![e.add_imm(at[0], by(input)), e.add_imm(at[1], by(weights))]
+            let by = [input, weights].map(|n| spec.micro.bytes_of(n));
+            vec![e.add_imm(at[0], by[0]), e.add_imm(at[1], by[1])]
         });
     }
 }
@@ -168,7 +172,7 @@ fn row(e: &mut Emitter<'_, '_>, spec: &BlockedConv, functions: &[Option<FuncRef>
         let count = e.int(tiles as i64);
         let args = [here.input, here.weights, here.out, here.bias, count, here.residual];
         e.builder.ins().call(*function, &args);
-        let pixels = (tiles * micro.pixels) as i64 * ELEMENT;
+        let pixels = micro.bytes_of(tiles * micro.pixels);
         here.input = e.add_imm(here.input, pixels * micro.input_pixel as i64);
         here.out = e.add_imm(here.out, pixels * micro.output_pixel as i64);
         here.residual = e.add_imm(here.residual, pixels * micro.output_pixel as i64);

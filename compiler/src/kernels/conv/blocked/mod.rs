@@ -29,8 +29,8 @@ pub struct BlockedConv {
     /// Run through the weights for each row, rather than through the rows for each weight.
     pub pixels_first: bool,
     /// How many parts the outermost of the contracted loops is summed in, one after the other for a
-    /// whole row; between them totals are kept in the output. The weights of a part stay in the
-    /// cache while pixels go by, and rounding errors grow with the length of a part.
+    /// whole row; between them totals are kept in the output, if its elements hold sums. The weights of a
+    /// part stay in the cache while pixels go by, and rounding errors grow with the length of a part.
     pub k_splits: usize,
     /// A whole tile, over all parts.
     pub micro: MicroKernel,

@@ -16,8 +16,9 @@ pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
     let ranked = RegisterTile::ranked(machine, columns, blocks, depth.min(LONGEST_SUM));
     let Some((each, tile)) = ranked.first() else { return 0.0 };
     let number = |n: usize| n as f64;
-    let weights = number(depth) * number(blocks * BLOCK) * 4.0;
-    let pixels = number(rows) * number(columns) * number(problem.read()) * 4.0;
+    let bytes = number(problem.element().bytes());
+    let weights = number(depth) * number(blocks * BLOCK) * bytes;
+    let pixels = number(rows) * number(columns) * number(problem.read()) * bytes;
     let compute = each * number(depth) * number(rows);
     let by_weights = Traffic::of(machine, weights, pixels, blocks.div_ceil(tile.blocks));
     let by_pixels = Traffic::of(machine, weights, weights, rows);

@@ -32,7 +32,10 @@ pub(super) fn lower(
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let (groups, blocks) = (problem.tile_groups(), problem.blocks());
     let (joined, [rows, columns]) = (problem.joined_rows(), problem.rows());
-    let k_splits = BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM);
+    let k_splits = match problem.element().holds_sums() {
+        true => BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM),
+        false => 1,
+    };
     let kernel = BlockedConv {
         images: Loop {
             residual: extras.distance(|l| l.image),
@@ -68,7 +71,8 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     let [_, columns] = problem.rows();
     let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
     // Few weights that are run through again and again do not come from afar.
-    let stays = way.pixels_first && problem.blocks() * weights_block * 4 <= FETCHED;
+    let bytes = problem.blocks() * weights_block * problem.element().bytes();
+    let stays = way.pixels_first && bytes <= FETCHED;
     let prefetch = match stays {
         true => Prefetch::default(),
         false => Prefetch {
@@ -78,6 +82,7 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
         },
     };
     MicroKernel {
+        element: problem.element(),
         pixels: tile.pixels,
         blocks: tile.blocks,
         weights_block,
@@ -99,7 +104,7 @@ fn packed(
     source: &Source,
 ) -> Result<Place> {
     if conv.problem.narrow.is_some() {
-        return l.packed(weight, NarrowGroups);
+        return l.packed_as(conv.problem.element(), weight, NarrowGroups);
     }
     let packing = ChannelPacking {
         groups: conv.problem.groups,
@@ -107,5 +112,5 @@ fn packed(
         out_segments: conv.problem.made.segments,
         in_segments: source.segments,
     };
-    l.packed(weight, pack::Direct(packing))
+    l.packed_as(conv.problem.element(), weight, pack::Direct(packing))
 }

@@ -70,7 +70,8 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 
 /// A tile in the order that weights of this size want, and in the other.
 fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
-    let bytes = |extents: [usize; 3]| extents.into_iter().fold(4, usize::saturating_mul);
+    let element = problem.element().bytes();
+    let bytes = |extents: [usize; 3]| extents.into_iter().fold(element, usize::saturating_mul);
     let ([rows, columns], costs) = (problem.rows(), machine(problem).costs());
     let weights = bytes([problem.blocks(), BLOCK, problem.depth()]);
     let pixels = bytes([rows, columns, problem.depth() / problem.taps().max(1)]);
@@ -85,7 +86,7 @@ fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
 }
 
 impl Algorithm for Direct {
-    fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
+    fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         // For each width the best tile and the best of at most half its pixels, in both orders.
         let mut kept: Vec<RegisterTile> = Vec::new();
         for tile in tiles(problem) {
@@ -104,7 +105,7 @@ impl Algorithm for Direct {
         vec![Offer { name: "direct".into(), cycles, gain: 0.0, choices }]
     }
 
-    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+    fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let [_, columns] = problem.rows();
         Way::read(choice)
             .is_some_and(|way| way.tile.fits(machine(problem).vectors, columns, problem.blocks()))

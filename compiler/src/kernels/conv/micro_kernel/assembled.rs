@@ -12,18 +12,15 @@
 use std::collections::BTreeMap;
 
 use super::{MicroKernel, Prefetch};
-use crate::asm::{Assembler, Function, Register, Vector};
+use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
-use crate::machine::{BLOCK, F32_BYTES as ELEMENT, Vectors};
+use crate::machine::{BLOCK, Element, F32_BYTES, Vectors};
 use crate::plan::Loop;
 use crate::schedule::epilogue::FusedStep;
 
 /// Bytes ahead of the products at which weights of this call are fetched into the first-level cache,
 /// always. ([`Prefetch`] is about the next call's.)
 const WEIGHTS_AHEAD: usize = 2048;
-
-/// Bytes of a block, and of a line of the caches.
-const LINE: usize = BLOCK * ELEMENT;
 
 /// Where the contraction reads.
 const IN_AT: Register = Register::Scratch1;
@@ -64,6 +61,16 @@ impl Kernel<'_> {
         self.a.vectors().lanes()
     }
 
+    /// Bytes of an element of the input, the weights, the output and the residual operand.
+    fn element(&self) -> usize {
+        self.spec.element.bytes()
+    }
+
+    /// Bytes of a block's channels of a pixel: for f32, a line of the caches.
+    fn line(&self) -> usize {
+        BLOCK * self.element()
+    }
+
     /// Registers that hold a row of weights, or of sums.
     fn row(&self) -> usize {
         self.spec.blocks * self.vectors
@@ -100,7 +107,7 @@ impl Kernel<'_> {
 
     /// Bytes from a block's weights to those of another.
     fn block(&self, block: usize) -> usize {
-        block * self.spec.weights_block * ELEMENT
+        block * self.spec.weights_block * self.element()
     }
 
     fn function(&mut self) {
@@ -147,13 +154,13 @@ impl Kernel<'_> {
         if tiles > 0 {
             self.a.copy(AHEAD, SECOND);
             let rounds = self.spec.depth() / self.unrolled_count();
-            let bytes = distance * ELEMENT + earlier * rounds * self.ahead() * LINE;
+            let bytes = distance * self.element() + earlier * rounds * self.ahead() * self.line();
             self.a.add_immediate(AHEAD, bytes as i64);
         }
     }
 
     fn next_tile(&mut self) {
-        let pixels = self.spec.pixels * ELEMENT;
+        let pixels = self.spec.pixels * self.element();
         self.a.add_immediate(FROM, (pixels * self.spec.input_pixel) as i64);
         self.a.add_immediate(TO, (pixels * self.spec.output_pixel) as i64);
         if self.spec.steps.contains(&FusedStep::AddResidual) {
@@ -167,7 +174,7 @@ impl Kernel<'_> {
             for vector in 0..self.row() {
                 let sum = self.sum(pixel, vector);
                 if self.spec.bias {
-                    self.a.load(sum, BIAS.at(vector * self.lanes() * ELEMENT));
+                    self.a.load(sum, BIAS.at(vector * self.lanes() * F32_BYTES));
                 } else {
                     self.a.zero(sum);
                 }
@@ -190,9 +197,9 @@ impl Kernel<'_> {
         self.contract(level + 1);
         // The loop inside has moved the input already.
         let moved = inside.map_or(0, |inside| inside.count * inside.input);
-        self.a.add_immediate(IN_AT, (outer.input as i64 - moved as i64) * ELEMENT as i64);
+        self.a.add_immediate(IN_AT, (outer.input as i64 - moved as i64) * self.element() as i64);
         if inside.is_none() {
-            self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
+            self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * self.line()) as i64);
             self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
@@ -218,23 +225,23 @@ impl Kernel<'_> {
             for pixel in 0..self.spec.pixels {
                 let element = Vector(weights + row + turn % broadcasts);
                 turn += 1;
-                let at = (pixel * self.spec.input_pixel + i * stride) * ELEMENT;
-                self.a.broadcast(element, IN_AT.at(at));
+                let at = (pixel * self.spec.input_pixel + i * stride) * self.element();
+                self.broadcast(element, IN_AT.at(at));
                 for vector in 0..row {
                     let sum = self.sum(pixel, vector);
                     self.a.multiply_add(sum, Vector(weights + vector), element);
                 }
             }
         }
-        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * self.line()) as i64);
     }
 
     /// Loads a line of each block's weights, into the registers after the sums.
     fn load_weights(&mut self, line: usize) {
         for vector in 0..self.row() {
             let (block, part) = (vector / self.vectors, vector % self.vectors);
-            let at = self.block(block) + line * LINE + part * self.lanes() * ELEMENT;
-            self.a.load(Vector(self.spare() + vector), WEIGHTS_AT.at(at));
+            let at = self.block(block) + line * self.line() + part * self.lanes() * self.element();
+            self.load(Vector(self.spare() + vector), WEIGHTS_AT.at(at));
         }
     }
 
@@ -256,15 +263,15 @@ impl Kernel<'_> {
             let each = |vector| (0..taps.count).step_by(most).map(move |first| (vector, first));
             for (vector, first) in (0..self.row()).flat_map(each) {
                 let count = most.min(taps.count - first);
-                let part = vector * self.lanes() * ELEMENT;
+                let part = vector * self.lanes() * self.element();
                 for tap in 0..count {
                     let line = (first + tap) * channels + i;
-                    self.a.load(Vector(weights + tap), WEIGHTS_AT.at(line * LINE + part));
+                    self.load(Vector(weights + tap), WEIGHTS_AT.at(line * self.line() + part));
                 }
                 for (read, users) in self.reads(taps, count) {
                     let element = Vector(weights + count + turn % (spare - count));
                     turn += 1;
-                    self.spread(element, (first + read) * taps.input * ELEMENT + part, i);
+                    self.spread(element, (first + read) * taps.input * self.element() + part, i);
                     for (pixel, tap) in users {
                         let sum = self.sum(pixel, vector);
                         self.a.multiply_add(sum, Vector(weights + tap), element);
@@ -272,7 +279,7 @@ impl Kernel<'_> {
                 }
             }
         }
-        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * self.line()) as i64);
     }
 
     /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
@@ -292,7 +299,7 @@ impl Kernel<'_> {
         let ahead = self.ahead();
         for line in i * ahead / shares..(i + 1) * ahead / shares {
             for block in 0..self.spec.blocks {
-                self.a.prefetch_t1(AHEAD.at(self.block(block) + line * LINE));
+                self.a.prefetch_t1(AHEAD.at(self.block(block) + line * self.line()));
             }
         }
     }
@@ -300,7 +307,8 @@ impl Kernel<'_> {
     /// Fetches weights of this call, [`WEIGHTS_AHEAD`] of this line.
     fn fetch_weights(&mut self, line: usize) {
         for block in 0..self.spec.blocks {
-            self.a.prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * LINE + WEIGHTS_AHEAD));
+            self.a
+                .prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * self.line() + WEIGHTS_AHEAD));
         }
     }
 
@@ -309,18 +317,18 @@ impl Kernel<'_> {
     fn distant_blocks(&self) -> Option<Loop> {
         const PAGE: usize = 4096;
         let [blocks, _] = self.spec.reduce[..] else { return None };
-        (blocks.input * ELEMENT >= PAGE).then_some(blocks)
+        (blocks.input * self.element() >= PAGE).then_some(blocks)
     }
 
     /// Fetching begins [`BLOCKS_AHEAD`].
     fn start_fetching(&mut self) {
         let Some(blocks) = self.distant_blocks() else { return };
-        let tile = self.spec.pixels * self.spec.input_pixel * ELEMENT;
+        let tile = self.spec.pixels * self.spec.input_pixel * self.element();
         self.a.copy(NEXT, FROM);
         self.a.add_immediate(NEXT, tile as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy(FETCHED, FROM);
-            self.a.add_immediate(FETCHED, (BLOCKS_AHEAD * blocks.input * ELEMENT) as i64);
+            self.a.add_immediate(FETCHED, (BLOCKS_AHEAD * blocks.input * self.element()) as i64);
         } else {
             self.a.copy(FETCHED, NEXT);
         }
@@ -333,7 +341,7 @@ impl Kernel<'_> {
         }
         let pixels = self.spec.pixels;
         for pixel in i * pixels / shares..(i + 1) * pixels / shares {
-            self.a.prefetch_t0(FETCHED.at(pixel * self.spec.input_pixel * ELEMENT));
+            self.a.prefetch_t0(FETCHED.at(pixel * self.spec.input_pixel * self.element()));
         }
     }
 
@@ -342,7 +350,7 @@ impl Kernel<'_> {
     /// the page tables in vain.
     fn fetch_on(&mut self, left: Register) {
         let Some(blocks) = self.distant_blocks() else { return };
-        self.a.add_immediate(FETCHED, (blocks.input * ELEMENT) as i64);
+        self.a.add_immediate(FETCHED, (blocks.input * self.element()) as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy_if_equal(FETCHED, NEXT, (left, BLOCKS_AHEAD + 1));
         }
@@ -354,7 +362,7 @@ impl Kernel<'_> {
             for vector in 0..self.row() {
                 let element = Vector(weights + self.row() + *turn % temporaries);
                 *turn += 1;
-                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * ELEMENT;
+                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * self.element();
                 self.spread(element, at, i);
                 let sum = self.sum(pixel, vector);
                 self.a.multiply_add(sum, Vector(weights + vector), element);
@@ -365,10 +373,10 @@ impl Kernel<'_> {
     /// Loads channel `i` of each lane's own group.
     fn spread(&mut self, element: Vector, at: usize, i: usize) {
         match self.spec.narrow {
-            1 => self.a.load(element, IN_AT.at(at)),
+            1 => self.load(element, IN_AT.at(at)),
             // A register is a group.
-            8 => self.a.broadcast(element, IN_AT.at(at + i * ELEMENT)),
-            _ => self.a.broadcast_in_quarters(element, IN_AT.at(at), i),
+            8 => self.broadcast(element, IN_AT.at(at + i * self.element())),
+            _ => self.broadcast_in_quarters(element, IN_AT.at(at), i),
         }
     }
 
@@ -390,13 +398,13 @@ impl Kernel<'_> {
     /// Adds a tile in memory, whose blocks are so far apart.
     fn add_to_sums(&mut self, base: Register, block: usize) {
         for (sum, pixel, vector) in self.sums() {
-            self.a.add_memory(sum, base.at(self.offset(block, pixel, vector)));
+            self.add_memory(sum, base.at(self.offset(block, pixel, vector)));
         }
     }
 
     fn write(&mut self) {
         for (sum, pixel, vector) in self.sums() {
-            self.a.store(TO.at(self.offset(self.spec.output_block, pixel, vector)), sum);
+            self.store(TO.at(self.offset(self.spec.output_block, pixel, vector)), sum);
         }
     }
 
@@ -410,6 +418,38 @@ impl Kernel<'_> {
     /// Bytes from the start of the tile to one of its vectors.
     fn offset(&self, block: usize, pixel: usize, vector: usize) -> usize {
         let (whole, part) = (vector / self.vectors, vector % self.vectors);
-        (pixel * self.spec.output_pixel + whole * block + part * self.lanes()) * ELEMENT
+        (pixel * self.spec.output_pixel + whole * block + part * self.lanes()) * self.element()
+    }
+
+    // ---- elements, which are f32 in registers -------------------------------------------------
+
+    fn load(&mut self, to: Vector, from: Address) {
+        match self.spec.element {
+            Element::F32 => self.a.load(to, from),
+        }
+    }
+
+    fn broadcast(&mut self, to: Vector, from: Address) {
+        match self.spec.element {
+            Element::F32 => self.a.broadcast(to, from),
+        }
+    }
+
+    fn broadcast_in_quarters(&mut self, to: Vector, from: Address, lane: usize) {
+        match self.spec.element {
+            Element::F32 => self.a.broadcast_in_quarters(to, from, lane),
+        }
+    }
+
+    fn add_memory(&mut self, to: Vector, from: Address) {
+        match self.spec.element {
+            Element::F32 => self.a.add_memory(to, from),
+        }
+    }
+
+    fn store(&mut self, to: Address, from: Vector) {
+        match self.spec.element {
+            Element::F32 => self.a.store(to, from),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The micro-kernel through Cranelift, in vectors of four lanes: for machines without an assembler.
+//! The micro-kernel of f32 through Cranelift, in vectors of four lanes: for machines without an assembler.
 
 use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};

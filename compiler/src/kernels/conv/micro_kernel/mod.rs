@@ -13,8 +13,8 @@ mod cranelift;
 
 use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
-use crate::error::Result;
-use crate::machine::{BLOCK, Vectors};
+use crate::error::{Error, Result};
+use crate::machine::{BLOCK, Element, Vectors};
 use crate::plan::Loop;
 use crate::plan::kernel::Fields;
 use crate::schedule::epilogue::FusedStep;
@@ -26,6 +26,8 @@ use crate::schedule::epilogue::FusedStep;
 /// share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
+    /// What input, weights, output and residual operand are stored as; sums and the bias are f32.
+    pub element: Element,
     /// Pixels of a tile.
     pub pixels: usize,
     /// Blocks of output channels of a tile.
@@ -79,6 +81,11 @@ impl MicroKernel {
         self.reduce.iter().map(|r| r.count).product()
     }
 
+    /// Bytes of so many elements.
+    pub(super) fn bytes_of(&self, elements: usize) -> i64 {
+        (elements * self.element.bytes()) as i64
+    }
+
     /// The same for tiles of another size.
     pub fn sized(&self, pixels: usize, blocks: usize) -> MicroKernel {
         let weights_block = if blocks > 1 { self.weights_block } else { 0 };
@@ -112,6 +119,7 @@ impl MicroKernel {
         let mut tile = [self.pixels, self.blocks];
         v.field("tile", &mut tile)?;
         [self.pixels, self.blocks] = tile;
+        v.field_unless("f32", "elements", &mut self.element)?;
         v.field("weights_block", &mut self.weights_block)?;
         v.field("in_pixel", &mut self.input_pixel)?;
         v.field("out_pixel", &mut self.output_pixel)?;
@@ -142,9 +150,12 @@ impl Leaf for MicroKernel {
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
         let vectors = vectors.for_groups_of(self.narrow);
-        Ok(match asm::is_encoded(vectors) {
-            true => LeafCode::Assembled(self.assembled(vectors)),
-            false => LeafCode::Body(Box::new(|e, args| cranelift::emit(e, self, args))),
-        })
+        if asm::is_encoded(vectors) {
+            return Ok(LeafCode::Assembled(self.assembled(vectors)));
+        }
+        if self.element != Element::F32 {
+            return Err(Error::internal("without an assembler, micro-kernels are of f32"));
+        }
+        Ok(LeafCode::Body(Box::new(|e, args| cranelift::emit(e, self, args))))
     }
 }

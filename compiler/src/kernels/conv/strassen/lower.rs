@@ -85,7 +85,7 @@ fn read(
     if !window.is_sample() {
         return Ok((window, Source::of(l, x, &conv.problem, conv.flat)?));
     }
-    let from = l.in_blocks(x, 1, [0; 4])?;
+    let from = l.in_blocks(x, conv.problem.element(), 1, [0; 4])?;
     let read = l.sampled(from, window.stride, layout.size)?;
     Ok((Window::POINT, Source::in_blocks(read, &Window::POINT, 1, None)))
 }

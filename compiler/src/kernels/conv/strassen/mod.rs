@@ -80,7 +80,7 @@ impl Way {
 }
 
 impl Algorithm for Strassen {
-    fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
+    fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         let Some(halves) = InHalves::of(problem) else { return Vec::new() };
         vec![Offer {
             name: "Strassen".into(),
@@ -90,7 +90,7 @@ impl Algorithm for Strassen {
         }]
     }
 
-    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+    fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let fits = |way: Way| InHalves::of(problem).is_some_and(|h| h.fits(way.row, way.tile));
         Way::read(choice).is_some_and(fits)
     }

@@ -26,7 +26,7 @@ pub(super) fn lower(
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let dilation = problem.window.dilation[0];
     let grid = Grid::new(way.outputs, dilation, layout.size, way.item.together);
-    let from = l.in_blocks(x, problem.groups, [0; 4])?;
+    let from = l.in_blocks(x, problem.element(), problem.groups, [0; 4])?;
     let residual = Extras::residual(l, id, conv, &layout, false)?;
     let input = WinogradInput {
         grid,

@@ -116,7 +116,7 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
 }
 
 impl Algorithm for Winograd {
-    fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
+    fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         let offer = |outputs: usize| {
             let products = products(problem, outputs)?;
             let best = std::iter::once(products.best().1);
@@ -140,7 +140,7 @@ impl Algorithm for Winograd {
         offers
     }
 
-    fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+    fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let fits = |way: Way| Some(products(problem, way.outputs)?.fits(way.item));
         Way::read(choice).and_then(fits).unwrap_or(false)
     }
