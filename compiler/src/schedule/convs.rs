@@ -18,7 +18,7 @@ use super::stages::{Stages, View};
 use super::{Algorithms, Preferences};
 use crate::ir::text::values::Value as _;
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
-use crate::machine::Machine;
+use crate::machine::{Element, Machine};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -301,6 +301,9 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
         problem.depth(),
         problem.blocks(),
     );
+    if problem.element() != Element::F32 {
+        key += &format!(" of {}", problem.element().name());
+    }
     if problem.bias {
         key += " bias";
     }
