@@ -12,6 +12,15 @@ pub(super) const CALL: f64 = 40.0;
 /// Cycles of one more step, before its threads have met again.
 pub(super) const STEP: f64 = 5e3;
 
+/// How much longer a step takes whose threads share so many items, as a mean of one thread and two: of
+/// three items the second thread waits while the first computes the last.
+pub(super) fn unevenness(items: usize) -> f64 {
+    const THREADS: [usize; 2] = [1, 2];
+    let items = items.max(1);
+    let longer = |threads: usize| (items.div_ceil(threads) * threads) as f64 / items as f64;
+    THREADS.map(longer).iter().sum::<f64>() / THREADS.len() as f64
+}
+
 /// Cycles of a tile of so many pixels and blocks for each contracted element, where sums stay in
 /// registers for `sum` of them.
 pub(super) fn tile(machine: Machine, pixels: usize, blocks: usize, sum: usize) -> f64 {
@@ -118,6 +127,12 @@ mod tests {
                 assert!((0.88..1.12).contains(&ratio), "{pixels}x{blocks}: {estimate} of {cycles}");
             }
         }
+    }
+
+    #[test]
+    fn threads_wait_for_the_last_of_few_items() {
+        assert_eq!([1, 2, 4].map(unevenness), [1.5, 1.0, 1.0]);
+        assert!(unevenness(3) > 1.16 && unevenness(101) < 1.01);
     }
 
     #[test]

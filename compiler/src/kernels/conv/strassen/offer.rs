@@ -4,7 +4,7 @@ use super::spec::{PRODUCTS, half_read, product};
 use super::{LONGEST_SUM, Way};
 use crate::asm;
 use crate::ir::Window;
-use crate::kernels::conv::cost::{CALL, STEP, Traffic};
+use crate::kernels::conv::cost::{CALL, STEP, Traffic, unevenness};
 use crate::kernels::conv::register_tile::RegisterTile;
 use crate::machine::{BLOCK, Machine};
 use crate::schedule::Choice;
@@ -19,6 +19,8 @@ pub(super) struct InHalves {
     machine: Machine,
     /// Pixels of a row of tiles, at most.
     longest: usize,
+    /// Rows of so many, in all images.
+    rows: usize,
     /// Whether rows may be shorter.
     divisible: bool,
     /// Blocks of half the output channels.
@@ -44,6 +46,7 @@ impl InHalves {
             flat,
             machine,
             longest: if flat { (h * w).div_ceil(2) } else { w },
+            rows: made.images * if flat { 1 } else { h / 2 },
             // Halves of an odd number of pixels overlap, so they belong to one item.
             divisible: flat && is_even(h * w),
             blocks: made.blocks() / 2,
@@ -145,7 +148,9 @@ impl InHalves {
         let products = Traffic::near(self.machine, near).beside(products);
         let missed = if self.bytes(row, tile) > CACHED { MISS } else { 0.0 };
         let lines = (PRODUCTS * self.blocks) as f64;
-        products / row as f64 + missed * lines
+        let rows = self.rows * self.longest / row;
+        let uneven = unevenness(rows * self.blocks.div_ceil(tile.blocks));
+        uneven * (products / row as f64 + missed * lines)
     }
 }
 

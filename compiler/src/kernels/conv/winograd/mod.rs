@@ -110,6 +110,7 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
         size: made.size,
         dilation,
         outputs,
+        groups,
         blocks: made.blocks() / groups,
         depth: source.blocks() / groups * BLOCK,
     })

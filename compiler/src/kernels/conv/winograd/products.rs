@@ -2,7 +2,7 @@
 //! costs by an estimate.
 
 use super::grid::{Class, Grid};
-use crate::kernels::conv::cost::{CALL, Traffic};
+use crate::kernels::conv::cost::{CALL, Traffic, unevenness};
 use crate::kernels::conv::register_tile::{RegisterTile, WIDEST};
 use crate::machine::{BLOCK, Machine};
 
@@ -16,6 +16,8 @@ pub(super) struct Products {
     pub(super) dilation: usize,
     /// m.
     pub(super) outputs: usize,
+    /// Groups.
+    pub(super) groups: usize,
     /// Blocks of output channels of a group.
     pub(super) blocks: usize,
     /// Input channels of a group.
@@ -41,16 +43,15 @@ impl Products {
         let mut best = (f64::INFINITY, Item { together: 1, chunk: 1, tile: RegisterTile::ONE });
         for (together, chunk) in self.items() {
             let ranked = self.tiles(together, chunk);
-            let small =
-                |tile: RegisterTile| self.bytes(Item { together, chunk, tile }) <= most_bytes;
-            let least = self.items().next();
-            let fits =
-                |(_, tile): &&(f64, RegisterTile)| least == Some((together, chunk)) || small(*tile);
-            let Some(&(cost, tile)) = ranked.iter().find(fits) else { break };
-            let item = Item { together, chunk, tile };
-            let cost = self.cost(cost, item);
-            if cost < best.0 {
-                best = (cost, item);
+            let is_least = self.items().next() == Some((together, chunk));
+            let items = ranked.into_iter().map(|(cost, tile)| {
+                let item = Item { together, chunk, tile };
+                (self.cost(cost, item), item)
+            });
+            let fitting = items.filter(|(_, item)| is_least || self.bytes(*item) <= most_bytes);
+            let Some(least) = fitting.min_by(|(a, _), (b, _)| a.total_cmp(b)) else { break };
+            if least.0 < best.0 {
+                best = least;
             }
         }
         best
@@ -156,6 +157,9 @@ impl Products {
             true => Traffic::near(self.machine, near).beside(products),
             false => products + near / costs.near,
         };
-        (products + calls) / (item.together * item.chunk) as f64
+        let Item { together, chunk, tile } = item;
+        let rows = self.images / together * self.grid(1).tiles[0].div_ceil(chunk);
+        let uneven = unevenness(self.groups * rows * self.blocks.div_ceil(tile.blocks));
+        uneven * (products + calls) / (together * chunk) as f64
     }
 }
