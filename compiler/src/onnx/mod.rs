@@ -11,11 +11,13 @@
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
 //!   calls the function in [`ops`] that translates it. That function sees the node through
 //!   [`context`] and [`attributes`], and says what is wrong with it by [`refusal`];
-//! - [`builder`] keeps the values, evaluates what is constant, and makes the graph.
+//! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
+//! - [`declared`] compares the types that the model states with those that its values have.
 
 mod attributes;
 mod builder;
 mod context;
+mod declared;
 mod external;
 mod flatten;
 mod import;
