@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use onnx_protobuf::{GraphProto, ModelProto};
 
+use super::attribute_versions;
 use super::builder::{Builder, Environment, Value, ValueId};
 use super::context::NodeContext;
 use super::declared;
@@ -131,6 +132,7 @@ fn import_node<'m>(
 ) -> Result<()> {
     let (operator, since) = find(node.domain, node.operator, node.opset)?;
     operator.check_arity(node.inputs.len(), node.outputs.len())?;
+    attribute_versions::check(node.operator, since, &node.attributes)?;
     let mut context = NodeContext::new(node, since, builder, environment, reader);
     (operator.import)(&mut context)?;
     context.attributes.check_all_known()?;

@@ -136,6 +136,26 @@ fn operands_are_those_of_the_version() {
 }
 
 #[test]
+fn attributes_are_those_of_the_version() {
+    let at_opset = |opset, operator, attributes| {
+        let mut model = model(&[1, 2, 4, 4], vec![node(operator, &["x"], &["y"], attributes)]);
+        model.opset_import[0].version = opset;
+        model
+    };
+    let pool = || vec![ints("kernel_shape", &[2, 2]), int("ceil_mode", 0)];
+    imported(&at_opset(10, "MaxPool", pool()));
+    for (opset, operator, attributes, what) in [
+        (9, "MaxPool", pool(), "`ceil_mode`, which MaxPool of operator set 8"),
+        (11, "ArgMax", vec![int("select_last_index", 0)], "`select_last_index`, which ArgMax"),
+        (17, "Dropout", vec![float("ratio", 0.5)], "`ratio`, which Dropout of operator set 13"),
+        (14, "Shape", vec![int("start", 0)], "`start`, which Shape of operator set 13"),
+    ] {
+        let error = refused(&at_opset(opset, operator, attributes));
+        assert!(error.site.is_some() && error.to_string().contains(what), "{error}");
+    }
+}
+
+#[test]
 fn a_list_has_one_axis() {
     let square = |name| {
         let int64_data = vec![2, 2, 6, 6];
