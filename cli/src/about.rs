@@ -1,6 +1,6 @@
 //! What a compiled model says about itself.
 
-use cardinal_runtime::{Artifact, Encoding, best, cpu};
+use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
 use crate::exit::Outcome;
@@ -76,6 +76,6 @@ pub(crate) fn print(lines: &[(String, String)], json: bool) -> Outcome {
         return output::print_json(&json!({"schema": SCHEMA, "about": pairs}));
     }
     output::print(|out| {
-        lines.iter().try_for_each(|(what, value)| writeln!(out, "{what:<16} {value}"))
+        lines.iter().try_for_each(|(what, value)| writeln!(out, "{what:<16} {}", text::line(value)))
     })
 }

@@ -70,33 +70,43 @@ fn softmax(row: &[f32]) -> Vec<f64> {
     powers.iter().map(|p| p / sum).collect()
 }
 
-/// The names of classes: one a line in `file`, or else what the model's metadata says under
-/// `classes` or `labels`, separated by commas, when that fits.
+/// The names of classes in a file, one a line after the first `skipped`. Empty lines at the end do not
+/// count.
 ///
 /// # Errors
-/// [`Failure::Io`] and [`Failure::Damaged`]; [`Failure::Usage`] when a file has too few lines.
-pub(crate) fn labels(
-    file: Option<&Path>,
-    metadata: &[(String, String)],
-    classes: usize,
-) -> Outcome<Option<Vec<String>>> {
-    let Some(file) = file else {
-        return Ok(labels_of_metadata(metadata, classes));
-    };
+/// [`Failure::Io`] and [`Failure::Damaged`]; [`Failure::Usage`] when there are more or fewer lines than
+/// classes.
+pub(crate) fn labels_in(file: &Path, skipped: usize, classes: usize) -> Outcome<Vec<String>> {
     let bytes = read_bytes(file)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|_| Failure::damaged(file, "it is not UTF-8"))?;
-    let labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    if labels.len() < classes {
-        let (file, lines) = (file.display(), labels.len());
-        return Err(Failure::usage(format!(
-            "`{file}` has {lines} lines, and the model has {classes} classes"
-        )));
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let labels = lines.get(skipped..).unwrap_or_default();
+    if labels.len() != classes {
+        return Err(misfit(file, lines.len(), skipped, classes));
     }
-    Ok(Some(labels))
+    Ok(labels.iter().map(|line| line.trim().to_owned()).collect())
 }
 
-fn labels_of_metadata(metadata: &[(String, String)], classes: usize) -> Option<Vec<String>> {
+fn misfit(file: &Path, lines: usize, skipped: usize, classes: usize) -> Failure {
+    let without =
+        if skipped == 0 { String::new() } else { format!(" without the first {skipped}") };
+    let (file, left) = (file.display(), lines.saturating_sub(skipped));
+    let what = format!("`{file}` has {left} lines{without}, and the model has {classes} classes");
+    Failure::usage(what).with_help(match lines.checked_sub(classes) {
+        Some(more @ 1..) => {
+            format!("if it begins with {more} that are no classes: --labels-offset {more}")
+        }
+        Some(0) | None => "give a file with a line for each class of this model".into(),
+    })
+}
+
+/// The names of classes that the model's metadata has under `classes` or `labels`, separated by commas,
+/// when they fit.
+pub(crate) fn labels_of_metadata(
+    metadata: &[(String, String)],
+    classes: usize,
+) -> Option<Vec<String>> {
     let (_, value) = metadata.iter().find(|(key, _)| key == "classes" || key == "labels")?;
     let labels: Vec<String> = value.split(',').map(|label| label.trim().to_owned()).collect();
     (labels.len() == classes).then_some(labels)
@@ -130,9 +140,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_a_line_for_each_class() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "background\ncat\ndog\n\n").unwrap();
+        let labels = |skipped, classes| labels_in(file.path(), skipped, classes);
+        assert_eq!(labels(0, 3).unwrap(), ["background", "cat", "dog"]);
+        assert_eq!(labels(1, 2).unwrap(), ["cat", "dog"]);
+        for (skipped, classes, what) in [
+            (0, 2, "has 3 lines, and the model has 2 classes"),
+            (0, 4, "has 3 lines, and the model has 4 classes"),
+            (1, 3, "has 2 lines without the first 1, and the model has 3 classes"),
+            (9, 1, "has 0 lines without the first 9"),
+        ] {
+            let error = labels(skipped, classes).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        assert!(labels(0, 2).unwrap_err().help().unwrap().contains("--labels-offset 1"));
+    }
+
+    #[test]
     fn labels_in_the_metadata_must_fit() {
         let metadata = [("classes".to_owned(), "a, b,c".to_owned())];
-        let labels = |classes| super::labels(None, &metadata, classes).unwrap();
+        let labels = |classes| labels_of_metadata(&metadata, classes);
         assert_eq!(labels(3).unwrap(), ["a", "b", "c"]);
         assert_eq!(labels(4), None);
     }

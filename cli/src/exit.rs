@@ -128,6 +128,23 @@ impl Failure {
         }
     }
 
+    /// Whether its text has lines of its own: those of another program.
+    pub(crate) fn has_lines(&self) -> bool {
+        match self {
+            #[cfg(feature = "compiler")]
+            Failure::Linker { .. } => true,
+            #[cfg(feature = "compiler")]
+            Failure::Model { .. } => false,
+            Failure::Usage { .. }
+            | Failure::BadModel { .. }
+            | Failure::Mismatch(_)
+            | Failure::Io { .. }
+            | Failure::Damaged { .. }
+            | Failure::Failed(_)
+            | Failure::ClosedPipe => false,
+        }
+    }
+
     /// A command line that cannot be.
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure::Usage { message: message.into(), help: None }

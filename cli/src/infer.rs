@@ -157,7 +157,13 @@ fn report<'a>(
         }
         return Ok(Report { samples, specs: program.outputs(), outputs, classes: None });
     };
-    let labels = classify::labels(request.labels.as_deref(), program.metadata(), scores.classes())?;
+    let labels = match &request.labels {
+        Some(file) => {
+            let skipped = request.labels_offset.unwrap_or(0);
+            Some(classify::labels_in(file, skipped, scores.classes())?)
+        }
+        None => classify::labels_of_metadata(program.metadata(), scores.classes()),
+    };
     let top = scores.top(request.top.map_or(DEFAULT_TOP, |top| top.get()));
     let classes = report::Classes { are_probabilities: scores.are_probabilities, top, labels };
     Ok(Report { samples, specs: program.outputs(), outputs, classes: Some(classes) })

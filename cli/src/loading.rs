@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use cardinal_compiler::schedule::Preferences;
+use cardinal_runtime::text;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::ModelOptions;
@@ -160,8 +161,9 @@ pub(crate) fn batch_of(given: &Named) -> Option<usize> {
 
 /// A spinner on stderr, when that is a terminal.
 pub(crate) fn progress(message: String) -> ProgressBar {
-    let bar =
-        ProgressBar::new_spinner().with_message(message).with_finish(ProgressFinish::AndClear);
+    let bar = ProgressBar::new_spinner()
+        .with_message(text::line(&message))
+        .with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cardinal_runtime::text;
+
 use crate::exit::{Failure, Outcome};
 use crate::stdio::is_dash;
 
@@ -78,7 +80,7 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Outcome {
 
 fn write_pieces(path: &Path, pieces: &[&[u8]], mode: u32) -> Outcome {
     if is_dash(path) {
-        return print(|out| write_to(out, pieces));
+        return send(pieces);
     }
     put(&[Contents { path, pieces, mode }])
 }
@@ -151,13 +153,15 @@ fn new_file(folder: &Path, _mode: u32) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(".cardinal-").tempfile_in(folder)
 }
 
-/// Prints results on stdout through `write`, buffered.
+/// Prints text on stdout, in one piece. Whatever `write` took from files, no character of it does
+/// more than show.
 ///
 /// # Errors
 /// [`Failure::ClosedPipe`] when the reader has gone, [`Failure::Io`] otherwise.
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    write(&mut out).and_then(|()| out.flush()).map_err(Failure::stdout)
+    let mut bytes = Vec::new();
+    write(&mut bytes).map_err(Failure::stdout)?;
+    send(&[text::lines(&String::from_utf8_lossy(&bytes)).as_bytes()])
 }
 
 /// Prints a JSON value and a line end on stdout.
@@ -165,7 +169,13 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Out
 /// # Errors
 /// Those of [`print`].
 pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
-    print(|out| writeln!(out, "{value}"))
+    print(|out| writeln!(out, "{}", text::json(&value.to_string())))
+}
+
+/// Bytes to stdout as they are.
+fn send(pieces: &[&[u8]]) -> Outcome {
+    let mut out = io::stdout().lock();
+    write_to(&mut out, pieces).and_then(|()| out.flush()).map_err(Failure::stdout)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
 
+use cardinal_runtime::text;
+
 use crate::exit::{Failure, Outcome, Status};
 
 /// The most characters of a message or of its help text that are shown.
@@ -35,7 +37,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints one line on stderr that is no failure.
 pub(crate) fn note(text: impl fmt::Display) {
-    let _ = writeln!(stderr(), "{}", shown(&text.to_string()));
+    let _ = writeln!(stderr(), "{}", line(&text.to_string()));
 }
 
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
@@ -87,8 +89,10 @@ const RED: u8 = 31;
 const CYAN: u8 = 36;
 
 fn report(failure: &Failure, style: Style) -> String {
-    let message = shown(&failure.to_string());
-    let help = failure.help().map(shown);
+    let message = failure.to_string();
+    // Names from files may hold line ends, and could put words into our mouth.
+    let message = if failure.has_lines() { shown(&message) } else { line(&message) };
+    let help = failure.help().map(line);
     if style == Style::Plain {
         let help = help.map(|help| format!("  help: {help}\n")).unwrap_or_default();
         return format!("error: {message}\n{help}");
@@ -122,25 +126,17 @@ fn wrapped(text: &str, width: usize, first: &str, rest: &str) -> String {
     lines.iter().zip(indents).map(|(line, indent)| format!("{indent}{line}\n")).collect()
 }
 
-/// `text` without control characters and cut to a screenful: names come from files and may hold
-/// anything.
-pub(crate) fn shown(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len().min(4 * MESSAGE_LIMIT));
-    for (i, line) in text.lines().take(20).enumerate() {
-        if i > 0 {
-            clean.push('\n');
-        }
-        let words: Vec<String> = line.split(' ').take(MESSAGE_LIMIT).map(word).collect();
-        clean.push_str(&words.join(" "));
-    }
-    cut(&clean, MESSAGE_LIMIT)
+/// `text`, which may have lines, cut to a screenful and without characters that do more than show.
+fn shown(text: &str) -> String {
+    let lines: Vec<String> = text.lines().take(20).map(line).collect();
+    cut(&lines.join("\n"), MESSAGE_LIMIT)
 }
 
-fn word(word: &str) -> String {
-    let visible = |c: char| {
-        if c.is_control() { c.escape_default().to_string() } else { c.into() }
-    };
-    cut(&word.chars().map(visible).collect::<String>(), WORD_LIMIT)
+/// The same on one line.
+fn line(text: &str) -> String {
+    let words = text.split(' ').take(MESSAGE_LIMIT);
+    let words: Vec<String> = words.map(|word| cut(&text::line(word), WORD_LIMIT)).collect();
+    cut(&words.join(" "), MESSAGE_LIMIT)
 }
 
 /// The beginning and the end of `text`, at most `limit` characters.
@@ -161,8 +157,10 @@ mod tests {
 
     #[test]
     fn names_from_files_cannot_flood_or_drive_the_terminal() {
-        let text = shown(&format!("node `{}\u{1b}[2J`", "x".repeat(1_000_000)));
-        assert!(text.chars().count() <= MESSAGE_LIMIT && !text.contains('\u{1b}'), "{text}");
+        let name = format!("{}\u{1b}[2J\u{202e}\nerror: another", "x".repeat(1_000_000));
+        let text = report(&Failure::usage(format!("node `{name}`")), Style::Plain);
+        assert!(text.chars().count() <= MESSAGE_LIMIT && text.lines().count() == 1, "{text}");
+        assert!(text.trim_end().chars().all(text::is_visible), "{text}");
     }
 
     #[test]

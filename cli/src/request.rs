@@ -36,6 +36,14 @@ pub(crate) struct RunRequest {
     /// Example: --labels imagenet_classes.txt
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+    /// Lines of the file of names before that of the first class [default: 0]
+    ///
+    /// Such as 1 for a file that begins with a background class. After them there must be as many lines
+    /// as the model has classes.
+    ///
+    /// Example: --labels-offset 1
+    #[arg(long, value_name = "N", requires = "labels")]
+    pub(crate) labels_offset: Option<usize>,
     /// Print one JSON object (cardinal.run/v1) instead of text
     ///
     /// Example: --json

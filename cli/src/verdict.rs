@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use cardinal_runtime::text;
+
 use crate::compare::compare;
 use crate::exit::{Failure, Outcome};
 use crate::tensors::{Array, Spec};
@@ -55,7 +57,7 @@ pub(crate) fn conclude(verdicts: &[Verdict]) -> Outcome {
 impl Verdict {
     fn of(spec: &Spec, actual: &Array, expected: &Array, tolerance: Tolerance) -> Verdict {
         let Tolerance { rtol, atol } = tolerance;
-        let name = &spec.name;
+        let name = text::line(&spec.name);
         if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
             let text = format!("{name}: {}, but {} is expected", actual.ty(), expected.ty());
             return Verdict { same: false, text };

@@ -15,6 +15,7 @@ fn a_command_line_that_cannot_be_gives_2() {
         "run m.onnx a.png --input x.npy",
         "run m.onnx a.png --top 0",
         "run m.onnx a.png --mean x",
+        "run m.onnx a.png --labels-offset 1",
         "run - -",
         "run - --input -",
         "run m.onnx --input a=- --input b=-",

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use crate::cpu;
 use crate::dtype::DType;
 use crate::spec::{TensorSpec, TypeText};
+use crate::text;
 
 pub use manifest::{EncodingError, ManifestError};
 
@@ -89,7 +90,7 @@ pub enum LoadError {
         offset: u64,
     },
     /// The code is for another architecture or operating system.
-    #[error("the artifact is for {target}, and this machine is {host}")]
+    #[error("the artifact is for {}, and this machine is {host}", text::line(target))]
     Target {
         /// The artifact's target triple.
         target: String,
@@ -98,7 +99,11 @@ pub enum LoadError {
     },
     /// The code uses instructions that this CPU does not have: that of every variant, or that of
     /// the one asked for.
-    #[error("this CPU lacks what the artifact's code for {variant} needs: {}", missing.join(", "))]
+    #[error(
+        "this CPU lacks what the artifact's code for {} needs: {}",
+        text::line(variant),
+        text::line(&missing.join(", "))
+    )]
     MissingFeatures {
         /// The variant asked for, or else the one that asks for the least.
         variant: String,
@@ -152,7 +157,7 @@ impl LoadError {
                 None => "compile with --cpu native on this machine".into(),
             }),
             LoadError::NoVariant { known, .. } => {
-                Some(format!("it has code for {}", known.join(", ")))
+                Some(format!("it has code for {}", text::line(&known.join(", "))))
             }
             LoadError::Executable(_) => {
                 Some("allow executable anonymous memory (SELinux: execmem) for this process".into())

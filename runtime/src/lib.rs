@@ -36,6 +36,7 @@ mod session;
 mod spec;
 #[allow(unsafe_code)] // Declares the 64-byte storage block to be plain data.
 mod tensor;
+pub mod text;
 mod validate;
 mod variant;
 

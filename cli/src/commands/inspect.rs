@@ -4,6 +4,7 @@ mod dump;
 mod passes;
 
 use cardinal_compiler::passes::{NearMiss, TABLE};
+use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs, Stage};
@@ -107,15 +108,20 @@ fn with_reasons(dump: &str, near_misses: &[NearMiss], format: Format) -> String 
         };
         let why: Vec<Value> = near_misses.iter().map(reason).collect();
         let stage = serde_json::from_str::<Value>(dump).unwrap_or(Value::Null);
-        return json!({"schema": "cardinal.why/v1", "stage": stage, "near_misses": why})
-            .to_string();
+        let why = json!({"schema": "cardinal.why/v1", "stage": stage, "near_misses": why});
+        return text::json(&why.to_string());
     }
     let comment = if format == Format::Dot { "//" } else { ";" };
     let mut text = format!("{}\n\n{comment} near misses: {}\n", dump.trim_end(), near_misses.len());
     for miss in near_misses {
-        text += &format!("{comment} {} at \"{}\": {}\n", miss.pass, miss.place(), miss.because);
+        text += &format!(
+            "{comment} {} at {:?}: {}\n",
+            miss.pass,
+            miss.place(),
+            text::line(&miss.because)
+        );
         if miss.from.len() > 1 {
-            let nodes: Vec<String> = miss.from.iter().map(|node| format!("\"{node}\"")).collect();
+            let nodes: Vec<String> = miss.from.iter().map(|node| format!("{node:?}")).collect();
             text += &format!("{comment}   of {}\n", nodes.join(" "));
         }
     }

@@ -44,8 +44,18 @@ pub(super) struct ExecutableArgs {
 /// The flags that ask for something else than running the model.
 const INSTEAD: [&str; 3] = ["info", "selftest", "bench"];
 /// The arguments that mean nothing with those.
-const OF_RUNNING: [&str; 9] =
-    ["images", "input", "output", "top", "labels", "resize", "mean", "std", "interpolation"];
+const OF_RUNNING: [&str; 10] = [
+    "images",
+    "input",
+    "output",
+    "top",
+    "labels",
+    "labels_offset",
+    "resize",
+    "mean",
+    "std",
+    "interpolation",
+];
 /// The arguments that mean something with `--bench` only.
 const OF_BENCH: [&str; 3] = ["warmup", "iterations", "seed"];
 

@@ -1,5 +1,6 @@
 //! Photographs as model inputs.
 
+mod jpeg;
 mod options;
 mod pixels;
 mod recipe;

@@ -8,6 +8,7 @@ use image::codecs::png::PngDecoder;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits, Pixel};
 
+use super::jpeg;
 use super::options::Interpolation;
 use super::recipe::{Recipe, Resize};
 use crate::exit::{Failure, Outcome};
@@ -30,6 +31,9 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
     let decoder = decoder(bytes, &limits).map_err(damaged)?;
     let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
     let mut decoder = decoder.ok_or_else(neither)?;
+    if let Ok(ImageFormat::Jpeg) = image::guess_format(bytes) {
+        jpeg::check(bytes).map_err(|what| Failure::damaged(path, what))?;
+    }
     limits.reserve(decoder.total_bytes()).map_err(damaged)?;
     // Orientation data that cannot be read is as good as none.
     let orientation = decoder.orientation().ok();

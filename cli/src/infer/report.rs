@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use super::Sample;
@@ -55,9 +56,9 @@ impl Report<'_> {
         for ((name, row), top) in self.samples.iter().zip(&classes.top) {
             let one_row = self.samples.iter().filter(|(other, _)| other == name).count() == 1;
             let row = if one_row { String::new() } else { format!("[{row}]") };
-            writeln!(out, "{}{row}", render::shown(name))?;
+            writeln!(out, "{}{row}", text::line(name))?;
             for class in top {
-                let label = classes.label(class.index).map(render::shown).unwrap_or_default();
+                let label = classes.label(class.index).map(text::line).unwrap_or_default();
                 let line = format!("  {:>5}  {:.4}  {label}", class.index, class.probability);
                 writeln!(out, "{}", line.trim_end())?;
             }
@@ -68,7 +69,7 @@ impl Report<'_> {
     fn print_summaries(&self, out: &mut dyn Write) -> io::Result<()> {
         self.specs.iter().zip(self.outputs).try_for_each(|(spec, array)| {
             let Summary { min, max, mean } = Summary::of(array);
-            let name = render::shown(&spec.name);
+            let name = text::line(&spec.name);
             writeln!(out, "{name} {}: min {min:.6}, max {max:.6}, mean {mean:.6}", array.ty())
         })
     }

@@ -55,3 +55,19 @@ x = rng.standard_normal((2, 3, 8, 8)).astype("f4")
 np.save("x.npy", x)
 np.save("y.npy", reference(x))
 np.save("x1.npy", x[:1])
+
+# Every text of this one holds what terminals obey, what turns texts around, and what would end a string
+# or a comment of C, JSON or Graphviz.
+def driving(text):
+    return f"{text}\x1b]0;title\x07\x9b31m\u202e\u2066\u200f*/ \\\"??/\nerror: ]]>&<script>\r"
+
+
+names = helper.make_graph(
+    [helper.make_node("Relu", [driving("x")], [driving("y")], driving("relu"))],
+    driving("graph"),
+    [helper.make_tensor_value_info(driving("x"), TensorProto.FLOAT, [1, 4])],
+    [helper.make_tensor_value_info(driving("y"), TensorProto.FLOAT, [1, 4])],
+)
+model = helper.make_model(names, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+helper.set_model_props(model, {driving("key"): driving("value"), "labels": ",".join(map(driving, "abcd"))})
+onnx.save(model, "names.onnx")

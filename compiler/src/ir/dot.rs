@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use cardinal_runtime::text::is_visible;
+
 use super::graph::{Graph, NodeId};
 use super::op::Op;
 use super::text::{attributes, in_reading_order, value_name};
@@ -60,7 +62,7 @@ fn label(graph: &Graph, id: NodeId) -> Vec<String> {
 
 /// A quoted string of lines, each ended by `end` (`\l` sets it to the left). Labels know escapes
 /// and HTML entities.
-fn string(lines: &[String], end: &str) -> String {
+pub(crate) fn string(lines: &[String], end: &str) -> String {
     let mut out = String::from("\"");
     for (i, line) in lines.iter().enumerate() {
         for c in line.chars() {
@@ -68,8 +70,8 @@ fn string(lines: &[String], end: &str) -> String {
                 '"' => out += "\\\"",
                 '\\' => out += "\\\\",
                 '&' => out += "&amp;",
-                c if c.is_control() => out.extend(c.escape_unicode().flat_map(backslash_twice)),
-                c => out.push(c),
+                c if is_visible(c) => out.push(c),
+                c => out.extend(c.escape_unicode().flat_map(backslash_twice)),
             }
         }
         if i + 1 < lines.len() || end == "\\l" {

@@ -29,7 +29,11 @@ impl<'a, 'm> Attributes<'a, 'm> {
 
     /// A truth value spelled as an integer, or the default.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool> {
-        Ok(self.int(name, i64::from(default))? != 0)
+        match self.int(name, i64::from(default))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(bad(format!("attribute `{name}` is {other}, neither 0 nor 1"))),
+        }
     }
 
     /// A float, or the default.
@@ -99,6 +103,28 @@ impl<'a, 'm> Attributes<'a, 'm> {
         if attribute.type_.enum_value() != Ok(wanted) {
             return Err(bad(format!("attribute `{name}` is not of the type {wanted:?}")));
         }
+        if values(attribute) > 1 {
+            return Err(bad(format!("attribute `{name}` holds values of several types")));
+        }
         Ok(Some(attribute))
     }
+}
+
+/// How many of its fields for values an attribute uses.
+fn values(attribute: &AttributeProto) -> usize {
+    let used = [
+        attribute.f != 0.0,
+        attribute.i != 0,
+        !attribute.s.is_empty(),
+        attribute.t.is_some(),
+        attribute.tp.is_some(),
+        attribute.sparse_tensor.is_some(),
+        !attribute.floats.is_empty(),
+        !attribute.ints.is_empty(),
+        !attribute.strings.is_empty(),
+        !attribute.tensors.is_empty(),
+        !attribute.type_protos.is_empty(),
+        !attribute.sparse_tensors.is_empty(),
+    ];
+    used.into_iter().filter(|used| *used).count()
 }

@@ -1,5 +1,7 @@
 //! What an operator's import sees: its ONNX node's operands and attributes, and the builder.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::attributes::Attributes;
@@ -27,6 +29,8 @@ pub(super) struct NodeContext<'a, 'm> {
     reader: &'a mut TensorReader<'m>,
     /// How many values there were before this node.
     before: usize,
+    /// The operands that the import has looked at.
+    asked: RefCell<BTreeSet<usize>>,
 }
 
 impl<'a, 'm> NodeContext<'a, 'm> {
@@ -40,7 +44,8 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     ) -> Self {
         let before = builder.len();
         let attributes = Attributes::new(&node.attributes);
-        NodeContext { since, attributes, node, builder, environment, reader, before }
+        let asked = RefCell::default();
+        NodeContext { since, attributes, node, builder, environment, reader, before, asked }
     }
 
     /// The operator's name.
@@ -80,7 +85,29 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         }
     }
 
+    /// Accepts an operand that makes no difference.
+    pub(super) fn ignore(&self, index: usize) {
+        self.asked.borrow_mut().insert(index);
+    }
+
+    /// Refuses an operand that the import has not looked at: this version of the operator has none
+    /// there.
+    pub(super) fn check_all_asked(&self) -> Result<()> {
+        let asked = self.asked.borrow();
+        let given = self.node.inputs.iter().enumerate();
+        let mut given = given.filter_map(|(index, name)| Some((index, name.as_ref()?)));
+        match given.find(|(index, _)| !asked.contains(index)) {
+            Some((index, name)) => {
+                let (operator, since) = (self.operator(), self.since);
+                let what = format!("operand {index} (`{name}`), which {operator} of operator set");
+                Err(bad(format!("{what} {since} does not have")))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn lookup(&self, index: usize) -> Result<Option<(&'a Name, &Value)>> {
+        self.ignore(index);
         let Some(name) = self.node.inputs.get(index).and_then(Option::as_ref) else {
             return Ok(None);
         };
@@ -139,19 +166,21 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             .with_remedy("export the model for fixed shapes and with constant folding"))
     }
 
-    /// The integers of operand `index`, if it is given.
+    /// The integers of operand `index`, if it is given: one, or a list of them.
     pub(super) fn constant_ints(&mut self, index: usize) -> Result<Option<Vec<i64>>> {
         match self.constant(index)?.as_deref() {
             None => Ok(None),
+            Some(tensor) if tensor.shape.len() > 1 => Err(no_list(index, tensor)),
             Some(Tensor { data: Data::Int(values), .. }) => Ok(Some(values.clone())),
             Some(_) => Err(bad(format!("operand {index} must hold integers"))),
         }
     }
 
-    /// The floats of operand `index`, if it is given.
+    /// The floats of operand `index`, if it is given: one, or a list of them.
     pub(super) fn constant_floats(&mut self, index: usize) -> Result<Option<Vec<f64>>> {
         match self.constant(index)?.as_deref() {
             None => Ok(None),
+            Some(tensor) if tensor.shape.len() > 1 => Err(no_list(index, tensor)),
             Some(Tensor { data: Data::Float(values), .. }) => Ok(Some(values.clone())),
             Some(_) => Err(bad(format!("operand {index} must hold floats"))),
         }
@@ -344,6 +373,10 @@ impl<'a, 'm> NodeContext<'a, 'm> {
             }
         }
     }
+}
+
+fn no_list(index: usize, tensor: &Tensor) -> Error {
+    bad(format!("operand {index} is {}, and must be a list: have one axis", tensor.ty()))
 }
 
 /// `axis` counted from the front, for `rank` axes.

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use onnx_protobuf::{GraphProto, ModelProto};
 
+use super::attribute_versions;
 use super::builder::{Builder, Environment, Value, ValueId};
 use super::context::NodeContext;
+use super::declared;
 use super::flatten::{FlatNode, flatten};
 use super::inputs::inputs;
 use super::names::Name;
@@ -38,6 +40,10 @@ pub(super) fn import_model<'m>(
             .map_err(|error| node.locate(error))?;
     }
     let outputs = outputs(&model.graph, &environment)?;
+    declared::check(&model.graph, |name| match environment.get(name) {
+        Some(Value::Tensor(id)) => Some(builder.ty(*id)),
+        Some(Value::Sequence(_) | Value::Missing(_)) | None => None,
+    })?;
     builder.finish(&model.graph.name, &outputs)
 }
 
@@ -125,10 +131,12 @@ fn import_node<'m>(
     reader: &mut TensorReader<'m>,
 ) -> Result<()> {
     let (operator, since) = find(node.domain, node.operator, node.opset)?;
-    operator.check_inputs(node.inputs.len())?;
+    operator.check_arity(node.inputs.len(), node.outputs.len())?;
+    attribute_versions::check(node.operator, since, &node.attributes)?;
     let mut context = NodeContext::new(node, since, builder, environment, reader);
     (operator.import)(&mut context)?;
     context.attributes.check_all_known()?;
+    context.check_all_asked()?;
     context.leave_out(&format!("this output of {} is not supported", node.operator));
     Ok(())
 }

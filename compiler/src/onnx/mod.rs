@@ -9,13 +9,17 @@
 //! - [`inputs`] fixes every dimension of the inputs;
 //! - [`tensor`] reads constants, from other files through [`external`];
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
-//!   calls the function in [`ops`] that translates it. That function sees the node through
+//!   calls the function in [`ops`] that translates it, unless the node has attributes of other
+//!   versions ([`attribute_versions`]). That function sees the node through
 //!   [`context`] and [`attributes`], and says what is wrong with it by [`refusal`];
-//! - [`builder`] keeps the values, evaluates what is constant, and makes the graph.
+//! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
+//! - [`declared`] compares the types that the model states with those that its values have.
 
+mod attribute_versions;
 mod attributes;
 mod builder;
 mod context;
+mod declared;
 mod external;
 mod flatten;
 mod import;

@@ -21,8 +21,11 @@ pub(super) struct Operator {
     versions: &'static [i64],
     /// The operator set that removed it, or changed it in a way that is not known.
     until: i64,
-    /// How many operands it may list.
+    /// How many operands it may list, in one version or another. Those that the version at hand does
+    /// not have are those that its import does not look at.
     inputs: (usize, usize),
+    /// How many results it may list.
+    outputs: usize,
     /// Translates a node.
     pub(super) import: Import,
 }
@@ -33,7 +36,14 @@ const fn row(
     inputs: (usize, usize),
     import: Import,
 ) -> Operator {
-    Operator { name, versions, until: *OPSETS.end() + 1, inputs, import }
+    Operator { name, versions, until: *OPSETS.end() + 1, inputs, outputs: 1, import }
+}
+
+impl Operator {
+    /// The row of an operator with further results.
+    const fn with_outputs(self, outputs: usize) -> Operator {
+        Operator { outputs, ..self }
+    }
 }
 
 const ANY: usize = usize::MAX;
@@ -45,7 +55,7 @@ const OPERATORS: &[Operator] = &[
     row("And", &[7], (2, 2), compile_time::logic),
     row("ArgMax", &[1, 11, 12, 13], (1, 1), reduce::argmax),
     row("AveragePool", &[7, 10, 11, 19, 22], (1, 1), pool::average),
-    row("BatchNormalization", &[7, 9, 14, 15], (5, 5), batch_norm::batch_norm),
+    row("BatchNormalization", &[7, 9, 14, 15], (5, 5), batch_norm::batch_norm).with_outputs(5),
     row("Cast", &[6, 9, 13, 19, 21, 23], (1, 1), convert::cast),
     row("CastLike", &[15, 19, 21, 23], (2, 2), convert::cast_like),
     row("Ceil", &[6, 13], (1, 1), compile_time::rounding),
@@ -55,7 +65,7 @@ const OPERATORS: &[Operator] = &[
     row("ConstantOfShape", &[9, 20, 21, 23], (1, 1), generate::constant_of_shape),
     row("Conv", &[1, 11, 22], (2, 3), conv::conv),
     row("Div", &[7, 13, 14], (2, 2), elementwise::binary),
-    row("Dropout", &[7, 10, 12, 13, 22], (1, 3), convert::dropout),
+    row("Dropout", &[7, 10, 12, 13, 22], (1, 3), convert::dropout).with_outputs(2),
     row("Equal", &[7, 11, 13, 19], (2, 2), elementwise::binary),
     row("Erf", &[9, 13], (1, 1), elementwise::unary),
     row("Exp", &[6, 13], (1, 1), elementwise::unary),
@@ -79,7 +89,7 @@ const OPERATORS: &[Operator] = &[
     row("LogSoftmax", &[1, 11, 13], (1, 1), softmax::softmax),
     row("MatMul", &[1, 9, 13], (2, 2), matmul::matmul),
     row("Max", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
-    row("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), pool::max),
+    row("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), pool::max).with_outputs(2),
     row("Min", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
     row("Mod", &[10, 13], (2, 2), compile_time::modulo),
     row("Mul", &[7, 13, 14], (2, 2), elementwise::binary),
@@ -103,7 +113,7 @@ const OPERATORS: &[Operator] = &[
     row("Size", &[1, 13, 19, 21, 23], (1, 1), generate::size),
     row("Slice", &[1, 10, 11, 13], (1, 5), slice::slice),
     row("Softmax", &[1, 11, 13], (1, 1), softmax::softmax),
-    row("Split", &[2, 11, 13, 18], (1, 2), slice::split),
+    row("Split", &[2, 11, 13, 18], (1, 2), slice::split).with_outputs(ANY),
     row("SplitToSequence", &[11], (1, 2), sequence::split),
     row("Sqrt", &[6, 13], (1, 1), elementwise::unary),
     row("Squeeze", &[1, 11, 13, 21, 23], (1, 2), shape::squeeze),
@@ -117,18 +127,26 @@ const OPERATORS: &[Operator] = &[
 ];
 
 impl Operator {
-    /// Checks the number of operands that a node lists.
-    pub(super) fn check_inputs(&self, given: usize) -> Result<()> {
-        let (least, most) = self.inputs;
-        if (least..=most).contains(&given) {
-            return Ok(());
+    /// Checks the numbers of operands and of results that a node lists.
+    pub(super) fn check_arity(&self, inputs: usize, outputs: usize) -> Result<()> {
+        if !(self.inputs.0..=self.inputs.1).contains(&inputs) {
+            let takes = span(self.inputs);
+            return Err(bad(format!("{inputs} operands, but {} takes {takes}", self.name)));
         }
-        let takes = match (least, most) {
-            (least, ANY) => format!("at least {least}"),
-            (least, most) if least == most => format!("{least}"),
-            (least, most) => format!("{least} to {most}"),
-        };
-        Err(bad(format!("{given} operands, but {} takes {takes}", self.name)))
+        if !(1..=self.outputs).contains(&outputs) {
+            let gives = span((1, self.outputs));
+            return Err(bad(format!("{outputs} outputs, but {} gives {gives}", self.name)));
+        }
+        Ok(())
+    }
+}
+
+/// A range in words.
+fn span((least, most): (usize, usize)) -> String {
+    match (least, most) {
+        (least, ANY) => format!("at least {least}"),
+        (least, most) if least == most => format!("{least}"),
+        (least, most) => format!("{least} to {most}"),
     }
 }
 

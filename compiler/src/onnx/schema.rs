@@ -1,4 +1,5 @@
-//! Which fields of ONNX's messages hold messages: all that the walk over untrusted bytes knows.
+//! Which fields of ONNX's messages hold messages, and which may be there once: all that the walk over
+//! untrusted bytes knows.
 //!
 //! From `onnx.proto` of IR version 10, the one `onnx-protobuf` was generated from. Fields that are
 //! missing here are opaque both to the walk and to the parser after it.
@@ -88,7 +89,50 @@ const NESTED: &[(Message, u32, Message)] = {
     ]
 };
 
+/// The fields of each message that are not repeated.
+const SINGLE: &[(Message, &[u32])] = {
+    use Message::*;
+    &[
+        (Model, &[1, 2, 3, 4, 5, 6, 7]),
+        (OperatorSet, &[1, 2]),
+        (Entry, &[1, 2]),
+        (Training, &[1, 2]),
+        (Function, &[1, 8, 10, 13]),
+        (Graph, &[2, 10]),
+        (Annotation, &[1]),
+        (Node, &[3, 4, 6, 7, 8]),
+        (Attribute, &[1, 2, 3, 4, 5, 6, 13, 14, 20, 21, 22]),
+        (ValueInfo, &[1, 2, 3]),
+        (Tensor, &[2, 3, 8, RAW_DATA, 12, 14]),
+        (Segment, &[1, 2]),
+        (SparseTensor, &[1, 2]),
+        (Type, &[1, 4, 5, 6, 7, 8, 9]),
+        (TensorType, &[1, 2]),
+        (Sequence, &[1]),
+        (Map, &[1, 2]),
+        (Optional, &[1]),
+        (Shape, &[]),
+        (Dimension, &[1, 2, 3]),
+    ]
+};
+
+/// Fields of which a message may have one, besides [`SINGLE`].
+const ONE_OF: &[(Message, &[u32])] =
+    &[(Message::Type, &[1, 4, 5, 7, 8, 9]), (Message::Dimension, &[1, 2])];
+
 impl Message {
+    /// The place of field `tag` among those of which the message may have one; `None` where it may
+    /// have any number. Fields of which only one may be there share a place.
+    pub(super) fn place(self, tag: u32) -> Option<u32> {
+        let fields = |table: &'static [(Message, &'static [u32])]| {
+            let row =
+                table.iter().find(|(message, fields)| *message == self && fields.contains(&tag));
+            row.map(|(_, fields)| *fields)
+        };
+        fields(SINGLE)?;
+        fields(ONE_OF).map_or(Some(tag), |fields| fields.first().copied())
+    }
+
     /// The message that field `tag` holds, if it holds one.
     pub(super) fn nested(self, tag: u32) -> Option<Message> {
         let row = NESTED.iter().find(|(message, field, _)| (*message, *field) == (self, tag));

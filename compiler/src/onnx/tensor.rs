@@ -46,6 +46,7 @@ impl<'m> TensorReader<'m> {
     /// is read.
     pub(super) fn check(&mut self, tensor: &'m TensorProto, name: &str) -> Result<()> {
         if is_external(tensor) {
+            check_fields(tensor, name)?;
             return external::check(tensor, &tensor_type(tensor, name)?, name);
         }
         self.read(tensor, name).map(|_| ())
@@ -72,6 +73,7 @@ impl<'m> TensorReader<'m> {
         if tensor.segment.is_some() {
             return Err(bad(name, "split into segments, which no exporter does"));
         }
+        check_fields(tensor, name)?;
         if is_external(tensor) {
             let bytes = external::read(tensor, ty, name, self.external)?;
             self.digest.update(&bytes);
@@ -85,6 +87,26 @@ impl<'m> TensorReader<'m> {
         index
             .and_then(|i| self.raw.get(i).cloned())
             .ok_or_else(|| Error::internal(format!("tensor `{name}`: its bytes were not lifted")))
+    }
+}
+
+/// Refuses elements that are given twice: in several fields, or in one and in another file.
+fn check_fields(tensor: &TensorProto, name: &str) -> Result<()> {
+    let fields = [
+        ("raw_data", !tensor.raw_data.is_empty()),
+        ("float_data", !tensor.float_data.is_empty()),
+        ("int32_data", !tensor.int32_data.is_empty()),
+        ("string_data", !tensor.string_data.is_empty()),
+        ("int64_data", !tensor.int64_data.is_empty()),
+        ("double_data", !tensor.double_data.is_empty()),
+        ("uint64_data", !tensor.uint64_data.is_empty()),
+        ("external_data", is_external(tensor)),
+    ];
+    let used: Vec<&str> =
+        fields.iter().filter(|(_, used)| *used).map(|(field, _)| *field).collect();
+    match used.as_slice() {
+        [] | [_] => Ok(()),
+        several => Err(bad(name, format!("elements in {} at once", several.join(" and ")))),
     }
 }
 

@@ -4,8 +4,8 @@
 //! So the walk here goes over the encoded message first. It refuses what the parser must not see
 //! (groups, deep nesting, lengths past the end, floods of empty messages) and writes the message
 //! anew with each `TensorProto.raw_data` replaced by an eight-byte index into [`Lifted::raw`],
-//! whose entries are slices of the original. A tensor that repeats `raw_data` needs no care: the
-//! parser keeps the last, here as there.
+//! whose entries are slices of the original. A field that may be there once and is there twice is
+//! refused too: parsers differ in what they make of it.
 
 use bytes::Bytes;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key};
@@ -73,10 +73,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn message(&mut self, kind: Message, mut rest: &[u8], depth: usize) -> Result<()> {
         self.count(kind, rest, depth)?;
+        let mut seen = 0;
         while !rest.is_empty() {
             let field = rest;
             let broken = |e| self.broken(kind, field, &format!("{e}"));
             let (tag, wire) = decode_key(&mut rest).map_err(broken)?;
+            self.once(kind, tag, &mut seen, field)?;
             match wire {
                 WireType::Varint => {
                     decode_varint(&mut rest).map_err(broken)?;
@@ -109,6 +111,20 @@ impl Walk<'_> {
         if self.messages > MAX_MESSAGES {
             return Err(self.broken(kind, at, &format!("more than {MAX_MESSAGES} messages")));
         }
+        Ok(())
+    }
+
+    /// Refuses a field that is there already, and may be there once. Bits of `seen` are places of
+    /// fields.
+    fn once(&self, kind: Message, tag: u32, seen: &mut u32, at: &[u8]) -> Result<()> {
+        let Some(bit) = kind.place(tag).and_then(|place| 1u32.checked_shl(place)) else {
+            return Ok(());
+        };
+        if *seen & bit != 0 {
+            let what = format!("field {tag} is there twice, or with another that excludes it");
+            return Err(self.broken(kind, at, &what));
+        }
+        *seen |= bit;
         Ok(())
     }
 

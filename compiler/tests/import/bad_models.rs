@@ -7,7 +7,7 @@ use protobuf::MessageField;
 
 use crate::proto::{
     Dim, floats, imported, int, ints, longs, model, node, opset, refused, scalar_long, string,
-    value, with,
+    untyped, value, with,
 };
 
 fn relu(from: &str, to: &str) -> NodeProto {
@@ -49,7 +49,7 @@ fn outputs_must_be_made() {
     missing.graph.as_mut().unwrap().output.clear();
     assert!(refused(&missing).to_string().contains("no outputs"));
     let mut twice = model(&[2], vec![relu("x", "y")]);
-    twice.graph.as_mut().unwrap().output.push(value("y", &[]));
+    twice.graph.as_mut().unwrap().output.push(untyped("y"));
     assert!(refused(&twice).to_string().contains("listed twice"));
 }
 

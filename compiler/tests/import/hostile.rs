@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cardinal_compiler::error::Problem;
 use onnx_protobuf::{FunctionProto, ModelProto, NodeProto};
 
-use crate::proto::{self, float, imported, int, model, node, opset, refused, value};
+use crate::proto::{self, float, imported, int, model, node, opset, refused, untyped};
 
 /// Far more than a linear import of these files takes, and far less than a quadratic one.
 const LONG: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ fn outputs_are_looked_at_once_each() {
     let mut many = model(&[2], vec![relu("x", "y")]);
     let graph = many.graph.as_mut().unwrap();
     for i in 0..400_000 {
-        graph.output.push(value(&format!("y{i}"), &[]));
+        graph.output.push(untyped(&format!("y{i}")));
         graph.node.push(relu("x", &format!("y{i}")));
     }
     let start = Instant::now();

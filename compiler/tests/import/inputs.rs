@@ -7,7 +7,7 @@ use onnx_protobuf::{ModelProto, type_proto};
 use protobuf::MessageField;
 
 use crate::proto::Dim::{Is, Named, Open};
-use crate::proto::{Dim, bytes, empty_model, floats, node, value, with};
+use crate::proto::{Dim, bytes, empty_model, floats, node, untyped, value, with};
 
 /// A model with these inputs, all used.
 fn model(inputs: &[(&str, &[Dim])]) -> ModelProto {
@@ -17,7 +17,7 @@ fn model(inputs: &[(&str, &[Dim])]) -> ModelProto {
         graph.input.push(value(name, dims));
         let output = format!("{name}.out");
         graph.node.push(node("Relu", &[name], &[&output], vec![]));
-        graph.output.push(value(&output, &[]));
+        graph.output.push(untyped(&output));
     }
     model
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod bad_models;
+mod contradictions;
 mod damage;
 mod functions;
 mod hostile;

@@ -36,7 +36,7 @@ pub(crate) fn model(shape: &[i64], nodes: Vec<NodeProto>) -> ModelProto {
     let mut model = empty_model();
     let graph = model.graph.as_mut().unwrap();
     graph.input.push(value("x", &dims));
-    graph.output.push(value("y", &[]));
+    graph.output.push(untyped("y"));
     graph.node = nodes;
     model
 }
@@ -67,6 +67,11 @@ pub(crate) fn value(name: &str, dims: &[Dim]) -> ValueInfoProto {
     let value = Some(type_proto::Value::TensorType(tensor));
     let type_ = MessageField::some(TypeProto { value, ..Default::default() });
     ValueInfoProto { name: name.into(), type_, ..Default::default() }
+}
+
+/// A value without a declared type.
+pub(crate) fn untyped(name: &str) -> ValueInfoProto {
+    ValueInfoProto { name: name.into(), ..Default::default() }
 }
 
 pub(crate) fn node(

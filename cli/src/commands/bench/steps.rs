@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::plan::{Plan, Step};
+use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
@@ -91,6 +92,7 @@ impl StepTimes {
         output::print(|out| {
             writeln!(out, "\n{:>9} {:>7} {:>8}  {:<15} step", "ms", "share", "GFLOP/s", "kernel")?;
             for StepTime { name, kernel, ms, multiply_adds } in &self.0 {
+                let name = text::line(name);
                 writeln!(out, "{}  {kernel:<15} {name}", line(*ms, *multiply_adds))?;
             }
             writeln!(out)?;

@@ -6,6 +6,7 @@ use cardinal_compiler::passes::NearMiss;
 use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
 use cardinal_compiler::plan::{self, Plan};
 use cardinal_compiler::schedule;
+use cardinal_runtime::text;
 
 use crate::args::{Format, InspectArgs, Stage};
 use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
@@ -77,7 +78,7 @@ fn diff(pipeline: Pipeline<'_>, pass: &str) -> ModelResult<Dump> {
 fn graph_text(graph: &Graph, format: Format) -> Option<String> {
     match format {
         Format::Text => Some(ir::text::print(graph)),
-        Format::Json => Some(ir::json::to_json(graph).to_string()),
+        Format::Json => Some(text::json(&ir::json::to_json(graph).to_string())),
         Format::Dot => Some(ir::dot::to_dot(graph)),
         Format::Svg | Format::Html => None,
     }
@@ -86,7 +87,7 @@ fn graph_text(graph: &Graph, format: Format) -> Option<String> {
 fn plan_text(plan: &Plan, format: Format) -> Option<String> {
     match format {
         Format::Text => Some(plan::text::print(plan)),
-        Format::Json => Some(plan::json::to_json(plan).to_string()),
+        Format::Json => Some(text::json(&plan::json::to_json(plan).to_string())),
         Format::Dot => Some(plan::dot::to_dot(plan)),
         Format::Svg | Format::Html => None,
     }

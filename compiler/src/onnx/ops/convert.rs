@@ -45,6 +45,10 @@ pub(in crate::onnx) fn identity(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 /// Dropout in inference.
 pub(in crate::onnx) fn dropout(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     ctx.attributes.ignore(&["ratio", "seed"]);
+    if ctx.since >= 12 {
+        // The ratio, which inference does not use.
+        ctx.ignore(1);
+    }
     let training = match ctx.constant(2)?.as_deref().map(|tensor| &tensor.data) {
         Some(Data::Int(values)) => values.iter().any(|v| *v != 0),
         Some(Data::Float(_)) => return Err(bad("operand 2 must be bool")),

@@ -20,22 +20,22 @@ pub(in crate::onnx) fn constant(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 }
 
 fn spelled(ctx: &mut NodeContext<'_, '_>) -> Result<Option<Constant>> {
-    if let Some(constant) = ctx.tensor_attribute("value")? {
-        return Ok(Some(constant));
-    }
+    let value = ctx.tensor_attribute("value")?;
     let widen = |v: &f32| f64::from(*v);
     let float = ctx.attributes.optional_float("value_float")?;
     let floats = ctx.attributes.floats("value_floats")?;
     let int = ctx.attributes.optional_int("value_int")?;
     let ints = ctx.attributes.ints("value_ints")?;
-    let (dtype, shape, data) = match (float, floats, int, ints) {
-        (Some(v), _, _, _) => (DType::F32, vec![], Data::Float(vec![widen(&v)])),
-        (_, Some(v), _, _) => {
+    let (dtype, shape, data) = match (value, float, floats, int, ints) {
+        (Some(constant), None, None, None, None) => return Ok(Some(constant)),
+        (None, Some(v), None, None, None) => (DType::F32, vec![], Data::Float(vec![widen(&v)])),
+        (None, None, Some(v), None, None) => {
             (DType::F32, vec![v.len()], Data::Float(v.iter().map(widen).collect()))
         }
-        (_, _, Some(v), _) => (DType::I64, vec![], Data::Int(vec![v])),
-        (_, _, _, Some(v)) => (DType::I64, vec![v.len()], Data::Int(v.to_vec())),
-        (None, None, None, None) => return Ok(None),
+        (None, None, None, Some(v), None) => (DType::I64, vec![], Data::Int(vec![v])),
+        (None, None, None, None, Some(v)) => (DType::I64, vec![v.len()], Data::Int(v.to_vec())),
+        (None, None, None, None, None) => return Ok(None),
+        _ => return Err(bad("more than one of the attributes that give its value")),
     };
     let tensor = Tensor { dtype, shape, data };
     Ok(Some(Constant { ty: tensor.ty(), bytes: tensor.to_bytes() }))

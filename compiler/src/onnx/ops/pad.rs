@@ -19,6 +19,10 @@ pub(in crate::onnx) fn pad(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let amounts = amounts(ctx, ctx.ty(x).rank())?;
     check(&amounts, &ctx.shape(x))?;
     let mode = ctx.attributes.string("mode", "constant")?;
+    if ctx.since >= 11 {
+        // The value, which only one mode uses.
+        ctx.ignore(2);
+    }
     let y = match mode {
         "constant" => {
             let value = value(ctx)?;

@@ -25,6 +25,10 @@ pub(in crate::onnx) fn resize(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     if ctx.attributes.flag("antialias", false)? {
         return Err(unsupported("antialiasing").with_remedy("export with antialias=False"));
     }
+    if ctx.since >= 11 {
+        // What to crop, which is for another coordinate transformation.
+        ctx.ignore(1);
+    }
     let x = ctx.required(0)?;
     let (transform, mode) = if ctx.since == 10 {
         let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::ByScale)?;

@@ -1,0 +1,84 @@
+//! Attributes that only some versions of their operators have, from ONNX's schemas of operator sets 7
+//! to 23. Those that no version has are refused by [`super::attributes`].
+
+use std::ops::Range;
+
+use onnx_protobuf::AttributeProto;
+
+use super::refusal::bad;
+use crate::error::Result;
+
+/// No version has ended it yet.
+const NEVER: i64 = i64::MAX;
+
+/// An operator, attributes of it, and the since-versions of the operator that have them.
+type Row = (&'static str, &'static [&'static str], Range<i64>);
+
+/// The table, by operator.
+const ROWS: &[Row] = &[
+    ("ArgMax", &["select_last_index"], 12..NEVER),
+    ("AveragePool", &["ceil_mode"], 10..NEVER),
+    ("AveragePool", &["dilations"], 19..NEVER),
+    ("BatchNormalization", &["spatial"], 7..9),
+    ("BatchNormalization", &["training_mode"], 14..NEVER),
+    ("Cast", &["saturate"], 19..NEVER),
+    ("CastLike", &["saturate"], 19..NEVER),
+    ("Clip", &["max", "min"], 6..11),
+    ("Constant", &["sparse_value"], 11..NEVER),
+    ("Constant", &["value_float", "value_floats", "value_int", "value_ints"], 12..NEVER),
+    ("Constant", &["value_string", "value_strings"], 12..NEVER),
+    ("Dropout", &["ratio"], 7..12),
+    ("Dropout", &["seed"], 12..NEVER),
+    ("MaxPool", &["ceil_mode", "dilations"], 10..NEVER),
+    ("MaxPool", &["storage_order"], 8..NEVER),
+    ("Pad", &["pads", "value"], 2..11),
+    ("ReduceMax", &["axes"], 1..18),
+    ("ReduceMax", &["noop_with_empty_axes"], 18..NEVER),
+    ("ReduceMean", &["axes"], 1..18),
+    ("ReduceMean", &["noop_with_empty_axes"], 18..NEVER),
+    ("ReduceMin", &["axes"], 1..18),
+    ("ReduceMin", &["noop_with_empty_axes"], 18..NEVER),
+    ("ReduceSum", &["axes"], 1..13),
+    ("ReduceSum", &["noop_with_empty_axes"], 13..NEVER),
+    ("Reshape", &["allowzero"], 14..NEVER),
+    ("Resize", &["antialias", "axes", "keep_aspect_ratio_policy"], 18..NEVER),
+    ("Resize", &["coordinate_transformation_mode", "nearest_mode"], 11..NEVER),
+    ("Resize", &["cubic_coeff_a", "exclude_outside", "extrapolation_value"], 11..NEVER),
+    ("Shape", &["end", "start"], 15..NEVER),
+    ("Slice", &["axes", "ends", "starts"], 1..10),
+    ("Split", &["num_outputs"], 18..NEVER),
+    ("Split", &["split"], 2..13),
+    ("Squeeze", &["axes"], 1..13),
+    ("Unsqueeze", &["axes"], 1..13),
+    ("Upsample", &["scales"], 7..9),
+];
+
+/// Refuses an attribute that another version of the operator has, and not the one of operator set
+/// `since`.
+pub(super) fn check(
+    operator: &str,
+    since: i64,
+    attributes: &[(&str, &AttributeProto)],
+) -> Result<()> {
+    let rows =
+        ROWS.iter().filter(|(name, _, versions)| *name == operator && !versions.contains(&since));
+    let absent: Vec<&str> = rows.flat_map(|(_, names, _)| names.iter().copied()).collect();
+    match attributes.iter().find(|(name, _)| absent.contains(name)) {
+        Some((name, _)) => {
+            let what = format!("attribute `{name}`, which {operator} of operator set {since}");
+            Err(bad(format!("{what} does not have")))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_have_versions() {
+        assert!(ROWS.is_sorted_by_key(|(operator, ..)| *operator));
+        assert!(ROWS.iter().all(|(_, names, versions)| !names.is_empty() && !versions.is_empty()));
+    }
+}
