@@ -6,6 +6,7 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64};
 use super::emitter::{Element, Emitter, register};
 use super::functions;
 use crate::ir::expr::Expr;
+use crate::ir::function::truncate;
 use crate::ir::{Binary, DType};
 
 impl Emitter<'_, '_> {
@@ -18,7 +19,7 @@ impl Emitter<'_, '_> {
     ) -> Element {
         match expr {
             Expr::Operand(i) => operands[*i],
-            Expr::Constant(value) => self.constant(*value, context, operands),
+            Expr::Constant(number) => self.constant(number.0, context, operands),
             Expr::Unary(f, a) => {
                 let a = self.expression(a, operands, context);
                 functions::unary(self, *f, a)
@@ -68,7 +69,7 @@ impl Emitter<'_, '_> {
             DType::F64 => self.float(F64, value),
             DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::Bool => {
                 let ty = register(dtype);
-                let bits = value as i64 & (u64::MAX >> (64 - ty.bits())) as i64;
+                let bits = truncate(dtype, value) & (u64::MAX >> (64 - ty.bits())) as i64;
                 self.builder.ins().iconst(ty, bits)
             }
         };

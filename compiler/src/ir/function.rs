@@ -124,7 +124,7 @@ macro_rules! functions {
 
 functions! {
     /// Elementwise functions of one operand.
-    #[derive(Debug, Clone, Copy, PartialEq)]
+    #[derive(Debug, Clone, Copy)]
     Unary(x) of ty {
         /// `max(x, 0)`
         Relu "relu"
@@ -232,6 +232,16 @@ functions! {
         Equal "equal" [Commutes, Compares]
             floats f64::from(u8::from(a == b)),
             integers i64::from(a == b);
+    }
+}
+
+/// Parameters are compared by their bits, so that a NaN equals itself: functions are looked up.
+impl PartialEq for Unary {
+    fn eq(&self, other: &Unary) -> bool {
+        let (mut a, mut b) = (*self, *other);
+        let pairs = a.parameters().into_iter().zip(b.parameters());
+        let mut same = pairs.map(|((_, a), (_, b))| a.to_bits() == b.to_bits());
+        self.mnemonic() == other.mnemonic() && same.all(|same| same)
     }
 }
 
