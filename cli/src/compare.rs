@@ -24,9 +24,12 @@ pub(crate) struct Comparison {
 pub(crate) fn compare(actual: &Array, expected: &Array) -> Comparison {
     let (a, e) = (actual.to_f64(), expected.to_f64());
     let scale = e.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
+    let differences: Vec<f64> = match (actual.to_integers(), expected.to_integers()) {
+        (Some(a), Some(e)) => a.iter().zip(e).map(|(a, e)| a.abs_diff(e) as f64).collect(),
+        _ => a.iter().zip(&e).map(|(a, e)| difference(*a, *e)).collect(),
+    };
     let (mut worst, mut max_abs) = (0, 0f64);
-    for (i, (a, e)) in a.iter().zip(&e).enumerate() {
-        let difference = difference(*a, *e);
+    for (i, difference) in differences.into_iter().enumerate() {
         if difference > max_abs {
             (worst, max_abs) = (i, difference);
         }
@@ -68,6 +71,7 @@ fn largest(row: &[f64]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cardinal_runtime::DType;
 
     fn compared(a: &[f32], e: &[f32]) -> Comparison {
         let array = |v: &[f32]| Array::from_f32(vec![1, v.len()], v);
@@ -89,6 +93,18 @@ mod tests {
         for (a, e) in [(inf, 1.), (1., inf), (nan, 1.), (1., nan), (inf, -inf), (nan, inf)] {
             assert!(!compared(&[a, 1.], &[e, 1.]).within(1e30, 1e30), "{a} {e}");
         }
+    }
+
+    #[test]
+    fn integers_differ_by_one_whatever_their_size() {
+        let array = |v: i64| {
+            let bytes = [v, i64::MIN].iter().flat_map(|v| v.to_le_bytes()).collect();
+            Array { dtype: DType::I64, shape: vec![2], bytes }
+        };
+        let c = compare(&array(i64::MAX), &array(i64::MAX - 1));
+        assert_eq!((c.max_abs, c.worst), (1., 0));
+        assert!(!c.within(0., 0.5) && c.within(0., 1.));
+        assert!(compare(&array(7), &array(7)).within(0., 0.));
     }
 
     #[test]

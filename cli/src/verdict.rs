@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use cardinal_runtime::text;
+use cardinal_runtime::{DType, text};
 
 use crate::compare::compare;
 use crate::exit::{Failure, Outcome};
@@ -21,6 +21,14 @@ pub(crate) struct Tolerance {
 impl Tolerance {
     /// What is allowed unless somebody says otherwise.
     pub(crate) const DEFAULT: Tolerance = Tolerance { rtol: 1e-3, atol: 1e-6 };
+}
+
+impl Tolerance {
+    /// What is allowed for elements of this type: integers are not rounded, and none is near another
+    /// because both are large.
+    fn of(self, dtype: DType) -> Tolerance {
+        if dtype.is_float() { self } else { Tolerance { rtol: 0., ..self } }
+    }
 }
 
 /// What became of one output.
@@ -56,7 +64,7 @@ pub(crate) fn conclude(verdicts: &[Verdict]) -> Outcome {
 
 impl Verdict {
     fn of(spec: &Spec, actual: &Array, expected: &Array, tolerance: Tolerance) -> Verdict {
-        let Tolerance { rtol, atol } = tolerance;
+        let Tolerance { rtol, atol } = tolerance.of(expected.dtype);
         let name = text::line(&spec.name);
         if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
             let text = format!("{name}: {}, but {} is expected", actual.ty(), expected.ty());
@@ -86,5 +94,19 @@ impl Verdict {
     /// Prints a line.
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_must_be_equal_however_large() {
+        let array =
+            |v: i64| Array { dtype: DType::I64, shape: vec![1], bytes: v.to_le_bytes().into() };
+        let spec = Spec { name: "y".into(), dtype: DType::I64, shape: vec![1] };
+        let same = |a, e| Verdict::of(&spec, &array(a), &array(e), Tolerance::DEFAULT).same;
+        assert!(same(729_000, 729_000) && !same(729_000, 729_001) && !same(i64::MAX, i64::MAX - 1));
     }
 }

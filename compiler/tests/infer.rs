@@ -267,6 +267,14 @@ fn pools() {
 }
 
 #[test]
+fn bounds_are_numbers() {
+    gives("input %x f32[2] %y f32[2] = clip(%x) low -inf high inf");
+    let nan = "clip's bound `low` is NaN";
+    refused("input %x f32[2] %y f32[2] = clip(%x) low nan high 1", nan);
+    refused("input %x f32[2] %y f32[2] = relu(%x) then clip 0 nan", "clip's bound `high` is NaN");
+}
+
+#[test]
 fn reductions() {
     gives(
         "input %x f32[2, (k2 c3), 4] %y f32[1, (k2 c3), 1] = reduce_mean(%x) axes [0, 2] keep true",
@@ -278,16 +286,16 @@ fn reductions() {
     gives("input %x f32[2, (k2 c3)] %y f32[2, (k2 c3)] = log_softmax(%x) axis 1");
     refused(
         "input %x f32[2, 0] %y f32[2] = reduce_mean(%x) axes [1]",
-        "reduce_mean over the empty axis 1 of f32[2, 0]",
+        "reduce_mean of nothing: f32[2, 0] over the axes [1]",
     );
+    gives("input %x f32[2, 0] %y f32[0] = reduce_mean(%x) axes [0]");
+    gives("input %x f32[0, 0] %y f32[0] = reduce_mean(%x) axes [1]");
+    gives("input %x f32[2, 0] %y f32[2] = reduce_max(%x) axes [1]");
     refused(
         "input %x f32[0] %y i64[] = argmax(%x) axis 0",
         "argmax over the empty axis 0 of f32[0]",
     );
-    refused(
-        "input %x f32[2, 0] %y f32[2, 0] = softmax(%x) axis 1",
-        "softmax over the empty axis 1 of f32[2, 0]",
-    );
+    gives("input %x f32[2, 0] %y f32[2, 0] = softmax(%x) axis 1");
     gives("input %x f32[2, 0] %y f32[2, 0] = softmax(%x) axis 0");
     refused("input %x f32[2] %y f32[2] = softmax(%x) axis 1", "x is f32[2], which has no axis 1");
     refused("input %x i64[2] %y i64[2] = softmax(%x) axis 0", "softmax is not defined for i64");

@@ -50,6 +50,18 @@ impl Array {
         }
     }
 
+    /// The elements, when they are integers or bools.
+    pub(crate) fn to_integers(&self) -> Option<Vec<i64>> {
+        let bytes = self.bytes.iter();
+        match self.dtype {
+            DType::F32 | DType::F64 => None,
+            DType::I64 => Some(words(&self.bytes, i64::from_le_bytes)),
+            DType::I32 => Some(words(&self.bytes, |w| i32::from_le_bytes(w).into())),
+            DType::I8 => Some(words(&self.bytes, |w| i8::from_le_bytes(w).into())),
+            DType::U8 | DType::Bool => Some(bytes.map(|b| i64::from(*b)).collect()),
+        }
+    }
+
     /// Rows `begin..end` along the outermost axis.
     pub(crate) fn rows(&self, begin: usize, end: usize) -> Array {
         let rows = self.shape.first().copied().unwrap_or(1).max(1);
@@ -78,7 +90,7 @@ impl Array {
     }
 }
 
-fn words<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|w| read(*w)).collect()
 }
 

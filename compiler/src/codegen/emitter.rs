@@ -255,15 +255,20 @@ impl Emitter<'_, '_> {
     /// `if a < b { yes } else { no }`, lane by lane; a NaN compares false.
     pub(super) fn select_less(&mut self, a: Value, b: Value, yes: Value, no: Value) -> Value {
         let less = self.builder.ins().fcmp(FloatCC::LessThan, a, b);
-        if self.ty(a) == F32X4 {
+        self.pick_lanes(less, yes, no)
+    }
+
+    /// What a comparison chooses, lane by lane.
+    fn pick_lanes(&mut self, condition: Value, yes: Value, no: Value) -> Value {
+        if self.ty(yes) == F32X4 {
             let mask = self.builder.ins().bitcast(
                 F32X4,
                 MemFlagsData::new().with_endianness(LITTLE),
-                less,
+                condition,
             );
             return self.builder.ins().bitselect(mask, yes, no);
         }
-        self.builder.ins().select(less, yes, no)
+        self.builder.ins().select(condition, yes, no)
     }
 
     /// The smaller; a NaN in `x` stays.
@@ -276,17 +281,19 @@ impl Emitter<'_, '_> {
         self.select_less(x, bound, bound, x)
     }
 
-    /// The larger (or smaller) of two elements, either of which may be NaN.
+    /// The larger (or smaller) of two elements, either of which may be NaN; of equal ones the first.
     pub(crate) fn extreme(&mut self, a: Value, b: Value, largest: bool) -> Value {
-        let best = if largest { self.float_max(a, b) } else { self.float_min(a, b) };
-        if self.ty(a) == F32X4 {
-            // Where one is NaN, either way keeps one of them; elsewhere both are alike but for the sign of
-            // zero. So a NaN has all its bits in the union, which is a NaN then.
-            let other = if largest { self.float_max(b, a) } else { self.float_min(b, a) };
-            return self.builder.ins().bor(best, other);
-        }
-        let nan = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
-        self.builder.ins().select(nan, a, best)
+        let best = if largest { self.float_max(b, a) } else { self.float_min(b, a) };
+        // Where `a` is NaN it is kept already.
+        let nan = self.builder.ins().fcmp(FloatCC::Unordered, b, b);
+        self.pick_lanes(nan, b, best)
+    }
+
+    /// The float with a zero of its sign for a denormal, which is what every computation takes it for.
+    /// What only chooses one of its operands must say so.
+    pub(crate) fn without_denormals(&mut self, x: Value) -> Value {
+        let one = self.float(self.ty(x), 1.0);
+        self.builder.ins().fmul(x, one)
     }
 
     pub(crate) fn ty(&self, value: Value) -> Type {

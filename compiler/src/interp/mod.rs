@@ -8,6 +8,7 @@
 mod attention;
 mod conv;
 mod elementwise;
+mod fold;
 mod layout;
 mod matmul;
 mod norm;
@@ -19,6 +20,7 @@ mod scalar;
 mod tensor;
 mod walk;
 
+pub use fold::fold;
 pub use run::{run, run_with};
 pub use tensor::{Data, Tensor};
 

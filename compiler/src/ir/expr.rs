@@ -2,13 +2,24 @@
 
 use crate::ir::{Binary, DType, Unary};
 
+/// A number in an expression, equal to what has the same bits: a NaN equals itself, and 0 is not -0. So
+/// equal expressions have the same code, and what is found by its expression is found.
+#[derive(Debug, Clone, Copy)]
+pub struct Number(pub f64);
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Number) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
 /// An expression over the operands of a kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     /// `x{i}`: an operand's element, or `x0` in a contraction: the sum.
     Operand(usize),
     /// A number, of the type that its context asks for.
-    Constant(f64),
+    Constant(Number),
     /// A function of one expression.
     Unary(Unary, Box<Expr>),
     /// A function of two expressions of one type.
@@ -26,6 +37,11 @@ impl Default for Expr {
 }
 
 impl Expr {
+    /// A number.
+    pub fn number(value: f64) -> Expr {
+        Expr::Constant(Number(value))
+    }
+
     /// `function(self)`.
     pub fn unary(self, function: Unary) -> Expr {
         Expr::Unary(function, Box::new(self))

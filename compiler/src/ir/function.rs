@@ -16,6 +16,8 @@ enum Fact {
     Commutes,
     /// The result is bool, as which the meanings give 1 or 0; bools may be compared too.
     Compares,
+    /// The result may be an operand as it is, which was not computed with.
+    Chooses,
 }
 
 /// Makes an enum, and what is looked up for each of its variants, of a table of functions:
@@ -103,6 +105,11 @@ macro_rules! functions {
                 }
             }
 
+            /// Whether the result may be an operand as it is.
+            pub fn chooses(self) -> bool {
+                self.facts().contains(&Fact::Chooses)
+            }
+
             /// Whether the function is defined for operands of this element type.
             pub fn is_defined_for(self, dtype: DType) -> bool {
                 match dtype {
@@ -124,17 +131,17 @@ macro_rules! functions {
 
 functions! {
     /// Elementwise functions of one operand.
-    #[derive(Debug, Clone, Copy, PartialEq)]
+    #[derive(Debug, Clone, Copy)]
     Unary(x) of ty {
         /// `max(x, 0)`
-        Relu "relu"
+        Relu "relu" [Chooses]
             floats larger(x, 0.0),
             integers x.max(0);
         /// `x < 0 ? alpha * x : x`
         LeakyRelu {
             /// Slope below zero.
             alpha
-        } "leaky_relu"
+        } "leaky_relu" [Chooses]
             floats if x < 0.0 { alpha * x } else { x };
         /// `min(max(x, low), high)`; an absent bound is infinite. For integers, bounds are converted to
         /// their type as a cast does.
@@ -143,7 +150,7 @@ functions! {
             low,
             /// Upper bound.
             high
-        } "clip"
+        } "clip" [Chooses]
             floats smaller(larger(x, low), high),
             integers x.max(truncate(ty, low)).min(truncate(ty, high));
         /// `1 / (1 + exp(-x))`
@@ -221,17 +228,27 @@ functions! {
             floats a.powf(b),
             integers power(a, b);
         /// The smaller.
-        Min "min" [Commutes]
+        Min "min" [Commutes, Chooses]
             floats smaller(a, b),
             integers a.min(b);
         /// The larger.
-        Max "max" [Commutes]
+        Max "max" [Commutes, Chooses]
             floats larger(a, b),
             integers a.max(b);
         /// `a == b`, as bool.
         Equal "equal" [Commutes, Compares]
             floats f64::from(u8::from(a == b)),
             integers i64::from(a == b);
+    }
+}
+
+/// Parameters are compared by their bits, so that a NaN equals itself: functions are looked up.
+impl PartialEq for Unary {
+    fn eq(&self, other: &Unary) -> bool {
+        let (mut a, mut b) = (*self, *other);
+        let pairs = a.parameters().into_iter().zip(b.parameters());
+        let mut same = pairs.map(|((_, a), (_, b))| a.to_bits() == b.to_bits());
+        self.mnemonic() == other.mnemonic() && same.all(|same| same)
     }
 }
 

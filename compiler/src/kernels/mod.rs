@@ -99,20 +99,22 @@ fn node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
             gemm::lower::matmul(l, id, [*transpose_a, *transpose_b], epilogue)
         }
         Op::BatchNorm { epsilon } => map::lower::batch_norm(l, id, *epsilon),
-        Op::Unary(f, then) => map::lower::elementwise(l, id, 1, Expr::Operand(1).unary(*f), then),
+        Op::Unary(f, then) => {
+            map::lower::elementwise(l, id, 0..1, Expr::Operand(1).unary(*f), then)
+        }
         Op::Binary(f, then) => {
             let head = map::lower::binary(l, id, *f);
-            map::lower::elementwise(l, id, 2, head, then)
+            map::lower::elementwise(l, id, 0..2, head, then)
         }
         Op::Where => {
             let [c, a, b] = [1, 2, 3].map(|i| Box::new(Expr::Operand(i)));
-            map::lower::elementwise(l, id, 3, Expr::Select(c, a, b), &Epilogue::none())
+            map::lower::elementwise(l, id, 0..3, Expr::Select(c, a, b), &Epilogue::none())
         }
         Op::Cast { to } => {
             let head = Expr::Cast(*to, Box::new(Expr::Operand(1)));
-            map::lower::elementwise(l, id, 1, head, &Epilogue::none())
+            map::lower::elementwise(l, id, 0..1, head, &Epilogue::none())
         }
-        Op::Expand => map::lower::elementwise(l, id, 1, Expr::Operand(1), &Epilogue::none()),
+        Op::Expand => map::lower::elementwise(l, id, 0..1, Expr::Operand(1), &Epilogue::none()),
         Op::Transpose { perm } => map::lower::transpose(l, id, perm),
         Op::Concat { axis } => map::lower::concat(l, id, *axis),
         Op::Pad { before, value, .. } => map::lower::pad(l, id, before, *value),

@@ -282,7 +282,7 @@ impl Builder {
                     let value = value.ok_or_else(|| Error::internal("an operand is not known"))?;
                     values.push((*slot, value.as_ref()));
                 }
-                interp::evaluate(op, &values, &entry.ty)
+                interp::fold(op, &values, &entry.ty)
             }
         }
     }

@@ -2,7 +2,7 @@
 //! give back their operand: identities, casts to the same type, reshapes to the same shape, `0 + x`
 //! (Python's `sum` starts so), `x * 1`, pools over one element.
 
-use crate::interp::{Tensor, evaluate};
+use crate::interp::{Tensor, fold};
 use crate::ir::{
     Answer, Binary, DType, Edit, Graph, NodeId, Op, Operand, PoolKind, TensorType, Weight, Window,
     broadcast_shapes,
@@ -41,7 +41,7 @@ fn compute(graph: &Graph, id: NodeId) -> Answer {
         }
     }
     let borrowed: Vec<(usize, &Tensor)> = values.iter().map(|(s, v)| (*s, v)).collect();
-    match evaluate(&node.op, &borrowed, &node.ty) {
+    match fold(&node.op, &borrowed, &node.ty) {
         Ok(result) => {
             let mut edit = Edit::of([id]);
             let weight = Weight::from_bytes(result.to_bytes());

@@ -76,7 +76,7 @@ impl Value for Expr {
     fn write(&self) -> String {
         match self {
             Expr::Operand(i) => format!("x{i}"),
-            Expr::Constant(value) => value.write(),
+            Expr::Constant(number) => number.0.write(),
             Expr::Unary(f, a) => {
                 let mut f = *f;
                 let parameters: Vec<String> =
@@ -110,7 +110,7 @@ fn read_expr(cursor: &mut Cursor<'_>, depth: usize) -> Result<Expr> {
     }
     if !cursor.eat_mark('(') {
         let number = word.parse().map_err(|_| cursor.error(format!("`{word}` is no number")))?;
-        return Ok(Expr::Constant(number));
+        return Ok(Expr::number(number));
     }
     let expr = call(cursor, &word, depth)?;
     cursor.mark(')')?;

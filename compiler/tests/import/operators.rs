@@ -150,6 +150,42 @@ fn pads_of_every_kind() {
     assert_eq!(values(&one(7, &[2], "Pad", old, vec![])), [0.0, 1.0, 9.0]);
 }
 
+/// Of i64, also with what f64 has not.
+#[test]
+fn padding_with_any_integer() {
+    for value in [0, -3, (1 << 53) + 1, i64::MAX, i64::MIN + 1] {
+        let nodes = vec![
+            node("Cast", &["x"], &["i"], vec![int("to", 7)]),
+            node("Pad", &["i", "p", "v"], &["y"], vec![]),
+        ];
+        let tensors = vec![longs("p", &[-1, 2]), scalar_long("v", value)];
+        let graph = imported(&at(17, &[3], nodes, tensors)).graph;
+        verify(&graph).unwrap();
+        let data = Data::Float(vec![5.0, 6.0, 7.0]);
+        let x = Tensor { dtype: DType::F32, shape: vec![3], data };
+        let y = interp::run(&graph, &[x]).unwrap().remove(0);
+        assert_eq!(y.data, Data::Int(vec![6, 7, value, value]));
+    }
+}
+
+/// Ten times what f32 has for 0.7 is 7 in f32, and less in f64.
+#[test]
+fn shapes_are_computed_in_the_element_type() {
+    let f32s = |name, value: f32| {
+        let mut tensor = floats(name, &[1]);
+        tensor.raw_data = value.to_le_bytes().to_vec();
+        tensor
+    };
+    let nodes = vec![
+        node("Mul", &["a", "b"], &["m"], vec![]),
+        node("Floor", &["m"], &["f"], vec![]),
+        node("Cast", &["f"], &["s"], vec![int("to", 7)]),
+        node("Expand", &["x", "s"], &["y"], vec![]),
+    ];
+    let model = at(17, &[1], nodes, vec![f32s("a", 10.0), f32s("b", 0.7)]);
+    assert_eq!(run(&model).0, [7]);
+}
+
 #[test]
 fn resizing_nearest_and_linear() {
     let scales = |factor: f32| {

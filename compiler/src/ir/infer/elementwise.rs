@@ -43,8 +43,13 @@ pub(super) fn broadcast(types: &[&TensorType]) -> Result<Vec<Axis>> {
     Ok(shape.iter().enumerate().map(axis).collect())
 }
 
-/// Refuses an element type that `function` is not defined for.
-pub(super) fn check_unary(function: Unary, dtype: DType) -> Result<()> {
+/// Refuses an element type that `function` is not defined for, and bounds between which nothing lies.
+pub(super) fn check_unary(mut function: Unary, dtype: DType) -> Result<()> {
+    if let Unary::Clip { .. } = function
+        && let Some((bound, _)) = function.parameters().into_iter().find(|(_, x)| x.is_nan())
+    {
+        return bad(format!("clip's bound `{bound}` is NaN"));
+    }
     check_dtype(function.is_defined_for(dtype), function.mnemonic(), dtype)
 }
 

@@ -15,38 +15,36 @@ pub(super) fn axis(x: &TensorType, axis: usize) -> Result<&Axis> {
 pub(super) fn softmax(over: usize, given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     check_dtype(x.dtype.is_float(), "softmax", x.dtype)?;
-    if axis(x, over)?.size() == 0 {
-        return bad(format!("softmax over the empty axis {over} of {x}"));
-    }
+    axis(x, over)?;
     Ok(x.clone())
 }
 
 pub(super) fn reduce(reduce: &Reduce, given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     let name = reduce.kind.mnemonic();
-    let of_nothing = match reduce.kind {
-        ReduceKind::Sum => true,
-        ReduceKind::Mean | ReduceKind::Max | ReduceKind::Min => false,
-    };
     check_dtype(!matches!(x.dtype, DType::U8 | DType::I8 | DType::Bool), name, x.dtype)?;
     if reduce.axes.is_empty() || !reduce.axes.is_sorted_by(|a, b| a < b) {
         return bad(format!("axes {:?} are not ascending, at least one", reduce.axes));
     }
     for &over in &reduce.axes {
-        if axis(x, over)?.size() == 0 && !of_nothing {
-            return bad(format!("{name} over the empty axis {over} of {x}"));
-        }
+        axis(x, over)?;
     }
-    Ok(TensorType { dtype: x.dtype, axes: remaining(x, &reduce.axes, reduce.keep) })
+    let y = TensorType { dtype: x.dtype, axes: remaining(x, &reduce.axes, reduce.keep) };
+    if reduce.kind == ReduceKind::Mean && x.elements() == 0 && y.elements() > 0 {
+        return bad(format!("{name} of nothing: {x} over the axes {:?}", reduce.axes));
+    }
+    Ok(y)
 }
 
 pub(super) fn argmax(over: usize, keep: bool, given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     check_dtype(x.dtype != DType::Bool, "argmax", x.dtype)?;
-    if axis(x, over)?.size() == 0 {
+    let along = axis(x, over)?.size();
+    let y = TensorType { dtype: DType::I64, axes: remaining(x, &[over], keep) };
+    if along == 0 && y.elements() > 0 {
         return bad(format!("argmax over the empty axis {over} of {x}"));
     }
-    Ok(TensorType { dtype: DType::I64, axes: remaining(x, &[over], keep) })
+    Ok(y)
 }
 
 /// The axes of x without the reduced ones, or with 1 in their place.

@@ -190,7 +190,7 @@ impl Lowering<'_, '_> {
         }
         let sum = self.scratch_of(n * k * c);
         let nest = Nest::collapsed(&[n * k * c], &[vec![1], vec![1]]);
-        let expr = Expr::Operand(1).binary(Binary::Mul, Expr::Constant(r as f64));
+        let expr = Expr::Operand(1).binary(Binary::Mul, Expr::number(r as f64));
         self.map(Map { nest, dtypes: vec![DType::F32; 2], expr }, sum, vec![mean])?;
         Ok(sum)
     }
@@ -300,7 +300,7 @@ impl Lowering<'_, '_> {
                     None => term,
                 });
             }
-            let mut expr = total.unwrap_or(Expr::Constant(0.0));
+            let mut expr = total.unwrap_or(Expr::number(0.0));
             if end == r {
                 // Operands of the epilogue follow those of the sum.
                 let mut sources = vec![id; args.len()];

@@ -135,7 +135,7 @@ impl Row<'_> {
         for (vector, sum) in sums.into_iter().enumerate() {
             let value = match divisor {
                 Some(divisor) => e.builder.ins().fdiv(sum, divisor),
-                None => sum,
+                None => e.without_denormals(sum),
             };
             e.store(value, to, (vector * LANES) as i64 * ELEMENT);
         }

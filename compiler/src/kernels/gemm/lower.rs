@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ir::expr::Expr;
 use crate::ir::{Conv, DType, Epilogue, NodeId, Op, TensorType, Window};
 use crate::kernels::lowering::{Lowering, broadcast, computable, dense, four};
+use crate::kernels::map::lower::elementwise;
 use crate::plan::{Loop, Nest, Place, Role};
 
 /// Most pixels of a register tile: with 8 channels, 12 vectors of sums.
@@ -59,6 +60,9 @@ pub(in crate::kernels) fn matmul(
     let rank = so.len();
     let (rows, n) = (so[rank - 2], so[rank - 1]);
     let depth = sb[sb.len() - if tb { 1 } else { 2 }];
+    if depth == 0 {
+        return sum_of_no_products(l, id, then);
+    }
     let (row, step) = if ta { (1, rows) } else { (depth, 1) };
     let matrices: usize = sb[..sb.len() - 2].iter().product();
     let weights = match l.graph.node(b).op {
@@ -92,6 +96,14 @@ pub(in crate::kernels) fn matmul(
     };
     let input = l.place(a)?;
     l.gemm(id, gemm, [input, weights], bias, &sources)
+}
+
+/// A product over an axis without elements: its bias, or 0.
+fn sum_of_no_products(l: &mut Lowering<'_, '_>, id: NodeId, then: &Epilogue) -> Result<()> {
+    match l.graph.operand(id, 2) {
+        Some(_) => elementwise(l, id, [2], Expr::Operand(1), then),
+        None => elementwise(l, id, [], Expr::number(0.0), then),
+    }
 }
 
 impl Lowering<'_, '_> {

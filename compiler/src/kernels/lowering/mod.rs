@@ -103,6 +103,10 @@ impl<'g, 's> Lowering<'g, 's> {
                 self.name.clone_from(&node.name);
                 self.from.clone_from(&node.from);
                 self.why.clear();
+                if self.is_made_by_nothing(*id) {
+                    self.make(*id);
+                    continue;
+                }
                 lower(&mut self, *id).map_err(|e| located(self.model, *id, e))?;
             }
             self.end_stage()?;
@@ -127,6 +131,17 @@ impl<'g, 's> Lowering<'g, 's> {
     pub(in crate::kernels) fn plane(&self, id: NodeId) -> [usize; 2] {
         let shape = self.ty(id).shape();
         [shape[2], shape[3]]
+    }
+
+    /// Whether the value has no elements, so that no step makes it: it has a place, which none may touch.
+    fn is_made_by_nothing(&self, id: NodeId) -> bool {
+        let is_given = matches!(self.model.node(id).op, Op::Input | Op::Weight(_));
+        !is_given && self.is_empty(id)
+    }
+
+    /// Whether the value has no elements.
+    pub(in crate::kernels) fn is_empty(&self, id: NodeId) -> bool {
+        self.ty(id).elements() == 0
     }
 
     /// How a convolution in blocks is computed.

@@ -7,15 +7,16 @@ use crate::ir::{Binary, DType, Epilogue, NodeId, Op, Step, TensorType, Unary};
 use crate::kernels::lowering::{Lowering, broadcast, dense};
 use crate::plan::{Nest, Place, Role};
 
-/// An elementwise operator: `head` of its first `own` operands, then the epilogue.
+/// An elementwise operator: `head` of the operands in these slots, then the epilogue.
 pub(in crate::kernels) fn elementwise(
     l: &mut Lowering<'_, '_>,
     id: NodeId,
-    own: usize,
+    slots: impl IntoIterator<Item = usize>,
     head: Expr,
     then: &Epilogue,
 ) -> Result<()> {
-    let mut sources = (0..own).map(|slot| l.operand(id, slot)).collect::<Result<Vec<_>>>()?;
+    let sources = slots.into_iter().map(|slot| l.operand(id, slot));
+    let mut sources = sources.collect::<Result<Vec<_>>>()?;
     let expr = l.apply(id, head, then, &mut sources)?;
     let ty = l.ty(id).clone();
     let shape = ty.shape();
@@ -73,7 +74,7 @@ pub(in crate::kernels) fn batch_norm(
     }
     let out = l.make(id);
     let [x, scale, bias, mean, var] = [1, 2, 3, 4, 5].map(Expr::Operand);
-    let deviation = var.binary(Binary::Add, Expr::Constant(f64::from(epsilon))).unary(Unary::Sqrt);
+    let deviation = var.binary(Binary::Add, Expr::number(f64::from(epsilon))).unary(Unary::Sqrt);
     let expr = x
         .binary(Binary::Sub, mean)
         .binary(Binary::Div, deviation)
@@ -104,7 +105,9 @@ pub(in crate::kernels) fn concat(l: &mut Lowering<'_, '_>, id: NodeId, axis: usi
     let natural = dense(&ty.shape());
     let mut sources = Vec::new();
     for (_, source) in l.graph.operands(id) {
-        sources.push((source, l.place(source)?));
+        if !l.is_empty(source) {
+            sources.push((source, l.place(source)?));
+        }
     }
     let mut out = l.make(id);
     for (source, from) in sources {
@@ -147,6 +150,9 @@ pub(in crate::kernels) fn pad(
     value: f64,
 ) -> Result<()> {
     let source = l.operand(id, 0)?;
+    if l.is_empty(source) {
+        return elementwise(l, id, [], Expr::number(value), &Epilogue::none());
+    }
     let from = l.place(source)?;
     let (inner, outer) = (l.ty(source).clone(), l.ty(id).clone());
     let out = l.make(id);
@@ -182,7 +188,7 @@ impl Lowering<'_, '_> {
         out: Place,
         value: f64,
     ) -> Result<()> {
-        self.map(Map { nest, dtypes: vec![dtype], expr: Expr::Constant(value) }, out, Vec::new())
+        self.map(Map { nest, dtypes: vec![dtype], expr: Expr::number(value) }, out, Vec::new())
     }
 
     /// `then` around `head`; its operands are appended to `sources`, where `x1` is the first.

@@ -113,7 +113,7 @@ fn window(
         vec![inner[0], e.add_imm(outer[1], by)]
     });
     match spec.kind {
-        PoolKind::Max => state[0],
+        PoolKind::Max => e.without_denormals(state[0]),
         PoolKind::Average { count_padding } => {
             let count = divisor(e, count_padding, vertical, horizontal);
             e.builder.ins().fdiv(state[0], count)

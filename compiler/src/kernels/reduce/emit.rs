@@ -127,7 +127,7 @@ fn combine(e: &mut Emitter<'_, '_>, kind: ReduceKind, total: Element, value: Ele
 fn finish(e: &mut Emitter<'_, '_>, spec: &Reduction, total: Element) -> Value {
     let count = spec.reduced.trips();
     let total = if spec.kind == ReduceKind::Mean {
-        let mean = Expr::Operand(0).binary(Binary::Div, Expr::Constant(count as f64));
+        let mean = Expr::Operand(0).binary(Binary::Div, Expr::number(count as f64));
         e.expression(&mean, &[total], total.dtype)
     } else {
         total

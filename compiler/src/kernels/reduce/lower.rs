@@ -2,9 +2,11 @@
 
 use super::Reduction;
 use crate::error::Result;
-use crate::ir::{NodeId, Reduce, ReduceKind};
+use crate::ir::expr::Expr;
+use crate::ir::{Epilogue, NodeId, Reduce, ReduceKind};
 use crate::kernels::block_mean::BlockMean;
 use crate::kernels::lowering::{InBlocks, Lowering, dense};
+use crate::kernels::map::lower::elementwise;
 use crate::machine::BLOCK;
 use crate::plan::{Nest, Role};
 
@@ -17,6 +19,10 @@ pub(in crate::kernels) fn lower(
     let x = l.operand(id, 0)?;
     if let Some(from) = l.as_made_in_blocks(x).filter(|_| is_mean_of_planes(reduce)) {
         return mean_of_planes(l, id, from);
+    }
+    if l.is_empty(x) {
+        let nothing = Expr::number(of_nothing(reduce.kind));
+        return elementwise(l, id, [], nothing, &Epilogue::none());
     }
     let ty = l.ty(x).clone();
     let (shape, natural) = (ty.shape(), dense(&ty.shape()));
@@ -35,6 +41,16 @@ pub(in crate::kernels) fn lower(
         reduced: Nest::collapsed(&over, &[over_strides]),
     };
     l.step(reduction, [(Role::Out, out), (Role::In, from)])
+}
+
+/// What no elements are reduced to: what changes nothing when it is combined with another. Integers get the
+/// one of their type that is nearest.
+fn of_nothing(kind: ReduceKind) -> f64 {
+    match kind {
+        ReduceKind::Sum | ReduceKind::Mean => 0.0,
+        ReduceKind::Max => f64::NEG_INFINITY,
+        ReduceKind::Min => f64::INFINITY,
+    }
 }
 
 /// Whether it is over height and width.

@@ -52,7 +52,7 @@ fn gather_known(
 
 /// Adds the extent to negative indices, unless there are none.
 fn from_the_front(ctx: &mut NodeContext<'_, '_>, index: ValueId, extent: usize) -> Result<ValueId> {
-    if ctx.dtype(index).is_float() || ctx.dtype(index) == DType::Bool {
+    if !matches!(ctx.dtype(index), DType::I64 | DType::I32) {
         return Err(bad(format!("its indices are {}", ctx.ty(index))));
     }
     if let Some((Op::ArgMax { .. }, _)) = ctx.computed(index) {

@@ -2,7 +2,8 @@
 
 use super::slice::{Stride, take, whole};
 use crate::error::Result;
-use crate::ir::Op;
+use crate::interp::Data;
+use crate::ir::{DType, Op};
 use crate::onnx::builder::ValueId;
 use crate::onnx::context::{NodeContext, axis};
 use crate::onnx::refusal::{bad, unsupported};
@@ -24,10 +25,13 @@ pub(in crate::onnx) fn pad(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         ctx.ignore(2);
     }
     let y = match mode {
-        "constant" => {
-            let value = value(ctx)?;
-            pad_constant(ctx, x, &amounts, value)?
-        }
+        "constant" => match wide_integer(ctx)? {
+            Some(value) => pad_exactly(ctx, x, &amounts, value)?,
+            None => {
+                let value = value(ctx)?;
+                pad_constant(ctx, x, &amounts, value)?
+            }
+        },
         "edge" => pad_gathered(ctx, x, &amounts, edge)?,
         "reflect" => pad_gathered(ctx, x, &amounts, reflect)?,
         "wrap" if ctx.since >= 19 => pad_gathered(ctx, x, &amounts, wrap)?,
@@ -79,6 +83,33 @@ fn value(ctx: &mut NodeContext<'_, '_>) -> Result<f64> {
         return Ok(f64::from(ctx.attributes.float("value", 0.0)?));
     }
     Ok(ctx.constant_scalar(2)?.unwrap_or(0.0))
+}
+
+/// The value to pad with, if it is an integer that f64 has not.
+fn wide_integer(ctx: &mut NodeContext<'_, '_>) -> Result<Option<i64>> {
+    if ctx.since < 11 {
+        return Ok(None);
+    }
+    Ok(match ctx.constant(2)?.as_deref().map(|tensor| &tensor.data) {
+        Some(Data::Int(all)) => all.first().copied().filter(|n| *n as f64 as i64 != *n),
+        Some(Data::Float(_)) | None => None,
+    })
+}
+
+/// Pads with 0, and puts the value wherever a mask, padded alike, says that it is padding.
+fn pad_exactly(
+    ctx: &mut NodeContext<'_, '_>,
+    x: ValueId,
+    amounts: &[Amount],
+    value: i64,
+) -> Result<ValueId> {
+    let shape = ctx.shape(x);
+    let inside = ctx.scalar(DType::Bool, 1.0);
+    let inside = ctx.emit_typed(Op::Expand, inside, &shape)?;
+    let inside = pad_constant(ctx, inside, amounts, 0.0)?;
+    let padded = pad_constant(ctx, x, amounts, 0.0)?;
+    let value = ctx.ints(&[], vec![value]);
+    ctx.emit(Op::Where, &[inside, padded, value])
 }
 
 fn pad_constant(
