@@ -1,26 +1,71 @@
 //! Files as bytes, mapped into memory where the system allows it.
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use memmap2::Mmap;
 
+/// Most bytes that are read of a pipe, whose length nobody knows before.
+const MOST_PIPED: u64 = 4 << 30;
+
+/// How long a named pipe may wait for whoever is to write to it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The bytes of the file at `path`. A regular file is mapped: nothing is read until it is used.
-/// Pipes and devices are read to their end.
+/// Pipes are read to their end; devices, which may have none, are refused.
 ///
 /// # Errors
-/// Those of opening, reading and mapping.
+/// Those of opening, reading and mapping, and those of [`read_pipe`].
 pub(crate) fn open(path: &Path) -> io::Result<Bytes> {
-    let mut file = File::open(path)?;
+    // Asked before opening, which waits where a pipe has nobody at its other end.
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(io::Error::other("it is a device, not a file"));
+    }
+    let mut file = if kind.is_fifo() { open_pipe(path)? } else { File::open(path)? };
     let about = file.metadata()?;
     if about.is_file() && about.len() > 0 {
         return map(&file);
     }
+    read_pipe(&mut file, MOST_PIPED)
+}
+
+/// Opens a named pipe, if somebody opens its other end in time.
+fn open_pipe(path: &Path) -> io::Result<File> {
+    let (send, receive) = mpsc::channel();
+    let path = path.to_owned();
+    // A thread that waits for ever ends with the process.
+    thread::spawn(move || send.send(File::open(path)));
+    let nobody = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "nobody writes to this pipe"));
+    receive.recv_timeout(PATIENCE).unwrap_or_else(nobody)
+}
+
+/// All of stdin.
+///
+/// # Errors
+/// Those of reading, and those of [`read_pipe`].
+pub(crate) fn stdin() -> io::Result<Bytes> {
+    read_pipe(&mut io::stdin().lock(), MOST_PIPED)
+}
+
+/// All that comes out of a pipe.
+///
+/// # Errors
+/// Those of reading; one for more than `most` bytes.
+fn read_pipe(from: &mut dyn Read, most: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let what = format!("there is no end to it within {most} bytes; give it as a file");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
     Ok(bytes.into())
 }
 
@@ -29,4 +74,32 @@ fn map(file: &File) -> io::Result<Bytes> {
     // truncates or rewrites it meanwhile makes this process fail; the command's help says so.
     let map = unsafe { Mmap::map(file) }?;
     Ok(Bytes::from_owner(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_no_end_is_not_read_to_it() {
+        let error = open(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("a device"), "{error}");
+        let error = read_pipe(&mut io::repeat(0), 1000).unwrap_err();
+        assert!(error.to_string().contains("within 1000 bytes"), "{error}");
+        assert_eq!(read_pipe(&mut io::repeat(7).take(1000), 1000).unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writer = {
+            let path = path.clone();
+            thread::spawn(move || fs::write(path, b"content"))
+        };
+        assert_eq!(open(&path).unwrap(), "content");
+        writer.join().unwrap().unwrap();
+        assert_eq!(open(&path).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -9,7 +9,7 @@ use cardinal_compiler::onnx::{ExternalData, NoExternalData};
 
 use crate::exit::{Failure, Outcome};
 use crate::mapped;
-use crate::stdio::{is_dash, read_stdin};
+use crate::stdio::{self, is_dash};
 
 /// The first bytes of every artifact.
 const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
@@ -28,8 +28,7 @@ impl ModelFile {
     /// # Errors
     /// [`Failure::Io`].
     pub(crate) fn open(path: &Path) -> Outcome<ModelFile> {
-        let bytes = if is_dash(path) { read_stdin() } else { mapped::open(path) };
-        let bytes = bytes.map_err(|error| Failure::reading(path, error))?;
+        let bytes = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
         Ok(ModelFile { path: path.to_owned(), bytes })
     }
 

@@ -1,18 +1,21 @@
 //! `-` on the command line: stdin where something is read, stdout where something is written.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+
+use crate::mapped;
 
 /// Whether a path means stdin or stdout.
 pub(crate) fn is_dash(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// All of stdin.
-pub(crate) fn read_stdin() -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes.into())
+/// The bytes of what is read: stdin for `-`, a file for all else.
+///
+/// # Errors
+/// Those of [`mapped::open`] and [`mapped::stdin`].
+pub(crate) fn read(path: &Path) -> io::Result<Bytes> {
+    if is_dash(path) { mapped::stdin() } else { mapped::open(path) }
 }

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 
+use crate::limits::INFERENCE_BYTES;
 pub use crate::onnx::ImportOptions;
 pub use crate::plan::weights::Precision;
 use crate::schedule::Preferences;
@@ -19,6 +20,9 @@ pub struct CompileOptions {
     /// Threads that pack weights; the output does not depend on it. 1 by default: how many a machine
     /// has is for the caller to say.
     pub threads: NonZeroUsize,
+    /// Bytes that an inference may take besides weights; a model that takes more is refused. 64 GiB by
+    /// default. The output does not depend on it.
+    pub memory: usize,
 }
 
 impl Default for CompileOptions {
@@ -28,6 +32,7 @@ impl Default for CompileOptions {
             check_rewrites: false,
             weights: Precision::default(),
             threads: NonZeroUsize::MIN,
+            memory: INFERENCE_BYTES,
         }
     }
 }

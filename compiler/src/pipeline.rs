@@ -116,6 +116,7 @@ impl<'m> Pipeline<'m> {
             trace.variants.iter().map(|variant| variant.schedule.clone()).collect();
         let plans = kernels::lower_all(&trace.graph, &schedules)?;
         for (variant, plan) in trace.variants.iter_mut().zip(plans) {
+            plan::check_memory(&plan, self.options.memory)?;
             variant.plan = Some(plan);
         }
         Ok(trace)

@@ -11,7 +11,7 @@ use cardinal_runtime::DType;
 
 use crate::exit::{Failure, Outcome};
 use crate::output;
-use crate::stdio::{is_dash, read_stdin};
+use crate::stdio::{self, is_dash};
 
 /// A dense row-major tensor with little-endian elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +173,7 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn read_bytes(path: &Path) -> Outcome<Bytes> {
-    let bytes = if is_dash(path) { read_stdin() } else { std::fs::read(path).map(Bytes::from) };
-    bytes.map_err(|error| Failure::reading(path, error))
+    stdio::read(path).map_err(|error| Failure::reading(path, error))
 }
 
 /// `NAME=PATH` or `PATH`. A file whose own name holds an equals sign is given as `./a=b.npy`.

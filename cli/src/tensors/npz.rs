@@ -9,6 +9,11 @@ use super::{Array, npy};
 
 /// Deflate makes at most this much of one byte.
 const DEFLATE_LIMIT: u64 = 1032;
+/// An array of so many bytes may be made of however few.
+const UNSUSPICIOUS: u64 = 256 << 20;
+/// A larger one has at least a byte for so many: numbers that are measured or drawn hardly get smaller,
+/// and a large array of nothing is better made where it is used.
+const LARGE_LIMIT: u64 = 16;
 
 /// Reads every array of a `.npz`, by name, in the archive's order.
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
@@ -22,7 +27,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
         };
         // What the directory says of sizes is not to be believed beyond the bytes that are there.
         let stored = entry.compressed_size().min(bytes.len() as u64);
-        let available = entry.size().min(stored.saturating_mul(DEFLATE_LIMIT));
+        let available = entry.size().min(unpacked(stored));
         let array = npy::read(&mut entry, available).map_err(|what| format!("`{name}`: {what}"))?;
         // Reading past the end of the data makes the archive check its checksum.
         match io::copy(&mut entry, &mut io::sink()) {
@@ -32,6 +37,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
         }
     }
     Ok(arrays)
+}
+
+/// Most bytes that so many packed ones may become.
+fn unpacked(stored: u64) -> u64 {
+    let any = stored.saturating_mul(DEFLATE_LIMIT).min(UNSUSPICIOUS);
+    any.max(stored.saturating_mul(LARGE_LIMIT))
 }
 
 /// A whole `.npz`, uncompressed like `numpy.savez`'s; the same bytes for the same arrays.
@@ -67,6 +78,13 @@ mod tests {
         let read = decode(&archive()).unwrap();
         assert_eq!(read, two().map(|(name, array)| (name.to_owned(), array)));
         assert_eq!(archive(), archive());
+    }
+
+    #[test]
+    fn little_does_not_become_gigabytes() {
+        assert_eq!(unpacked(100), 103_200);
+        assert_eq!(unpacked(1_900_000), 256 << 20);
+        assert_eq!(unpacked(1 << 30), 16 << 30);
     }
 
     #[test]

@@ -1,34 +1,12 @@
 //! The graph: nodes with one result each, edges that carry operand slots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use petgraph::Direction;
-use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
-
+use super::nodes::Nodes;
 use super::op::Op;
 use super::types::TensorType;
 
-/// Names a node, and so the one value that it computes.
-pub type NodeId = NodeIndex<u32>;
-
-/// An ONNX node that a node came from, by its name (or `Operator#index` when it has none).
-pub type Origin = Arc<str>;
-
-/// One operator and its result.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// The result's name: the ONNX value it stands for. Unique in the graph.
-    pub name: String,
-    /// What is computed.
-    pub op: Op,
-    /// The result's type.
-    pub ty: TensorType,
-    /// The ONNX nodes this came from, in graph order, without repeats; empty for inputs and
-    /// initializers.
-    pub from: Vec<Origin>,
-}
+pub use super::nodes::{Node, NodeId, Origin};
 
 /// A model's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +23,14 @@ pub struct Output {
 pub struct Graph {
     /// The ONNX graph's name.
     pub name: String,
-    /// Operands: an edge runs from the producer to the consumer and carries the operand slot.
-    pub(super) dag: StableDiGraph<Node, usize>,
+    /// The nodes and who reads whom.
+    pub(super) dag: Nodes,
     /// Model inputs, in order.
     pub(super) inputs: Vec<NodeId>,
     /// Model outputs, in order.
-    pub(super) outputs: Vec<Output>,
+    outputs: Vec<Output>,
+    /// Positions among the outputs, by the node that makes them, ascending.
+    made_by: BTreeMap<NodeId, Vec<usize>>,
 }
 
 impl Graph {
@@ -58,18 +38,19 @@ impl Graph {
     pub fn new(name: impl Into<String>) -> Graph {
         Graph {
             name: name.into(),
-            dag: StableDiGraph::default(),
+            dag: Nodes::default(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            made_by: BTreeMap::new(),
         }
     }
 
     /// Adds a node that reads `operands`, given as (slot, producer). Inputs are recorded in order.
     pub fn add(&mut self, node: Node, operands: &[(usize, NodeId)]) -> NodeId {
         let is_input = node.op == Op::Input;
-        let id = self.dag.add_node(node);
+        let id = self.dag.add(node);
         for &(slot, producer) in operands {
-            self.dag.add_edge(producer, id, slot);
+            self.dag.connect(producer, id, slot);
         }
         if is_input {
             self.inputs.push(id);
@@ -79,32 +60,47 @@ impl Graph {
 
     /// Declares a result of the model.
     pub fn add_output(&mut self, name: impl Into<String>, node: NodeId) {
+        self.made_by.entry(node).or_default().push(self.outputs.len());
         self.outputs.push(Output { name: name.into(), node });
+    }
+
+    /// Whatever reads `old`, results of the model too, reads `new` instead.
+    pub(super) fn redirect(&mut self, old: NodeId, new: NodeId) {
+        self.dag.redirect(old, new);
+        let moved = self.made_by.remove(&old).unwrap_or_default();
+        for &at in &moved {
+            self.outputs[at].node = new;
+        }
+        if !moved.is_empty() {
+            let made = self.made_by.entry(new).or_default();
+            made.extend(moved);
+            made.sort_unstable();
+        }
     }
 
     /// The node.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.dag[id]
+        self.dag.node(id)
     }
 
     /// Whether the node is (still) there.
     pub fn contains(&self, id: NodeId) -> bool {
-        self.dag.contains_node(id)
+        self.dag.contains(id)
     }
 
     /// The type of the node's result.
     pub fn ty(&self, id: NodeId) -> &TensorType {
-        &self.dag[id].ty
+        &self.dag.node(id).ty
     }
 
     /// Every node, in the order they were added.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.dag.node_indices()
+        self.dag.ids()
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.dag.node_count()
+        self.dag.len()
     }
 
     /// Whether there are no nodes.
@@ -116,7 +112,7 @@ impl Graph {
     /// nothing, not counted.
     pub fn operators(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        for node in self.dag.node_weights() {
+        for node in self.dag.ids().map(|id| self.dag.node(id)) {
             if !matches!(node.op, Op::Input | Op::Weight(_)) {
                 *counts.entry(node.op.mnemonic()).or_insert(0) += 1;
             }
@@ -137,46 +133,41 @@ impl Graph {
     /// The node's operands as (slot, producer), by ascending slot. Absent optional operands leave
     /// gaps in the slots.
     pub fn operands(&self, id: NodeId) -> Vec<(usize, NodeId)> {
-        let mut all: Vec<_> = self
-            .dag
-            .edges_directed(id, Direction::Incoming)
-            .map(|e| (*e.weight(), e.source()))
-            .collect();
-        all.sort_unstable_by_key(|(slot, _)| *slot);
-        all
+        self.dag.operands(id).to_vec()
     }
 
     /// The operand in `slot`, if it is there.
     pub fn operand(&self, id: NodeId, slot: usize) -> Option<NodeId> {
-        self.dag
-            .edges_directed(id, Direction::Incoming)
-            .find(|e| *e.weight() == slot)
-            .map(|e| e.source())
+        let operands = self.dag.operands(id);
+        let at = operands.partition_point(|(before, _)| *before < slot);
+        operands.get(at).filter(|(found, _)| *found == slot).map(|(_, producer)| *producer)
     }
 
     /// Uses of the node's result by other nodes, as (consumer, slot), in the order consumers were
     /// added.
     pub fn uses(&self, id: NodeId) -> Vec<(NodeId, usize)> {
-        let mut all: Vec<_> = self
-            .dag
-            .edges_directed(id, Direction::Outgoing)
-            .map(|e| (e.target(), *e.weight()))
-            .collect();
-        all.sort_unstable();
-        all
+        self.dag.uses(id).iter().copied().collect()
+    }
+
+    /// Whether another node reads the node's result.
+    pub fn is_used(&self, id: NodeId) -> bool {
+        !self.dag.uses(id).is_empty()
     }
 
     /// Whether the node's result is a result of the model.
     pub fn is_output(&self, id: NodeId) -> bool {
-        self.outputs.iter().any(|o| o.node == id)
+        self.made_by.contains_key(&id)
+    }
+
+    /// Which results of the model the node's result is: their positions, ascending.
+    pub fn outputs_of(&self, id: NodeId) -> &[usize] {
+        self.made_by.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// The one consumer of the node's result: `None` when it has none, several, or is an output.
     pub fn sole_use(&self, id: NodeId) -> Option<(NodeId, usize)> {
-        match self.uses(id).as_slice() {
-            [one] if !self.is_output(id) => Some(*one),
-            _ => None,
-        }
+        let uses = self.dag.uses(id);
+        uses.first().copied().filter(|_| uses.len() == 1 && !self.is_output(id))
     }
 
     /// Every node after its operands; among the ready ones, the earliest added first, so the order
@@ -185,11 +176,10 @@ impl Graph {
         use std::cmp::Reverse;
         use std::collections::BinaryHeap;
 
-        let mut missing =
-            vec![0usize; self.dag.node_indices().map(|i| i.index() + 1).max().unwrap_or(0)];
+        let mut missing = vec![0usize; self.dag.end()];
         let mut ready = BinaryHeap::new();
-        for id in self.dag.node_indices() {
-            missing[id.index()] = self.dag.edges_directed(id, Direction::Incoming).count();
+        for id in self.dag.ids() {
+            missing[id.index()] = self.dag.operands(id).len();
             if missing[id.index()] == 0 {
                 ready.push(Reverse(id));
             }
@@ -197,11 +187,11 @@ impl Graph {
         let mut order = Vec::with_capacity(self.len());
         while let Some(Reverse(id)) = ready.pop() {
             order.push(id);
-            for edge in self.dag.edges_directed(id, Direction::Outgoing) {
-                let left = &mut missing[edge.target().index()];
+            for (consumer, _) in self.dag.uses(id) {
+                let left = &mut missing[consumer.index()];
                 *left -= 1;
                 if *left == 0 {
-                    ready.push(Reverse(edge.target()));
+                    ready.push(Reverse(*consumer));
                 }
             }
         }
@@ -210,7 +200,7 @@ impl Graph {
 
     /// The node with this name.
     pub fn find(&self, name: &str) -> Option<NodeId> {
-        self.dag.node_indices().find(|id| self.dag[*id].name == name)
+        self.dag.ids().find(|id| self.dag.node(*id).name == name)
     }
 }
 

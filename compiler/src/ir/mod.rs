@@ -8,6 +8,7 @@ pub(crate) mod function;
 mod graph;
 mod infer;
 pub mod json;
+mod nodes;
 mod op;
 mod rewriter;
 pub mod text;

@@ -1,8 +1,6 @@
 //! The only way to change a graph: edits, applied here, with provenance.
 
-use std::collections::BTreeSet;
-
-use petgraph::visit::EdgeRef;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::{Graph, Node, NodeId, Origin};
 use super::infer::infer;
@@ -144,13 +142,18 @@ pub struct Applied {
 pub struct Rewriter<'g> {
     graph: &'g mut Graph,
     names: BTreeSet<String>,
+    /// For names that several nodes have wanted, a number up to which all with one behind are taken.
+    numbers: BTreeMap<String, usize>,
 }
+
+/// Most origins of one node. Of what a node is made of beyond that, nobody reads the list.
+const MOST_ORIGINS: usize = 256;
 
 impl<'g> Rewriter<'g> {
     /// A rewriter of this graph.
     pub fn new(graph: &'g mut Graph) -> Rewriter<'g> {
         let names = graph.nodes().map(|id| graph.node(id).name.clone()).collect();
-        Rewriter { graph, names }
+        Rewriter { graph, names, numbers: BTreeMap::new() }
     }
 
     /// The graph as it is now.
@@ -191,8 +194,8 @@ impl<'g> Rewriter<'g> {
     /// Gives a new node the name it wanted, if what had it is gone now.
     fn take_over(&mut self, id: NodeId, name: String) {
         if self.graph.contains(id) && self.names.insert(name.clone()) {
-            let interim = std::mem::replace(&mut self.graph.dag[id].name, name);
-            self.names.remove(&interim);
+            let interim = std::mem::replace(&mut self.graph.dag.node_mut(id).name, name);
+            self.free(&interim);
         }
     }
 
@@ -201,7 +204,8 @@ impl<'g> Rewriter<'g> {
         ids.sort_unstable();
         let mut seen = BTreeSet::new();
         let origins = ids.into_iter().flat_map(|id| &self.graph.node(id).from);
-        origins.filter(|origin| seen.insert(Origin::clone(origin))).cloned().collect()
+        let distinct = origins.filter(|origin| seen.insert(Origin::clone(origin)));
+        distinct.take(MOST_ORIGINS).cloned().collect()
     }
 
     /// Lets a new node take over the name of the value it replaces, which gets another until it is
@@ -211,20 +215,34 @@ impl<'g> Rewriter<'g> {
         if nodes.iter().all(|n| n.name != name) {
             return None;
         }
-        self.names.remove(&name);
+        self.free(&name);
         let interim = self.unique(&format!("{name}.old"));
-        self.graph.dag[replaced].name.clone_from(&interim);
+        self.graph.dag.node_mut(replaced).name.clone_from(&interim);
         Some((interim, name))
     }
 
+    /// The name that is wanted if it is free, or that with the smallest number that is.
     fn unique(&mut self, wanted: &str) -> String {
-        let mut name = wanted.to_owned();
-        let mut n = 0;
-        while !self.names.insert(name.clone()) {
-            n += 1;
-            name = format!("{wanted}.{n}");
+        if self.names.insert(wanted.to_owned()) {
+            return wanted.to_owned();
         }
-        name
+        let number = self.numbers.entry(wanted.to_owned()).or_insert(0);
+        loop {
+            *number += 1;
+            let name = format!("{wanted}.{number}");
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    /// Gives a name back.
+    fn free(&mut self, name: &str) {
+        self.names.remove(name);
+        let Some((wanted, number)) = name.rsplit_once('.') else { return };
+        if let (Some(taken), Ok(number)) = (self.numbers.get_mut(wanted), number.parse::<usize>()) {
+            *taken = (*taken).min(number.saturating_sub(1));
+        }
     }
 
     fn add(&mut self, new: NewNode, added: &[NodeId], from: Vec<Origin>) -> Result<NodeId> {
@@ -254,19 +272,7 @@ impl<'g> Rewriter<'g> {
             let name = &self.graph.node(replaced).name;
             return Err(Error::internal(format!("`{name}`: {old} replaced by {new}")));
         }
-        for (consumer, slot) in self.graph.uses(replaced) {
-            let mut edges = self.graph.dag.edges_connecting(replaced, consumer);
-            let edge = edges.find(|e| *e.weight() == slot).map(|e| e.id());
-            if let Some(edge) = edge {
-                self.graph.dag.remove_edge(edge);
-            }
-            self.graph.dag.add_edge(by, consumer, slot);
-        }
-        for output in &mut self.graph.outputs {
-            if output.node == replaced {
-                output.node = by;
-            }
-        }
+        self.graph.redirect(replaced, by);
         Ok(())
     }
 
@@ -276,14 +282,16 @@ impl<'g> Rewriter<'g> {
         let mut removed = Vec::new();
         let mut work = region;
         while let Some(id) = work.pop() {
-            let Some(node) = self.graph.dag.node_weight(id) else { continue };
-            let used = self.graph.dag.edges_directed(id, petgraph::Direction::Outgoing).count() > 0;
-            if used || node.op == Op::Input || self.graph.is_output(id) {
+            if !self.graph.contains(id) || self.graph.is_used(id) || self.graph.is_output(id) {
                 continue;
             }
-            self.names.remove(&node.name);
+            if self.graph.node(id).op == Op::Input {
+                continue;
+            }
+            let name = self.graph.node(id).name.clone();
+            self.free(&name);
             work.extend(self.graph.operands(id).into_iter().map(|(_, producer)| producer));
-            removed.extend(self.graph.dag.remove_node(id));
+            removed.extend(self.graph.dag.remove(id));
         }
         removed
     }

@@ -61,10 +61,10 @@ pub fn verify(graph: &Graph) -> Result<()> {
         slots(graph, id).map_err(broken)?;
         epilogue(graph, id).map_err(broken)?;
     }
-    if let Err(cycle) = toposort(&graph.dag, None) {
+    if let Err(cycle) = toposort(graph.dag.dag(), None) {
         return Err(violation(graph.node(cycle.node_id()), "it depends on itself".to_owned()));
     }
-    // After the order, so that what is wrong first is named first.
+    // In order, so that what is wrong first is named first.
     for id in graph.topological() {
         types(graph, id).map_err(|rule| violation(graph.node(id), rule))?;
     }
@@ -103,9 +103,10 @@ fn names(graph: &Graph) -> Result<()> {
 fn inputs(graph: &Graph) -> Result<()> {
     let mut seen = BTreeSet::new();
     for id in graph.inputs() {
-        let Some(node) = graph.dag.node_weight(*id) else {
+        if !graph.contains(*id) {
             return Err(Error::internal("an input of the graph is not one of its nodes"));
-        };
+        }
+        let node = graph.node(*id);
         let broken = |rule| violation(node, rule);
         ensure(node.op == Op::Input, || "it is listed among the inputs".to_owned())
             .map_err(broken)?;
@@ -132,7 +133,7 @@ fn outputs(graph: &Graph) -> Result<()> {
         if !seen.insert(&output.name) {
             return Err(broken("another output has this name"));
         }
-        if !graph.dag.contains_node(output.node) {
+        if !graph.contains(output.node) {
             return Err(broken("its value is not a node of the graph"));
         }
     }
@@ -168,7 +169,7 @@ fn slots(graph: &Graph, id: NodeId) -> Verdict {
     let (required, own) = op.own_slots();
     let required = if own.is_none() { required.max(operands.len()) } else { required };
     for slot in 0..required {
-        let filled = operands.iter().any(|(s, _)| *s == slot);
+        let filled = graph.operand(id, slot).is_some();
         ensure(filled, || format!("slot {slot} holds no operand"))?;
     }
     for (slot, _) in operands {

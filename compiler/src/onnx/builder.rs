@@ -13,16 +13,10 @@ use super::tensor::{Constant, counted_type};
 use crate::error::{Error, Problem, Result};
 use crate::interp::{self, Tensor};
 use crate::ir::{Graph, Node, NodeId, Op, Origin, TensorType, Weight, infer};
+use crate::limits::{ALL_EVALUATED, EVALUATED, VALUES};
 
 /// Integer results of at most so many elements are evaluated at once.
 const SMALL: usize = 65_536;
-/// Elements that one evaluation may take, counted by [`Builder::cost`].
-const MAX_COST: usize = 1 << 22;
-/// Elements that all evaluations of an import may take.
-const MAX_TOTAL_COST: usize = 1 << 26;
-
-/// Values and axes of values that a graph may have: one ONNX node may make thousands.
-const MAX_SIZE: usize = 4_000_000;
 
 /// Names an entry of the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,8 +120,8 @@ impl Builder {
             }
         };
         counted_type(ty.dtype, &ty.shape()).map_err(Problem::BadNode)?;
-        if self.size > MAX_SIZE {
-            let what = format!("a graph of more than {MAX_SIZE} values and axes");
+        if self.size > VALUES {
+            let what = format!("a graph of more than {VALUES} values and axes");
             return Err(Problem::Unsupported(what).into());
         }
         let constant = !operands.is_empty() && operands.iter().all(|(_, id)| self.is_constant(*id));
@@ -221,9 +215,9 @@ impl Builder {
         let needed = self.unknown_ancestors(id);
         let cost = needed.iter().map(|&n| self.cost(n)).fold(0, usize::saturating_add);
         // Looking is work too, whether or not it is worth computing.
-        let dear = cost > MAX_COST;
+        let dear = cost > EVALUATED;
         self.spent = self.spent.saturating_add(if dear { needed.len() } else { cost });
-        if self.spent > MAX_TOTAL_COST {
+        if self.spent > ALL_EVALUATED {
             let what = "so much of the model is computed from constants that it should be folded";
             return Err(Error::from(Problem::Unsupported(what.into()))
                 .with_remedy("export the model with constant folding"));

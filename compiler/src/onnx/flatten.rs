@@ -12,11 +12,8 @@ use super::names::{Name, Names};
 use super::versions::{Opsets, canonical, opsets};
 use crate::error::{Error, Problem, Result};
 use crate::ir::Origin;
+use crate::limits::{CALLS, INLINED};
 
-/// How deep functions may call functions.
-const MAX_CALLS: usize = 32;
-/// How many nodes, calls, operands and attributes a model may have once its functions are inlined.
-const MAX_SIZE: usize = 2_000_000;
 /// So many bytes of a name count as one operand.
 const NAME_BYTES: usize = 64;
 
@@ -130,8 +127,8 @@ impl<'m> Flattener<'m> {
     /// Counts what is about to be inlined.
     fn grow(&mut self, by: usize) -> Result<()> {
         self.size = self.size.saturating_add(by);
-        if self.size > MAX_SIZE {
-            return Err(unsupported(format!("more than {MAX_SIZE} nodes and operands")));
+        if self.size > INLINED {
+            return Err(unsupported(format!("more than {INLINED} nodes and operands")));
         }
         Ok(())
     }
@@ -218,8 +215,8 @@ fn check_call(
     if caller.calls.contains(&key) {
         return Err(Problem::InvalidGraph("the function calls itself".into()).into());
     }
-    if caller.calls.len() >= MAX_CALLS {
-        return Err(unsupported(format!("functions call functions more than {MAX_CALLS} deep")));
+    if caller.calls.len() >= CALLS {
+        return Err(unsupported(format!("functions call functions more than {CALLS} deep")));
     }
     if inputs.len() > function.input.len() || outputs.len() > function.output.len() {
         let what = "more inputs or outputs than the function has";

@@ -13,11 +13,8 @@ use protobuf::Message as _;
 
 use super::schema::{Message, RAW_DATA};
 use crate::error::{Problem, Result};
+use crate::limits::{MESSAGE_DEPTH, MESSAGES};
 
-/// How deep messages may nest. Exporters reach 6; each level of control flow adds 4.
-const MAX_DEPTH: usize = 100;
-/// How many messages a file may hold: an empty one takes 2 bytes of the file and 400 of memory.
-const MAX_MESSAGES: usize = 4_000_000;
 /// Bytes of a length that is filled in when the message it stands before is complete.
 const LENGTH_BYTES: usize = 5;
 
@@ -105,11 +102,11 @@ impl Walk<'_> {
 
     fn count(&mut self, kind: Message, at: &[u8], depth: usize) -> Result<()> {
         self.messages += 1;
-        if depth > MAX_DEPTH {
-            return Err(self.broken(kind, at, &format!("nested more than {MAX_DEPTH} deep")));
+        if depth > MESSAGE_DEPTH {
+            return Err(self.broken(kind, at, &format!("nested more than {MESSAGE_DEPTH} deep")));
         }
-        if self.messages > MAX_MESSAGES {
-            return Err(self.broken(kind, at, &format!("more than {MAX_MESSAGES} messages")));
+        if self.messages > MESSAGES {
+            return Err(self.broken(kind, at, &format!("more than {MESSAGES} messages")));
         }
         Ok(())
     }

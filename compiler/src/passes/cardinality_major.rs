@@ -70,9 +70,15 @@ fn permutation(graph: &Graph, id: NodeId) -> Option<Vec<usize>> {
     (index.ty.rank() == 1 && sorted.into_iter().eq(all)).then_some(order)
 }
 
+/// Most operators between Split-Attention and the weights that take its order over.
+const MOST_OPERATORS: usize = 32;
+
 /// Whether there is a convolution above that can take the order, or the axis, over.
 fn leads_to_weights(graph: &Graph, mut id: NodeId) -> bool {
-    while graph.sole_use(id).is_some() {
+    for _ in 0..MOST_OPERATORS {
+        if graph.sole_use(id).is_none() {
+            return false;
+        }
         match &graph.node(id).op {
             Op::Conv(_) => return true,
             Op::Unary(_, then) if then.is_empty() => {}
@@ -100,6 +106,9 @@ impl Mover<'_> {
         order: &[usize],
         splits: Option<Splits>,
     ) -> Result<Operand, String> {
+        if self.edit.region.len() > MOST_OPERATORS {
+            return Err(format!("more than {MOST_OPERATORS} operators are above it"));
+        }
         let graph = self.graph;
         let node = graph.node(id);
         let stays = order.iter().enumerate().all(|(i, at)| i == *at);

@@ -7,9 +7,7 @@ use crate::ir::{
     Answer, Binary, DType, Edit, Graph, NodeId, Op, Operand, PoolKind, TensorType, Weight, Window,
     broadcast_shapes,
 };
-
-/// Most elements that are computed: larger results cost more to store than to make.
-const MOST_ELEMENTS: usize = 1 << 24;
+use crate::limits::FOLDED;
 
 pub(super) fn fold_constants(graph: &Graph, id: NodeId) -> Answer {
     let node = graph.node(id);
@@ -30,7 +28,7 @@ pub(super) fn fold_constants(graph: &Graph, id: NodeId) -> Answer {
 
 fn compute(graph: &Graph, id: NodeId) -> Answer {
     let node = graph.node(id);
-    if node.ty.elements() > MOST_ELEMENTS {
+    if node.ty.elements() > FOLDED {
         return Answer::failed(format!("the constant has {} elements", node.ty.elements()));
     }
     let mut values = Vec::new();

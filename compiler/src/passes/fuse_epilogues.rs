@@ -5,6 +5,9 @@ use crate::ir::{
     Answer, Binary, DType, Edit, Epilogue, Graph, NodeId, Op, Operand, Step, TensorType, Weight,
 };
 
+/// Most steps of an epilogue. A longer one gains nothing, and its expression grows as deep as it is long.
+const MOST_STEPS: usize = 32;
+
 pub(super) fn fuse_epilogues(graph: &Graph, id: NodeId) -> Answer {
     match &graph.node(id).op {
         Op::Unary(function, then) => match producer(graph, id, 0) {
@@ -66,6 +69,10 @@ fn fuse(
     other: Option<NodeId>,
     then: &Epilogue,
 ) -> Answer {
+    let before = graph.node(producer).op.epilogue().map_or(0, |epilogue| epilogue.steps.len());
+    if before + 1 + then.steps.len() > MOST_STEPS {
+        return Answer::failed(format!("an epilogue has at most {MOST_STEPS} steps"));
+    }
     let mut fused = Fused::new(graph, producer);
     fused.push(&step, other);
     fused.extend(graph, id, then);

@@ -8,6 +8,8 @@
 //! joined by additions end in convolutions whose sum is one over all their inputs (Figure 3 of
 //! ResNeXt, a to b).
 
+use std::collections::BTreeMap;
+
 use crate::ir::text::attributes;
 use crate::ir::{
     Answer, Binary, Conv, DType, Edit, Epilogue, Excite, Failure, Graph, NodeId, Op, Operand,
@@ -41,6 +43,10 @@ pub(super) fn merge_branches(graph: &Graph, id: NodeId) -> Answer {
         }
     }
 }
+
+/// Most operators that branches may have in common before they are merged: networks have branches of
+/// ten, and a chain of any length is not walked for each value that joins it.
+const MOST_LEVELS: usize = 32;
 
 /// Why branches are not merged.
 enum Stop {
@@ -86,6 +92,9 @@ impl Merger<'_> {
         if op.epilogue().is_some_and(|then| !then.is_empty()) {
             let name = &graph.node(first).name;
             return self.stop(format!("`{name}` applies something to its result already"));
+        }
+        if self.level == MOST_LEVELS {
+            return self.stop(format!("branches have more than {MOST_LEVELS} operators"));
         }
         self.edit.region.extend(&values);
         self.level += 1;
@@ -246,7 +255,7 @@ impl Merger<'_> {
         rest.extend(others);
         let Some((&first, [_, ..])) = convs.split_first() else { return Err(Stop::NoMatch) };
         // A sum has no order; the slices that the branches may end in have.
-        convs.sort_by_key(|conv| slice_start(graph, *conv));
+        convs.sort_by_cached_key(|conv| slice_start(graph, *conv));
         let Op::Conv(conv) = &graph.node(first).op else { return Err(Stop::NoMatch) };
         let inputs = self.inputs(&convs)?;
         if conv.groups > 1 || !conv.epilogue.is_empty() {
@@ -275,13 +284,19 @@ impl Merger<'_> {
     fn most_alike(&self, convs: Vec<NodeId>) -> (Vec<NodeId>, Vec<NodeId>) {
         let graph = self.graph;
         let reads = |id| graph.operand(id, 0).map(|x| graph.node(x).op.mnemonic());
-        let alike =
-            |a: NodeId, b: NodeId| graph.node(a).op == graph.node(b).op && reads(a) == reads(b);
-        let count = |a: &&NodeId| convs.iter().filter(|b| alike(**a, **b)).count();
-        match convs.iter().max_by_key(count).copied() {
-            Some(model) => convs.into_iter().partition(|conv| alike(model, *conv)),
-            None => (convs, Vec::new()),
+        let kind = |id: NodeId| (format!("{:?}", graph.node(id).op), reads(id));
+        let kinds: Vec<_> = convs.iter().map(|conv| kind(*conv)).collect();
+        let mut counts = BTreeMap::new();
+        for kind in &kinds {
+            *counts.entry(kind).or_insert(0) += 1;
         }
+        let Some(most) = kinds.iter().max_by_key(|kind| counts.get(kind)) else {
+            return (convs, Vec::new());
+        };
+        let (alike, others): (Vec<_>, Vec<_>) =
+            convs.iter().zip(&kinds).partition(|(_, kind)| *kind == most);
+        let ids = |convs: Vec<(&NodeId, _)>| convs.into_iter().map(|(id, _)| *id).collect();
+        (ids(alike), ids(others))
     }
 
     /// A node that stands for these values.
@@ -410,7 +425,7 @@ fn differing_attribute(graph: &Graph, a: NodeId, b: NodeId) -> (&'static str, St
 
 /// The first channel of the slice that a branch ends in; 0 if it ends in something else.
 fn slice_start(graph: &Graph, mut id: NodeId) -> usize {
-    loop {
+    for _ in 0..=MOST_LEVELS {
         match &graph.node(id).op {
             Op::Slice { starts, .. } => return starts.get(1).copied().unwrap_or(0),
             Op::Conv(_) | Op::SplitAttention(_) | Op::Pool(_) => {}
@@ -422,6 +437,7 @@ fn slice_start(graph: &Graph, mut id: NodeId) -> usize {
             None => return 0,
         }
     }
+    0
 }
 
 /// The value of which these are slices along the channels that, one after the other, cover it.

@@ -13,6 +13,8 @@ mod merge_branches;
 mod remove_dead_nodes;
 mod split_attention;
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Problem, Result};
 use crate::ir::{Answer, Applied, Failure, Graph, Node, NodeId, Origin, Rewriter};
 
@@ -221,12 +223,9 @@ impl Pass {
         if nodes.is_empty() {
             nodes.push(id);
         }
-        let mut from: Vec<Origin> = Vec::new();
-        for origin in nodes.iter().flat_map(|id| &graph.node(*id).from) {
-            if !from.contains(origin) {
-                from.push(origin.clone());
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let origins = nodes.iter().flat_map(|id| &graph.node(*id).from);
+        let from = origins.filter(|origin| seen.insert(*origin)).cloned().collect();
         let (value, node) = (graph.node(id).name.clone(), graph.node(id).from.last().cloned());
         NearMiss { pass: self.name, value, node, from, because }
     }

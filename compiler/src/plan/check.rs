@@ -138,9 +138,11 @@ fn check_readable(written: &BTreeSet<Base>, place: Place) -> std::result::Result
     }
 }
 
-/// Sweeps over time with the set of live buffers sorted by offset: neighbours must not overlap.
+/// Sweeps over time with the set of live buffers sorted by offset: neighbours must not overlap, when the
+/// later of them begins to live.
 fn check_overlap(plan: &Plan) -> Result<()> {
-    let mut starts: Vec<Vec<usize>> = vec![Vec::new(); plan.steps.len()];
+    let (mut starts, mut ends) =
+        (vec![Vec::new(); plan.steps.len()], vec![Vec::new(); plan.steps.len()]);
     for (b, buffer) in plan.buffers.iter().enumerate() {
         let fits =
             buffer.offset.checked_add(buffer.bytes).is_some_and(|end| end <= plan.arena_bytes);
@@ -150,22 +152,26 @@ fn check_overlap(plan: &Plan) -> Result<()> {
                 buffer.name
             )));
         }
-        starts[buffer.first].push(b);
+        starts[buffer.first].push((buffer.offset, b));
+        ends[buffer.last].push((buffer.offset, b));
     }
     let mut live: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for (at, new) in starts.iter().enumerate() {
-        live.retain(|&(_, b)| plan.buffers[b].last >= at);
-        for &b in new {
-            live.insert((plan.buffers[b].offset, b));
-        }
-        let pairs = live.iter().zip(live.iter().skip(1));
-        for (&(low, a), &(high, b)) in pairs {
-            if low + plan.buffers[a].bytes > high {
-                let (a, b) = (&plan.buffers[a].name, &plan.buffers[b].name);
-                return Err(Error::internal(format!(
-                    "buffers `{a}` and `{b}` overlap at step {at}"
-                )));
+    for (at, (starts, ends)) in starts.into_iter().zip(ends).enumerate() {
+        for new in starts {
+            let before = live.range(..new).next_back().map(|before| (*before, new));
+            let after = live.range(new..).next().map(|after| (new, *after));
+            for ((low, a), (high, b)) in before.into_iter().chain(after) {
+                if low + plan.buffers[a].bytes > high {
+                    let (a, b) = (&plan.buffers[a].name, &plan.buffers[b].name);
+                    return Err(Error::internal(format!(
+                        "buffers `{a}` and `{b}` overlap at step {at}"
+                    )));
+                }
             }
+            live.insert(new);
+        }
+        for old in ends {
+            live.remove(&old);
         }
     }
     Ok(())

@@ -1,56 +1,63 @@
 //! Plan to machine code: one function for each distinct kernel, and one entry point that calls them in
 //! the plan's order.
 
+use std::collections::HashMap;
+
 use super::{Base, KernelRef, Place, Plan, Step};
 use crate::codegen::{Address, Call, Code, Linker, Listing, Program, Region, Target};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Generates code for a checked plan.
 ///
 /// # Errors
 /// [`crate::error::Problem::Target`] when the target cannot be generated for.
 pub fn generate(plan: &Plan, target: &Target, listing: Listing) -> Result<Code> {
-    let kernels = distinct(plan);
+    let distinct = Distinct::of(plan);
     let mut linker = Linker::new(target, listing)?;
-    let mut offsets = Vec::with_capacity(kernels.len());
-    for (i, kernel) in kernels.iter().enumerate() {
+    let mut offsets = Vec::with_capacity(distinct.kernels.len());
+    for (i, kernel) in distinct.kernels.iter().enumerate() {
         let function = kernel.emit(&mut linker)?;
         let name = function_name(kernel, i);
         offsets.push(linker.place(&name, function, kernel.optimize())?);
     }
-    let call = |step: &Step| {
-        let at = kernels.iter().position(|kernel| **kernel == step.kernel);
-        let offset = at.and_then(|i| offsets.get(i).copied());
-        let kernel = offset.ok_or_else(|| Error::internal("a step's kernel was not generated"))?;
-        Ok(called(plan, step, kernel))
-    };
-    let calls = plan.steps.iter().map(call).collect::<Result<Vec<Call>>>()?;
+    let steps = plan.steps.iter().zip(&distinct.of_steps);
+    let calls = steps.map(|(step, kernel)| called(plan, step, offsets[*kernel])).collect();
     linker.program(&Program { stages: plan.stages.clone(), calls })
 }
 
 /// The name of the function of each step, in order.
 pub fn step_functions(plan: &Plan) -> Vec<String> {
-    let kernels = distinct(plan);
-    let name = |step: &Step| {
-        let at = kernels.iter().position(|kernel| **kernel == step.kernel);
-        function_name(&step.kernel, at.unwrap_or_default())
-    };
-    plan.steps.iter().map(name).collect()
+    let steps = plan.steps.iter().zip(Distinct::of(plan).of_steps);
+    steps.map(|(step, kernel)| function_name(&step.kernel, kernel)).collect()
 }
 
 fn function_name(kernel: &KernelRef, number: usize) -> String {
     format!("{}.{number}", kernel.name())
 }
 
-/// Steps with equal kernels share a function.
-fn distinct(plan: &Plan) -> Vec<&KernelRef> {
-    let mut kernels: Vec<&KernelRef> = Vec::new();
-    for step in &plan.steps {
-        if !kernels.contains(&&step.kernel) {
-            kernels.push(&step.kernel);
-        }
+/// The kernels of a plan. Steps with equal kernels, by their `Debug` texts, share a function.
+struct Distinct<'p> {
+    /// Each once, in the order of the steps that have them first.
+    kernels: Vec<&'p KernelRef>,
+    /// Which of them each step has.
+    of_steps: Vec<usize>,
+}
+
+impl<'p> Distinct<'p> {
+    fn of(plan: &'p Plan) -> Distinct<'p> {
+        let mut kernels = Vec::new();
+        let mut numbers = HashMap::new();
+        let number = |step: &'p Step| {
+            let next = numbers.len();
+            let number = *numbers.entry(format!("{:?}", step.kernel)).or_insert(next);
+            if number == next {
+                kernels.push(&step.kernel);
+            }
+            number
+        };
+        let of_steps = plan.steps.iter().map(number).collect();
+        Distinct { kernels, of_steps }
     }
-    kernels
 }
 
 /// A step as a call of the kernel at this offset.

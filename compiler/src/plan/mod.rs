@@ -7,6 +7,7 @@
 //! - [`structure`] says what code depends on, so that weights can be replaced,
 //! - [`check`] proves, sharing no code with [`arena`] and with lowering, that no step reads what is not there and that
 //!   no two live buffers overlap,
+//! - [`memory`] refuses what takes more memory than is allowed,
 //! - [`generate`] makes a plan's code, function by function,
 //! - [`text`], [`json`] and [`dot`] show it.
 
@@ -17,6 +18,7 @@ mod generate;
 pub mod json;
 pub mod kernel;
 pub mod loops;
+mod memory;
 pub mod structure;
 pub mod text;
 mod values;
@@ -25,6 +27,7 @@ pub mod weights;
 pub use generate::{generate, step_functions};
 pub use kernel::{Kernel, KernelRef, Role};
 pub use loops::{Loop, Nest};
+pub(crate) use memory::check_memory;
 
 use crate::ir::{Origin, TensorType};
 use weights::Packed;

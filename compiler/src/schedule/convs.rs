@@ -60,9 +60,9 @@ pub(super) struct Site<'s> {
     pub(super) offered: Offered,
 }
 
-/// Offers for convolutions, by what they depend on.
+/// Offers for convolutions, by the `Debug` text of what they depend on.
 #[derive(Default)]
-pub(super) struct Offered(RefCell<Vec<(ConvProblem, Rc<Offers>)>>);
+pub(super) struct Offered(RefCell<BTreeMap<String, Rc<Offers>>>);
 
 impl Offered {
     /// The offers for a problem, made if there are none yet.
@@ -72,11 +72,12 @@ impl Offered {
         make: impl FnOnce() -> Option<Offers>,
     ) -> Option<Rc<Offers>> {
         let mut all = self.0.borrow_mut();
-        if let Some((_, offers)) = all.iter().find(|(known, _)| known == problem) {
+        let key = format!("{problem:?}");
+        if let Some(offers) = all.get(&key) {
             return Some(offers.clone());
         }
         let offers = Rc::new(make()?);
-        all.push((problem.clone(), offers.clone()));
+        all.insert(key, offers.clone());
         Some(offers)
     }
 }

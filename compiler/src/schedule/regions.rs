@@ -110,10 +110,14 @@ fn region(graph: &Graph, conv: NodeId, apart: &Layouts, joined: &Layouts) -> BTr
         _ => false,
     };
     let mut region = BTreeSet::from([conv]);
+    let mut values = BTreeSet::new();
     let mut unseen = vec![conv];
     while let Some(node) = unseen.pop() {
         let operands = graph.operands(node).into_iter().map(|(_, operand)| operand);
         for value in operands.chain([node]).filter(moves) {
+            if !values.insert(value) {
+                continue;
+            }
             let users = graph.uses(value).into_iter().map(|(user, _)| user);
             unseen.extend(users.chain([value]).filter(|id| region.insert(*id)));
         }

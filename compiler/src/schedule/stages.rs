@@ -29,6 +29,8 @@ pub(crate) struct Stages {
     stages: Vec<Stage>,
     /// What runs once.
     rest: Vec<NodeId>,
+    /// The stage of each node that is of one.
+    of: BTreeMap<NodeId, usize>,
 }
 
 /// A run of nodes, and how many images run through it together.
@@ -75,7 +77,7 @@ impl Stages {
             let cuts = Cuts::of(graph, input, images, &computed);
             (!cuts.stages.is_empty()).then(|| cuts.finished(graph, input))
         });
-        found.unwrap_or(Stages { stages: Vec::new(), rest: computed })
+        found.unwrap_or(Stages { rest: computed, ..Stages::default() })
     }
 
     /// The stages, fewest images first.
@@ -101,8 +103,7 @@ impl Stages {
 
     /// The stage of a node; as many as there are for what runs once.
     pub(crate) fn of(&self, id: NodeId) -> usize {
-        let found = self.stages.iter().position(|stage| stage.nodes.contains(&id));
-        found.unwrap_or(self.stages.len())
+        self.of.get(&id).copied().unwrap_or(self.stages.len())
     }
 }
 
@@ -182,7 +183,10 @@ impl Cuts {
             };
             stage.types = by_image.iter().map(scaled).collect();
         }
-        Stages { stages: self.stages, rest: self.rest }
+        let numbered = self.stages.iter().enumerate();
+        let of = numbered.flat_map(|(at, stage)| stage.nodes.iter().map(move |id| (*id, at)));
+        let of = of.collect();
+        Stages { stages: self.stages, rest: self.rest, of }
     }
 }
 
@@ -198,8 +202,7 @@ fn group(wanted: usize, before: usize, all: usize) -> usize {
 
 /// How often each value is read by nodes and as a result.
 fn uses_left(graph: &Graph) -> BTreeMap<NodeId, usize> {
-    let results = |id: NodeId| graph.outputs().iter().filter(|o| o.node == id).count();
-    graph.nodes().map(|id| (id, graph.uses(id).len() + results(id))).collect()
+    graph.nodes().map(|id| (id, graph.uses(id).len() + graph.outputs_of(id).len())).collect()
 }
 
 /// How many images run together, a power of two or all of them: the larger weights are beside one image's

@@ -160,7 +160,7 @@ fn order() {
     let (mut graph, x) = one_input();
     let a = graph.add(node("a", Op::Binary(Binary::Add, Default::default()), &[2]), &[(0, x)]);
     let b = graph.add(node("b", Op::Identity, &[2]), &[(0, a)]);
-    graph.dag.add_edge(b, a, 1);
+    graph.dag.connect(b, a, 1);
     graph.add(node("c", Op::Identity, &[2]), &[(0, b)]);
     refused(&graph, "value `b` (identity): it depends on itself");
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Graph, NodeId, Op, Origin, TensorType};
+use crate::limits::TENSOR_BYTES;
 use crate::machine::{Element, F32_BYTES};
 use crate::plan::kernel::Kernel;
 use crate::plan::weights::{Packed, Packing, SectionLayout};
@@ -319,13 +320,9 @@ fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
     error.at(name, node.op.mnemonic())
 }
 
-/// Largest tensor that is planned, in bytes: sums of so many do not overflow, and no machine that
-/// runs these models has as much memory.
-const MOST_BYTES: usize = 1 << 40;
-
 /// Refuses types that generated code does not compute in, and absurd sizes.
 pub(in crate::kernels) fn computable(ty: &TensorType) -> Result<()> {
-    if ty.bytes() > MOST_BYTES {
+    if ty.bytes() > TENSOR_BYTES {
         let problem =
             Problem::Unsupported(format!("a tensor {ty}, which takes {} bytes", ty.bytes()));
         return Err(

@@ -17,7 +17,7 @@ impl Lowering<'_, '_> {
     pub(super) fn end_stage(&mut self) -> Result<()> {
         self.outputs()?;
         let result = self.schedule.stages().get(self.stage).and_then(|stage| stage.result);
-        match result.filter(|id| !self.graph.uses(*id).is_empty()) {
+        match result.filter(|id| self.graph.is_used(*id)) {
             Some(id) => self.pass_on(id),
             None => Ok(()),
         }
@@ -57,7 +57,7 @@ impl Lowering<'_, '_> {
     /// The model output that a value is, if it can be made there: not where a group has several images,
     /// of which some may not be there, nor where a later stage reads it.
     pub(super) fn output(&self, id: NodeId) -> Option<Place> {
-        let at = self.model.outputs().iter().position(|o| o.node == id)?;
+        let at = *self.model.outputs_of(id).first()?;
         let place = Place::of(Base::Output(at));
         match self.group() {
             None => Some(place),
@@ -71,7 +71,7 @@ impl Lowering<'_, '_> {
     /// Whether the value is what this stage passes on to the next.
     fn is_passed_on(&self, id: NodeId) -> bool {
         let result = self.schedule.stages().get(self.stage).and_then(|stage| stage.result);
-        result == Some(id) && !self.graph.uses(id).is_empty()
+        result == Some(id) && self.graph.is_used(id)
     }
 
     /// A buffer for a new value, of so many bytes for a group of images: a part of what is passed on, if
