@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -25,16 +24,41 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Those of opening, reading and mapping, and those of [`read_pipe`].
 pub(crate) fn open(path: &Path) -> io::Result<Bytes> {
     // Asked before opening, which waits where a pipe has nobody at its other end.
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_char_device() || kind.is_block_device() {
-        return Err(io::Error::other("it is a device, not a file"));
-    }
-    let mut file = if kind.is_fifo() { open_pipe(path)? } else { File::open(path)? };
+    let mut file = match Kind::of(fs::metadata(path)?.file_type()) {
+        Kind::Device => return Err(io::Error::other("it is a device, not a file")),
+        Kind::Pipe => open_pipe(path)?,
+        Kind::Other => File::open(path)?,
+    };
     let about = file.metadata()?;
     if about.is_file() && about.len() > 0 {
         return map(&file);
     }
     read_pipe(&mut file, MOST_PIPED)
+}
+
+/// What is found at a path, as far as it matters to reading.
+enum Kind {
+    Device,
+    Pipe,
+    Other,
+}
+
+impl Kind {
+    #[cfg(unix)]
+    fn of(kind: fs::FileType) -> Kind {
+        use std::os::unix::fs::FileTypeExt as _;
+        match (kind.is_char_device() || kind.is_block_device(), kind.is_fifo()) {
+            (true, _) => Kind::Device,
+            (false, true) => Kind::Pipe,
+            (false, false) => Kind::Other,
+        }
+    }
+
+    /// Elsewhere devices and pipes have names of their own.
+    #[cfg(not(unix))]
+    fn of(_: fs::FileType) -> Kind {
+        Kind::Other
+    }
 }
 
 /// Opens a named pipe, if somebody opens its other end in time.
