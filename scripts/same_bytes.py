@@ -104,7 +104,7 @@ def models(options):
 
 
 # ---- artifacts ----------------------------------------------------------------------------------
-# runtime/src/validate.rs has the layout, runtime/src/manifest.rs the fields.
+# runtime/src/validate.rs has the layout, runtime/src/table.rs and runtime/src/manifest.rs the fields.
 
 HEADER = 48
 
@@ -137,26 +137,40 @@ def fields(data):
 
 
 class Artifact:
-    """The sections of an artifact, and what its manifest says besides versions, digests and offsets."""
+    """The sections of an artifact, and what they say besides versions, digests and offsets."""
 
     def __init__(self, data):
-        self.data = data
         length = int.from_bytes(data[12:16], 'little')
-        manifest = fields(data[HEADER:HEADER + length])
-        variants = [fields(variant) for variant in manifest.pop(5)]
-        self.weights = self.section(*manifest.pop(11))
-        self.code = {variant[1][0].decode(): self.section(*variant.pop(3)) for variant in variants}
-        for variant in variants:
-            variant.pop(7, None)
-            variant.pop(8, None)
-        manifest.pop(3, None)
-        self.rest = (data[8:12], manifest, variants)
+        self.version = data[8:12]
+        self.code, self.variants, self.others, self.weights = {}, [], [], b''
+        for section in map(fields, fields(data[HEADER:HEADER + length])[1]):
+            name = section[1][0]
+            # Zeros are left out.
+            offset, length = (section.get(number, [0])[0] for number in (3, 4))
+            content = memoryview(data)[offset:offset + length]
+            if name == b'manifest':
+                self.manifest = fields(bytes(content))
+                self.manifest.pop(3, None)
+            elif name == b'code':
+                self.add_code(bytes(content))
+            elif name == b'weights':
+                self.weights = content
+            else:
+                self.others.append((name, content))
 
-    def section(self, message):
-        """The bytes of a `Section`, whose zeros are left out."""
-        section = fields(message)
-        offset, length = (section.get(number, [0])[0] for number in (1, 2))
-        return memoryview(self.data)[offset:offset + length]
+    def add_code(self, section):
+        """The code of a variant and, behind it, its description and how long that is."""
+        code = len(section) - 4 - int.from_bytes(section[-4:], 'little')
+        variant = fields(section[code:-4])
+        self.code[variant[1][0]] = section[:code]
+        variant.pop(6, None)
+        variant.pop(7, None)
+        self.variants.append(variant)
+
+    @property
+    def rest(self):
+        """What it says besides code and weights."""
+        return self.version, self.manifest, self.variants, self.others
 
 
 def compare(before, after):

@@ -14,6 +14,7 @@ pub(crate) use relink::RelinkArgs;
 pub(crate) use tuning::TuningOptions;
 
 use crate::request::{IsaOption, Measurement, RunRequest};
+use crate::signing::{Signing, Trust};
 
 /// Compiles ONNX models of the ResNeSt family to native code, and runs them.
 #[derive(Debug, Parser)]
@@ -161,6 +162,9 @@ pub(crate) struct CompileArgs {
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Whether to sign it.
+    #[command(flatten)]
+    pub(crate) signing: Signing,
     /// Where and how to tune.
     #[command(flatten)]
     pub(crate) tuning: TuningOptions,
@@ -178,6 +182,9 @@ pub(crate) struct RunArgs {
     /// What to run it on.
     #[command(flatten)]
     pub(crate) request: RunRequest,
+    /// Whose compiled models to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -237,6 +244,9 @@ pub(crate) struct InspectArgs {
     /// Where what was found is.
     #[command(flatten)]
     pub(crate) tuning: TuningOptions,
+    /// Whose compiled models to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -273,6 +283,9 @@ pub(crate) struct BenchArgs {
     /// Which code to run.
     #[command(flatten)]
     pub(crate) isa: IsaOption,
+    /// Whose compiled models to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
@@ -317,6 +330,9 @@ pub(crate) struct VerifyArgs {
     /// Which code to run.
     #[command(flatten)]
     pub(crate) isa: IsaOption,
+    /// Whose compiled models to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

@@ -3,6 +3,8 @@
 mod relink;
 mod tuning;
 
+use std::io;
+
 use bytes::Bytes;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
@@ -10,9 +12,9 @@ use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::ExternalData;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 pub(crate) use cardinal_compiler::plan::Plan;
-use cardinal_compiler::plan::weights::BeyondHalf;
+use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
 use cardinal_compiler::{interp, object, onnx};
-use cardinal_runtime::{Artifact, cpu};
+use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
@@ -22,6 +24,7 @@ pub(crate) use tuning::{
     Choice, Choices, Chosen, Cpu, Layer, Timing, Winner, cpus, layer_times, layers, read_choice,
 };
 
+use crate::output::Room;
 use crate::program::Program;
 use crate::tensors::Array;
 
@@ -55,10 +58,9 @@ pub(crate) fn is_bad_option(error: &ModelError) -> bool {
     matches!(error.problem, Problem::BadOption(_))
 }
 
-/// A compiled model, ready to be written or loaded.
+/// A compiled model, before its weights are packed.
 pub(crate) struct Compiled {
-    /// The artifact.
-    pub(crate) artifact: Artifact,
+    parts: ArtifactParts<PackedWeights>,
     /// Nodes of the graph after all passes.
     pub(crate) nodes: usize,
     /// The CPUs that there is code for.
@@ -76,6 +78,20 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
+    /// Packs the weights and lays everything out in memory, ready to be written or loaded.
+    pub(crate) fn to_artifact(&self) -> ModelResult<Artifact> {
+        let artifact = self.parts.clone().to_artifact();
+        Ok(artifact.map_err(|error| ModelError::internal(error.to_string()))?)
+    }
+
+    /// Packs the weights into a file that holds the same bytes, and is never in memory as a whole.
+    pub(crate) fn write_to(&self, file: &mut dyn Room) -> io::Result<()> {
+        self.parts.clone().write_to(file).map_err(|error| match error {
+            LoadError::Io { source, .. } => source,
+            other => io::Error::other(other),
+        })
+    }
+
     /// A line for each weight that stays in f32 although half precision is asked for.
     pub(crate) fn beyond_half_lines(&self) -> impl Iterator<Item = String> {
         self.beyond_half.iter().map(|BeyondHalf { name, magnitude }| {
@@ -87,25 +103,23 @@ impl Compiled {
 /// Compiles an imported model.
 pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
     let targets = targets(settings)?;
-    assemble(Pipeline::new(model, &settings.compile).compile(&targets)?)
+    Ok(described(Pipeline::new(model, &settings.compile).compile(&targets)?))
 }
 
-/// Packs the weights and lays everything out.
-fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
-    let (nodes, beyond_half) = (compiled.nodes, compiled.beyond_half);
-    let artifact = compiled.parts.to_artifact();
-    let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
-    let variants = artifact.variants();
-    Ok(Compiled {
+/// What there is to say of a compiled model.
+fn described(compiled: cardinal_compiler::Compiled) -> Compiled {
+    let cardinal_compiler::Compiled { parts, nodes, beyond_half } = compiled;
+    let variants = || parts.code.iter().map(|code| &code.variant);
+    Compiled {
         nodes,
-        cpus: variants.iter().map(|variant| variant.name.clone()).collect(),
-        code_bytes: (0..variants.len()).map(|i| artifact.code(i).len()).sum(),
-        weight_bytes: artifact.weights().len(),
-        loaded_weight_bytes: artifact.loaded_weight_bytes(),
+        cpus: variants().map(|variant| variant.name.clone()).collect(),
+        code_bytes: parts.code.iter().map(|code| code.bytes.len()).sum(),
+        weight_bytes: parts.weights.length(),
+        loaded_weight_bytes: parts.weights.loaded_bytes(),
         beyond_half,
-        arena_bytes: variants.iter().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
-        artifact,
-    })
+        arena_bytes: variants().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
+        parts,
+    }
 }
 
 /// The CPUs that the settings ask for: this machine's where they are silent.
@@ -122,8 +136,8 @@ pub(crate) fn first_target(settings: &Settings) -> ModelResult<Target> {
 }
 
 /// An object file of a compiled model, whose symbols begin with the stem of the file that it is for.
-pub(crate) fn object(compiled: &Compiled, stem: &str) -> ModelResult<Object> {
-    Ok(object::build(&compiled.artifact, &object::Name::from_stem(stem))?)
+pub(crate) fn object(artifact: &Artifact, stem: &str) -> ModelResult<Object> {
+    Ok(object::build(artifact, &object::Name::from_stem(stem))?)
 }
 
 /// The machine that the settings ask for: this one where they are silent. Another triple without

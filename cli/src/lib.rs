@@ -33,6 +33,8 @@ mod loading;
 #[cfg(feature = "compiler")]
 mod model_file;
 #[cfg(feature = "compiler")]
+mod signing;
+#[cfg(feature = "compiler")]
 mod trial;
 #[cfg(feature = "compiler")]
 mod tune;

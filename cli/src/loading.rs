@@ -77,11 +77,13 @@ pub(crate) fn load(
     let begin = Instant::now();
     let settings = settings_for(options, isa);
     let model = import_for_batch(file, &settings.import, batch)?;
-    let compiled = engine::compile(&model, &settings).map_err(|error| refused(file, error))?;
+    let compiled = engine::compile(&model, &settings);
+    let artifact = compiled.and_then(|compiled| compiled.to_artifact());
+    let artifact = artifact.map_err(|error| refused(file, error))?;
     let compile_ms = Some(milliseconds(begin));
     progress.finish_and_clear();
     let begin = Instant::now();
-    let program = Program::load(compiled.artifact, isa.name(), &file.name())?;
+    let program = Program::load(artifact, isa.name(), &file.name())?;
     let preparation = Preparation { compile_ms, load_ms: milliseconds(begin) };
     Ok(Loaded { program, model: Some(model), preparation })
 }

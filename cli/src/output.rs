@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{self, Write};
+#[cfg(feature = "compiler")]
+use std::io::{Cursor, Seek};
 use std::path::{Path, PathBuf};
 
 use cardinal_runtime::text;
@@ -21,7 +23,24 @@ const PROGRAM: u32 = 0o777;
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
-    write_pieces(path, &[bytes], DATA)
+    put_one(path, Bytes::Pieces(&[bytes]), DATA)
+}
+
+/// What the bytes of a file are made in: a file, or memory for what cannot be gone back in.
+#[cfg(feature = "compiler")]
+pub(crate) trait Room: Write + Seek {}
+
+#[cfg(feature = "compiler")]
+impl<T: Write + Seek> Room for T {}
+
+/// Writes as [`write`] does what `make` makes, in the file itself where there is one: so the whole need
+/// not be in memory.
+///
+/// # Errors
+/// [`Failure::Io`].
+#[cfg(feature = "compiler")]
+pub(crate) fn write_made(path: &Path, make: Make<'_>) -> Outcome {
+    put_one(path, Bytes::Made(make), DATA)
 }
 
 /// Writes pieces one after the other as [`write`] does, to a file that can be run.
@@ -30,7 +49,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
 /// [`Failure::Io`].
 #[cfg(feature = "compiler")]
 pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
-    write_pieces(path, pieces, PROGRAM)
+    put_one(path, Bytes::Pieces(pieces), PROGRAM)
 }
 
 /// Refuses, before any work, what could not be written at all or would take an input's place.
@@ -74,15 +93,54 @@ pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
 pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Outcome {
     let pieces: Vec<[&[u8]; 1]> = files.iter().map(|(_, bytes)| [*bytes]).collect();
     let paths = files.iter().map(|(path, _)| *path);
-    let each = paths.zip(&pieces).map(|(path, pieces)| Contents { path, pieces, mode: DATA });
+    let bytes = pieces.iter().map(|pieces| Bytes::Pieces(pieces));
+    let each = paths.zip(bytes).map(|(path, bytes)| Contents { path, bytes, mode: DATA });
     put(&each.collect::<Vec<_>>())
 }
 
-fn write_pieces(path: &Path, pieces: &[&[u8]], mode: u32) -> Outcome {
+fn put_one(path: &Path, bytes: Bytes<'_>, mode: u32) -> Outcome {
     if is_dash(path) {
-        return send(pieces);
+        return send(bytes);
     }
-    put(&[Contents { path, pieces, mode }])
+    put(&[Contents { path, bytes, mode }])
+}
+
+/// Makes bytes.
+#[cfg(feature = "compiler")]
+pub(crate) type Make<'a> = &'a dyn Fn(&mut dyn Room) -> io::Result<()>;
+
+/// What is to be written.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    /// One piece after the other.
+    Pieces(&'a [&'a [u8]]),
+    /// What this makes.
+    #[cfg(feature = "compiler")]
+    Made(Make<'a>),
+}
+
+impl Bytes<'_> {
+    /// Writes to a new file.
+    fn write_to_file(self, file: &mut fs::File) -> io::Result<()> {
+        match self {
+            Bytes::Pieces(pieces) => write_to(file, pieces),
+            #[cfg(feature = "compiler")]
+            Bytes::Made(make) => make(file),
+        }
+    }
+
+    /// Writes to what takes bytes in order only.
+    fn write_to_stream(self, stream: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Bytes::Pieces(pieces) => write_to(stream, pieces),
+            #[cfg(feature = "compiler")]
+            Bytes::Made(make) => {
+                let mut bytes = Cursor::new(Vec::new());
+                make(&mut bytes)?;
+                stream.write_all(bytes.get_ref())
+            }
+        }
+    }
 }
 
 fn write_to(out: &mut dyn Write, pieces: &[&[u8]]) -> io::Result<()> {
@@ -92,7 +150,7 @@ fn write_to(out: &mut dyn Write, pieces: &[&[u8]]) -> io::Result<()> {
 /// A file to be written.
 struct Contents<'a> {
     path: &'a Path,
-    pieces: &'a [&'a [u8]],
+    bytes: Bytes<'a>,
     mode: u32,
 }
 
@@ -124,7 +182,7 @@ fn stage<'a>(contents: &'a Contents<'a>) -> io::Result<Staged<'a>> {
     };
     let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
     let mut file = new_file(&folder, contents.mode)?;
-    write_to(&mut file, contents.pieces)?;
+    contents.bytes.write_to_file(file.as_file_mut())?;
     Ok(Staged::File(file, path))
 }
 
@@ -134,7 +192,7 @@ impl Staged<'_> {
             Staged::File(file, path) => file.persist(path).map(drop).map_err(|e| e.error),
             Staged::Stream(contents) => {
                 let mut file = fs::File::options().write(true).open(contents.path)?;
-                write_to(&mut file, contents.pieces)
+                contents.bytes.write_to_stream(&mut file)
             }
         }
     }
@@ -161,7 +219,7 @@ fn new_file(folder: &Path, _mode: u32) -> io::Result<tempfile::NamedTempFile> {
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
     let mut bytes = Vec::new();
     write(&mut bytes).map_err(Failure::stdout)?;
-    send(&[text::lines(&String::from_utf8_lossy(&bytes)).as_bytes()])
+    send(Bytes::Pieces(&[text::lines(&String::from_utf8_lossy(&bytes)).as_bytes()]))
 }
 
 /// Prints a JSON value and a line end on stdout.
@@ -173,9 +231,9 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
 }
 
 /// Bytes to stdout as they are.
-fn send(pieces: &[&[u8]]) -> Outcome {
+fn send(bytes: Bytes<'_>) -> Outcome {
     let mut out = io::stdout().lock();
-    write_to(&mut out, pieces).and_then(|()| out.flush()).map_err(Failure::stdout)
+    bytes.write_to_stream(&mut out).and_then(|()| out.flush()).map_err(Failure::stdout)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 mod common;
 
 use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
-use cardinal_runtime::{ArtifactParts, DType, cpu};
+use cardinal_runtime::{ArtifactParts, Code, DType, cpu};
 use serde_json::Value;
 
 use common::Folder;
@@ -35,11 +35,12 @@ fn identity(from: &[u64], to: &[u64], metadata: &[(&str, &str)]) -> Vec<u8> {
         target: cpu::host_triple(),
         inputs: vec![tensor("x", from)],
         outputs: vec![tensor("y", to)],
-        variants: vec![Variant { name: "any".into(), arena_bytes: 64, ..Variant::default() }],
         metadata: metadata.iter().map(property).collect(),
         ..Manifest::default()
     };
-    let parts = ArtifactParts { manifest, code: vec![code], weights: vec![1; 64] };
+    let variant = Variant { name: "any".into(), arena_bytes: 64, ..Variant::default() };
+    let code = vec![Code { variant, bytes: code }];
+    let parts = ArtifactParts { manifest, code, others: Vec::new(), weights: vec![1; 64] };
     parts.to_artifact().unwrap().as_bytes().to_vec()
 }
 

@@ -45,7 +45,7 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     let weights = precision(manifest);
     let options = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
     let pipeline = Pipeline::new(model, &options);
-    let trace = pipeline.plans(&targets(manifest)?)?;
+    let trace = pipeline.plans(&targets(artifact)?)?;
     let code = trace.variants.iter().map(|variant| fitting_code(variant, artifact));
     let code = code.collect::<Result<_>>()?;
     pipeline.assemble(trace, code)
@@ -95,9 +95,9 @@ fn check_version(manifest: &Manifest) -> Result<()> {
 }
 
 /// The targets of the artifact's variants.
-fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
+fn targets(artifact: &Artifact) -> Result<Vec<Target>> {
     let target = |variant: &Variant| {
-        let target = Target::new(&manifest.target, &variant.cpu_features)?;
+        let target = Target::new(&variant.target, &variant.cpu_features)?;
         let target = target.for_core(Some(&variant.core));
         let core = target.core().map_or("", Core::name);
         match target.features() == variant.cpu_features && core == variant.core {
@@ -105,7 +105,7 @@ fn targets(manifest: &Manifest) -> Result<Vec<Target>> {
             false => Err(Difference::Cpu(variant.name.clone()).into()),
         }
     };
-    manifest.variants.iter().map(target).collect()
+    artifact.variants().iter().map(target).collect()
 }
 
 /// What the artifact takes instead of the estimates' choices.

@@ -291,7 +291,7 @@ fn files_are_about_half_as_large() {
         assert_eq!(f16.loaded_weight_bytes(), f32.weights().len());
         let ratio = f16.weights().len() as f64 / f32.weights().len() as f64;
         assert!((0.5..0.501).contains(&ratio), "{ratio}");
-        assert_eq!(f16.manifest().variants.len(), LEVELS.len());
+        assert_eq!(f16.variants().len(), LEVELS.len());
         for i in 0..LEVELS.len() {
             assert!(f16.code(i) == f32.code(i), "code does not depend on how weights are stored");
         }

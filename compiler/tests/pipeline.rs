@@ -59,7 +59,7 @@ fn each_target_has_its_plan_once_and_its_code_as_compiled() {
     let compiled = compile(&model, &targets, &options).unwrap();
     for (variant, bytes) in trace.variants.iter().zip(&compiled.parts.code) {
         let code = variant.code(Listing { clif: false, assembly: true }).unwrap();
-        assert!(code.bytes == *bytes);
+        assert!(code.bytes == bytes.bytes);
         assert!(code.functions.iter().all(|function| function.assembly.is_some()));
     }
 }

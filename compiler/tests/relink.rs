@@ -239,17 +239,17 @@ fn artifacts_of_other_makers_are_refused() {
         change(&mut parts);
         refused(&parsed(BASE), &parts.to_artifact().unwrap())
     };
-    let difference = changed(|p| p.manifest.variants[0].core = "znver9".into());
+    let difference = changed(|p| p.code[0].variant.core = "znver9".into());
     assert!(matches!(difference, Difference::Cpu(_)), "{difference}");
-    let difference = changed(|p| p.manifest.variants[0].core = "znver4".into());
+    let difference = changed(|p| p.code[0].variant.core = "znver4".into());
     assert!(matches!(difference, Difference::Cpu(_)), "{difference}");
     let difference = changed(|p| p.manifest.compiler_version = "0.0.9".into());
     assert!(matches!(difference, Difference::Version { .. }), "{difference}");
-    let difference = changed(|p| p.manifest.variants[1].structure.clear());
+    let difference = changed(|p| p.code[1].variant.structure.clear());
     assert_eq!(difference, Difference::Unstated("x86-64-v3".into()));
-    let difference = changed(|p| p.manifest.variants[2].structure[0] ^= 1);
+    let difference = changed(|p| p.code[2].variant.structure[0] ^= 1);
     assert_eq!(difference, Difference::Memory("x86-64-v4".into()));
-    let difference = changed(|p| p.manifest.variants[2].cpu_features.push("zzz".into()));
+    let difference = changed(|p| p.code[2].variant.cpu_features.push("zzz".into()));
     assert_eq!(difference, Difference::Cpu("x86-64-v4".into()));
 }
 

@@ -7,6 +7,7 @@ mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use bytes::Bytes;
 use cardinal_compiler::codegen::Target;
@@ -17,9 +18,10 @@ use cardinal_compiler::machine::Core;
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::passes;
+use cardinal_compiler::plan::weights::PackedWeights;
 use cardinal_compiler::plan::{Constant, Plan};
-use cardinal_runtime::manifest::Manifest;
-use cardinal_runtime::{Artifact, LoadError, Program, Session, Tensor, cpu};
+use cardinal_runtime::table::{Section, Table};
+use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Program, Session, Tensor, cpu};
 use prost::Message as _;
 use running::files::{import, import_unfilled, models};
 use running::random;
@@ -31,9 +33,12 @@ fn targets(cpus: &[&str]) -> Vec<Target> {
     cpus.iter().map(|cpu| Target::named(LINUX, cpu).unwrap()).collect()
 }
 
+fn compiled(model: &Model, cpus: &[&str]) -> ArtifactParts<PackedWeights> {
+    compile(model, &targets(cpus), &CompileOptions::default()).unwrap().parts
+}
+
 fn artifact(model: &Model, cpus: &[&str]) -> Artifact {
-    let compiled = compile(model, &targets(cpus), &CompileOptions::default()).unwrap();
-    compiled.parts.to_artifact().unwrap()
+    compiled(model, cpus).to_artifact().unwrap()
 }
 
 /// A small ResNeSt with a stem, grouped convolutions, attention and a head.
@@ -234,22 +239,16 @@ fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
     Artifact::from_bytes(Bytes::copy_from_slice(bytes))
 }
 
-/// Where the parts of an artifact are: header, manifest, the code of each variant, weights.
-fn regions(artifact: &Artifact) -> Vec<(String, std::ops::Range<usize>)> {
-    let manifest = artifact.manifest();
-    let section = |section: &Option<cardinal_runtime::manifest::Section>| {
-        let section = section.as_ref().unwrap();
-        section.offset as usize..(section.offset + section.length) as usize
+/// Where the parts of an artifact are: header, table of contents and sections.
+fn regions(artifact: &Artifact) -> Vec<(String, Range<usize>)> {
+    let table = Table { sections: artifact.sections().to_vec() };
+    let front = [("header", 0..48), ("table", 48..48 + table.encoded_len())];
+    let front = front.map(|(name, range)| (name.to_owned(), range));
+    let section = |section: &Section| {
+        let (begin, length) = (section.offset as usize, section.length as usize);
+        (section.name.clone(), begin..begin + length)
     };
-    let mut regions = vec![
-        ("header".to_owned(), 0..48),
-        ("manifest".to_owned(), 48..48 + manifest.encoded_len()),
-        ("weights".to_owned(), section(&manifest.weights)),
-    ];
-    for variant in &manifest.variants {
-        regions.push((format!("code for {}", variant.name), section(&variant.code)));
-    }
-    regions
+    front.into_iter().chain(table.sections.iter().map(section)).collect()
 }
 
 /// No byte of a damaged artifact runs: there is no program without an artifact, and opening fails.
@@ -280,7 +279,7 @@ fn damaged_copies_are_refused() {
         refuse(&format!("{what} overwritten"), &copy);
     }
     refuse("one byte more", &[bytes, &[0]].concat());
-    for version in [0u32, 1, 3, u32::MAX] {
+    for version in [0u32, 1, 4, 6, u32::MAX] {
         let mut copy = bytes.to_vec();
         copy[8..12].copy_from_slice(&version.to_le_bytes());
         refuse(&format!("version {version}"), &copy);
@@ -289,14 +288,12 @@ fn damaged_copies_are_refused() {
     assert!(open(bytes).is_ok());
 }
 
-/// An artifact with another manifest, which has its digest: as whoever writes one can make it.
-fn with_manifest(artifact: &Artifact, change: impl FnOnce(&mut Manifest)) -> Vec<u8> {
-    let mut manifest = artifact.manifest().clone();
-    let before = manifest.encoded_len();
-    change(&mut manifest);
-    let encoded = manifest.encode_to_vec();
-    let first = manifest.variants[0].code.as_ref().unwrap().offset as usize;
-    assert!(48 + before.max(encoded.len()) <= first, "the code would have to move");
+/// An artifact with another table, which has its digest: as whoever writes one can make it.
+fn with_table(artifact: &Artifact, change: impl FnOnce(&mut Table)) -> Vec<u8> {
+    let mut table = Table { sections: artifact.sections().to_vec() };
+    change(&mut table);
+    let encoded = table.encode_to_vec();
+    let first = table.sections[0].offset as usize;
     let mut bytes = artifact.as_bytes().to_vec();
     bytes[12..16].copy_from_slice(&(encoded.len() as u32).to_le_bytes());
     bytes[16..48].copy_from_slice(blake3::hash(&encoded).as_bytes());
@@ -307,17 +304,19 @@ fn with_manifest(artifact: &Artifact, change: impl FnOnce(&mut Manifest)) -> Vec
 
 #[test]
 fn intact_artifacts_for_other_machines_are_not_loaded() {
-    let intact = artifact(&small(), &LEVELS);
-    let load = |change: &dyn Fn(&mut Manifest)| {
-        Program::load(open(&with_manifest(&intact, change)).unwrap()).unwrap_err()
+    let load = |change: &dyn Fn(&mut ArtifactParts<PackedWeights>)| {
+        let mut parts = compiled(&small(), &LEVELS);
+        change(&mut parts);
+        Program::load(parts.to_artifact().unwrap()).unwrap_err()
     };
     for target in ["aarch64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "x86_64-unknown-none"] {
-        let error = load(&|m| m.target = target.into());
+        let error = load(&|parts| parts.manifest.target = target.into());
         assert!(matches!(error, LoadError::Target { .. }), "{error}");
     }
     if cpu::matches_host(LINUX) {
-        let error =
-            load(&|m| m.variants.iter_mut().for_each(|v| v.cpu_features.push("zzz".into())));
+        let error = load(&|parts| {
+            parts.code.iter_mut().for_each(|code| code.variant.cpu_features.push("zzz".into()));
+        });
         let LoadError::MissingFeatures { variant, missing } = error else { panic!("{error}") };
         assert_eq!((variant.as_str(), missing), ("x86-64", vec!["zzz".to_owned()]));
     }
@@ -327,9 +326,8 @@ fn intact_artifacts_for_other_machines_are_not_loaded() {
 #[test]
 fn code_of_another_variant_is_refused() {
     let intact = artifact(&small(), &LEVELS);
-    let bytes = with_manifest(&intact, |m| {
-        let digest = m.variants[1].code.as_ref().unwrap().digest.clone();
-        m.variants[0].code.as_mut().unwrap().digest = digest;
+    let bytes = with_table(&intact, |table| {
+        table.sections[1].digest = table.sections[2].digest.clone();
     });
     assert!(matches!(open(&bytes), Err(LoadError::Digest(_))));
 }

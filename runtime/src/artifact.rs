@@ -1,6 +1,6 @@
 //! Artifacts: compiled models as files or as bytes in memory, which are the same thing.
 //!
-//! The layout and the rules are in `validate.rs`.
+//! The layout and the rules are in `validate.rs`; `write.rs` makes them.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -10,155 +10,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapMut};
-use prost::Message;
 
 use crate::abi::ALIGNMENT;
 use crate::encoding::{Encoding, Run};
-use crate::error::{LoadError, ManifestError, Part};
-use crate::manifest::{Manifest, Section, Variant};
+use crate::error::LoadError;
+use crate::manifest::{Manifest, Variant};
 use crate::memory;
 use crate::spec::TensorSpec;
-use crate::validate::{
-    Contents, DIGEST_BYTES, HEADER_BYTES, MAGIC, check_manifest, check_manifest_length, next_page,
-    validate, version,
-};
-
-/// What the compiler makes; [`to_artifact`](Self::to_artifact) lays it out.
-#[derive(Debug, Clone, Default)]
-pub struct ArtifactParts<W = Vec<u8>> {
-    /// The manifest. Its sections are filled in, and the variants' features sorted.
-    pub manifest: Manifest,
-    /// The code section of each variant, in the manifest's order.
-    pub code: Vec<Vec<u8>>,
-    /// The weights section as stored, in the manifest's runs, or how to write it.
-    pub weights: W,
-}
-
-/// A weights section that is written where it will lie: it is most of an artifact, and need not be in
-/// memory twice.
-pub trait Weights {
-    /// Its size in bytes.
-    fn length(&self) -> usize;
-
-    /// Writes the section. `section` is as long as [`length`](Self::length) says, begins on a page and
-    /// is zero.
-    fn write(self, section: &mut [u8]);
-}
-
-impl Weights for Vec<u8> {
-    fn length(&self) -> usize {
-        self.len()
-    }
-
-    fn write(self, section: &mut [u8]) {
-        section.copy_from_slice(&self);
-    }
-}
-
-impl<W: Weights> ArtifactParts<W> {
-    /// Lays the parts out as an artifact in memory, ready to be written or loaded.
-    ///
-    /// The bytes depend on nothing but the parts. Fails where [`Artifact::from_bytes`] would refuse
-    /// the result, or for want of memory.
-    pub fn to_artifact(self) -> Result<Artifact, LoadError> {
-        let ArtifactParts { mut manifest, code, weights } = self;
-        if manifest.variants.len() != code.len() {
-            let (variants, sections) = (manifest.variants.len(), code.len());
-            return Err(ManifestError::Sections { variants, sections }.into());
-        }
-        for variant in &mut manifest.variants {
-            variant.cpu_features.sort();
-            variant.cpu_features.dedup();
-        }
-        let manifest_end = place_sections(&mut manifest, &code, weights.length())?;
-        check_manifest_length(manifest_end - HEADER_BYTES)?;
-        let mut contents = check_manifest(manifest, manifest_end)?;
-        let map = write_artifact(&mut contents, &code, weights)
-            .map_err(|source| LoadError::io("allocate memory for the artifact", source))?;
-        Ok(Artifact { bytes: Bytes::from_owner(map), contents: Arc::new(contents) })
-    }
-}
-
-/// Fills in the sections but for their digests, and returns where the manifest ends.
-///
-/// The first offset depends on the manifest's length, which depends on the offsets'; both only
-/// grow here, and a varint has at most ten bytes, so this settles in two or three rounds.
-fn place_sections(
-    manifest: &mut Manifest,
-    code: &[Vec<u8>],
-    weights: usize,
-) -> Result<u64, ManifestError> {
-    for (variant, code) in manifest.variants.iter_mut().zip(code) {
-        variant.code = Some(section(code.len()));
-    }
-    manifest.weights = Some(section(weights));
-    let mut first = 0;
-    loop {
-        set_offsets(manifest, first)?;
-        let end = HEADER_BYTES + manifest.encoded_len() as u64;
-        let needed = next_page(end).ok_or(ManifestError::SectionOverflow(Part::Code(0)))?;
-        if needed == first {
-            return Ok(end);
-        }
-        first = needed;
-    }
-}
-
-/// Puts the sections one after the other, each on the next page, from `offset` on.
-fn set_offsets(manifest: &mut Manifest, mut offset: u64) -> Result<(), ManifestError> {
-    let code = manifest.variants.iter_mut().enumerate();
-    let code = code.map(|(i, variant)| (Part::Code(i), &mut variant.code));
-    for (part, section) in code.chain([(Part::Weights, &mut manifest.weights)]) {
-        let section = section.as_mut().ok_or(ManifestError::NoSection(part))?;
-        section.offset = offset;
-        offset = offset
-            .checked_add(section.length)
-            .and_then(next_page)
-            .ok_or(ManifestError::SectionOverflow(part))?;
-    }
-    Ok(())
-}
-
-/// A section without a place, and with room for its digest.
-fn section(length: usize) -> Section {
-    Section { offset: 0, length: length as u64, digest: vec![0; DIGEST_BYTES] }
-}
-
-/// Writes all parts to their places, the weights by themselves; the rest is zero because fresh memory
-/// is. Digests are of what then is there, so the manifest, whose length they do not change, comes last.
-fn write_artifact(
-    contents: &mut Contents,
-    code: &[Vec<u8>],
-    weights: impl Weights,
-) -> io::Result<Mmap> {
-    let mut map = memory::anonymous(contents.weights.end)?;
-    for (range, code) in contents.code.iter().zip(code) {
-        map[range.clone()].copy_from_slice(code);
-    }
-    weights.write(&mut map[contents.weights.clone()]);
-    set_digests(contents, &map);
-    let version = version(&contents.manifest);
-    let manifest = contents.manifest.encode_to_vec();
-    let mut put = |offset: usize, bytes: &[u8]| {
-        map[offset..offset + bytes.len()].copy_from_slice(bytes);
-    };
-    put(0, &MAGIC);
-    put(8, &version.to_le_bytes());
-    put(12, &(manifest.len() as u32).to_le_bytes());
-    put(16, blake3::hash(&manifest).as_bytes());
-    put(HEADER_BYTES as usize, &manifest);
-    map.make_read_only()
-}
-
-fn set_digests(contents: &mut Contents, bytes: &[u8]) {
-    let Contents { manifest, code, weights, .. } = contents;
-    let sections = manifest.variants.iter_mut().map(|variant| &mut variant.code).zip(&*code);
-    for (section, range) in sections.chain([(&mut manifest.weights, &*weights)]) {
-        if let Some(section) = section {
-            section.digest = blake3::hash(&bytes[range.clone()]).as_bytes().to_vec();
-        }
-    }
-}
+use crate::table::{Section, name};
+use crate::validate::{Contents, check_section, validate};
 
 /// A checked artifact. Its bytes begin on a 64-byte boundary, and so do its sections. A clone is the
 /// same bytes.
@@ -212,31 +72,62 @@ impl Artifact {
         Ok(Artifact { bytes, contents })
     }
 
+    /// Bytes that were just written, with what was written.
+    pub(crate) fn checked(bytes: Bytes, contents: Arc<Contents>) -> Artifact {
+        Artifact { bytes, contents }
+    }
+
     /// The whole artifact: what a `.cardinal` file holds.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What the artifact says about itself.
+    /// The table of contents: every section, in the order of the file.
+    pub fn sections(&self) -> &[Section] {
+        &self.contents.table.sections
+    }
+
+    /// What the first section of this name holds, if there is one.
+    pub fn section(&self, name: &str) -> Option<&[u8]> {
+        self.contents.named(name).next().map(|at| self.bytes_of(at))
+    }
+
+    /// What the artifact says about the model.
     pub fn manifest(&self) -> &Manifest {
-        &self.contents.manifest
+        &self.contents.description.manifest
     }
 
-    /// The code, once for each kind of CPU, the preferred last.
+    /// What code says of itself, once for each kind of CPU, the preferred last.
     pub fn variants(&self) -> &[Variant] {
-        &self.manifest().variants
+        &self.contents.description.variants
     }
 
-    /// The code section of a variant, by its position: one position-independent blob; empty where
-    /// there is no such variant.
+    /// The code of a variant, by its position: one position-independent blob; empty where there is no
+    /// such variant.
     pub fn code(&self, variant: usize) -> &[u8] {
-        let range = self.contents.code.get(variant).cloned();
-        range.map_or(&[], |range| &self.as_bytes()[range])
+        let length = self.contents.description.code_bytes.get(variant).copied().unwrap_or(0);
+        self.code_section(variant).get(..length).unwrap_or_default()
+    }
+
+    /// The code of a variant and what it says of itself.
+    pub(crate) fn code_section(&self, variant: usize) -> &[u8] {
+        let at = self.contents.named(name::CODE).nth(variant);
+        at.map_or(&[], |at| self.bytes_of(at))
+    }
+
+    /// Whether these are the bytes of a variant's code section, by its digest.
+    pub(crate) fn check_code(&self, variant: usize, section: &[u8]) -> Result<(), LoadError> {
+        let at = self.contents.named(name::CODE).nth(variant);
+        at.map_or(Ok(()), |at| check_section(&self.contents.table, at, section))
     }
 
     /// The weights section as stored; [`Program::weights`](crate::Program::weights) is what code reads.
     pub fn weights(&self) -> &[u8] {
-        &self.as_bytes()[self.contents.weights.clone()]
+        self.section(name::WEIGHTS).unwrap_or_default()
+    }
+
+    fn bytes_of(&self, at: usize) -> &[u8] {
+        &self.as_bytes()[self.contents.ranges[at].clone()]
     }
 
     /// Bytes of the weights section that are stored in an encoding.
@@ -252,17 +143,17 @@ impl Artifact {
 
     /// How the weights section is stored.
     pub(crate) fn runs(&self) -> &[Run] {
-        &self.contents.runs
+        &self.contents.description.runs
     }
 
     /// The model's inputs, in order.
     pub fn inputs(&self) -> &[TensorSpec] {
-        &self.contents.inputs
+        &self.contents.description.inputs
     }
 
     /// The model's outputs, in order.
     pub fn outputs(&self) -> &[TensorSpec] {
-        &self.contents.outputs
+        &self.contents.description.outputs
     }
 }
 
@@ -275,8 +166,8 @@ fn copy_to_map(bytes: &[u8]) -> io::Result<Mmap> {
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Artifact")
-            .field("model", &self.contents.manifest.model_name)
-            .field("target", &self.contents.manifest.target)
+            .field("model", &self.manifest().model_name)
+            .field("target", &self.manifest().target)
             .field("bytes", &self.as_bytes().len())
             .finish_non_exhaustive()
     }

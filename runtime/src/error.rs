@@ -1,35 +1,41 @@
 //! What can go wrong between a file and its results. Errors are typed here and rendered elsewhere.
 
-mod manifest;
+mod invalid;
 
 use std::fmt;
 use std::io;
-use std::ops::RangeInclusive;
 
 use crate::cpu;
 use crate::dtype::DType;
+use crate::format::FORMAT_VERSION;
 use crate::spec::{TensorSpec, TypeText};
 use crate::text;
 
-pub use manifest::{EncodingError, ManifestError};
+pub use invalid::{CodeError, EncodingError, ManifestError, TableError};
 
 /// A digested part of an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// The manifest, whose digest is in the header.
+    /// The table of contents, whose digest is in the header. It has those of all sections.
+    Table,
+    /// The manifest.
     Manifest,
-    /// The code section of a variant, by its position; its digest is in the manifest.
+    /// The code section of a variant, by its position.
     Code(usize),
-    /// The weights section, whose digest is in the manifest.
+    /// The weights section.
     Weights,
+    /// A section that this runtime does not read, by its name.
+    Other(String),
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Part::Table => f.write_str("table of contents"),
             Part::Manifest => f.write_str("manifest"),
             Part::Code(variant) => write!(f, "code section {}", variant + 1),
             Part::Weights => f.write_str("weights section"),
+            Part::Other(name) => write!(f, "section {name:?}"),
         }
     }
 }
@@ -54,15 +60,19 @@ pub enum LoadError {
     },
     /// Written in another version of the format: its compiler and this runtime do not fit.
     #[error(
-        "the artifact has format version {found}, and this runtime reads versions {} to {}",
-        supported.start(),
-        supported.end()
+        "the artifact has format version {found}, and this runtime reads version {FORMAT_VERSION}"
     )]
     Version {
-        /// The file's version.
+        /// The file's version, which is not [`FORMAT_VERSION`].
         found: u32,
-        /// [`OLDEST_VERSION`](crate::OLDEST_VERSION) to [`FORMAT_VERSION`](crate::FORMAT_VERSION).
-        supported: RangeInclusive<u32>,
+    },
+    /// The artifact has a section that must not be passed over, and of a name unknown here.
+    #[error(
+        "the artifact has a section {name:?}, which this runtime does not know and may not ignore"
+    )]
+    UnknownSection {
+        /// Its name.
+        name: String,
     },
     /// The file ends early.
     #[error("the artifact is cut short: {actual} bytes of at least {expected}")]
@@ -75,7 +85,7 @@ pub enum LoadError {
     /// The file goes on after its last section.
     #[error("the artifact has {} bytes after its end", actual - expected)]
     TrailingBytes {
-        /// Bytes that the manifest calls for.
+        /// Bytes that the table of contents calls for.
         expected: u64,
         /// Bytes there are.
         actual: u64,
@@ -118,9 +128,20 @@ pub enum LoadError {
         /// The names there are.
         known: Vec<String>,
     },
+    /// The table of contents is intact and wrong.
+    #[error("the table of contents is invalid: {0}")]
+    BadTable(#[from] TableError),
     /// The manifest is intact and wrong.
     #[error("the manifest is invalid: {0}")]
     BadManifest(#[from] ManifestError),
+    /// A code section is intact and wrong.
+    #[error("code section {} is invalid: {error}", variant + 1)]
+    BadCode {
+        /// Position of its variant.
+        variant: usize,
+        /// What is wrong with it.
+        error: CodeError,
+    },
     /// The system does not let this process run generated code.
     #[error("the system refuses to make memory executable: {0}")]
     Executable(io::Error),
@@ -137,11 +158,14 @@ impl LoadError {
             LoadError::NotAnArtifact { looks_like_onnx: false } => {
                 Some("give a .cardinal file written by `cardinal compile`".into())
             }
-            LoadError::Version { found, supported } if found > supported.end() => {
-                Some("use a newer Cardinal, or compile the model again with this one".into())
-            }
-            LoadError::Version { .. } | LoadError::BadManifest(_) => {
+            LoadError::Version { found: ..=FORMAT_VERSION }
+            | LoadError::BadTable(_)
+            | LoadError::BadManifest(_)
+            | LoadError::BadCode { .. } => {
                 Some("compile the model again with this version of Cardinal".into())
+            }
+            LoadError::Version { .. } | LoadError::UnknownSection { .. } => {
+                Some("use a newer Cardinal, or compile the model again with this one".into())
             }
             LoadError::Truncated { .. }
             | LoadError::TrailingBytes { .. }

@@ -17,6 +17,7 @@ compile_error!("Cardinal's artifacts are for 64-bit little-endian machines");
 pub mod abi;
 #[allow(unsafe_code)] // Maps files.
 mod artifact;
+mod code;
 pub mod cpu;
 mod dtype;
 mod encoding;
@@ -24,6 +25,7 @@ mod error;
 mod expand;
 #[allow(unsafe_code)] // Reads and writes the floating-point control register.
 mod float_mode;
+mod format;
 pub mod manifest;
 #[allow(unsafe_code)] // Synchronises the instruction cache where the architecture needs it.
 mod memory;
@@ -34,22 +36,30 @@ mod program;
 #[allow(unsafe_code)] // Calls the entry point.
 mod session;
 mod spec;
+pub mod table;
 #[allow(unsafe_code)] // Declares the 64-byte storage block to be plain data.
 mod tensor;
 pub mod text;
 mod validate;
 mod variant;
+mod write;
 
-pub use artifact::{Artifact, ArtifactParts, Weights};
+pub use artifact::Artifact;
+pub use code::Code;
 pub use dtype::DType;
 pub use encoding::Encoding;
-pub use error::{EncodingError, LoadError, ManifestError, Part, Role, RunError, TensorError};
+pub use error::{
+    CodeError, EncodingError, LoadError, ManifestError, Part, Role, RunError, TableError,
+    TensorError,
+};
+pub use format::{
+    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_SECTIONS,
+    MAX_TABLE_BYTES, MAX_VARIANTS, PAGE,
+};
 pub use program::Program;
 pub use session::{MAX_THREADS, Session};
 pub use spec::TensorSpec;
+pub use table::RESERVED_SECTIONS;
 pub use tensor::Tensor;
-pub use validate::{
-    FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_VARIANTS,
-    OLDEST_VERSION, PAGE,
-};
 pub use variant::best;
+pub use write::{ArtifactParts, OtherSection, Pieces, Weights};

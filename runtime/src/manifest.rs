@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-/// Describes one compiled model. Stored in front of its sections.
+/// Describes one compiled model, but for its code, which describes itself.
 #[derive(Clone, PartialEq, Message)]
 pub struct Manifest {
     /// The model's name: the ONNX graph's, or the file's stem.
@@ -17,41 +17,31 @@ pub struct Manifest {
     /// Target triple of the code.
     #[prost(string, tag = "4")]
     pub target: String,
-    /// The code, once for each kind of CPU, the preferred last. Their features are such that a later
-    /// one never asks for less than an earlier one.
-    #[prost(message, repeated, tag = "5")]
-    pub variants: Vec<Variant>,
     /// Inputs in the order of the call frame.
-    #[prost(message, repeated, tag = "6")]
+    #[prost(message, repeated, tag = "5")]
     pub inputs: Vec<TensorInfo>,
     /// Outputs in the order of the call frame.
-    #[prost(message, repeated, tag = "7")]
+    #[prost(message, repeated, tag = "6")]
     pub outputs: Vec<TensorInfo>,
-    /// The weights section.
-    #[prost(message, optional, tag = "11")]
-    pub weights: Option<Section>,
     /// The model's own `metadata_props`, in file order (preprocessing, labels, …).
-    #[prost(message, repeated, tag = "12")]
+    #[prost(message, repeated, tag = "7")]
     pub metadata: Vec<Property>,
     /// Whether the compiler was allowed Winograd's transforms: with the target, the variants'
     /// features and the inputs' shapes, everything that the code depends on besides the model.
-    #[prost(bool, tag = "13")]
+    #[prost(bool, tag = "8")]
     pub winograd: bool,
     /// How the weights section is stored: runs that follow each other and make it up, neighbours in
     /// different encodings. Empty where it is stored as code reads it.
-    #[prost(message, repeated, tag = "14")]
+    #[prost(message, repeated, tag = "9")]
     pub weight_runs: Vec<WeightRun>,
     /// What was taken for convolutions instead of the compiler's estimates: the code depends on it too.
     /// Sorted by layer, each of which has one.
-    #[prost(message, repeated, tag = "15")]
+    #[prost(message, repeated, tag = "10")]
     pub choices: Vec<Choice>,
     /// Whether the compiler chose what gives the same bits on every CPU with fused multiply-add: the code
     /// depends on it too.
-    #[prost(bool, tag = "16")]
+    #[prost(bool, tag = "11")]
     pub portable_bits: bool,
-    /// Whether the code loops over images, as many as [`Frame::images`](crate::abi::Frame::images) says.
-    #[prost(bool, tag = "17")]
-    pub loops_over_images: bool,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.
@@ -77,7 +67,7 @@ pub struct Choice {
     pub choice: String,
 }
 
-/// Code for one kind of CPU. All variants read one weights section.
+/// Code for one kind of CPU, as it describes itself. All variants read one weights section.
 #[derive(Clone, PartialEq, Message)]
 pub struct Variant {
     /// The CPU, as `compile --cpu` names it: `x86-64-v3`, …
@@ -86,31 +76,41 @@ pub struct Variant {
     /// CPU features the code needs, by Rust's names (`avx2`, `fma`, …), sorted.
     #[prost(string, repeated, tag = "2")]
     pub cpu_features: Vec<String>,
-    /// The code section.
-    #[prost(message, optional, tag = "3")]
-    pub code: Option<Section>,
-    /// Offset of the entry point in the code section.
-    #[prost(uint64, tag = "4")]
+    /// Offset of the entry point in the code.
+    #[prost(uint64, tag = "3")]
     pub entry_offset: u64,
     /// Scratch memory that one inference needs, in bytes.
-    #[prost(uint64, tag = "5")]
+    #[prost(uint64, tag = "4")]
     pub arena_bytes: u64,
     /// Scratch memory that each thread needs besides, in bytes, a multiple of
     /// [`ALIGNMENT`](crate::abi::ALIGNMENT).
-    #[prost(uint64, tag = "6")]
+    #[prost(uint64, tag = "5")]
     pub worker_bytes: u64,
     /// BLAKE3 of everything in the plan that code depends on, which is all but the contents of the
     /// weights: models of equal structure share this code. Empty where the maker does not say.
-    #[prost(bytes = "vec", tag = "7")]
+    #[prost(bytes = "vec", tag = "6")]
     pub structure: Vec<u8>,
     /// The first four bytes of the BLAKE3 of each part of that, to name the part that differs.
-    #[prost(fixed32, repeated, tag = "8")]
+    #[prost(fixed32, repeated, tag = "7")]
     pub outline: Vec<u32>,
     /// The micro-architecture whose costs the compiler's estimates were for, by the name that compilers
     /// give it (`znver4`, …); empty for any with these features. The code runs on every CPU that has the
     /// features, and of variants that need the same ones, a machine runs that of its own.
-    #[prost(string, tag = "9")]
+    #[prost(string, tag = "8")]
     pub core: String,
+    /// What it reads as the inputs, in order, without names. This and what follows is what the manifest
+    /// says too: writing an artifact fills it in, and whoever reads one compares.
+    #[prost(message, repeated, tag = "9")]
+    pub inputs: Vec<TensorInfo>,
+    /// What it writes as the outputs, in order, without names.
+    #[prost(message, repeated, tag = "10")]
+    pub outputs: Vec<TensorInfo>,
+    /// How long the weights are that it reads, in bytes.
+    #[prost(uint64, tag = "11")]
+    pub weight_bytes: u64,
+    /// The target triple that it is for.
+    #[prost(string, tag = "12")]
+    pub target: String,
 }
 
 /// Name, element type and shape of a model input or output.
@@ -125,20 +125,6 @@ pub struct TensorInfo {
     /// Extents, outermost first.
     #[prost(uint64, repeated, tag = "3")]
     pub shape: Vec<u64>,
-}
-
-/// A byte range of the artifact, with its digest.
-#[derive(Clone, PartialEq, Message)]
-pub struct Section {
-    /// Offset from the start of the artifact, a multiple of the page size.
-    #[prost(uint64, tag = "1")]
-    pub offset: u64,
-    /// Length in bytes.
-    #[prost(uint64, tag = "2")]
-    pub length: u64,
-    /// BLAKE3 of the bytes.
-    #[prost(bytes = "vec", tag = "3")]
-    pub digest: Vec<u8>,
 }
 
 /// A key and a value.

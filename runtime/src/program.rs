@@ -9,12 +9,11 @@ use crate::abi::Entry;
 use crate::artifact::Artifact;
 use crate::cpu;
 use crate::encoding::Encoding;
-use crate::error::{LoadError, Part};
+use crate::error::LoadError;
 use crate::expand::expand;
 use crate::manifest::{Manifest, Property, Variant};
 use crate::memory;
 use crate::spec::TensorSpec;
-use crate::validate::check_section;
 use crate::variant::choose;
 
 /// A loaded model: its artifact, with the code for this machine made executable, and its weights
@@ -23,7 +22,7 @@ pub struct Program {
     artifact: Artifact,
     /// Position of the variant that runs.
     variant: usize,
-    /// Its code.
+    /// Its code section.
     code: Mmap,
     /// Offset of its entry point, inside `code`.
     entry: usize,
@@ -118,11 +117,11 @@ fn check_target(manifest: &Manifest) -> Result<(), LoadError> {
 }
 
 fn map_code(artifact: &Artifact, variant: usize) -> Result<Mmap, LoadError> {
-    let code = artifact.code(variant);
-    let mut map = memory::anonymous(code.len())
+    let section = artifact.code_section(variant);
+    let mut map = memory::anonymous(section.len())
         .map_err(|source| LoadError::io("allocate memory for the code", source))?;
-    map[..code.len()].copy_from_slice(code);
-    check_section(Part::Code(variant), &artifact.variants()[variant].code, &map[..code.len()])?;
+    map[..section.len()].copy_from_slice(section);
+    artifact.check_code(variant, &map[..section.len()])?;
     memory::make_executable(map).map_err(LoadError::Executable)
 }
 
@@ -146,7 +145,8 @@ impl fmt::Debug for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::ArtifactParts;
+    use crate::code::Code;
+    use crate::write::ArtifactParts;
 
     /// The permissions of the mapping that holds an address.
     fn permissions(address: usize) -> Option<String> {
@@ -161,9 +161,10 @@ mod tests {
 
     #[test]
     fn code_is_executable_while_the_program_lives() {
-        let variants = vec![Variant { name: "any".into(), ..Variant::default() }];
-        let manifest = Manifest { target: cpu::host_triple(), variants, ..Manifest::default() };
-        let parts = ArtifactParts { manifest, code: vec![vec![0xC3; 10_000]], weights: vec![1] };
+        let variant = Variant { name: "any".into(), ..Variant::default() };
+        let manifest = Manifest { target: cpu::host_triple(), ..Manifest::default() };
+        let code = vec![Code { variant, bytes: vec![0xC3; 10_000] }];
+        let parts = ArtifactParts { manifest, code, weights: vec![1], ..ArtifactParts::default() };
         let program = Program::load(parts.to_artifact().unwrap()).unwrap();
         let (copy, original) = (program.code().as_ptr(), program.artifact().code(0).as_ptr());
         assert_eq!(permissions(copy.addr()).as_deref(), Some("r-xp"));

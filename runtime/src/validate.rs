@@ -1,137 +1,144 @@
-//! The artifact format and the one function that checks it.
+//! The artifact format and the one function that checks it; `format.rs` has its numbers.
 //!
 //! ```text
 //! 0       8-byte magic CARDINAL
 //! 8       format version, u32 little-endian
-//! 12      length of the manifest, u32 little-endian
-//! 16      BLAKE3 of the manifest, 32 bytes
-//! 48      the manifest: a protobuf message
+//! 12      length of the table of contents, u32 little-endian
+//! 16      BLAKE3 of the table of contents, 32 bytes
+//! 48      the table of contents: a protobuf message
+//!         zeros up to the next page
+//! page    the manifest: a protobuf message
 //!         zeros up to the next page
 //! page    code section of the first variant
 //!         zeros up to the next page
-//! …       the same of each other variant
+//! …       the same of each other variant, and sections that may be passed over
 //! page    weights section, as stored; the file ends with it
 //! ```
 //!
 //! Rules, each checked before anything of the file is used:
 //!
-//! 1. The magic is ours; the manifest has its digest and decodes; the version is the oldest whose
-//!    readers read what the manifest says: 3 where weights are encoded, 2 elsewhere.
-//! 2. The first variant's code begins on the first page after the manifest, each other section on
-//!    the first after the one before it, and the file ends where the weights do. So nothing
-//!    overlaps and no byte is unaccounted for.
-//! 3. Padding is zero, and all sections have their digests, those of variants for other machines
+//! 1. The magic and the version are ours; the table of contents has its digest and decodes.
+//! 2. The manifest is the first section and the weights are the last; there is code; no section but code
+//!    is there twice. One whose name is unknown is passed over, unless the table says that it is required.
+//! 3. The first section begins on the first page after the table, each other one on the first after the
+//!    one before it, and the file ends where the last does. So nothing overlaps and no byte is
+//!    unaccounted for.
+//! 4. Padding is zero, and all sections have their digests, those of variants for other machines
 //!    too. So every bit of the file matters.
-//! 4. There are 1 to [`MAX_VARIANTS`] variants with names of their own, each with its entry point
+//! 5. There are 1 to [`MAX_VARIANTS`] variants with names of their own, each with its entry point
 //!    inside its code. A later one, which is preferred, does not ask for less than an earlier one.
-//! 5. Choices are sorted by layer, each layer has one, and no text of theirs is longer than
+//! 6. What code says of the model is what the manifest says.
+//! 7. Choices are sorted by layer, each layer has one, and no text of theirs is longer than
 //!    [`MAX_CHOICE_BYTES`]. What they mean is for the compiler to say.
-//! 6. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
+//! 8. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
 //!    among inputs and among outputs.
-//! 6. The runs of the weights make up their section exactly, and so bound what is loaded of it.
+//! 9. The runs of the weights make up their section exactly, and so bound what is loaded of it.
 //!
-//! Nothing is allocated before rule 1 holds, and then in proportion to a manifest of at most
-//! [`MAX_MANIFEST_BYTES`]. Whether *this machine* can run the code is for
-//! [`Program::load`](crate::Program::load) to say: artifacts for others can be inspected.
+//! Nothing is allocated before rule 1 holds, and then in proportion to a table of at most
+//! [`MAX_TABLE_BYTES`], a manifest of at most [`MAX_MANIFEST_BYTES`], and as much for each variant. Whether
+//! *this machine* can run the code is for [`Program::load`](crate::Program::load) to say: artifacts for
+//! others can be inspected.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use prost::Message;
 
-use crate::abi::ALIGNMENT;
+use crate::code;
 use crate::cpu::missing_features;
 use crate::dtype::DType;
-use crate::encoding::{Encoding, Run, check_runs};
-use crate::error::{LoadError, ManifestError, Part, Role};
-use crate::manifest::{Choice, Manifest, Section, TensorInfo, Variant, WeightRun};
+use crate::encoding::{Run, check_runs};
+use crate::error::{LoadError, ManifestError, Part, Role, TableError};
+use crate::format::{
+    DIGEST_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES,
+    MAX_MANIFEST_BYTES, MAX_TABLE_BYTES, MAX_VARIANTS,
+};
+use crate::manifest::{Choice, Manifest, TensorInfo, Variant};
 use crate::spec::TensorSpec;
+use crate::table::Table;
 use crate::tensor::byte_length;
 
-/// The first bytes of every artifact.
-pub const MAGIC: [u8; 8] = *b"CARDINAL";
-
-/// Newest version of the format, of the manifest's meaning and of [`abi::Frame`](crate::abi::Frame):
-/// that of artifacts whose code loops over images.
-pub const FORMAT_VERSION: u32 = 4;
-
-/// The version of artifacts whose weights are encoded, and whose code does not loop over images.
-const ENCODED_VERSION: u32 = 3;
-
-/// Oldest version that is read, and that of artifacts whose weights are stored as code reads them.
-pub const OLDEST_VERSION: u32 = 2;
-
-/// Sections begin at multiples of this.
-pub const PAGE: u64 = 4096;
-
-/// Manifests are no longer than this.
-pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
-
-/// No artifact has code for more kinds of CPU than this.
-pub const MAX_VARIANTS: usize = 16;
-
-/// No text of a choice is longer than this.
-pub const MAX_CHOICE_BYTES: usize = 1 << 10;
-
-/// No arena and no input or output is larger than this (64 GiB).
-pub const MAX_BYTES: u64 = 1 << 36;
-
-/// No thread has more scratch memory of its own than this (1 GiB).
-pub(crate) const MAX_WORKER_BYTES: u64 = 1 << 30;
-
-/// Bytes before the manifest.
-pub(crate) const HEADER_BYTES: u64 = 48;
-
-/// Bytes of a BLAKE3 digest.
-pub(crate) const DIGEST_BYTES: usize = 32;
-
-/// What a manifest says, checked and in the types of this crate.
+/// What an artifact says, checked and in the types of this crate.
 #[derive(Debug)]
 pub(crate) struct Contents {
+    pub(crate) table: Table,
+    /// Where each section of the table is in the artifact.
+    pub(crate) ranges: Vec<Range<usize>>,
+    pub(crate) description: Description,
+}
+
+/// What the manifest and the code sections say.
+#[derive(Debug)]
+pub(crate) struct Description {
     pub(crate) manifest: Manifest,
+    pub(crate) variants: Vec<Variant>,
+    /// How long the code of each is.
+    pub(crate) code_bytes: Vec<usize>,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
-    /// Where the code of each variant is in the artifact.
-    pub(crate) code: Vec<Range<usize>>,
-    /// Where the weights are in the artifact; they end it.
-    pub(crate) weights: Range<usize>,
-    /// How they are stored there.
+    /// How the weights are stored.
     pub(crate) runs: Vec<Run>,
+}
+
+impl Contents {
+    /// The sections of this name, by position in the table, in order.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = usize> {
+        let sections = self.table.sections.iter().enumerate();
+        sections.filter(move |(_, section)| section.name == name).map(|(at, _)| at)
+    }
 }
 
 /// Checks a whole artifact.
 pub(crate) fn validate(bytes: &[u8]) -> Result<Contents, LoadError> {
     let header = read_header(bytes)?;
-    let manifest_end = HEADER_BYTES + header.manifest_length;
-    let manifest_bytes = prefix(bytes, manifest_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
-    check_digest(Part::Manifest, manifest_bytes, &header.manifest_digest)?;
-    let manifest = Manifest::decode(manifest_bytes).map_err(ManifestError::Decode)?;
-    let contents = check_manifest(manifest, manifest_end)?;
-    check_version(header.version, &contents.manifest)?;
-    check_length(bytes, contents.weights.end as u64)?;
-    let mut end = manifest_end as usize;
-    for (_, _, range) in sections(&contents) {
+    let table_end = HEADER_BYTES + header.table_length;
+    let table = prefix(bytes, table_end)?.get(HEADER_BYTES as usize..).unwrap_or(&[]);
+    check_digest(Part::Table, table, &header.table_digest)?;
+    let table = Table::decode(table).map_err(TableError::Decode)?;
+    let ranges = table.check(table_end)?;
+    check_length(bytes, ranges.last().map_or(table_end, |weights| weights.end as u64))?;
+    let mut end = table_end as usize;
+    for range in &ranges {
         check_padding(bytes, end..range.start)?;
         end = range.end;
     }
-    for (part, section, range) in sections(&contents) {
-        check_section(part, section, &bytes[range.clone()])?;
+    for (at, range) in ranges.iter().enumerate() {
+        check_section(&table, at, &bytes[range.clone()])?;
     }
-    Ok(contents)
+    let description = describe(&table, &ranges, bytes)?;
+    Ok(Contents { table, ranges, description })
 }
 
-/// Every section with its place, in the order of the file.
-fn sections(contents: &Contents) -> impl Iterator<Item = (Part, &Option<Section>, &Range<usize>)> {
-    let code = contents.manifest.variants.iter().zip(&contents.code).enumerate();
-    let code = code.map(|(i, (variant, range))| (Part::Code(i), &variant.code, range));
-    code.chain([(Part::Weights, &contents.manifest.weights, &contents.weights)])
+/// Reads and checks what the sections say.
+fn describe(
+    table: &Table,
+    ranges: &[Range<usize>],
+    bytes: &[u8],
+) -> Result<Description, LoadError> {
+    let (mut manifest, mut weights) = (Manifest::default(), 0);
+    let mut variants = Vec::new();
+    for (at, range) in ranges.iter().enumerate() {
+        let section = &bytes[range.clone()];
+        match table.part(at) {
+            Part::Manifest => manifest = read_manifest(section)?,
+            Part::Code(variant) => variants
+                .push(code::read(section).map_err(|error| LoadError::BadCode { variant, error })?),
+            Part::Weights => weights = section.len(),
+            Part::Table | Part::Other(_) => {}
+        }
+    }
+    check(manifest, variants, weights)
 }
 
-/// The fixed fields in front of the manifest.
+fn read_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    check_manifest_length(bytes.len() as u64)?;
+    Ok(Manifest::decode(bytes)?)
+}
+
+/// The fixed fields in front of the table of contents.
 struct Header {
-    version: u32,
-    manifest_length: u64,
-    manifest_digest: [u8; DIGEST_BYTES],
+    table_length: u64,
+    table_digest: [u8; DIGEST_BYTES],
 }
 
 fn read_header(bytes: &[u8]) -> Result<Header, LoadError> {
@@ -140,14 +147,15 @@ fn read_header(bytes: &[u8]) -> Result<Header, LoadError> {
         return Err(LoadError::NotAnArtifact { looks_like_onnx: looks_like_onnx(bytes) });
     }
     let version = u32::from_le_bytes(field(bytes, 8)?);
-    let supported = OLDEST_VERSION..=FORMAT_VERSION;
-    if !supported.contains(&version) {
-        return Err(LoadError::Version { found: version, supported });
+    if version != FORMAT_VERSION {
+        return Err(LoadError::Version { found: version });
     }
-    let manifest_length = u64::from(u32::from_le_bytes(field(bytes, 12)?));
-    let manifest_digest = field(bytes, 16)?;
-    check_manifest_length(manifest_length)?;
-    Ok(Header { version, manifest_length, manifest_digest })
+    let table_length = u64::from(u32::from_le_bytes(field(bytes, 12)?));
+    let table_digest = field(bytes, 16)?;
+    if table_length > MAX_TABLE_BYTES {
+        return Err(TableError::TooLong(table_length).into());
+    }
+    Ok(Header { table_length, table_digest })
 }
 
 /// The `N` bytes at `offset` of the header.
@@ -181,49 +189,29 @@ pub(crate) fn check_manifest_length(bytes: u64) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// The format version of an artifact with this manifest: the oldest whose readers read it right.
-pub(crate) fn version(manifest: &Manifest) -> u32 {
-    let plain = |run: &WeightRun| run.encoding == Encoding::Plain as u32;
-    let by_core = manifest.variants.windows(2).any(|v| v[0].cpu_features == v[1].cpu_features);
-    let is_new = manifest.loops_over_images || by_core;
-    match (is_new, manifest.weight_runs.iter().all(plain)) {
-        (true, _) => FORMAT_VERSION,
-        (false, false) => ENCODED_VERSION,
-        (false, true) => OLDEST_VERSION,
-    }
-}
-
-/// The header is under no digest, so this is what vouches for its version.
-fn check_version(stated: u32, manifest: &Manifest) -> Result<(), ManifestError> {
-    match version(manifest) {
-        needed if needed != stated => Err(ManifestError::Version { stated, needed }),
-        _ => Ok(()),
-    }
-}
-
-/// Checks what a manifest that ends at `manifest_end` says, without the bytes it speaks of.
-pub(crate) fn check_manifest(
+/// Checks what a manifest says, and code sections with so many bytes of code and one of weights.
+pub(crate) fn check(
     manifest: Manifest,
-    manifest_end: u64,
-) -> Result<Contents, ManifestError> {
-    check_variants(&manifest.variants)?;
-    let mut code = Vec::with_capacity(manifest.variants.len());
-    let mut end = manifest_end;
-    for (i, variant) in manifest.variants.iter().enumerate() {
-        let range = check_placement(Part::Code(i), &variant.code, end)?;
-        check_variant(variant, range.len() as u64)?;
-        end = range.end as u64;
-        code.push(range);
-    }
-    let weights = check_placement(Part::Weights, &manifest.weights, end)?;
-    let runs = check_runs(&manifest.weight_runs, weights.len())?;
+    code: Vec<(Variant, usize)>,
+    weights: usize,
+) -> Result<Description, LoadError> {
     if !matches!(manifest.model_digest.len(), 0 | DIGEST_BYTES) {
-        return Err(ManifestError::ModelDigest(manifest.model_digest.len()));
+        return Err(ManifestError::ModelDigest(manifest.model_digest.len()).into());
     }
     check_choices(&manifest.choices)?;
     let inputs = check_tensors(Role::Input, &manifest.inputs)?;
     let outputs = check_tensors(Role::Output, &manifest.outputs)?;
-    Ok(Contents { manifest, inputs, outputs, code, weights, runs })
+    let runs = check_runs(&manifest.weight_runs, weights)?;
+    let loaded = runs.iter().map(|run| run.bytes).sum();
+    for (position, (variant, bytes)) in code.iter().enumerate() {
+        let checked = code::check(variant, *bytes);
+        checked
+            .and_then(|()| code::check_model(variant, &manifest, loaded))
+            .map_err(|error| LoadError::BadCode { variant: position, error })?;
+    }
+    let (variants, code_bytes): (Vec<Variant>, _) = code.into_iter().unzip();
+    check_variants(&variants)?;
+    Ok(Description { manifest, variants, code_bytes, inputs, outputs, runs })
 }
 
 /// Checks what variants are to each other.
@@ -236,9 +224,6 @@ fn check_variants(variants: &[Variant]) -> Result<(), ManifestError> {
         if later.name.is_empty() || variants[..i].iter().any(|v| v.name == later.name) {
             return Err(ManifestError::VariantName(name()));
         }
-        if !later.cpu_features.is_sorted_by(|a, b| a < b) {
-            return Err(ManifestError::Features(name()));
-        }
         // Those for several cores need the same.
         let asks_for_less = |earlier: &Variant| {
             missing_features(&later.cpu_features, &earlier.cpu_features).is_empty()
@@ -247,23 +232,6 @@ fn check_variants(variants: &[Variant]) -> Result<(), ManifestError> {
         if variants[..i].iter().any(asks_for_less) {
             return Err(ManifestError::VariantOrder(name()));
         }
-    }
-    Ok(())
-}
-
-/// Checks the sizes of a variant with so many bytes of code.
-fn check_variant(variant: &Variant, code: u64) -> Result<(), ManifestError> {
-    check_entry(variant.entry_offset, code)?;
-    if variant.worker_bytes > MAX_WORKER_BYTES
-        || !variant.worker_bytes.is_multiple_of(ALIGNMENT as u64)
-    {
-        return Err(ManifestError::Worker(variant.worker_bytes));
-    }
-    if variant.arena_bytes > MAX_BYTES {
-        return Err(ManifestError::Arena(variant.arena_bytes));
-    }
-    if !matches!(variant.structure.len(), 0 | DIGEST_BYTES) {
-        return Err(ManifestError::Structure(variant.structure.len()));
     }
     Ok(())
 }
@@ -278,52 +246,6 @@ fn check_choices(choices: &[Choice]) -> Result<(), ManifestError> {
         if longest > MAX_CHOICE_BYTES {
             return Err(ManifestError::ChoiceLength { bytes: longest, limit: MAX_CHOICE_BYTES });
         }
-    }
-    Ok(())
-}
-
-/// Checks where a section is, given where the part before it ends.
-fn check_placement(
-    part: Part,
-    section: &Option<Section>,
-    end: u64,
-) -> Result<Range<usize>, ManifestError> {
-    let Section { offset, length, digest } =
-        section.as_ref().ok_or(ManifestError::NoSection(part))?;
-    let (offset, length) = (*offset, *length);
-    let expected = next_page(end).ok_or(ManifestError::SectionOverflow(part))?;
-    if !offset.is_multiple_of(PAGE) {
-        return Err(ManifestError::Misaligned { part, offset });
-    }
-    if offset < end {
-        return Err(ManifestError::Overlap { part, offset, end });
-    }
-    if offset != expected {
-        return Err(ManifestError::Gap { part, offset, expected });
-    }
-    if digest.len() != DIGEST_BYTES {
-        return Err(ManifestError::SectionDigest { part, bytes: digest.len() });
-    }
-    byte_range(offset, length).ok_or(ManifestError::SectionOverflow(part))
-}
-
-/// `offset..offset + length`, where memory could hold it.
-fn byte_range(offset: u64, length: u64) -> Option<Range<usize>> {
-    let end = offset.checked_add(length).filter(|&end| end <= isize::MAX as u64)?;
-    Some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
-}
-
-/// The first multiple of the page size that is not below `offset`.
-pub(crate) fn next_page(offset: u64) -> Option<u64> {
-    offset.checked_next_multiple_of(PAGE)
-}
-
-fn check_entry(entry: u64, code: u64) -> Result<(), ManifestError> {
-    if code == 0 {
-        return Err(ManifestError::NoCode);
-    }
-    if entry >= code {
-        return Err(ManifestError::EntryOutside { entry, code });
     }
     Ok(())
 }
@@ -374,14 +296,9 @@ fn check_padding(bytes: &[u8], range: Range<usize>) -> Result<(), LoadError> {
     }
 }
 
-/// Checks the digest that the manifest has for a section.
-pub(crate) fn check_section(
-    part: Part,
-    section: &Option<Section>,
-    bytes: &[u8],
-) -> Result<(), LoadError> {
-    let section = section.as_ref().ok_or(ManifestError::NoSection(part))?;
-    check_digest(part, bytes, &section.digest)
+/// Checks the digest that the table has for the section at a position.
+pub(crate) fn check_section(table: &Table, at: usize, bytes: &[u8]) -> Result<(), LoadError> {
+    check_digest(table.part(at), bytes, &table.sections[at].digest)
 }
 
 fn check_digest(part: Part, bytes: &[u8], digest: &[u8]) -> Result<(), LoadError> {

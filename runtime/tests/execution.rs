@@ -9,10 +9,8 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cardinal_runtime::{
-    ArtifactParts, DType, LoadError, MAX_THREADS, Program, Role, RunError, Session, Tensor,
-};
-use common::{manifest, parts, tensor};
+use cardinal_runtime::{DType, LoadError, MAX_THREADS, Program, Role, RunError, Session, Tensor};
+use common::{manifest, simple, tensor};
 
 /// Copies the first float of the input to the output.
 #[rustfmt::skip]
@@ -89,7 +87,7 @@ fn double(items: u32) -> Vec<u8> {
 /// A program from `x` to `y`, vectors of `length` floats.
 fn program(code: &[u8], weights: &[f32], length: u64) -> Arc<Program> {
     let weights: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let parts = ArtifactParts { manifest: manifest(&[length]), code: vec![code.to_vec()], weights };
+    let parts = simple(manifest(&[length]), code, weights);
     Program::load(parts.to_artifact().unwrap()).unwrap()
 }
 
@@ -111,11 +109,9 @@ fn inputs_reach_outputs() {
 
 #[test]
 fn weights_arena_and_entry_offset_are_where_the_frame_says() {
-    let code = vec![[&[0xCC; 48], ADD_WEIGHT].concat()];
-    let mut parts = ArtifactParts { code, ..parts() };
-    parts.weights = 0.25f32.to_le_bytes().to_vec();
-    parts.manifest = manifest(&[1]);
-    parts.manifest.variants[0].entry_offset = 48;
+    let code = [&[0xCC; 48], ADD_WEIGHT].concat();
+    let mut parts = simple(manifest(&[1]), &code, 0.25f32.to_le_bytes().to_vec());
+    parts.code[0].variant.entry_offset = 48;
     let program = Program::load(parts.to_artifact().unwrap()).unwrap();
     let mut session = session(program, 1);
     assert_eq!(session.run(&[vector(&[2.0])]).unwrap(), [vector(&[2.25])]);
@@ -215,10 +211,9 @@ fn absurd_numbers_of_threads_are_refused() {
 
 #[test]
 fn huge_outputs_are_errors_or_lazy() {
-    let mut parts = ArtifactParts { code: vec![COPY.to_vec()], ..parts() };
-    parts.manifest = manifest(&[1]);
+    let mut parts = simple(manifest(&[1]), COPY, Vec::new());
     parts.manifest.outputs.push(tensor("huge", &[1 << 34]));
-    parts.manifest.variants[0].arena_bytes = 1 << 36;
+    parts.code[0].variant.arena_bytes = 1 << 36;
     let program = Program::load(parts.to_artifact().unwrap()).unwrap();
     // Whether the system promises so much memory is up to it; neither answer may end the process.
     match Session::new(program, NonZeroUsize::MIN) {

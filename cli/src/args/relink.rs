@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::signing::{Signing, Trust};
+
 /// `cardinal relink`
 #[derive(Debug, Args)]
 pub(crate) struct RelinkArgs {
@@ -20,4 +22,10 @@ pub(crate) struct RelinkArgs {
     /// Example: -o finetuned.cardinal
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Whether to sign it.
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    /// Whose artifact to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
 }

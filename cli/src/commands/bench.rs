@@ -15,6 +15,7 @@ use steps::StepTimes;
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let file = ModelFile::open(&args.model)?;
+    args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, None)?;
     let plan = match (&loaded.model, args.steps) {
         (_, false) => None,

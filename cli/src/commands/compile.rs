@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cardinal_compiler::options;
+use cardinal_runtime::Artifact;
 
 use crate::args::{CompileArgs, Emit, Precision};
-use crate::engine::{self, Settings};
-use crate::executable;
+use crate::engine::{self, Compiled, Settings};
+use crate::executable::{self, Sample};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
     check(args, emit, &output)?;
+    let signer = args.signing.signer(&output)?;
     let begin = Instant::now();
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
@@ -53,20 +55,25 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
     };
     let compiled = engine::compile(&model, &settings).map_err(refused)?;
-    let native = match emit {
-        Emit::Obj | Emit::Shared => Some(native::make(emit, &output, &file, &compiled)?),
-        Emit::Artifact | Emit::Exe => None,
+    let content = match (emit, args.weights) {
+        (Emit::Artifact, Precision::F32) => Content::Packed(&compiled),
+        (Emit::Artifact | Emit::Exe, _) => {
+            Content::Laid(compiled.to_artifact().map_err(refused)?, sample)
+        }
+        (Emit::Obj | Emit::Shared, _) => {
+            let artifact = compiled.to_artifact().map_err(refused)?;
+            Content::Native(native::make(emit, &output, &file, &artifact)?)
+        }
     };
-    let change = match args.weights {
-        Precision::F32 => None,
-        Precision::F16 => Some(Change::measure(&model, &settings, &compiled, refused)?),
+    let change = match (&content, args.weights) {
+        (Content::Laid(artifact, _), Precision::F16) => {
+            Some(Change::measure(&model, &settings, artifact, refused)?)
+        }
+        (Content::Laid(..) | Content::Packed(_) | Content::Native(_), _) => None,
     };
     progress.finish_and_clear();
-    match (native, sample) {
-        (Some(files), _) => native::write(&output, &files)?,
-        (None, Some(sample)) => executable::write(&output, &compiled.artifact, &sample)?,
-        (None, None) => output::write(&output, compiled.artifact.as_bytes())?,
-    }
+    content.write(&output)?;
+    signer.map_or(Ok(()), |signer| signer.sign(&output))?;
     Summary {
         model: file.name(),
         output: &output,
@@ -78,6 +85,29 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)
+}
+
+/// What goes into the output.
+enum Content<'a> {
+    /// An artifact whose weights are packed as it is written: nothing else needs it.
+    Packed(&'a Compiled),
+    /// An artifact in memory, or an executable of it.
+    Laid(Artifact, Option<Sample>),
+    /// An object file or a library.
+    Native(native::Files),
+}
+
+impl Content<'_> {
+    fn write(&self, output: &Path) -> Outcome {
+        match self {
+            Content::Packed(compiled) => {
+                output::write_made(output, &|file| compiled.write_to(file))
+            }
+            Content::Laid(artifact, None) => output::write(output, artifact.as_bytes()),
+            Content::Laid(artifact, Some(sample)) => executable::write(output, artifact, sample),
+            Content::Native(files) => native::write(output, files),
+        }
+    }
 }
 
 /// Refuses what cannot be, before anything is read.

@@ -21,6 +21,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
     let file = ModelFile::open(&args.model)?;
+    args.trust.check(&file)?;
     if file.is_artifact() {
         return describe(&file, args);
     }

@@ -17,7 +17,9 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     // The artifact may be relinked in its place.
     output::check(&args.output, &[&args.weights])?;
     let begin = Instant::now();
+    let signer = args.signing.signer(&args.output)?;
     let old = ModelFile::open(&args.artifact)?;
+    args.trust.check(&old)?;
     let new = ModelFile::open(&args.weights)?;
     if new.is_artifact() {
         return Err(Failure::usage(format!("`{}` is compiled already", new.name()))
@@ -31,7 +33,8 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
         |error| loading::refused(&new, error),
     )?;
     progress.finish_and_clear();
-    output::write(&args.output, relinked.artifact.as_bytes())?;
+    output::write_made(&args.output, &|file| relinked.write_to(file))?;
+    signer.map_or(Ok(()), |signer| signer.sign(&args.output))?;
     render::note(format_args!(
         "{} with the weights of {} -> {}, in {:.2} s",
         old.name(),

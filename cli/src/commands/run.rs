@@ -10,6 +10,7 @@ use crate::stdio::is_dash;
 pub(crate) fn run(args: &RunArgs) -> Outcome {
     let job = Job::new(&args.request, is_dash(&args.model))?;
     let file = ModelFile::open(&args.model)?;
+    args.trust.check(&file)?;
     let isa = &args.request.isa;
     let loaded = loading::load(&file, &args.options, isa, loading::batch_of(job.given()))?;
     job.run(&loaded.program, &file.name())

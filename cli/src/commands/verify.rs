@@ -15,6 +15,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let given = read_all(&args.input)?;
     let expected = read_all(&args.expected)?;
     let file = ModelFile::open(&args.model)?;
+    args.trust.check(&file)?;
     if file.is_artifact() && expected.is_empty() {
         return Err(Failure::usage("the reference interpreter needs the .onnx model")
             .with_help("give the .onnx, or --expected Y.npy to compare a compiled model with"));

@@ -5,7 +5,7 @@ use cardinal_compiler::options::ImportOptions;
 use cardinal_compiler::relink::{self, Difference};
 use cardinal_runtime::Artifact;
 
-use super::{Compiled, Model, ModelError, assemble};
+use super::{Compiled, Model, ModelError, described};
 use crate::exit::{Failure, Outcome};
 use crate::program::available_threads;
 
@@ -26,7 +26,7 @@ pub(crate) fn relink(
         other => other,
     })?;
     let relinked = relink::relink(&model, artifact, available_threads());
-    relinked.map_err(Box::new).and_then(assemble).map_err(refused)
+    relinked.map(described).map_err(|error| refused(Box::new(error)))
 }
 
 fn is_about_shapes(problem: &Problem) -> bool {

@@ -83,7 +83,7 @@ fn plainly_compiled(
     let schedule = Preferences { winograd: false, ..Preferences::default() };
     let compile = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
-    engine::compile(model, &plain).map(|compiled| compiled.artifact)
+    engine::compile(model, &plain)?.to_artifact()
 }
 
 /// The largest difference of two runs, of the largest magnitude of the output.

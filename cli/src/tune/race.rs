@@ -38,7 +38,8 @@ impl Contender {
         let mut settings = settings.clone();
         settings.compile.schedule.choices = choices;
         let compiled = engine::compile(model, &settings).map_err(refused)?;
-        let program = Program::load(compiled.artifact, None, &file.name())?;
+        let artifact = compiled.to_artifact().map_err(refused)?;
+        let program = Program::load(artifact, None, &file.name())?;
         let plan = engine::running_plan(model, &settings, &program).map_err(refused)?;
         Ok(Contender { program, plan })
     }

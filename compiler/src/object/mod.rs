@@ -48,7 +48,7 @@ const MOST_TENSORS: usize = 127 - 4;
 /// its weights are stored as halves.
 pub fn build(artifact: &Artifact, name: &Name) -> Result<Object> {
     let manifest = artifact.manifest();
-    let variant = only_variant(&manifest.variants)?;
+    let variant = only_variant(artifact.variants())?;
     let (target, code) = (Target::new(&manifest.target, &variant.cpu_features)?, artifact.code(0));
     let architecture = architecture(&target)?;
     check_encoding(artifact)?;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cardinal_runtime::ArtifactParts;
 use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant};
+use cardinal_runtime::{ArtifactParts, Code};
 
 use super::trace::{Trace, VariantTrace};
 use crate::error::Result;
@@ -49,9 +49,10 @@ pub(super) fn assemble(
     let choices: BTreeMap<String, String> =
         layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
-    let entries = variants.iter().zip(&code);
-    let described =
-        entries.map(|(traced, code)| variant(traced, code.entry)).collect::<Result<_>>()?;
+    let described = variants.iter().zip(code).map(|(traced, code)| {
+        Ok(Code { variant: variant(traced, code.entry)?, bytes: code.bytes })
+    });
+    let code = described.collect::<Result<_>>()?;
     let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
     let weights = PackedWeights::new(&plans, options.weights, options.threads);
     let beyond_half = weights.beyond_half();
@@ -61,19 +62,16 @@ pub(super) fn assemble(
         model_digest: model.digest.to_vec(),
         compiler_version: VERSION.into(),
         target,
-        variants: described,
         inputs: first().flat_map(|plan| &plan.inputs).map(info).collect(),
         outputs: first().flat_map(|plan| &plan.outputs).map(info).collect(),
-        weights: None,
         metadata: model.metadata.iter().map(property).collect(),
         winograd: options.schedule.winograd,
         weight_runs: weights.runs(),
         choices: choices.iter().map(choice).collect(),
         portable_bits: options.schedule.portable_bits,
-        loops_over_images: plans.iter().any(|plan| !plan.stages.is_empty()),
     };
-    let code = code.into_iter().map(|code| code.bytes).collect();
-    Ok(Compiled { parts: ArtifactParts { manifest, code, weights }, nodes, beyond_half })
+    let parts = ArtifactParts { manifest, code, others: Vec::new(), weights };
+    Ok(Compiled { parts, nodes, beyond_half })
 }
 
 fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
@@ -82,13 +80,14 @@ fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
     Ok(Variant {
         name: target.cpu(),
         cpu_features: target.features().to_vec(),
-        code: None,
         entry_offset,
         arena_bytes: plan.arena_bytes as u64,
         worker_bytes: plan.worker_bytes as u64,
         structure: structure.digest.to_vec(),
         outline: structure.outline,
         core: target.core().map(|core| core.to_string()).unwrap_or_default(),
+        // What the manifest says too is filled in where both are written.
+        ..Variant::default()
     })
 }
 

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
 use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
-use cardinal_runtime::{ArtifactParts, DType, cpu};
+use cardinal_runtime::{ArtifactParts, Code, DType, cpu};
 
 use crate::info::{Description, Dtype};
 use crate::program::*;
@@ -29,11 +29,12 @@ fn artifact() -> Vec<u8> {
         target: cpu::host_triple(),
         inputs: vec![tensor("x", DType::F32, &[2, 3]), tensor("i", DType::I64, &[])],
         outputs: vec![tensor("y", DType::U8, &[4])],
-        variants: vec![Variant { name: "any".into(), ..Variant::default() }],
         metadata: vec![Property { key: "k".into(), value: "v".into() }],
         ..Manifest::default()
     };
-    let parts = ArtifactParts { manifest, code: vec![vec![0xC3]], weights: Vec::new() };
+    let variant = Variant { name: "any".into(), ..Variant::default() };
+    let code = vec![Code { variant, bytes: vec![0xC3] }];
+    let parts = ArtifactParts { manifest, code, ..ArtifactParts::<Vec<u8>>::default() };
     parts.to_artifact().unwrap().as_bytes().to_vec()
 }
 

@@ -3,8 +3,9 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part of this.
 
 use bytes::Bytes;
-use cardinal_runtime::manifest::{Manifest, Property, Section, TensorInfo, Variant};
-use cardinal_runtime::{Artifact, ArtifactParts, DType, LoadError, cpu};
+use cardinal_runtime::manifest::{Manifest, Property, TensorInfo, Variant};
+use cardinal_runtime::table::{Section, Table};
+use cardinal_runtime::{Artifact, ArtifactParts, Code, DType, LoadError, OtherSection, cpu};
 use prost::Message;
 
 /// An `f32` tensor's description.
@@ -21,27 +22,41 @@ pub(crate) fn manifest(shape: &[u64]) -> Manifest {
         target: cpu::host_triple(),
         inputs: vec![tensor("x", shape)],
         outputs: vec![tensor("y", shape)],
-        variants: vec![Variant { name: "any".into(), arena_bytes: 256, ..Variant::default() }],
         metadata: vec![Property { key: "labels".into(), value: "cat,dog".into() }],
         ..Manifest::default()
     }
 }
 
-/// Parts that pass every check; the code is not code. The second variant is for no machine.
+/// A variant that every machine can run.
+pub(crate) fn any() -> Variant {
+    Variant { name: "any".into(), arena_bytes: 256, ..Variant::default() }
+}
+
+/// Parts that pass every check; the code is not code. The second variant is for no machine, and the
+/// section "notes" means nothing.
 pub(crate) fn parts() -> ArtifactParts {
-    let mut manifest = manifest(&[1, 3, 2, 2]);
     let quantum = Variant {
         name: "quantum".into(),
         cpu_features: vec!["quantum".into()],
         arena_bytes: 512,
         ..Variant::default()
     };
-    manifest.variants.push(quantum);
+    let notes = OtherSection { name: "notes".into(), required: false, bytes: vec![9; 30] };
     ArtifactParts {
-        manifest,
-        code: vec![(0..100).collect(), (0..50).collect()],
+        manifest: manifest(&[1, 3, 2, 2]),
+        code: vec![
+            Code { variant: any(), bytes: (0..100).collect() },
+            Code { variant: quantum, bytes: (0..50).collect() },
+        ],
+        others: vec![notes],
         weights: (0..200).rev().collect(),
     }
+}
+
+/// Parts with code that every machine can run, and nothing more.
+pub(crate) fn simple(manifest: Manifest, code: &[u8], weights: Vec<u8>) -> ArtifactParts {
+    let code = vec![Code { variant: any(), bytes: code.to_vec() }];
+    ArtifactParts { manifest, code, others: Vec::new(), weights }
 }
 
 /// The bytes of [`parts`].
@@ -54,42 +69,88 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Artifact, LoadError> {
     Artifact::from_bytes(Bytes::copy_from_slice(bytes))
 }
 
-/// Writes an artifact with this manifest as it is, and with the digest that this manifest has.
-pub(crate) fn forge(manifest: &Manifest, code: &[Vec<u8>], weights: &[u8]) -> Vec<u8> {
-    forge_encoded(2, &manifest.encode_to_vec(), code, weights)
+/// What an artifact is written from here, byte by byte: a table of contents and the sections.
+#[derive(Debug, Clone)]
+pub(crate) struct Forged {
+    pub(crate) version: u32,
+    pub(crate) table: Table,
+    pub(crate) sections: Vec<Vec<u8>>,
 }
 
-/// As [`forge`], with a format version and the manifest's bytes.
-pub(crate) fn forge_encoded(
-    version: u32,
-    manifest: &[u8],
-    code: &[Vec<u8>],
-    weights: &[u8],
-) -> Vec<u8> {
-    let mut bytes = b"CARDINAL".to_vec();
-    bytes.extend(version.to_le_bytes());
-    bytes.extend((manifest.len() as u32).to_le_bytes());
-    bytes.extend(blake3::hash(manifest).as_bytes());
-    bytes.extend(manifest);
-    for section in code.iter().map(Vec::as_slice).chain([weights]) {
-        bytes.resize(bytes.len().next_multiple_of(4096), 0);
-        bytes.extend(section);
+/// A code section: the code, its variant, the variant's length.
+pub(crate) fn code_section(code: &Code) -> Vec<u8> {
+    let variant = code.variant.encode_to_vec();
+    let length = (variant.len() as u32).to_le_bytes();
+    [&code.bytes[..], &variant, &length].concat()
+}
+
+/// A variant that says of the model what this manifest says.
+pub(crate) fn agreeing(variant: Variant, manifest: &Manifest, weights: usize) -> Variant {
+    let nameless = |tensor: &TensorInfo| TensorInfo { name: String::new(), ..tensor.clone() };
+    Variant {
+        inputs: manifest.inputs.iter().map(nameless).collect(),
+        outputs: manifest.outputs.iter().map(nameless).collect(),
+        weight_bytes: weights as u64,
+        target: manifest.target.clone(),
+        ..variant
     }
-    bytes
 }
 
-/// A manifest whose sections are right for [`parts`]' code and weights after one page of manifest.
-pub(crate) fn placed_manifest() -> Manifest {
-    let ArtifactParts { mut manifest, code, weights } = parts();
-    let section = |offset, bytes: &[u8]| Section {
-        offset,
-        length: bytes.len() as u64,
-        digest: blake3::hash(bytes).as_bytes().to_vec(),
-    };
-    manifest.variants[0].code = Some(section(4096, &code[0]));
-    manifest.variants[1].code = Some(section(8192, &code[1]));
-    manifest.weights = Some(section(12288, &weights));
-    manifest
+impl Forged {
+    /// What [`parts`] are to become, after a change of what the manifest and the variants say.
+    pub(crate) fn changed(change: impl FnOnce(&mut Manifest, &mut Vec<Code>)) -> Forged {
+        let ArtifactParts { mut manifest, mut code, others, weights } = parts();
+        for Code { variant, .. } in &mut code {
+            *variant = agreeing(variant.clone(), &manifest, weights.len());
+        }
+        change(&mut manifest, &mut code);
+        Forged::from_parts(ArtifactParts { manifest, code, others, weights })
+    }
+
+    /// These parts, as they are.
+    pub(crate) fn from_parts(parts: ArtifactParts) -> Forged {
+        let ArtifactParts { manifest, code, others, weights } = parts;
+        let code = code.iter().map(|code| ("code", true, code_section(code)));
+        let others = others.into_iter().map(|o| ("notes", o.required, o.bytes));
+        let mut sections = vec![("manifest", true, manifest.encode_to_vec())];
+        sections.extend(code.chain(others));
+        sections.push(("weights", true, weights));
+        Forged::of(sections)
+    }
+
+    /// These sections, each on the next page.
+    pub(crate) fn of(sections: Vec<(&str, bool, Vec<u8>)>) -> Forged {
+        let mut offset = 4096u64;
+        let mut table = Table::default();
+        for (name, required, bytes) in &sections {
+            let length = bytes.len() as u64;
+            let digest = blake3::hash(bytes).as_bytes().to_vec();
+            let (name, required) = ((*name).to_owned(), *required);
+            table.sections.push(Section { name, required, offset, length, digest });
+            offset = (offset + length).next_multiple_of(4096);
+        }
+        let sections = sections.into_iter().map(|(_, _, bytes)| bytes).collect();
+        Forged { version: 5, table, sections }
+    }
+
+    /// The file, with the digest that this table has.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.with_table(&self.table.encode_to_vec())
+    }
+
+    /// The file, with these bytes in place of the table's.
+    pub(crate) fn with_table(&self, table: &[u8]) -> Vec<u8> {
+        let mut bytes = b"CARDINAL".to_vec();
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend((table.len() as u32).to_le_bytes());
+        bytes.extend(blake3::hash(table).as_bytes());
+        bytes.extend(table);
+        for section in &self.sections {
+            bytes.resize(bytes.len().next_multiple_of(4096), 0);
+            bytes.extend(section);
+        }
+        bytes
+    }
 }
 
 /// A seeded generator of test data (xorshift64*, Vigna 2016).

@@ -2,11 +2,12 @@
 
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_runtime::Artifact;
 use serde_json::{Value, json};
 
 use crate::about;
 use crate::compare::{Comparison, compare};
-use crate::engine::{self, Compiled, Model, Settings};
+use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::trial::{self, Trial};
 
@@ -27,20 +28,21 @@ impl Change {
     pub(super) fn measure(
         model: &Model,
         settings: &Settings,
-        halved: &Compiled,
+        halved: &Artifact,
         refused: impl FnOnce(Box<ModelError>) -> Failure,
     ) -> Outcome<Change> {
-        if about::runs_here(&halved.artifact).is_none() {
+        if about::runs_here(halved).is_none() {
             return Ok(Change::NotMeasured("the code is for other machines".into()));
         }
         // What `halved` has proved need not be proved again.
         let (weights, check_rewrites) = (Precision::F32, false);
         let compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
         let plain = Settings { compile, ..settings.clone() };
-        let plain = engine::compile(model, &plain).map_err(refused)?;
+        let plain = engine::compile(model, &plain).and_then(|compiled| compiled.to_artifact());
+        let plain = plain.map_err(refused)?;
         let name = &model.graph.name;
-        let both = trial::run(plain.artifact, name)
-            .and_then(|expected| Ok((trial::run(halved.artifact.clone(), name)?, expected)));
+        let both = trial::run(plain, name)
+            .and_then(|expected| Ok((trial::run(halved.clone(), name)?, expected)));
         Ok(both.map_or_else(
             |failure| Change::NotMeasured(failure.to_string()),
             |(actual, expected)| Change::of(&actual, &expected),

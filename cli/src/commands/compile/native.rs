@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cardinal_runtime::Artifact;
+
 use crate::args::{CompileArgs, Emit, Precision};
-use crate::engine::{self, Compiled, Object};
+use crate::engine::{self, Object};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -57,10 +59,10 @@ pub(super) fn make(
     emit: Emit,
     output: &Path,
     file: &ModelFile,
-    compiled: &Compiled,
+    artifact: &Artifact,
 ) -> Outcome<Files> {
     let stem = output.file_stem().unwrap_or_default().to_string_lossy();
-    let object = engine::object(compiled, &stem);
+    let object = engine::object(artifact, &stem);
     let Object { elf, header } = object.map_err(|error| loading::refused(file, error))?;
     let binary = match emit {
         Emit::Shared => link(&elf, output.file_name().unwrap_or_default())?,

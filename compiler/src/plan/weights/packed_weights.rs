@@ -2,11 +2,12 @@
 //! written where they lie. (`section_layout` has decided where that is.)
 
 use std::collections::BTreeMap;
+use std::io;
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use cardinal_runtime::manifest::WeightRun;
-use cardinal_runtime::{Encoding, Weights};
+use cardinal_runtime::{Encoding, Pieces, Weights};
 use half::f16;
 use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 
@@ -88,6 +89,11 @@ impl PackedWeights {
         PackedWeights { constants, precision, threads }
     }
 
+    /// Length of the section as code reads it, in bytes.
+    pub fn loaded_bytes(&self) -> usize {
+        self.constants.iter().map(|placed| placed.loaded).sum()
+    }
+
     /// How the section is stored, for the manifest. With [`Precision::F16`] this has a run even if no
     /// constant is stored as halves: others that take their places may be.
     pub fn runs(&self) -> Vec<WeightRun> {
@@ -122,7 +128,7 @@ impl Weights for PackedWeights {
         self.constants.iter().map(Placed::stored).sum()
     }
 
-    fn write(self, section: &mut [u8]) {
+    fn write(self, to: &mut dyn Pieces) -> io::Result<()> {
         let source = |placed: &Placed| Source {
             order: placed.data.order(),
             from: placed.data.weight.bytes(&placed.data.ty),
@@ -130,10 +136,46 @@ impl Weights for PackedWeights {
             stored: placed.stored(),
         };
         let sources: Vec<Source> = self.constants.iter().map(source).collect();
-        for_each(self.threads, stripes(&sources, section), Vec::new, |floats, stripe| {
-            stripe.write(floats);
-        });
+        let stripes: Vec<Stripe<'_>> = sources.iter().flat_map(Source::stripes).collect();
+        for piece in pieces(&stripes) {
+            let length = piece.iter().map(|stripe| stripe.length).sum();
+            to.piece(length, &mut |bytes| {
+                for_each(self.threads, places(piece, bytes), Vec::new, |floats, (stripe, to)| {
+                    stripe.write(floats, to);
+                });
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// About as many bytes of the section are written at a time.
+const PIECE: usize = 4 << 20;
+
+/// Stripes that follow each other, in lists of about [`PIECE`] bytes.
+fn pieces<'s, 'a>(stripes: &'s [Stripe<'a>]) -> impl Iterator<Item = &'s [Stripe<'a>]> {
+    let mut bytes = 0;
+    stripes.chunk_by(move |stripe, _| {
+        bytes += stripe.length;
+        let goes_on = bytes < PIECE;
+        if !goes_on {
+            bytes = 0;
+        }
+        goes_on
+    })
+}
+
+/// Each stripe with its place.
+fn places<'s, 'a>(
+    stripes: &'s [Stripe<'a>],
+    mut bytes: &'s mut [u8],
+) -> Vec<(&'s Stripe<'a>, &'s mut [u8])> {
+    let mut place = |stripe: &'s Stripe<'a>| {
+        let (place, rest) = std::mem::take(&mut bytes).split_at_mut(stripe.length);
+        bytes = rest;
+        (stripe, place)
+    };
+    stripes.iter().map(&mut place).collect()
 }
 
 /// What a constant is made of.
@@ -146,42 +188,48 @@ struct Source {
     stored: usize,
 }
 
+impl Source {
+    /// Every stripe, in order.
+    fn stripes(&self) -> Vec<Stripe<'_>> {
+        let Source { order, from, encoding, stored } = self;
+        let stripe = |(number, bytes)| {
+            let (bytes, from) = (encoding.stored(bytes), from.as_deref());
+            Stripe { order: &**order, from, encoding: *encoding, number, bytes, length: bytes }
+        };
+        let mut stripes: Vec<Stripe<'_>> =
+            order.stripes().into_iter().enumerate().map(stripe).collect();
+        let end: usize = stripes.iter().map(|stripe| stripe.bytes).sum();
+        if let Some(last) = stripes.last_mut() {
+            last.length += stored - end;
+        }
+        stripes
+    }
+}
+
 /// A stripe that is to be written.
 struct Stripe<'a> {
     order: &'a dyn Order,
-    from: &'a [u8],
+    /// The weight, if it is known.
+    from: Option<&'a [u8]>,
     encoding: Encoding,
     number: usize,
-    to: &'a mut [u8],
-}
-
-/// Every stripe of every constant with its place in the section.
-fn stripes<'a>(sources: &'a [Source], mut section: &'a mut [u8]) -> Vec<Stripe<'a>> {
-    let mut stripes = Vec::new();
-    for Source { order, from, encoding, stored } in sources {
-        let mut rest;
-        (rest, section) = section.split_at_mut(*stored);
-        let (order, encoding) = (order.as_ref(), *encoding);
-        let Some(from) = from else { continue };
-        for (number, bytes) in order.stripes().into_iter().enumerate() {
-            let to;
-            (to, rest) = rest.split_at_mut(encoding.stored(bytes));
-            stripes.push(Stripe { order, from, encoding, number, to });
-        }
-    }
-    stripes
+    /// Its bytes, as stored.
+    bytes: usize,
+    /// Bytes up to the next stripe, of this or of the next constant.
+    length: usize,
 }
 
 impl Stripe<'_> {
-    /// Writes it; `floats` is memory to use.
-    fn write(self, floats: &mut Vec<f32>) {
-        let Stripe { order, from, encoding, number, to } = self;
-        match encoding {
-            Encoding::Plain => order.fill(from, number, to),
+    /// Writes it to the beginning of `to`; `floats` is memory to use.
+    fn write(&self, floats: &mut Vec<f32>, to: &mut [u8]) {
+        let Some(from) = self.from else { return };
+        let to = &mut to[..self.bytes];
+        match self.encoding {
+            Encoding::Plain => self.order.fill(from, self.number, to),
             Encoding::Half => {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
                 floats.resize(to.len(), 0.0);
-                order.fill(from, number, bytemuck::cast_slice_mut(floats));
+                self.order.fill(from, self.number, bytemuck::cast_slice_mut(floats));
                 to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(floats);
             }
         }
