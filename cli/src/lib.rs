@@ -7,6 +7,7 @@
 mod about;
 mod classify;
 mod compare;
+mod ending;
 pub mod executable;
 mod exit;
 mod image_input;
@@ -18,6 +19,7 @@ mod program;
 mod random;
 mod render;
 mod request;
+mod staging;
 mod stdio;
 mod tensors;
 mod verdict;

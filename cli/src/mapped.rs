@@ -94,8 +94,8 @@ fn read_pipe(from: &mut dyn Read, most: u64) -> io::Result<Bytes> {
 }
 
 fn map(file: &File) -> io::Result<Bytes> {
-    // SAFETY: the mapping is private and read-only. As with every memory-mapped file, whoever
-    // truncates or rewrites it meanwhile makes this process fail; the command's help says so.
+    // SAFETY: the mapping is private and read-only. Whoever rewrites the file meanwhile changes what is
+    // read, as with every mapped file; where it is cut short, `ending` ends the process with an error.
     let map = unsafe { Mmap::map(file) }?;
     Ok(Bytes::from_owner(map))
 }
