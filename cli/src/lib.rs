@@ -12,6 +12,7 @@ pub mod executable;
 mod exit;
 mod image_input;
 mod infer;
+mod limits;
 mod mapped;
 mod measure;
 mod output;
