@@ -30,6 +30,7 @@ pub(crate) struct Loaded {
 
 /// The compiler's settings for a model on this machine.
 pub(crate) fn settings(options: &ModelOptions) -> Settings {
+    let by_default = CompileOptions::default();
     Settings {
         import: ImportOptions {
             batch: options.batch.map(NonZeroUsize::get),
@@ -44,7 +45,8 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
                 ..Preferences::default()
             },
             threads: program::available_threads(),
-            ..CompileOptions::default()
+            memory: options.max_memory.unwrap_or(by_default.memory),
+            ..by_default
         },
     }
 }
@@ -138,15 +140,18 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
         Failure::usage(format!("{what}, and the model is compiled already"))
             .with_help("compile the .onnx again with this option")
     };
-    if !options.cpu.is_empty() || options.no_winograd || options.portable_bits {
-        return Err(fixed("--cpu, --no-winograd and --portable-bits say how to compile"));
+    let ModelOptions { batch, shape, cpu, no_winograd, portable_bits, max_memory } = options;
+    if !cpu.is_empty() || *no_winograd || *portable_bits || max_memory.is_some() {
+        return Err(fixed(
+            "--cpu, --no-winograd, --portable-bits and --max-memory say how to compile",
+        ));
     }
     let another =
         |batch: NonZeroUsize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch.get()));
-    if let Some(batch) = options.batch.filter(|batch| another(*batch)) {
+    if let Some(batch) = batch.filter(|batch| another(*batch)) {
         return Err(fixed(&format!("--batch {batch} is not the model's")));
     }
-    for (name, shape) in &options.shape {
+    for (name, shape) in shape {
         if !inputs.iter().any(|spec| spec.name == *name && spec.shape == *shape) {
             return Err(fixed(&format!("--shape {name} is not the model's")));
         }
@@ -191,7 +196,8 @@ mod tests {
         assert!(check_options(&inputs, &ModelOptions::default()).is_ok());
         assert!(check_options(&inputs, &batch(2)).is_ok());
         assert!(check_options(&inputs, &shape(&[2, 3])).is_ok());
-        for bad in [batch(1), shape(&[1, 3]), direct] {
+        let small = ModelOptions { max_memory: Some(1), ..Default::default() };
+        for bad in [batch(1), shape(&[1, 3]), direct, small] {
             assert!(matches!(check_options(&inputs, &bad), Err(Failure::Usage { .. })));
         }
     }

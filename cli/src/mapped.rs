@@ -6,16 +6,11 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use bytes::Bytes;
 use memmap2::Mmap;
 
-/// Most bytes that are read of a pipe, whose length nobody knows before.
-const MOST_PIPED: u64 = 4 << 30;
-
-/// How long a named pipe may wait for whoever is to write to it.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::limits::{PATIENCE, PIPED};
 
 /// The bytes of the file at `path`. A regular file is mapped: nothing is read until it is used.
 /// Pipes are read to their end; devices, which may have none, are refused.
@@ -33,7 +28,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Bytes> {
     if about.is_file() && about.len() > 0 {
         return map(&file);
     }
-    read_pipe(&mut file, MOST_PIPED)
+    read_pipe(&mut file, PIPED)
 }
 
 /// What is found at a path, as far as it matters to reading.
@@ -76,7 +71,7 @@ fn open_pipe(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of reading, and those of [`read_pipe`].
 pub(crate) fn stdin() -> io::Result<Bytes> {
-    read_pipe(&mut io::stdin().lock(), MOST_PIPED)
+    read_pipe(&mut io::stdin().lock(), PIPED)
 }
 
 /// All that comes out of a pipe.
@@ -94,8 +89,8 @@ fn read_pipe(from: &mut dyn Read, most: u64) -> io::Result<Bytes> {
 }
 
 fn map(file: &File) -> io::Result<Bytes> {
-    // SAFETY: the mapping is private and read-only. As with every memory-mapped file, whoever
-    // truncates or rewrites it meanwhile makes this process fail; the command's help says so.
+    // SAFETY: the mapping is private and read-only. Whoever rewrites the file meanwhile changes what is
+    // read, as with every mapped file; where it is cut short, `ending` ends the process with an error.
     let map = unsafe { Mmap::map(file) }?;
     Ok(Bytes::from_owner(map))
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use cardinal_runtime::text;
 
+use crate::ending::uninterrupted;
 use crate::exit::{Failure, Outcome};
+use crate::staging::StagedFile;
 use crate::stdio::is_dash;
 
 /// Permissions of a new file before the process's umask: what `File::create` gives.
@@ -62,11 +64,7 @@ pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
     if is_dash(output) {
         return Ok(());
     }
-    let folder = match output.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    match fs::metadata(folder) {
+    match fs::metadata(folder_of(output)) {
         Ok(about) if about.is_dir() => {}
         Ok(_) => return Err(Failure::writing(output, io::ErrorKind::NotADirectory.into())),
         Err(error) => return Err(Failure::writing(output, error)),
@@ -96,6 +94,11 @@ pub(crate) fn write_all(files: &[(&Path, &[u8])]) -> Outcome {
     let bytes = pieces.iter().map(|pieces| Bytes::Pieces(pieces));
     let each = paths.zip(bytes).map(|(path, bytes)| Contents { path, bytes, mode: DATA });
     put(&each.collect::<Vec<_>>())
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 fn put_one(path: &Path, bytes: Bytes<'_>, mode: u32) -> Outcome {
@@ -161,14 +164,17 @@ fn put(files: &[Contents<'_>]) -> Outcome {
     };
     let staged = files.iter().map(|file| stage(file).map_err(failed(file.path)));
     let staged = staged.collect::<Outcome<Vec<Staged<'_>>>>()?;
+    let are_files = staged.iter().all(|staged| matches!(staged, Staged::File(..)));
     let mut each = staged.into_iter().zip(files);
-    each.try_for_each(|(staged, file)| staged.put().map_err(failed(file.path)))
+    let mut put = || each.try_for_each(|(staged, file)| staged.put().map_err(failed(file.path)));
+    // All of them or none. Streams may wait for a reader, and so must not be waited for.
+    if are_files { uninterrupted(put) } else { put() }
 }
 
 /// A file that is ready to be put into its place.
 enum Staged<'a> {
     /// It is in the same folder already, under another name.
-    File(tempfile::NamedTempFile, PathBuf),
+    File(StagedFile, PathBuf),
     /// It goes to a device or a pipe.
     Stream(&'a Contents<'a>),
 }
@@ -180,8 +186,7 @@ fn stage<'a>(contents: &'a Contents<'a>) -> io::Result<Staged<'a>> {
         Ok(_) => contents.path.canonicalize()?,
         Err(_) => contents.path.to_owned(),
     };
-    let folder = path.parent().filter(|p| *p != Path::new("")).map_or(".".into(), PathBuf::from);
-    let mut file = new_file(&folder, contents.mode)?;
+    let mut file = StagedFile::new(folder_of(&path), contents.mode)?;
     contents.bytes.write_to_file(file.as_file_mut())?;
     Ok(Staged::File(file, path))
 }
@@ -189,26 +194,13 @@ fn stage<'a>(contents: &'a Contents<'a>) -> io::Result<Staged<'a>> {
 impl Staged<'_> {
     fn put(self) -> io::Result<()> {
         match self {
-            Staged::File(file, path) => file.persist(path).map(drop).map_err(|e| e.error),
+            Staged::File(file, path) => file.put(&path),
             Staged::Stream(contents) => {
                 let mut file = fs::File::options().write(true).open(contents.path)?;
                 contents.bytes.write_to_stream(&mut file)
             }
         }
     }
-}
-
-#[cfg(unix)]
-fn new_file(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // The process's umask applies.
-    let mode = fs::Permissions::from_mode(mode);
-    tempfile::Builder::new().prefix(".cardinal-").permissions(mode).tempfile_in(folder)
-}
-
-#[cfg(not(unix))]
-fn new_file(folder: &Path, _mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".cardinal-").tempfile_in(folder)
 }
 
 /// Prints text on stdout, in one piece. Whatever `write` took from files, no character of it does

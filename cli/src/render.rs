@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use cardinal_runtime::text;
 
+use crate::ending;
 use crate::exit::{Failure, Outcome, Status};
 
 /// The most characters of a message or of its help text that are shown.
@@ -51,6 +52,7 @@ pub(crate) fn install_panic_hook() {
             place.unwrap_or_default(),
             shown(what),
         );
+        ending::discard();
         std::process::exit(i32::from(Status::Failed as u8));
     }));
 }

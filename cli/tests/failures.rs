@@ -112,3 +112,23 @@ fn a_reader_that_goes_away_is_no_failure() {
     let mut child = command(&folder.path(""), "help run").stdout(writer).spawn().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn more_memory_than_is_allowed_gives_3_and_the_way_to_allow_it() {
+    let model = "../examples/digits/mnist_resnest.onnx";
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
+    let folder = Folder::new().file("x.npy", "soup");
+    let compile = format!("compile {} -o m.cardinal --batch 9", model.display());
+    let said = folder.run(&format!("{compile} --max-memory 4KiB")).fails_with(3);
+    let (_, advice) = said.split_once("allow it: ").unwrap();
+    assert!(said.contains("of 4096 allowed") && said.contains('`'), "{said}");
+    assert_eq!(folder.names(), ["x.npy"]);
+    folder.run(&format!("{compile} {}", advice.trim())).succeeds();
+    for command in ["bench", "verify", "inspect --stage plan"] {
+        let line = format!("{command} {} --max-memory 4KiB", model.display());
+        folder.run(&line).fails_with(3);
+    }
+    let said = folder.run("bench m.cardinal --max-memory 8GiB").fails_with(2);
+    assert!(said.contains("--max-memory"), "{said}");
+    folder.run(&format!("{compile} --max-memory much")).fails_with(2);
+}

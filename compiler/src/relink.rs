@@ -43,7 +43,9 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
         choices: choices(manifest)?,
     };
     let weights = precision(manifest);
-    let options = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
+    // What an inference takes was allowed when the artifact was compiled, or its plan is another.
+    let (check_rewrites, memory) = (false, usize::MAX);
+    let options = CompileOptions { schedule, check_rewrites, weights, threads, memory };
     let pipeline = Pipeline::new(model, &options);
     let trace = pipeline.plans(&targets(artifact)?)?;
     let code = trace.variants.iter().map(|variant| fitting_code(variant, artifact));

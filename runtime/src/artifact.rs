@@ -33,9 +33,11 @@ impl Artifact {
     /// Maps and checks a file.
     ///
     /// As with every mapped file, nobody may change it while it is open. Weights would change under
-    /// the running model, and a file cut short ends the process; the code that runs is a checked
-    /// copy ([`Program::load`](crate::Program::load)). Replacing a file by renaming another over it
-    /// is harmless.
+    /// the running model, and a file that is cut short ends the process by SIGBUS, for which a
+    /// library installs no handler; the code that runs is a checked copy
+    /// ([`Program::load`](crate::Program::load)). Replacing a file by renaming another over it
+    /// is harmless. Where others may write to the file in its place, read it and give the bytes to
+    /// [`from_bytes`](Self::from_bytes), which takes as much memory as the file is long.
     pub fn open(path: &Path) -> Result<Artifact, LoadError> {
         let failed = |verb: &str| {
             let action = format!("{verb} {}", path.display());

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
 /// How to read and compile an `.onnx`, for every command that takes one.
@@ -49,6 +50,14 @@ pub(crate) struct ModelOptions {
     /// Example: --portable-bits
     #[arg(long)]
     pub(crate) portable_bits: bool,
+    /// Memory that an inference may take besides the weights [default: 64GiB]
+    ///
+    /// A model that would take more is refused before any of it is asked for, and the operator that
+    /// takes the most is named. Units are B, kB, MB, GB and KiB, MiB, GiB.
+    ///
+    /// Example: --max-memory 8GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_memory: Option<usize>,
 }
 
 /// Kinds of compiled output.
@@ -116,9 +125,28 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     Ok((name.to_owned(), shape))
 }
 
+/// `8GiB`
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text.parse()?;
+    match usize::try_from(size.as_u64()) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("expected a size such as 8GiB".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("8GiB"), Ok(8 << 30));
+        assert_eq!(parse_size("1.5 MB"), Ok(1_500_000));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for bad in ["", "0", "-1GiB", "GiB", "8 gibs", "nan"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn shapes_are_strict() {

@@ -14,10 +14,11 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::exit::Outcome;
-use crate::render;
+use crate::{ending, render};
 
 /// Runs the command line of this process.
 pub fn cardinal() -> ExitCode {
+    ending::install();
     render::install_panic_hook();
     match Cli::try_parse() {
         Ok(cli) => render::outcome(run(&cli.command)),

@@ -29,10 +29,11 @@ use attached::Attached;
 use crate::exit::Outcome;
 use crate::infer::Job;
 use crate::measure::measure;
-use crate::{program, render};
+use crate::{ending, program, render};
 
 /// Runs the command line of an executable.
 pub fn main() -> ExitCode {
+    ending::install();
     render::install_panic_hook();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let name = name(arguments.first());

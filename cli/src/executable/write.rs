@@ -59,7 +59,7 @@ pub(crate) fn sample(
     settings: &Settings,
     refused: impl Fn(Box<cardinal_compiler::error::Error>) -> Failure,
 ) -> Outcome<Sample> {
-    let CompileOptions { weights, .. } = settings.compile;
+    let weights = settings.compile.weights;
     let winograd = settings.compile.schedule.winograd;
     let run = |weights| {
         let artifact = plainly_compiled(model, settings, weights).map_err(&refused)?;
@@ -79,9 +79,10 @@ fn plainly_compiled(
     weights: Precision,
 ) -> ModelResult<Artifact> {
     // Rewrites are proved when the model itself is compiled, and what it was tuned for is not this.
-    let threads = settings.compile.threads;
+    let CompileOptions { threads, memory, .. } = settings.compile;
     let schedule = Preferences { winograd: false, ..Preferences::default() };
-    let compile = CompileOptions { schedule, weights, threads, ..CompileOptions::default() };
+    let check_rewrites = false;
+    let compile = CompileOptions { schedule, check_rewrites, weights, threads, memory };
     let plain = Settings { cpus: vec!["generic".into()], compile, ..settings.clone() };
     engine::compile(model, &plain)?.to_artifact()
 }

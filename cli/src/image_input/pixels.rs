@@ -12,22 +12,16 @@ use super::jpeg;
 use super::options::Interpolation;
 use super::recipe::{Recipe, Resize};
 use crate::exit::{Failure, Outcome};
+use crate::limits::{IMAGE_BYTES, IMAGE_SIDE, RESIZED_PIXELS};
 use crate::tensors::Array;
-
-/// Longest side of an image that is decoded.
-const SIDE_LIMIT: u32 = 1 << 15;
-/// Most bytes that decoding may take.
-const DECODED_LIMIT: u64 = 1 << 30;
-/// Most pixels of an image after resizing.
-const PIXEL_LIMIT: u64 = 1 << 26;
 
 /// A PNG or JPEG, turned upright as its EXIF data says.
 pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
     let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE_LIMIT);
-    limits.max_image_height = Some(SIDE_LIMIT);
-    limits.max_alloc = Some(DECODED_LIMIT);
+    limits.max_image_width = Some(IMAGE_SIDE);
+    limits.max_image_height = Some(IMAGE_SIDE);
+    limits.max_alloc = Some(IMAGE_BYTES);
     let decoder = decoder(bytes, &limits).map_err(damaged)?;
     let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
     let mut decoder = decoder.ok_or_else(neither)?;
@@ -134,7 +128,7 @@ fn size_before_crop((width, height): (u32, u32), recipe: &Recipe) -> Result<(u32
         ));
     }
     match (u32::try_from(w), u32::try_from(h)) {
-        (Ok(new_w), Ok(new_h)) if w.saturating_mul(h) <= PIXEL_LIMIT => Ok((new_w, new_h)),
+        (Ok(new_w), Ok(new_h)) if w.saturating_mul(h) <= RESIZED_PIXELS => Ok((new_w, new_h)),
         _ => Err(format!("{width}x{height} is too long and thin to resize (to {w}x{h})")),
     }
 }

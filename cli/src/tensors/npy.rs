@@ -8,14 +8,11 @@ use std::io::Read;
 use cardinal_runtime::DType;
 
 use super::Array;
+use crate::limits::{NPY_AXES, NPY_HEADER};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Bytes before the header's text in version 1.
 const START: usize = 10;
-/// Longest header read: numpy's own are 118 bytes, or a little more for many axes.
-const HEADER_LIMIT: u32 = 1 << 16;
-/// Most axes that numpy itself allows.
-const RANK_LIMIT: usize = 64;
 
 /// Reads a whole `.npy`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Array, String> {
@@ -56,7 +53,7 @@ fn read_header(from: &mut dyn Read) -> Result<String, String> {
         version => return Err(format!("version {version} of the .npy format is not known")),
     }
     let length = u32::from_le_bytes(length);
-    if length > HEADER_LIMIT {
+    if length > NPY_HEADER {
         return Err(format!("its header claims {length} bytes"));
     }
     let mut text = vec![0; length as usize];
@@ -198,8 +195,8 @@ impl<'a> Literal<'a> {
         let mut shape = Vec::new();
         while !self.accept(")") {
             shape.push(self.extent()?);
-            if shape.len() > RANK_LIMIT {
-                return Err(format!("it has more than {RANK_LIMIT} axes"));
+            if shape.len() > NPY_AXES {
+                return Err(format!("it has more than {NPY_AXES} axes"));
             }
             if !self.accept(",") {
                 self.expect(")")?;

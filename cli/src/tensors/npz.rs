@@ -6,14 +6,10 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use super::{Array, npy};
+use crate::limits::{NPZ_PACKING, NPZ_UNSUSPICIOUS};
 
 /// Deflate makes at most this much of one byte.
 const DEFLATE_LIMIT: u64 = 1032;
-/// An array of so many bytes may be made of however few.
-const UNSUSPICIOUS: u64 = 256 << 20;
-/// A larger one has at least a byte for so many: numbers that are measured or drawn hardly get smaller,
-/// and a large array of nothing is better made where it is used.
-const LARGE_LIMIT: u64 = 16;
 
 /// Reads every array of a `.npz`, by name, in the archive's order.
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
@@ -41,8 +37,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(String, Array)>, String> {
 
 /// Most bytes that so many packed ones may become.
 fn unpacked(stored: u64) -> u64 {
-    let any = stored.saturating_mul(DEFLATE_LIMIT).min(UNSUSPICIOUS);
-    any.max(stored.saturating_mul(LARGE_LIMIT))
+    let any = stored.saturating_mul(DEFLATE_LIMIT).min(NPZ_UNSUSPICIOUS);
+    any.max(stored.saturating_mul(NPZ_PACKING))
 }
 
 /// A whole `.npz`, uncompressed like `numpy.savez`'s; the same bytes for the same arrays.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{Layer, Winner, read_choice};
 use crate::exit::Failure;
+use crate::limits::TUNE_CACHE;
 use crate::output;
 
 /// The schema of the file.
@@ -22,8 +23,6 @@ const SCHEMA: &str = "cardinal.tune/v1";
 const FAMILY: &str = "cardinal.tune/";
 /// Choices of one version mean little to another, whose candidates and kernels are others.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// No cache is larger.
-const MOST_BYTES: u64 = 64 << 20;
 
 /// What won, by machine and by the key of the layer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,8 +37,8 @@ pub(super) enum Useless {
     /// It is a folder, a device or a pipe.
     #[error("it is no regular file")]
     NoFile,
-    /// It is larger than [`MOST_BYTES`].
-    #[error("it is larger than {} MB", MOST_BYTES >> 20)]
+    /// It is larger than [`TUNE_CACHE`].
+    #[error("it is larger than {} MB", TUNE_CACHE >> 20)]
     TooLarge,
     /// Someone else's.
     #[error("it is no cache of measurements")]
@@ -65,11 +64,11 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cache::default()),
             Err(error) => return Err(error.into()),
             Ok(about) if !about.is_file() => return Err(Useless::NoFile),
-            Ok(about) if about.len() > MOST_BYTES => return Err(Useless::TooLarge),
+            Ok(about) if about.len() > TUNE_CACHE => return Err(Useless::TooLarge),
             Ok(_) => {}
         }
         let mut text = Vec::new();
-        File::open(path)?.take(MOST_BYTES).read_to_end(&mut text)?;
+        File::open(path)?.take(TUNE_CACHE).read_to_end(&mut text)?;
         match is_foreign(&text) {
             true => Err(Useless::Foreign),
             false => Cache::parse(&text),
@@ -259,7 +258,7 @@ mod tests {
         assert!(matches!(Cache::read(folder.path()), Err(Useless::NoFile)));
         assert!(matches!(Cache::read(Path::new("/dev/null")), Err(Useless::NoFile)));
         let huge = File::create(&path).unwrap();
-        huge.set_len(MOST_BYTES + 1).unwrap();
+        huge.set_len(TUNE_CACHE + 1).unwrap();
         assert!(matches!(Cache::read(&path), Err(Useless::TooLarge)));
     }
 }

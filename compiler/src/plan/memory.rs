@@ -14,8 +14,10 @@ pub(crate) fn check_memory(plan: &Plan, most: usize) -> Result<()> {
         return Ok(());
     }
     let what = format!("an inference that takes {all} bytes of memory, of {most} allowed");
-    let error = Error::from(Problem::Unsupported(what))
-        .with_remedy("is the batch, a shape or a padding meant to be this large?");
+    let error = Error::from(Problem::Unsupported(what)).with_remedy(format!(
+        "is the batch, a shape or a padding meant to be this large? Then allow it: --max-memory {}",
+        enough(all)
+    ));
     let largest = |step: &&Step| step.args.iter().map(|place| bytes(plan, *place)).max();
     // The first of several.
     Err(match plan.steps.iter().rev().max_by_key(largest) {
@@ -25,6 +27,14 @@ pub(crate) fn check_memory(plan: &Plan, most: usize) -> Result<()> {
         }
         None => error,
     })
+}
+
+/// A size that is as large, in the largest unit that does not make it much larger.
+fn enough(bytes: usize) -> String {
+    const UNITS: [(&str, u32); 2] = [("GiB", 30), ("MiB", 20)];
+    let fits = |(_, log2): &(&str, u32)| bytes >> log2 >= 10;
+    let (unit, log2) = UNITS.into_iter().find(fits).unwrap_or(("KiB", 10));
+    format!("{}{unit}", bytes.div_ceil(1 << log2))
 }
 
 /// Bytes of what a place points into, weights apart.

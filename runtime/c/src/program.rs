@@ -17,6 +17,8 @@ pub struct Program {
 
 /// Loads the artifact (.cardinal) at a path. The file is mapped, not read: nobody may change it
 /// while the program or a session of it lives. Replacing it by renaming another over it is harmless.
+/// Cutting it short ends the process by SIGBUS: where others may, give cardinal_program_from_bytes what
+/// you have read.
 ///
 /// Of an artifact with code for several CPUs, the best that this machine can run is taken, or, where
 /// `variant` is not null, the one of that name. Writes to `program` only when it succeeds.

@@ -12,8 +12,9 @@ use crate::engine::{self, Object};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::output;
+use crate::staging::StagedFolder;
 use crate::stdio::is_dash;
+use crate::{ending, output};
 
 /// What goes into the output and into the header beside it.
 pub(super) struct Files {
@@ -65,7 +66,7 @@ pub(super) fn make(
     let object = engine::object(artifact, &stem);
     let Object { elf, header } = object.map_err(|error| loading::refused(file, error))?;
     let binary = match emit {
-        Emit::Shared => link(&elf, output.file_name().unwrap_or_default())?,
+        Emit::Shared => link(&elf, output)?,
         Emit::Obj | Emit::Artifact | Emit::Exe => elf,
     };
     Ok(Files { binary, header })
@@ -90,21 +91,23 @@ fn header_of(output: &Path) -> PathBuf {
 const ADVICE: &str = "install a C compiler for the target, or name one in the variable CC; or write \
                       an object file, `-o model.o`, and link it elsewhere";
 
-/// Has the system's C compiler link an object into a library of this name.
-fn link(elf: &[u8], name: &OsStr) -> Outcome<Vec<u8>> {
+/// Has the system's C compiler link an object into the library `output`, whose bytes this gives. Until
+/// then everything is in a folder beside it.
+fn link(elf: &[u8], output: &Path) -> Outcome<Vec<u8>> {
     let fail = |message: String| Failure::Linker { message, help: ADVICE.to_owned() };
-    let folder = tempfile::tempdir().map_err(|e| fail(format!("no temporary folder: {e}")))?;
-    let [object, library] = ["model.o", "model.so"].map(|name| folder.path().join(name));
-    fs::write(&object, elf).map_err(|error| Failure::writing(&object, error))?;
+    let folder = StagedFolder::new(output::folder_of(output), "model.o", "model.so");
+    let folder = folder.map_err(|error| Failure::writing(output, error))?;
+    fs::write(&folder.from, elf).map_err(|error| Failure::writing(output, error))?;
     let compiler = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty());
     let compiler = compiler.unwrap_or_else(|| "cc".into());
-    let said = linker(&compiler, name).arg("-o").arg(&library).arg(&object).output();
+    let mut linker = linker(&compiler, output.file_name().unwrap_or_default());
+    let said = ending::output(linker.arg("-o").arg(&folder.to).arg(&folder.from));
     let said = said.map_err(|error| fail(format!("cannot start `{compiler}`: {error}")))?;
     if !said.status.success() {
         let words = String::from_utf8_lossy(&said.stderr);
         return Err(fail(format!("`{compiler}`, {}:\n{}", said.status, words.trim())));
     }
-    fs::read(&library).map_err(|error| fail(format!("`{compiler}` made none: {error}")))
+    fs::read(&folder.to).map_err(|error| fail(format!("`{compiler}` made none: {error}")))
 }
 
 /// The command that links. The compiler may come with arguments, as it does for `make`. The library

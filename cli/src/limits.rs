@@ -1,0 +1,39 @@
+//! What files that are given to a command may ask for at most. What a model may ask for is in
+//! `limits.rs` of the compiler; of that, `--max-memory` sets the memory of an inference.
+//!
+//! The option raises nothing here. A file that is mapped has no limit, and what is beyond these can be
+//! given as one: an image as a tensor, a packed tensor unpacked.
+
+use std::time::Duration;
+
+/// Bytes that are read of a pipe, whose length nobody knows before.
+pub(crate) const PIPED: u64 = 4 << 30;
+
+/// How long a named pipe may wait for whoever is to write to it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest side of an image that is decoded.
+pub(crate) const IMAGE_SIDE: u32 = 1 << 15;
+
+/// Bytes that decoding an image may take.
+pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
+
+/// Pixels of an image after resizing.
+pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;
+
+/// Bytes of the header of a `.npy`. Numpy's own are 118, or a little more for many axes.
+pub(crate) const NPY_HEADER: u32 = 1 << 16;
+
+/// Axes of a `.npy`: as many as numpy itself allows.
+pub(crate) const NPY_AXES: usize = 64;
+
+/// Bytes that an array of a `.npz` may be made of however few packed ones.
+pub(crate) const NPZ_UNSUSPICIOUS: u64 = 256 << 20;
+
+/// Bytes that a larger one may have for each packed one: numbers that are measured or drawn hardly get
+/// smaller, and a large array of nothing is better made where it is used.
+pub(crate) const NPZ_PACKING: u64 = 16;
+
+/// Bytes of a cache of measurements.
+#[cfg(feature = "compiler")]
+pub(crate) const TUNE_CACHE: u64 = 64 << 20;
