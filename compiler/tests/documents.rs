@@ -81,6 +81,11 @@ fn files_named_for_contributors_exist() {
 }
 
 #[test]
+fn files_named_for_security_exist() {
+    check(&root().join("SECURITY.md"));
+}
+
+#[test]
 fn files_named_in_the_book_exist() {
     let pages = pages();
     assert!(pages.len() > 6, "{pages:?}");

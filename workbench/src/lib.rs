@@ -11,6 +11,9 @@
 
 pub mod by_hand;
 pub mod families;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)] // Asks the C library.
+pub mod holdings;
 #[allow(unsafe_code)] // Calls assembled code.
 pub mod leaf;
 #[allow(unsafe_code)] // Measures the machine in assembly.

@@ -158,3 +158,16 @@ fn other_formats_are_refused() {
         assert!(failure.to_string().contains("neither a PNG nor a JPEG"), "{failure}");
     }
 }
+
+#[test]
+fn every_beginning_of_an_image_file_is_refused() {
+    for name in ["grey_6x6.png", "alpha_12x8.png", "turned_16x8.jpg"] {
+        let good = image(name);
+        let cut = |length: usize| decode(&good[..length], Path::new(name));
+        // PNG ends with a chunk of 12 bytes that says that this is the end, which decoders need not see.
+        let end = good.len() - if name.ends_with("png") { 12 } else { 0 };
+        for length in 0..end {
+            assert!(cut(length).is_err(), "{name}, {length} of {} bytes", good.len());
+        }
+    }
+}

@@ -279,6 +279,29 @@ mod tests {
         assert_eq!(array, Array::from_f32(vec![1], &[1.5]));
     }
 
+    /// Gives a byte at a time, and fails at one of the calls.
+    struct Failing<'a> {
+        rest: &'a [u8],
+        calls: usize,
+    }
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.calls = self.calls.checked_sub(1).ok_or(std::io::ErrorKind::Other)?;
+            let length = buffer.len().min(1);
+            self.rest.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn a_stream_that_fails_at_any_call_is_an_error() {
+        let good = file(&header("<f4", "False", "(2,)"), &[7; 8]);
+        let read = |calls| read(&mut Failing { rest: &good, calls }, good.len() as u64);
+        let calls = (0..).find(|calls| read(*calls).is_ok()).unwrap();
+        assert!(calls >= good.len(), "{calls} calls, for {} bytes", good.len());
+        assert_eq!(read(calls).unwrap(), decode(&good).unwrap());
+    }
+
     #[test]
     fn damaged_files_are_refused() {
         let good = file(&header("<f4", "False", "(2,)"), &[0; 8]);
