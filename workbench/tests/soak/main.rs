@@ -1,7 +1,7 @@
 //! Eight sessions in one process for a long time, some of one program: whatever callers do, results
 //! have the bits of the first run, and the process holds no more than it did at first.
 //!
-//! `CARDINAL_SOAK_SECONDS` says for how long; 20 by default. With `--nocapture`, the figures are shown.
+//! `CARDINAL_SOAK_SECONDS` says for how long; 60 by default. With `--nocapture`, the figures are shown.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn seconds() -> u64 {
     let given = std::env::var("CARDINAL_SOAK_SECONDS").ok();
-    given.map_or(20, |text| text.parse().expect("CARDINAL_SOAK_SECONDS is a number of seconds"))
+    given.map_or(60, |text| text.parse().expect("CARDINAL_SOAK_SECONDS is a number of seconds"))
 }
 
 /// Threads that all streams and the workers of their sessions are.
