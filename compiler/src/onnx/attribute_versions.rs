@@ -1,5 +1,5 @@
 //! Attributes that only some versions of their operators have, from ONNX's schemas of operator sets 7
-//! to 23. Those that no version has are refused by [`super::attributes`].
+//! to 28. Those that no version has are refused by [`super::attributes`].
 
 use std::ops::Range;
 
@@ -21,7 +21,9 @@ const ROWS: &[Row] = &[
     ("AveragePool", &["dilations"], 19..NEVER),
     ("BatchNormalization", &["spatial"], 7..9),
     ("BatchNormalization", &["training_mode"], 14..NEVER),
+    ("Cast", &["round_mode"], 24..NEVER),
     ("Cast", &["saturate"], 19..NEVER),
+    ("CastLike", &["round_mode"], 24..NEVER),
     ("CastLike", &["saturate"], 19..NEVER),
     ("Clip", &["max", "min"], 6..11),
     ("Constant", &["sparse_value"], 11..NEVER),
@@ -32,6 +34,7 @@ const ROWS: &[Row] = &[
     ("MaxPool", &["ceil_mode", "dilations"], 10..NEVER),
     ("MaxPool", &["storage_order"], 8..NEVER),
     ("Pad", &["pads", "value"], 2..11),
+    ("Range", &["stash_type"], 27..NEVER),
     ("ReduceMax", &["axes"], 1..18),
     ("ReduceMax", &["noop_with_empty_axes"], 18..NEVER),
     ("ReduceMean", &["axes"], 1..18),

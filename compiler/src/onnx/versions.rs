@@ -7,7 +7,7 @@ use onnx_protobuf::{ModelProto, OperatorSetIdProto};
 use crate::error::{Error, Problem, Result};
 
 /// Versions of ONNX's own operator set that the registry knows in full.
-pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
+pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 /// Versions of the file format: the older ones lack attribute types and operator sets.
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 const TOO_NEW: &str = "export the model with opset_version=20";

@@ -283,6 +283,49 @@ fn shapes_computed_through_floats() {
     assert_eq!(imported(&model).graph.len(), 2, "the input and the slice");
 }
 
+/// A tensor of these floats.
+fn stored(name: &str, values: &[f32]) -> TensorProto {
+    let mut tensor = floats(name, &[values.len() as i64]);
+    tensor.raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    tensor
+}
+
+#[test]
+fn the_remainder_of_floats_has_the_divisors_sign_from_operator_set_28_on() {
+    let infinite = f32::INFINITY;
+    let a = stored("a", &[5.5, -5.5, 5.5, -5.5, 6.0, -0.0, 1.0, -1.0, infinite, 1.0]);
+    let b = stored("b", &[2.0, 2.0, -2.0, -2.0, -3.0, 2.0, infinite, infinite, 2.0, 0.0]);
+    let model = |opset, attributes| {
+        let nodes = vec![
+            node("Mod", &["a", "b"], &["m"], attributes),
+            node("Add", &["x", "m"], &["y"], vec![]),
+        ];
+        at(opset, &[1], nodes, vec![a.clone(), b.clone()])
+    };
+    let rests = |model: &ModelProto| values(model).into_iter().map(|v| v.to_string()).collect();
+    let floored: Vec<String> = rests(&model(28, vec![]));
+    let expected = ["1.5", "0.5", "-0.5", "-1.5", "0", "0", "1", "inf", "NaN", "NaN"];
+    assert_eq!(floored, expected);
+    let truncated: Vec<String> = rests(&model(13, vec![int("fmod", 1)]));
+    let expected = ["1.5", "-1.5", "1.5", "-1.5", "0", "0", "1", "-1", "NaN", "NaN"];
+    assert_eq!(truncated, expected);
+    let error = crate::proto::refused(&model(27, vec![]));
+    assert!(error.to_string().contains("floats without `fmod`"), "{error}");
+}
+
+/// Operators that nothing has changed since are those of older operator sets.
+#[test]
+fn the_newest_operator_sets_are_read() {
+    for opset in 24..=28 {
+        let nodes = vec![
+            node("Relu", &["x"], &["r"], vec![]),
+            node("Reshape", &["r", "shape"], &["y"], vec![]),
+        ];
+        let model = at(opset, &[4], nodes, vec![longs("shape", &[2, 2])]);
+        assert_eq!(run(&model), (vec![2, 2], vec![0.0, 1.0, 2.0, 3.0]));
+    }
+}
+
 #[test]
 fn sequences_are_taken_apart_at_compile_time() {
     let nodes = vec![

@@ -66,14 +66,15 @@ pub(in crate::onnx) fn not(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     give(ctx, Tensor { dtype: DType::Bool, data, ..x })
 }
 
-/// Mod: the result has the divisor's sign, with `fmod` the dividend's.
+/// Mod: the result has the divisor's sign, with `fmod` the dividend's. Floats without `fmod` came with
+/// operator set 28.
 pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let fmod = ctx.attributes.flag("fmod", false)?;
     let dtype = known(ctx, 0)?.dtype;
     let (shape, a, b) = pair(ctx)?;
     let data = match (a, b) {
-        (Data::Float(a), Data::Float(b)) if fmod => {
-            Data::Float(a.iter().zip(&b).map(|(a, b)| a % b).collect())
+        (Data::Float(a), Data::Float(b)) if fmod || ctx.since >= 28 => {
+            Data::Float(a.iter().zip(&b).map(|(a, b)| float_remainder(*a, *b, fmod)).collect())
         }
         (Data::Int(a), Data::Int(b)) => {
             let rest = a.iter().zip(&b).map(|(a, b)| remainder(*a, *b, fmod));
@@ -93,8 +94,19 @@ fn remainder(a: i64, b: i64, fmod: bool) -> Option<i64> {
     Some(if floor { rest + b } else { rest })
 }
 
+fn float_remainder(a: f64, b: f64, fmod: bool) -> f64 {
+    match a % b {
+        rest if fmod => rest,
+        rest if rest == 0.0 => rest.copysign(b),
+        rest if (rest < 0.0) != (b < 0.0) => rest + b,
+        rest => rest,
+    }
+}
+
 /// Range.
 pub(in crate::onnx) fn range(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    // Of what narrow floats are added up in, and there are none.
+    ctx.attributes.ignore(&["stash_type"]);
     let (start, limit, delta) = (known(ctx, 0)?, known(ctx, 1)?, known(ctx, 2)?);
     let data = match (&start.data, &limit.data, &delta.data) {
         (Data::Int(s), Data::Int(l), Data::Int(d)) => match (s[..].first(), l.first(), d.first()) {
