@@ -60,10 +60,16 @@ fn compare(role: &str, value: &ValueInfoProto, ty: &TensorType, part: Part) -> R
         let what = format!("the {role} `{}` is declared {what}, but it is {ty}", value.name);
         Problem::InvalidGraph(what).into()
     };
-    if let Ok(dtype) = element_type(declared.elem_type)
-        && dtype != ty.dtype
-    {
-        return Err(lie(format!("with elements of {dtype}")));
+    match element_type(declared.elem_type) {
+        Ok(dtype) if dtype != ty.dtype => {
+            return Err(lie(format!("with elements of {dtype}")));
+        }
+        // What is stored in a narrow type is computed in f32, and would come out as f32.
+        Err((what, remedy)) if role == "output" && declared.elem_type != 0 => {
+            let what = format!("the output `{}`: {what}", value.name);
+            return Err(Error::from(Problem::Unsupported(what)).with_remedy(remedy));
+        }
+        Ok(_) | Err(_) => {}
     }
     let Some(shape) = declared.shape.as_ref().filter(|_| part != Part::Elements) else {
         return Ok(());

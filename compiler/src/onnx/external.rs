@@ -4,8 +4,8 @@ use bytes::Bytes;
 use onnx_protobuf::TensorProto;
 
 use super::ExternalData;
+use super::stored::StoredType;
 use crate::error::{Error, Problem, Result};
-use crate::ir::TensorType;
 
 const REMEDY: &str = "keep the weights file beside the model, under the name the model was saved \
                       with, or save the model as one file";
@@ -13,7 +13,7 @@ const REMEDY: &str = "keep the weights file beside the model, under the name the
 /// The bytes of a tensor of type `ty` with `data_location = EXTERNAL`.
 pub(super) fn read(
     tensor: &TensorProto,
-    ty: &TensorType,
+    ty: &StoredType,
     name: &str,
     external: &dyn ExternalData,
 ) -> Result<Bytes> {
@@ -39,11 +39,11 @@ pub(super) fn read(
 }
 
 /// Checks where the tensor says its bytes are, and how many.
-pub(super) fn check(tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<()> {
+pub(super) fn check(tensor: &TensorProto, ty: &StoredType, name: &str) -> Result<()> {
     place(tensor, ty, name).map(|_| ())
 }
 
-fn place<'a>(tensor: &'a TensorProto, ty: &TensorType, name: &str) -> Result<Place<'a>> {
+fn place<'a>(tensor: &'a TensorProto, ty: &StoredType, name: &str) -> Result<Place<'a>> {
     let place = Place::of(tensor).map_err(|what| wrong(name, what))?;
     let wanted = ty.bytes() as u64;
     if place.length.is_some_and(|n| n != wanted) || place.offset.checked_add(wanted).is_none() {

@@ -30,6 +30,7 @@ mod order;
 mod refusal;
 mod registry;
 mod schema;
+mod stored;
 mod tensor;
 mod versions;
 mod wire;

@@ -8,6 +8,7 @@ use onnx_protobuf::tensor_proto::{DataLocation, DataType};
 
 use super::ExternalData;
 use super::external;
+use super::stored::{Elements, StoredType};
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, TensorType};
 
@@ -47,7 +48,7 @@ impl<'m> TensorReader<'m> {
     pub(super) fn check(&mut self, tensor: &'m TensorProto, name: &str) -> Result<()> {
         if is_external(tensor) {
             check_fields(tensor, name)?;
-            return external::check(tensor, &tensor_type(tensor, name)?, name);
+            return external::check(tensor, &stored_type(tensor, name)?, name);
         }
         self.read(tensor, name).map(|_| ())
     }
@@ -57,30 +58,30 @@ impl<'m> TensorReader<'m> {
         if let Some(constant) = self.read.get(&std::ptr::from_ref(tensor)) {
             return Ok(constant.clone());
         }
-        let ty = tensor_type(tensor, name)?;
-        let bytes = self.bytes(tensor, &ty, name)?;
-        if bytes.len() != ty.bytes() {
-            let what = format!("{} bytes for {ty}, which takes {}", bytes.len(), ty.bytes());
+        let stored = stored_type(tensor, name)?;
+        let bytes = self.bytes(tensor, &stored, name)?;
+        if bytes.len() != stored.bytes() {
+            let what =
+                format!("{} bytes for {stored}, which takes {}", bytes.len(), stored.bytes());
             return Err(bad(name, what));
         }
-        let bytes = if ty.dtype == DType::Bool { zero_or_one(bytes) } else { bytes };
-        let constant = Constant { ty, bytes };
+        let constant = Constant { bytes: stored.widened(bytes), ty: stored.ty };
         self.read.insert(std::ptr::from_ref(tensor), constant.clone());
         Ok(constant)
     }
 
-    fn bytes(&mut self, tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<Bytes> {
+    fn bytes(&mut self, tensor: &TensorProto, stored: &StoredType, name: &str) -> Result<Bytes> {
         if tensor.segment.is_some() {
             return Err(bad(name, "split into segments, which no exporter does"));
         }
         check_fields(tensor, name)?;
         if is_external(tensor) {
-            let bytes = external::read(tensor, ty, name, self.external)?;
+            let bytes = external::read(tensor, stored, name, self.external)?;
             self.digest.update(&bytes);
             return Ok(bytes);
         }
         if tensor.raw_data.is_empty() {
-            return typed_bytes(tensor, ty, name);
+            return stored.typed_bytes(tensor).map_err(|what| bad(name, what));
         }
         let index = <[u8; 8]>::try_from(tensor.raw_data.as_slice()).map(u64::from_le_bytes);
         let index = index.ok().and_then(|i| usize::try_from(i).ok());
@@ -161,47 +162,16 @@ pub(super) fn element_type(code: i32) -> Result<DType, (String, &'static str)> {
     }
 }
 
-fn tensor_type(tensor: &TensorProto, name: &str) -> Result<TensorType> {
-    let dtype = element_type(tensor.data_type)
+fn stored_type(tensor: &TensorProto, name: &str) -> Result<StoredType> {
+    let elements = Elements::of(tensor.data_type)
         .map_err(|(what, remedy)| bad(name, what).with_remedy(remedy))?;
     let dims = tensor
         .dims
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| bad(name, format!("it has the dimension {d}"))));
     let dims = dims.collect::<Result<Vec<usize>>>()?;
-    counted_type(dtype, &dims).map_err(|what| bad(name, what))
-}
-
-/// The elements of a tensor that spells them in one of the typed fields.
-fn typed_bytes(tensor: &TensorProto, ty: &TensorType, name: &str) -> Result<Bytes> {
-    let (count, bytes): (usize, Option<Bytes>) = match ty.dtype {
-        DType::F32 => spelled(&tensor.float_data, |v| Some(v.to_le_bytes())),
-        DType::F64 => spelled(&tensor.double_data, |v| Some(v.to_le_bytes())),
-        DType::I64 => spelled(&tensor.int64_data, |v| Some(v.to_le_bytes())),
-        DType::I32 => spelled(&tensor.int32_data, |v| Some(v.to_le_bytes())),
-        DType::U8 => spelled(&tensor.int32_data, |v| u8::try_from(*v).ok().map(|b| [b])),
-        DType::I8 => spelled(&tensor.int32_data, |v| i8::try_from(*v).ok().map(i8::to_le_bytes)),
-        DType::Bool => spelled(&tensor.int32_data, |v| Some([u8::from(*v != 0)])),
-    };
-    if count != ty.elements() {
-        return Err(bad(name, format!("{count} elements for {ty}")));
-    }
-    bytes.ok_or_else(|| bad(name, format!("an element does not fit {}", ty.dtype)))
-}
-
-fn spelled<T, const N: usize>(
-    values: &[T],
-    write: impl Fn(&T) -> Option<[u8; N]>,
-) -> (usize, Option<Bytes>) {
-    let words: Option<Vec<[u8; N]>> = values.iter().map(write).collect();
-    (values.len(), words.map(|w| Bytes::from(w.concat())))
-}
-
-fn zero_or_one(bytes: Bytes) -> Bytes {
-    if bytes.iter().all(|b| *b <= 1) {
-        return bytes;
-    }
-    bytes.iter().map(|b| u8::from(*b != 0)).collect()
+    let ty = counted_type(elements.dtype(), &dims).map_err(|what| bad(name, what))?;
+    Ok(StoredType::new(elements, ty))
 }
 
 fn bad(name: &str, what: impl Into<String>) -> Error {

@@ -1,0 +1,130 @@
+//! How the elements of a tensor are stored in a model file, and what they are read as.
+
+use std::fmt;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use onnx_protobuf::TensorProto;
+use onnx_protobuf::tensor_proto::DataType;
+
+use super::tensor::element_type;
+use crate::ir::{DType, TensorType};
+
+/// The type of a stored tensor.
+#[derive(Debug, Clone)]
+pub(super) struct StoredType {
+    elements: Elements,
+    /// What it is read as.
+    pub(super) ty: TensorType,
+}
+
+/// Types of stored elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elements {
+    /// Those that graphs have.
+    Of(DType),
+    /// IEEE 754 binary16, read as f32, which has all of its values.
+    F16,
+    /// The upper half of an f32, read as that f32.
+    Bf16,
+}
+
+impl Elements {
+    /// Those with this ONNX number, or what is wrong with it and the remedy.
+    pub(super) fn of(code: i32) -> Result<Elements, (String, &'static str)> {
+        match <DataType as protobuf::Enum>::from_i32(code) {
+            Some(DataType::FLOAT16) => Ok(Elements::F16),
+            Some(DataType::BFLOAT16) => Ok(Elements::Bf16),
+            Some(_) | None => element_type(code).map(Elements::Of),
+        }
+    }
+
+    /// What they are read as.
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Elements::Of(dtype) => dtype,
+            Elements::F16 | Elements::Bf16 => DType::F32,
+        }
+    }
+}
+
+impl StoredType {
+    /// Elements stored like this, which are read as `ty`.
+    pub(super) fn new(elements: Elements, ty: TensorType) -> StoredType {
+        StoredType { elements, ty }
+    }
+
+    /// Bytes as stored.
+    pub(super) fn bytes(&self) -> usize {
+        match self.elements {
+            Elements::Of(_) => self.ty.bytes(),
+            Elements::F16 | Elements::Bf16 => self.ty.elements() * size_of::<u16>(),
+        }
+    }
+
+    /// The elements as they are read, from as many bytes as are stored.
+    pub(super) fn widened(&self, stored: Bytes) -> Bytes {
+        let widen = |value: fn(u16) -> f32| {
+            let halves = stored.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
+            halves.flat_map(|half| value(half).to_le_bytes()).collect()
+        };
+        match self.elements {
+            Elements::Of(DType::Bool) => zero_or_one(stored),
+            Elements::Of(_) => stored,
+            Elements::F16 => widen(|half| f16::from_bits(half).to_f32()),
+            Elements::Bf16 => widen(|half| bf16::from_bits(half).to_f32()),
+        }
+    }
+
+    /// The bytes of a tensor that spells its elements in one of the typed fields, or what is wrong.
+    pub(super) fn typed_bytes(&self, tensor: &TensorProto) -> Result<Bytes, String> {
+        let half = |v: &i32| u16::try_from(*v).ok().map(u16::to_le_bytes);
+        let (count, bytes): (usize, Option<Bytes>) = match self.elements {
+            Elements::Of(DType::F32) => spelled(&tensor.float_data, |v| Some(v.to_le_bytes())),
+            Elements::Of(DType::F64) => spelled(&tensor.double_data, |v| Some(v.to_le_bytes())),
+            Elements::Of(DType::I64) => spelled(&tensor.int64_data, |v| Some(v.to_le_bytes())),
+            Elements::Of(DType::I32) => spelled(&tensor.int32_data, |v| Some(v.to_le_bytes())),
+            Elements::Of(DType::U8) => {
+                spelled(&tensor.int32_data, |v| u8::try_from(*v).ok().map(|b| [b]))
+            }
+            Elements::Of(DType::I8) => {
+                spelled(&tensor.int32_data, |v| i8::try_from(*v).ok().map(i8::to_le_bytes))
+            }
+            Elements::Of(DType::Bool) => spelled(&tensor.int32_data, |v| Some([u8::from(*v != 0)])),
+            Elements::F16 | Elements::Bf16 => spelled(&tensor.int32_data, half),
+        };
+        if count != self.ty.elements() {
+            return Err(format!("{count} elements for {self}"));
+        }
+        bytes.ok_or_else(|| format!("an element does not fit {}", self.name()))
+    }
+
+    fn name(&self) -> &'static str {
+        match self.elements {
+            Elements::Of(dtype) => dtype.name(),
+            Elements::F16 => "f16",
+            Elements::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for StoredType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.name(), self.ty.shape())
+    }
+}
+
+fn spelled<T, const N: usize>(
+    values: &[T],
+    write: impl Fn(&T) -> Option<[u8; N]>,
+) -> (usize, Option<Bytes>) {
+    let words: Option<Vec<[u8; N]>> = values.iter().map(write).collect();
+    (values.len(), words.map(|w| Bytes::from(w.concat())))
+}
+
+fn zero_or_one(bytes: Bytes) -> Bytes {
+    if bytes.iter().all(|b| *b <= 1) {
+        return bytes;
+    }
+    bytes.iter().map(|b| u8::from(*b != 0)).collect()
+}
