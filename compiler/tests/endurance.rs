@@ -1,10 +1,11 @@
 //! Sixteen threads, each with a session of one program, for thousands of inferences: every result
-//! has the right bits, and memory does not grow.
+//! has the right bits, and memory does not grow. No page can ever be both written and executed.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
 use cardinal_compiler::codegen::Target;
@@ -115,4 +116,43 @@ fn sixteen_threads_share_a_program_in_flat_memory() {
     let growth = memory.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).min();
     println!("resident, in KiB: {memory:?}");
     assert!(growth.unwrap() <= SLACK, "memory grew in every part, in KiB: {memory:?}");
+}
+
+/// Lines of the process's map of memory with pages that can be both written and executed.
+fn writable_and_executable() -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.contains(" r-xp "), "no page can be executed: {maps}");
+    let is_both = |line: &&str| {
+        let rights = line.split(' ').nth(1).unwrap();
+        rights.contains('w') && rights.contains('x')
+    };
+    maps.lines().filter(is_both).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_page_can_be_both_written_and_executed() {
+    let is_done = AtomicBool::new(false);
+    let looks = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut looks = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                assert_eq!(writable_and_executable(), [""; 0], "while models compile and run");
+                looks += 1;
+            }
+            looks
+        });
+        for _ in 0..3 {
+            // Compiles, and maps the code.
+            let program = program();
+            let mut session = session(&program, 2);
+            for thread in 0..20 {
+                session.run(&[image(thread)]).unwrap();
+            }
+            assert_eq!(writable_and_executable(), [""; 0], "with a session");
+        }
+        is_done.store(true, Ordering::Relaxed);
+        looking.join().unwrap()
+    });
+    assert!(looks > 0, "nobody looked meanwhile");
+    assert_eq!(writable_and_executable(), [""; 0], "afterwards");
 }

@@ -146,6 +146,9 @@ fn an_object_stands_alone() {
     // Nothing that can be written to, nothing to relocate but the distance to the weights.
     let sections = ask(folder.path(), &["readelf", "-SW", "m.o"]);
     assert!(!sections.contains(" WA ") && !sections.contains(".data"), "{sections}");
+    // Says that the stack need not be executable: linkers make it so for any object that does not.
+    let stack = sections.lines().find(|line| line.contains(".note.GNU-stack"));
+    assert!(stack.is_some_and(|line| !line.contains('X')), "{sections}");
     let relocations = ask(folder.path(), &["readelf", "-rW", "m.o"]);
     assert_eq!(relocations.matches(".rodata").count(), relocations.matches("R_").count());
 

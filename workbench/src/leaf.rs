@@ -3,11 +3,9 @@
 use cardinal_compiler::asm::Function;
 use memmap2::{Mmap, MmapMut};
 
+use crate::call::call;
 use crate::machine;
 use crate::memory::{Memory, Placement};
-
-/// A leaf function as the kernels around it call it.
-type Leaf = unsafe extern "sysv64" fn(usize, usize, usize, usize, usize, usize);
 
 /// An argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +39,7 @@ pub fn run(
     // SAFETY: the code is a whole function of this convention, in instructions that this machine has,
     // and the memories live on. A function that does not keep to them is what this is for: between
     // guards it faults.
-    unsafe {
-        let leaf = std::mem::transmute::<*const u8, Leaf>(code.as_ptr());
-        leaf(from, second, to, bias, tiles, other);
-    }
+    unsafe { call(code.as_ptr(), [from, second, to, bias, tiles, other]) };
     memories.iter().map(|memory| memory.bytes().to_vec()).collect()
 }
 

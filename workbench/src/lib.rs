@@ -10,6 +10,8 @@
 #![cfg(all(unix, target_arch = "x86_64"))]
 
 pub mod by_hand;
+#[allow(unsafe_code)] // Calls generated code in assembly.
+mod call;
 pub mod families;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)] // Asks the C library.

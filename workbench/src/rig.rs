@@ -6,9 +6,10 @@ use std::ptr::null_mut;
 
 use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::plan::{Base, Place, Plan, generate};
-use cardinal_runtime::abi::{self, Entry, Frame};
+use cardinal_runtime::abi::{self, Frame};
 use memmap2::{Mmap, MmapMut};
 
+use crate::call::call;
 use crate::memory::{Memory, Placement};
 
 /// Threads that a rig between guards pretends to have.
@@ -85,7 +86,7 @@ impl Rig {
     ) -> Rig {
         let (code, entry) = mapped(&plan, target);
         let [weights, arena] = [Memory::new(0, placement), Memory::new(0, placement)];
-        let parallel_for = in_parts;
+        let parallel_for = in_parts_if_aligned;
         let target = target.clone();
         Rig { plan, target, code, entry, inputs, outputs, weights, arena, parallel_for }
     }
@@ -129,7 +130,7 @@ impl Rig {
         // SAFETY: the code was generated from this plan for this machine, its entry point is there,
         // and every memory is as long as the plan says. Kernels that do not keep to that are what
         // this is for: between guards they fault.
-        unsafe { std::mem::transmute::<*const u8, Entry>(entry)(&raw const frame) }
+        unsafe { call(entry, [(&raw const frame) as usize, 0, 0, 0, 0, 0]) }
     }
 }
 
@@ -171,6 +172,25 @@ unsafe extern "C" fn at_once(
     unsafe { kernel(args, 0, items, 0) }
 }
 
+/// [`in_parts`] for a caller whose stack is aligned: the return address lies on top of 16 aligned bytes.
+/// Any other dies of an illegal instruction.
+#[unsafe(naked)]
+unsafe extern "C" fn in_parts_if_aligned(
+    _context: *mut c_void,
+    _kernel: abi::Kernel,
+    _args: *const c_void,
+    _items: usize,
+) {
+    std::arch::naked_asm!(
+        "lea rax, [rsp + 8]",
+        "test al, 15",
+        "jne 2f",
+        "jmp {}",
+        "2: ud2",
+        sym in_parts,
+    )
+}
+
 /// A parallel-for in three uneven parts, the last first, by workers in turn.
 unsafe extern "C" fn in_parts(
     _context: *mut c_void,
@@ -181,6 +201,6 @@ unsafe extern "C" fn in_parts(
     let cuts = [0, items / 5, items / 2, items];
     for (i, part) in cuts.windows(2).enumerate().rev().filter(|(_, part)| part[0] < part[1]) {
         // SAFETY: as above; the parts cover all items, and each worker has scratch memory.
-        unsafe { kernel(args, part[0], part[1], i % WORKERS) }
+        unsafe { call(kernel as *const u8, [args as usize, part[0], part[1], i % WORKERS, 0, 0]) }
     }
 }

@@ -174,6 +174,16 @@ impl Window {
         self.kernel[axis].checked_sub(1)?.checked_mul(dilation)?.checked_add(1)
     }
 
+    /// Whether it has these positions over an input of this height and width, the last of which may hang over
+    /// its end.
+    pub fn goes(&self, input: [usize; 2], positions: [usize; 2]) -> bool {
+        let along = |axis: usize| {
+            let has = |ceil| self.positions(axis, input[axis], ceil) == Some(positions[axis]);
+            has(false) || has(true)
+        };
+        along(0) && along(1)
+    }
+
     /// Number of window positions along `axis` over `input` elements; `None` when the padded input
     /// is smaller than the kernel, and for a window that makes no sense (a 0, an overflow). With
     /// `ceil` the last window may hang over the end, unless it would start in the padding after the

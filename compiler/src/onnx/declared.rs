@@ -3,7 +3,7 @@
 use onnx_protobuf::tensor_shape_proto::dimension::Value as Extent;
 use onnx_protobuf::{GraphProto, ValueInfoProto, type_proto};
 
-use super::tensor::element_type;
+use super::stored::element_type;
 use crate::error::{Error, Problem, Result};
 use crate::ir::TensorType;
 

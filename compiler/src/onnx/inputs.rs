@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use onnx_protobuf::tensor_shape_proto::dimension::Value as Extent;
 use onnx_protobuf::{GraphProto, ValueInfoProto, type_proto};
 
-use super::tensor::{counted_type, element_type};
+use super::stored::element_type;
+use super::tensor::counted_type;
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, TensorType};
 use crate::onnx::ImportOptions;

@@ -7,7 +7,7 @@
 //! - [`versions`] checks the format and the operator sets;
 //! - [`flatten`] inlines local functions, [`order`] checks [`names`] and sorts the nodes;
 //! - [`inputs`] fixes every dimension of the inputs;
-//! - [`tensor`] reads constants, from other files through [`external`];
+//! - [`tensor`] reads constants, however they are [`stored`], from other files through [`external`];
 //! - [`import`](mod@import) takes node after node, finds its operator in the [`registry`] and
 //!   calls the function in [`ops`] that translates it, unless the node has attributes of other
 //!   versions ([`attribute_versions`]). That function sees the node through

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use onnx_protobuf::TensorProto;
-use onnx_protobuf::tensor_proto::{DataLocation, DataType};
+use onnx_protobuf::tensor_proto::DataLocation;
 
 use super::ExternalData;
 use super::external;
@@ -125,40 +125,6 @@ pub(super) fn counted_type(dtype: DType, dims: &[usize]) -> Result<TensorType, S
     match bytes {
         Some(n) if isize::try_from(n).is_ok() => Ok(TensorType::new(dtype, dims)),
         _ => Err(format!("{} has more bytes than can be addressed", TensorType::new(dtype, dims))),
-    }
-}
-
-/// The element type with this ONNX number, or what is wrong with it and the remedy.
-pub(super) fn element_type(code: i32) -> Result<DType, (String, &'static str)> {
-    const FLOAT: &str = "export the model in float32";
-    const OTHER: &str = "export the model with float32 weights and int64 indices";
-    let known = <DataType as protobuf::Enum>::from_i32(code)
-        .ok_or_else(|| (format!("unknown element type {code}"), OTHER))?;
-    let refuse =
-        |name: &str, remedy| Err((format!("element type {name} is not supported"), remedy));
-    match known {
-        DataType::FLOAT => Ok(DType::F32),
-        DataType::DOUBLE => Ok(DType::F64),
-        DataType::INT64 => Ok(DType::I64),
-        DataType::INT32 => Ok(DType::I32),
-        DataType::UINT8 => Ok(DType::U8),
-        DataType::INT8 => Ok(DType::I8),
-        DataType::BOOL => Ok(DType::Bool),
-        DataType::FLOAT16 => refuse("float16", FLOAT),
-        DataType::BFLOAT16 => refuse("bfloat16", FLOAT),
-        DataType::FLOAT8E4M3FN
-        | DataType::FLOAT8E4M3FNUZ
-        | DataType::FLOAT8E5M2
-        | DataType::FLOAT8E5M2FNUZ => refuse("float8", FLOAT),
-        DataType::UINT16 => refuse("uint16", OTHER),
-        DataType::INT16 => refuse("int16", OTHER),
-        DataType::UINT32 => refuse("uint32", OTHER),
-        DataType::UINT64 => refuse("uint64", OTHER),
-        DataType::UINT4 => refuse("uint4", OTHER),
-        DataType::INT4 => refuse("int4", OTHER),
-        DataType::STRING => refuse("string", OTHER),
-        DataType::COMPLEX64 | DataType::COMPLEX128 => refuse("complex", OTHER),
-        DataType::UNDEFINED => Err(("it has no element type".to_owned(), OTHER)),
     }
 }
 

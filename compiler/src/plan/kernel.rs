@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use cranelift_codegen::ir::Function;
 
+use super::Walk;
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::text::lexer::Cursor;
@@ -146,6 +147,15 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// What it touches of each argument, and of those that it could have; `None` where its attributes
+    /// contradict each other. Shares no code with what emits it.
+    fn walks(&self) -> Option<Vec<(Role, Walk)>>;
+
+    /// Whether it may write an element several times, the same each time.
+    fn may_write_twice(&self) -> bool {
+        false
+    }
+
     /// Visits every attribute, for the text.
     ///
     /// # Errors
@@ -174,6 +184,8 @@ trait AnyKernel: fmt::Debug + Send + Sync {
     fn items(&self) -> usize;
     fn multiply_adds(&self) -> usize;
     fn scratch(&self) -> usize;
+    fn walks(&self) -> Option<Vec<(Role, Walk)>>;
+    fn may_write_twice(&self) -> bool;
     fn emit(&self, linker: &mut Linker) -> Result<Function>;
     fn optimize(&self) -> bool;
     fn visited(&self, visitor: &mut dyn Fields) -> Result<KernelRef>;
@@ -200,6 +212,14 @@ impl<K: Kernel + Clone + PartialEq> AnyKernel for K {
 
     fn scratch(&self) -> usize {
         Kernel::scratch(self)
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        Kernel::walks(self)
+    }
+
+    fn may_write_twice(&self) -> bool {
+        Kernel::may_write_twice(self)
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
@@ -269,6 +289,16 @@ impl KernelRef {
     /// Scratch memory of each thread, in f32 elements.
     pub fn scratch(&self) -> usize {
         self.0.scratch()
+    }
+
+    /// [`Kernel::walks`].
+    pub fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        self.0.walks()
+    }
+
+    /// [`Kernel::may_write_twice`].
+    pub fn may_write_twice(&self) -> bool {
+        self.0.may_write_twice()
     }
 
     /// The specification, if it is of this type.

@@ -2,6 +2,7 @@
 //! name: `schedule` decides, `kernels` write the plan, `codegen` compiles functions.
 //!
 //! - [`kernel`] says what kernels are to plans, [`loops`] what their loops are,
+//! - [`walk`] says which elements of its arguments a kernel touches,
 //! - [`arena`] gives each buffer its place,
 //! - [`weights`] packs constants, which plans only describe, into theirs,
 //! - [`structure`] says what code depends on, so that weights can be replaced,
@@ -22,12 +23,14 @@ mod memory;
 pub mod structure;
 pub mod text;
 mod values;
+pub mod walk;
 pub mod weights;
 
 pub use generate::{generate, step_functions};
 pub use kernel::{Kernel, KernelRef, Role};
 pub use loops::{Loop, Nest};
 pub(crate) use memory::check_memory;
+pub use walk::Walk;
 
 use crate::ir::{Origin, TensorType};
 use weights::Packed;

@@ -9,6 +9,7 @@ use crate::codegen::{KernelCall, Linker};
 use crate::error::Result;
 use crate::ir::{DType, NodeId};
 use crate::kernels::lowering::{Lowering, around};
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 
 /// Index of the largest of `extent` elements that lie `inner` apart. Items are (outer, inner)
@@ -36,6 +37,12 @@ impl Kernel for ArgMax {
 
     fn items(&self) -> usize {
         self.outer * self.inner
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let ArgMax { outer, extent, inner, last: _, dtype } = *self;
+        let read = Walk::dense(dtype.size(), [outer, extent, inner]);
+        Some(vec![(Role::Out, Walk::dense(DType::I64.size(), [outer, inner])), (Role::In, read)])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

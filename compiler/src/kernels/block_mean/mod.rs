@@ -8,8 +8,8 @@ use crate::codegen::emitter::{Emitter, LANES};
 use crate::codegen::{KernelCall, Linker};
 use crate::error::Result;
 use crate::machine::{BLOCK, F32_BYTES};
-use crate::plan::Nest;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Nest, Walk};
 
 const ELEMENT: i64 = F32_BYTES as i64;
 /// Vectors of a block.
@@ -36,6 +36,14 @@ impl Kernel for BlockMean {
 
     fn items(&self) -> usize {
         self.kept.trips()
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let walk = |nest: &Nest, operand: usize| {
+            Walk::nest(F32_BYTES, &nest.dims, nest.strides.get(operand)?)
+        };
+        let [out, read] = [0, 1].map(|operand| Some(walk(&self.kept, operand)?.by([(BLOCK, 1)])));
+        Some(vec![(Role::Out, out?), (Role::In, read?.and(&walk(&self.reduced, 0)?))])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -8,8 +8,9 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::{NodeId, Pool, PoolKind, Window};
 use crate::kernels::lowering::Lowering;
-use crate::plan::Loop;
+use crate::machine::BLOCK;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Loop, Walk};
 
 /// Sliding-window pooling over values in blocks. Items are (image, block, output row).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +40,16 @@ impl Kernel for BlockPool {
 
     fn items(&self) -> usize {
         self.images.count * self.blocks.count * self.rows.count
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let BlockPool { kind: _, window, input, columns, images, blocks, rows } = *self;
+        let [out, read] = [Loop::written, Loop::read].map(|of| [of(&images), of(&blocks)]);
+        let made = [rows.written(), (columns, BLOCK)];
+        let plane = [(input[0], rows.input), (input[1], BLOCK)];
+        let walks =
+            vec![(Role::Out, Walk::blocks(out).by(made)), (Role::In, Walk::blocks(read).by(plane))];
+        window.goes(input, [rows.count, columns]).then_some(walks)
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::codegen::{KernelCall, Linker};
 use crate::error::Result;
 use crate::ir::{DType, NodeId};
 use crate::kernels::lowering::{Lowering, around};
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 
 /// `out[o, j, i] = in[o, clamp(index[j]), i]`. Items are (o, j) pairs.
@@ -36,6 +37,15 @@ impl Kernel for Gather {
 
     fn items(&self) -> usize {
         self.outer * self.count
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let Gather { outer, extent, inner, count, index, dtype } = *self;
+        Some(vec![
+            (Role::Out, Walk::dense(dtype.size(), [outer, count, inner])),
+            (Role::In, Walk::dense(dtype.size(), [outer, extent, inner])),
+            (Role::Index, Walk::dense(index.size(), [count])),
+        ])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -9,8 +9,8 @@ use cranelift_codegen::ir::Function;
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::expr::Expr;
-use crate::plan::Loop;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Loop, Walk};
 
 /// Channels in a block of packed weights.
 pub const CHANNEL_BLOCK: usize = 8;
@@ -86,6 +86,26 @@ impl Kernel for RowMajorGemm {
     fn multiply_adds(&self) -> usize {
         let pixels = self.rows.count * self.columns.count;
         self.matrices() * self.channels.count * pixels * self.depth()
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let outer = |of: fn(&Loop) -> (usize, usize)| self.outer.iter().map(of);
+        let matrices = |elements: usize| {
+            let apart = |each: &Loop| (each.count, each.weights.saturating_mul(elements));
+            Walk::floats([elements]).by(self.outer.iter().map(apart))
+        };
+        let around = [self.channels, self.rows, self.columns];
+        let read = around[1..].iter().chain(&self.reduce).map(Loop::read);
+        let written = outer(Loop::written).chain(around.iter().map(Loop::written));
+        let (packed, out) = (self.blocks() * CHANNEL_BLOCK, Walk::floats([]).by(written));
+        let mut walks = vec![
+            (Role::In, Walk::floats([]).by(outer(Loop::read).chain(read))),
+            (Role::Weights, matrices(packed.saturating_mul(self.depth()))),
+            (Role::Bias, matrices(packed)),
+        ];
+        walks.extend((1..=self.operands()).map(|operand| (Role::Operand(operand), out.clone())));
+        walks.push((Role::Out, out));
+        (self.tile > 0).then_some(walks)
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -10,8 +10,8 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::DType;
 use crate::ir::expr::Expr;
-use crate::plan::Nest;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Nest, Walk};
 
 /// `out[i] = expr(x1[i], x2[i], …)` over a nest. Items are the trips of the outermost loop.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -34,6 +34,23 @@ impl Kernel for Map {
 
     fn items(&self) -> usize {
         self.nest.dims.first().copied().unwrap_or(1)
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let Map { nest, dtypes, expr } = self;
+        let mut last = 0;
+        expr.visit(&mut |expr| {
+            if let Expr::Operand(operand) = expr {
+                last = last.max(*operand);
+            }
+        });
+        let is_whole = nest.strides.len() == dtypes.len() && last < dtypes.len();
+        let roles = std::iter::once(Role::Out).chain((1..).map(Role::Operand));
+        let operands = roles.zip(dtypes.iter().zip(&nest.strides));
+        let walk = |(role, (dtype, strides)): (Role, (&DType, &Vec<isize>))| {
+            Some((role, Walk::nest(dtype.size(), &nest.dims, strides)?))
+        };
+        if is_whole { operands.map(walk).collect() } else { None }
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::{NodeId, Pool, PoolKind, Window};
 use crate::kernels::lowering::{Lowering, four};
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 
 /// Sliding-window pooling of dense planes. Items are planes.
@@ -34,6 +35,13 @@ impl Kernel for Pooling {
 
     fn items(&self) -> usize {
         self.planes
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let Pooling { kind: _, planes, input, output, window } = *self;
+        let all = |[height, width]: [usize; 2]| Walk::floats([planes, height, width]);
+        let walks = vec![(Role::Out, all(output)), (Role::In, all(input))];
+        window.goes(input, output).then_some(walks)
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -8,8 +8,8 @@ use cranelift_codegen::ir::Function;
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::{DType, ReduceKind};
-use crate::plan::Nest;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Nest, Walk};
 
 /// A reduction. Items are output elements.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -33,6 +33,14 @@ impl Kernel for Reduction {
 
     fn items(&self) -> usize {
         self.kept.trips()
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let size = self.dtype.size();
+        let walk =
+            |nest: &Nest, operand: usize| Walk::nest(size, &nest.dims, nest.strides.get(operand)?);
+        let read = walk(&self.kept, 1)?.and(&walk(&self.reduced, 0)?);
+        Some(vec![(Role::Out, walk(&self.kept, 0)?), (Role::In, read)])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::codegen::{KernelCall, Linker, math};
 use crate::error::Result;
 use crate::ir::NodeId;
 use crate::kernels::lowering::{Lowering, around};
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 
 /// Softmax over `extent` elements that lie `inner` apart. Items are (outer, inner) pairs.
@@ -33,6 +34,12 @@ impl Kernel for Softmax {
 
     fn items(&self) -> usize {
         self.outer * self.inner
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let Softmax { outer, extent, inner, log: _ } = *self;
+        let all = Walk::floats([outer, extent, inner]);
+        Some(vec![(Role::Out, all.clone()), (Role::In, all)])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

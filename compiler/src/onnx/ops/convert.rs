@@ -5,7 +5,7 @@ use crate::interp::Data;
 use crate::ir::{DType, Op};
 use crate::onnx::context::NodeContext;
 use crate::onnx::refusal::{bad, unsupported};
-use crate::onnx::tensor::element_type;
+use crate::onnx::stored::element_type;
 
 /// Cast.
 pub(in crate::onnx) fn cast(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

@@ -108,6 +108,11 @@ impl Packed {
         Packed { weight, ty, packing, element: Element::F32 }
     }
 
+    /// Whether more is known than a hash.
+    pub(crate) fn is_known(&self) -> bool {
+        self.weight.is_known(&self.ty)
+    }
+
     /// Element type and extents as stored.
     pub(crate) fn stored_type(&self) -> TensorType {
         match self.element {

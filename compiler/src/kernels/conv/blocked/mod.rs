@@ -8,8 +8,8 @@ use super::micro_kernel::{MicroKernel, Prefetch, Variants};
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::machine::BLOCK;
-use crate::plan::Loop;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::{Loop, Walk};
 use crate::schedule::epilogue::FusedStep;
 
 /// A convolution of values in blocks. Items are (group, block tile, image, row), or with `pixels_first`
@@ -41,6 +41,14 @@ pub struct BlockedConv {
 pub(super) type Splits<T> = [(usize, Variants<T>)];
 
 impl BlockedConv {
+    /// Whether tiles and parts are of a size, and parts go into the contraction.
+    pub(super) fn is_tiled(&self) -> bool {
+        let BlockedConv { micro, k_splits, .. } = self;
+        let outermost = micro.reduce.first().map_or(1, |r| r.count);
+        let is_tiled = micro.pixels > 0 && micro.blocks > 0;
+        is_tiled && *k_splits > 0 && outermost.is_multiple_of(*k_splits)
+    }
+
     /// Tiles of blocks in a group.
     pub fn block_tiles(&self) -> usize {
         self.blocks.div_ceil(self.micro.blocks)
@@ -134,6 +142,23 @@ impl Kernel for BlockedConv {
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.rows.count * self.columns;
         self.groups.count * self.blocks * BLOCK * pixels * self.micro.depth()
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let BlockedConv { images, groups, blocks, rows, columns, micro, .. } = self;
+        let around = [images, groups, rows];
+        let all = groups.count.saturating_mul(*blocks);
+        let tiles = |block: usize| [(*blocks, block), (*columns, micro.output_pixel)];
+        let out = Walk::blocks(around.map(Loop::written)).by(tiles(micro.output_block));
+        let residual = Walk::blocks(around.map(Loop::added)).by(tiles(micro.residual_block));
+        let walks = vec![
+            (Role::Out, out),
+            (Role::In, micro.read_by(around.map(Loop::read), *columns)),
+            (Role::Weights, Walk::floats([all, micro.depth(), BLOCK])),
+            (Role::Bias, Walk::floats([all, BLOCK])),
+            (Role::Residual, residual),
+        ];
+        (self.is_tiled() && micro.is_packed(1)).then_some(walks)
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -15,8 +15,8 @@ use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
 use crate::error::{Error, Result};
 use crate::machine::{BLOCK, Element, Vectors};
-use crate::plan::Loop;
 use crate::plan::kernel::Fields;
+use crate::plan::{Loop, Walk};
 use crate::schedule::epilogue::FusedStep;
 
 /// The innermost function: computes tiles of one row of pixels, one after the other.
@@ -79,6 +79,34 @@ impl MicroKernel {
     /// Multiply-adds of an output element.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// Whether something is contracted, the weights of blocks lie one after the other, in so many matrices
+    /// each, and the last loop runs over the channels of a narrow group.
+    pub(super) fn is_packed(&self, matrices: usize) -> bool {
+        if self.reduce.is_empty() || self.depth() == 0 {
+            return false;
+        }
+        if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != self.narrow) {
+            return false;
+        }
+        let block = [matrices, self.depth(), BLOCK].into_iter().fold(1, usize::saturating_mul);
+        self.blocks == 1 || self.weights_block == block
+    }
+
+    /// What is read of the input for so many pixels, in loops around them.
+    pub(super) fn read_by(
+        &self,
+        around: impl IntoIterator<Item = (usize, usize)>,
+        pixels: usize,
+    ) -> Walk {
+        let (channels, taps) = match (&self.reduce[..], self.narrow) {
+            // Each lane reads the channels of its own group.
+            ([taps @ .., _], 1..) => (BLOCK, taps),
+            (taps, _) => (1, taps),
+        };
+        let pixels = (pixels, self.input_pixel);
+        Walk::floats([channels]).by(around).by([pixels]).by(taps.iter().map(Loop::read))
     }
 
     /// Bytes of so many elements.

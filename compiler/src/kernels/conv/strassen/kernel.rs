@@ -3,11 +3,12 @@
 use cranelift_codegen::ir::Function;
 
 use super::emit;
-use super::spec::{PRODUCTS, StrassenInput, StrassenOutput};
+use super::spec::{Halves, PRODUCTS, StrassenInput, StrassenOutput};
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::machine::BLOCK;
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::schedule::epilogue::FusedStep;
 
@@ -20,6 +21,14 @@ impl Kernel for StrassenInput {
 
     fn items(&self) -> usize {
         self.images.count * self.blocks.count * self.pieces[0]
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let StrassenInput { images, blocks, pieces, from, to } = self;
+        let piece = (pieces[0].saturating_mul(pieces[1]), BLOCK);
+        let walk =
+            |image, halves: &Halves| Walk::blocks([image, blocks.read(), piece]).by(halves.both());
+        Some(vec![(Role::Out, walk(images.written(), to)), (Role::In, walk(images.read(), from))])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
@@ -59,6 +68,34 @@ impl Kernel for StrassenOutput {
 
     fn scratch(&self) -> usize {
         PRODUCTS * self.product()
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let BlockedConv { images, blocks, rows, columns, micro, .. } = &self.tile;
+        let read = |image: (usize, usize), halves: &Halves| {
+            micro.read_by([image, rows.read()], *columns).by(halves.both())
+        };
+        let made = |image: (usize, usize), block: usize, row: (usize, usize), halves: &Halves| {
+            Walk::blocks([image, (*blocks, block), row, (*columns, BLOCK)]).by(halves.both())
+        };
+        let next = self.next.unwrap_or_default();
+        let [out, residual] = self.block;
+        let walks = vec![
+            (Role::Out, made(images.written(), out, rows.written(), &self.to)),
+            (Role::In, read(images.read(), &self.from)),
+            (Role::Weights, Walk::floats([*blocks, PRODUCTS, micro.depth(), BLOCK])),
+            (Role::Sums, read((images.count, self.sums_image), &self.sums)),
+            (Role::Scratch, Walk::floats([self.scratch()])),
+            (Role::Bias, Walk::floats([2, *blocks, BLOCK])),
+            (Role::Residual, made(images.added(), residual, rows.added(), &self.residual)),
+            (Role::NextSums, made((images.count, next.image), out, rows.written(), &next.to)),
+        ];
+        (self.tile.is_tiled() && micro.is_packed(PRODUCTS)).then_some(walks)
+    }
+
+    /// Halves of an odd number of pixels share one.
+    fn may_write_twice(&self) -> bool {
+        true
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

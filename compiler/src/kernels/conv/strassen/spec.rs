@@ -53,6 +53,11 @@ pub struct Halves {
 }
 
 impl Halves {
+    /// Both halves of both, as loops.
+    pub(super) fn both(&self) -> [(usize, usize); 2] {
+        [(2, self.pixels), (2, self.channels)]
+    }
+
     /// A quarter's place.
     pub fn at(&self, pixels: usize, channels: usize) -> usize {
         pixels * self.pixels + channels * self.channels

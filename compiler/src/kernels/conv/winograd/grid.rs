@@ -109,6 +109,21 @@ impl Grid {
         Grid { outputs, dilation, tiles, last, together }
     }
 
+    /// Whether its tiles are those of planes of this size, without a rest and without one too many.
+    pub(super) fn is_of(&self, size: [usize; 2]) -> bool {
+        let Grid { outputs, dilation, tiles, last, together } = *self;
+        let covers = |axis: usize| {
+            let phase = size[axis].checked_div(dilation).unwrap_or(0);
+            let rest = size[axis].checked_rem(outputs.max(1)).unwrap_or(0);
+            let is_last = last[axis] == outputs || (dilation == 1 && last[axis] == rest);
+            outputs > 0
+                && phase * dilation == size[axis]
+                && tiles[axis] == dilation * phase.div_ceil(outputs)
+                && is_last
+        };
+        together > 0 && size != [0; 2] && covers(0) && covers(1)
+    }
+
     /// Visits every attribute.
     pub(super) fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
         v.field("outputs", &mut self.outputs)?;

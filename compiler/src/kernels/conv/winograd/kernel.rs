@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::kernels::conv::blocked::placed;
 use crate::kernels::conv::micro_kernel::Variants;
 use crate::machine::BLOCK;
+use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::schedule::epilogue::FusedStep;
 
@@ -29,6 +30,18 @@ impl Kernel for WinogradInput {
     /// A tile half transformed.
     fn scratch(&self) -> usize {
         self.grid.elements() * BLOCK
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        let WinogradInput { grid, size, images, blocks, row } = self;
+        let plane = [(size[0], *row), (size[1], BLOCK)];
+        self.grid.is_of(*size).then(|| {
+            vec![
+                (Role::Out, Walk::floats([grid.elements(), self.element()])),
+                (Role::In, Walk::blocks([images.read(), blocks.read()]).by(plane)),
+                (Role::Scratch, Walk::floats([self.scratch()])),
+            ]
+        })
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
@@ -70,6 +83,27 @@ impl Kernel for WinogradOutput {
     /// The products of an item, then those of a tile half transformed.
     fn scratch(&self) -> usize {
         self.grid.elements() * (self.product() + BLOCK)
+    }
+
+    fn walks(&self) -> Option<Vec<(Role, Walk)>> {
+        if !self.is_whole() {
+            return None;
+        }
+        let WinogradOutput { grid, images, groups, size, rows, micro, .. } = self;
+        let all = groups.count.saturating_mul(self.blocks);
+        let plane = |operand: usize| {
+            [(self.blocks, self.block[operand]), (size[0], rows[operand]), (size[1], BLOCK)]
+        };
+        let read = micro.read_by([images.read(), groups.read()], grid.tiles[0] * grid.tiles[1]);
+        Some(vec![
+            (Role::Out, Walk::blocks([images.written(), groups.written()]).by(plane(0))),
+            (Role::In, read.by([(grid.elements(), self.element)])),
+            (Role::Weights, Walk::floats([all, grid.elements(), micro.depth(), BLOCK])),
+            (Role::Scratch, Walk::floats([self.scratch()])),
+            (Role::Bias, Walk::floats([all, BLOCK])),
+            (Role::Residual, Walk::blocks([images.added(), groups.added()]).by(plane(1))),
+            (Role::Totals, Walk::floats([images.count, self.totals_image()])),
+        ])
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {

@@ -200,6 +200,17 @@ fn joined(runs: Vec<Run>) -> Vec<Run> {
 pub(super) type ElementProducts<T> = [[(Class, Variants<T>); 2]; 2];
 
 impl WinogradOutput {
+    /// Whether tiles, items and the distance between the weights of blocks are those of one convolution.
+    pub(super) fn is_whole(&self) -> bool {
+        let WinogradOutput { grid, micro, chunk, .. } = self;
+        let is_tiled = micro.pixels > 0 && micro.blocks > 0;
+        let is_cut = is_tiled && grid.is_of(self.size) && grid.allows(*chunk);
+        is_cut
+            && self.images.count.is_multiple_of(grid.together)
+            && micro.is_packed(grid.elements())
+            && micro.output_block == self.columns() * BLOCK
+    }
+
     /// Tiles of blocks in a group.
     pub fn block_tiles(&self) -> usize {
         self.blocks.div_ceil(self.micro.blocks)
