@@ -16,8 +16,8 @@ and its result is one of
 
     right       ONNX's tolerance (relative 1e-3, absolute 1e-7), integers exact, NaN where NaN is due
     wrong       anything else that is written
-    refused     exit code 3: the model is bad or unsupported, which is not guessed
-    error       any other exit code, a signal, or no end within a minute
+    refused     exit code 3, with the reason and what to do about it
+    error       exit code 3 without a line of help, any other exit code, a signal, or no end within a minute
 
 Right tests are listed beside this script, in node_tests.txt. --check fails when one of them is no longer right,
 or when any test is wrong or an error; it leaves ONNX Runtime out, with which the tables compare otherwise.
@@ -47,8 +47,8 @@ FORMS = ['as it is', 'constant']
 RESULTS = ['right', 'wrong', 'refused', 'error']
 
 
-def enter_venv():
-    """Goes on in the virtual environment, which is made if it is not there."""
+def enter_venv(script):
+    """Goes on with the script in the virtual environment, which is made if it is not there."""
     python = os.path.join(VENV, 'bin', 'python')
     if sys.prefix == VENV:
         return
@@ -57,7 +57,7 @@ def enter_venv():
     check = subprocess.run([python, '-c', 'import numpy, onnx, onnxruntime'], capture_output=True)
     if check.returncode:
         subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PACKAGES], check=True)
-    os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:]])
+    os.execv(python, [python, os.path.abspath(script), *sys.argv[1:]])
 
 
 # ---- the tests ----------------------------------------------------------------------------------
@@ -157,7 +157,8 @@ def run_cardinal(binary, case):
             return 'error', f'no end within {SECONDS} s'
         if done.returncode:
             said = done.stderr.strip().replace(folder + os.sep, '')
-            return ('refused', said) if done.returncode == 3 else ('error', f'exit {done.returncode}: {said}')
+            helps = done.returncode == 3 and 'help: ' in said
+            return ('refused', said) if helps else ('error', f'exit {done.returncode}: {said}')
         return judge(case, dict(np.load(at('y.npz'))))
 
 
@@ -320,7 +321,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    enter_venv()
+    enter_venv(__file__)
     cases = [case for case in load_cases() if not options.only or any(part in case.name for part in options.only)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         done = list(pool.map(lambda case: run(options, case), cases))
