@@ -12,7 +12,12 @@ use crate::image_input::ImageOptions;
 #[derive(Debug, Args)]
 pub(crate) struct RunRequest {
     /// PNG or JPEG images, each a sample
-    #[arg(value_name = "IMAGE", conflicts_with = "input", required_unless_present = "input")]
+    // A model without inputs has outputs alone.
+    #[arg(
+        value_name = "IMAGE",
+        conflicts_with = "input",
+        required_unless_present_any = ["input", "output"]
+    )]
     pub(crate) images: Vec<PathBuf>,
     /// An input tensor: X.npy for the only input, NAME=X.npy, or X.npz with an array per input
     ///

@@ -14,35 +14,11 @@ use cardinal_compiler::ir::{Binary, DType, Graph, Unary, text, verify};
 use cardinal_compiler::kernels::map::Map;
 use cardinal_compiler::plan::generate;
 use cardinal_runtime::{Tensor, cpu};
+use running::edges::{
+    TYPES, agrees, call, compare, compiled_types, edges, element, floats, flushed, range,
+};
 use running::linked::{Link, Linked, artifact, foreign};
 use running::{avx2, host, run, to_reference};
-
-const TYPES: [DType; 7] =
-    [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool];
-
-/// Those that compiled code has: models in f64 are refused.
-fn compiled_types() -> impl Iterator<Item = DType> {
-    TYPES.into_iter().filter(|dtype| *dtype != DType::F64)
-}
-
-/// What parameters are in these tests.
-fn parameter(name: &str) -> f32 {
-    match name {
-        "alpha" => 0.25,
-        "beta" => 0.5,
-        "low" => -2.5,
-        "high" => 77.75,
-        other => panic!("no value for `{other}`"),
-    }
-}
-
-/// The function of `%a` as a graph has it: name, operand, parameters.
-fn call(mut function: Unary) -> String {
-    let name = function.mnemonic();
-    let parameters = function.parameters();
-    let lines = parameters.iter().map(|(key, _)| format!("\n{key} {}", parameter(key)));
-    format!("{name}(%a){}", lines.collect::<String>())
-}
 
 /// Names of the functions that are defined for the type, as outputs of one graph.
 fn graph_of_all(dtype: DType, n: usize) -> (Vec<&'static str>, Graph) {
@@ -60,107 +36,6 @@ fn graph_of_all(dtype: DType, n: usize) -> (Vec<&'static str>, Graph) {
     let graph = text::parse(&(source + "}")).unwrap_or_else(|e| panic!("{e}"));
     verify(&graph).unwrap();
     (names, graph)
-}
-
-/// The least and the largest integer of a type.
-fn range(dtype: DType) -> (i128, i128) {
-    match dtype {
-        DType::I64 => (i64::MIN.into(), i64::MAX.into()),
-        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
-        DType::I8 => (-128, 127),
-        DType::U8 => (0, 255),
-        DType::Bool => (0, 1),
-        DType::F32 | DType::F64 => panic!("{dtype} is no integer"),
-    }
-}
-
-/// Integers of a type where something changes, and some between.
-fn integers(dtype: DType) -> Vec<i128> {
-    let (least, most) = range(dtype);
-    let mut all: BTreeSet<i128> = (-9..=9).chain([-100, -78, 31, 63, 64, 77, 78, 100]).collect();
-    all.extend((0..3).flat_map(|n| [least + n, most - n]));
-    all.extend([4, 7, 8, 16, 31, 32, 63].map(|bit| 1 << bit));
-    all.into_iter().filter(|n| (least..=most).contains(n)).collect()
-}
-
-/// Floats of a type where something changes, and some between.
-fn floats(dtype: DType) -> Vec<f64> {
-    let (most, least) = match dtype == DType::F32 {
-        true => (f32::MAX.into(), f32::from_bits(1).into()),
-        false => (f64::MAX, f64::from_bits(1)),
-    };
-    let sizes = [0.0, least, least_normal(dtype), 0.5, 1.0, 2.5, 3.0, 4.5, 12.0, 90.0, 705.0, most];
-    let all = sizes.into_iter().chain([f64::INFINITY]).flat_map(|x| [x, -x]);
-    all.chain([f64::NAN]).collect()
-}
-
-/// Every pair of edges of the type, as two tensors.
-fn edges(dtype: DType) -> [Tensor; 2] {
-    let bytes: Vec<Vec<u8>> = match dtype {
-        DType::F32 => floats(dtype).iter().map(|x| (*x as f32).to_le_bytes().to_vec()).collect(),
-        DType::F64 => floats(dtype).iter().map(|x| x.to_le_bytes().to_vec()).collect(),
-        DType::I64 | DType::I32 | DType::U8 | DType::I8 | DType::Bool => {
-            let size = dtype.size();
-            integers(dtype).iter().map(|x| x.to_le_bytes()[..size].to_vec()).collect()
-        }
-    };
-    let n = bytes.len();
-    let of = |pick: fn(usize, usize) -> usize| {
-        let all: Vec<u8> = (0..n * n).flat_map(|i| bytes[pick(i, n)].clone()).collect();
-        Tensor::from_bytes(dtype, &[n * n], &all).unwrap()
-    };
-    [of(|i, n| i / n), of(|i, n| i % n)]
-}
-
-/// The least normal number of a type of floats: generated code runs with denormals that are zero.
-fn least_normal(dtype: DType) -> f64 {
-    if dtype == DType::F32 { f32::MIN_POSITIVE.into() } else { f64::MIN_POSITIVE }
-}
-
-/// The tensor with zeros for denormals.
-fn flushed(x: &interp::Tensor) -> interp::Tensor {
-    let least = least_normal(x.dtype);
-    let flush = |x: &f64| if x.abs() < least { 0.0f64.copysign(*x) } else { *x };
-    let data = match &x.data {
-        Data::Float(all) => Data::Float(all.iter().map(flush).collect()),
-        Data::Int(all) => Data::Int(all.clone()),
-    };
-    interp::Tensor { data, ..x.clone() }
-}
-
-/// Whether compiled code's result is the interpreter's, rounded.
-fn agrees(dtype: DType, found: f64, expected: f64) -> bool {
-    let expected = if dtype == DType::F32 { f64::from(expected as f32) } else { expected };
-    let tolerance = running::TOLERANCE * expected.abs() + least_normal(dtype);
-    found == expected
-        || (found.is_nan() && expected.is_nan())
-        || (found - expected).abs() <= tolerance
-}
-
-/// Compares each element on its own, with any of the results that may be expected.
-fn compare(
-    name: &str,
-    operands: &[interp::Tensor; 2],
-    found: &Tensor,
-    expected: [&interp::Tensor; 2],
-) {
-    let found = to_reference(found);
-    let at = |data: &Data, i: usize| match data {
-        Data::Float(x) => format!("{:e}", x[i]),
-        Data::Int(x) => x[i].to_string(),
-    };
-    let same = |i: usize, expected: &interp::Tensor| match (&found.data, &expected.data) {
-        (Data::Float(f), Data::Float(e)) => agrees(found.dtype, f[i], e[i]),
-        (Data::Int(f), Data::Int(e)) => f[i] == e[i],
-        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => false,
-    };
-    let dtype = operands[0].dtype;
-    for i in 0..found.shape[0] {
-        let [a, b] = operands.each_ref().map(|x| at(&x.data, i));
-        let [f, e] = [&found, expected[0]].map(|x| at(&x.data, i));
-        let right = expected.iter().any(|expected| same(i, expected));
-        assert!(right, "{name} of {dtype} {a} (and {b}) is {f}, not {e}");
-    }
 }
 
 /// Machines with code that differs: this one, the least, and a foreign one where one is asked for.
@@ -187,7 +62,11 @@ fn compiled_functions_agree_where_numbers_end() {
         for outputs in everywhere(&graph, &inputs) {
             let expected = exact.iter().zip(&flushed);
             for ((name, found), (exact, flushed)) in names.iter().zip(&outputs).zip(expected) {
-                compare(name, &operands, found, [exact, flushed]);
+                let made = |i| {
+                    let [a, b] = operands.each_ref().map(|x| element(x, i));
+                    format!("{name} of {dtype} {a} (and {b})")
+                };
+                compare(&made, found, [exact, flushed]);
             }
         }
     }

@@ -107,7 +107,8 @@ pub(super) fn argmax(
     let best = |line| match &x.data {
         Data::Float(x) => {
             let line: Vec<f64> = lines.of(line).map(|i| x[i]).collect();
-            let nan = line.iter().position(|x| x.is_nan());
+            let mut nans = (0..line.len()).filter(|i| line[*i].is_nan());
+            let nan = if last { nans.next_back() } else { nans.next() };
             nan.unwrap_or_else(|| largest(&line, last))
         }
         Data::Int(x) => largest(&lines.of(line).map(|i| x[i]).collect::<Vec<_>>(), last),

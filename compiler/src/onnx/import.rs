@@ -155,7 +155,11 @@ fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, V
         match environment.get(name) {
             Some(Value::Tensor(id)) => outputs.push((name.into(), *id)),
             Some(Value::Sequence(_)) => return Err(wrong("is a sequence, not a tensor")),
-            Some(Value::Missing(why)) => return Err(wrong(&format!("cannot be given: {why}"))),
+            Some(Value::Missing(why)) => {
+                let what = format!("the output `{name}` cannot be given: {why}");
+                return Err(Error::from(Problem::Unsupported(what))
+                    .with_remedy("export the model without this output"));
+            }
             None => return Err(wrong("is made by no node")),
         }
     }

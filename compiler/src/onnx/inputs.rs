@@ -52,7 +52,8 @@ fn declared(input: &ValueInfoProto) -> Result<Declared<'_>> {
         return Err(Problem::InvalidGraph("an input has no name".into()).into());
     }
     let Some(type_proto::Value::TensorType(tensor)) = &input.type_.value else {
-        return Err(refuse(format!("input `{name}` is not a tensor")));
+        return Err(refuse(format!("input `{name}` is not a tensor"))
+            .with_remedy("export the model with one tensor for each part of it"));
     };
     let dtype = element_type(tensor.elem_type).and_then(|dtype| match dtype {
         DType::F64 => Err(("element type float64 is for constants only".to_owned(), FLOAT)),

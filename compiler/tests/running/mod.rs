@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
+pub(crate) mod edges;
 pub(crate) mod files;
 pub(crate) mod linked;
 

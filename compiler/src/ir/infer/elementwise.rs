@@ -1,7 +1,7 @@
 //! Operators that compute each element of the result from one element of each operand.
 
 use super::{Operands, bad};
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 use crate::ir::function::{Binary, Unary};
 use crate::ir::types::{Axis, DType, TensorType};
 
@@ -60,7 +60,11 @@ pub(super) fn check_binary(function: Binary, dtype: DType) -> Result<()> {
 
 /// Refuses an element type that the operator is not defined for.
 pub(super) fn check_dtype(defined: bool, operator: &str, dtype: DType) -> Result<()> {
-    if defined { Ok(()) } else { bad(format!("{operator} is not defined for {dtype}")) }
+    if defined {
+        return Ok(());
+    }
+    let problem = Problem::BadNode(format!("{operator} is not defined for {dtype}"));
+    Err(Error::from(problem).with_remedy("cast what it takes to float32 before, and back after"))
 }
 
 /// Refuses two operands of different element types.

@@ -1,4 +1,4 @@
-//! Index of the largest element; the first NaN is larger than every number.
+//! Index of the largest element; a NaN is larger than every number, and one is like another.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
@@ -13,7 +13,7 @@ use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 
 /// Index of the largest of `extent` elements that lie `inner` apart. Items are (outer, inner)
-/// pairs; the first NaN wins over every number.
+/// pairs; a NaN wins over every number, the first or the last as of equal elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ArgMax {
     /// Trips outside the axis.
@@ -98,12 +98,12 @@ fn beats(e: &mut Emitter<'_, '_>, spec: &ArgMax, x: Value, best: Value) -> Value
     if spec.dtype.is_float() {
         let cc = if spec.last { FloatCC::GreaterThanOrEqual } else { FloatCC::GreaterThan };
         let larger = e.builder.ins().fcmp(cc, x, best);
-        let (x_nan, best_nan) = (
-            e.builder.ins().fcmp(FloatCC::Unordered, x, x),
-            e.builder.ins().fcmp(FloatCC::Ordered, best, best),
-        );
-        let first_nan = e.builder.ins().band(x_nan, best_nan);
-        return e.builder.ins().bor(larger, first_nan);
+        let mut nan = e.builder.ins().fcmp(FloatCC::Unordered, x, x);
+        if !spec.last {
+            let first = e.builder.ins().fcmp(FloatCC::Ordered, best, best);
+            nan = e.builder.ins().band(nan, first);
+        }
+        return e.builder.ins().bor(larger, nan);
     }
     let signed = !matches!(spec.dtype, DType::U8 | DType::Bool);
     let cc = match (signed, spec.last) {

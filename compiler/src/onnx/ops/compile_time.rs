@@ -80,7 +80,10 @@ pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
             let rest = a.iter().zip(&b).map(|(a, b)| remainder(*a, *b, fmod));
             Data::Int(rest.collect::<Option<_>>().ok_or_else(|| bad("division by zero"))?)
         }
-        _ => return Err(bad("floats without `fmod`, or operands of different types")),
+        _ => {
+            return Err(bad("floats without `fmod`, or operands of different types")
+                .with_remedy("set `fmod` to 1 for floats, and cast both operands to one type"));
+        }
     };
     give(ctx, Tensor { dtype, shape, data })
 }

@@ -38,7 +38,10 @@ impl Transform {
             "align_corners" => Transform::AlignCorners,
             "asymmetric" => Transform::Asymmetric,
             "tf_half_pixel_for_nn" => Transform::TfHalfPixelForNn,
-            "tf_crop_and_resize" => return Err(unsupported("resizing of a cropped region")),
+            "tf_crop_and_resize" => {
+                return Err(unsupported("resizing of a cropped region")
+                    .with_remedy("crop with Slice, and resize what is left with half_pixel"));
+            }
             other => {
                 let what = format!("attribute `coordinate_transformation_mode` is `{other}`");
                 return Err(bad(what));

@@ -104,7 +104,8 @@ pub(super) fn spatial(shape: &[usize]) -> Result<&[usize]> {
         [_, _, _, _, _, ..] => Err(unsupported(format!(
             "{} dimensions beside batch and channels; one and two are",
             shape.len() - 2
-        ))),
+        ))
+        .with_remedy("fold the depth of volumes into their batch or channels")),
         _ => Err(bad(format!("{shape:?} has no dimensions beside batch and channels"))),
     }
 }
