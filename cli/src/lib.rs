@@ -9,6 +9,8 @@ mod classify;
 mod compare;
 pub mod executable;
 mod exit;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image_input;
 mod infer;
 mod mapped;

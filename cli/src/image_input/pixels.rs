@@ -14,20 +14,30 @@ use super::recipe::{Recipe, Resize};
 use crate::exit::{Failure, Outcome};
 use crate::tensors::Array;
 
-/// Longest side of an image that is decoded.
-const SIDE_LIMIT: u32 = 1 << 15;
-/// Most bytes that decoding may take.
-const DECODED_LIMIT: u64 = 1 << 30;
+/// How large an image may be that is decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    /// Its longest side.
+    pub(crate) side: u32,
+    /// Bytes that decoding may take.
+    pub(crate) bytes: u64,
+}
+
+impl Largest {
+    /// Larger than any photograph.
+    pub(super) const USUAL: Largest = Largest { side: 1 << 15, bytes: 1 << 30 };
+}
+
 /// Most pixels of an image after resizing.
 const PIXEL_LIMIT: u64 = 1 << 26;
 
 /// A PNG or JPEG, turned upright as its EXIF data says.
-pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
+pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
     let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE_LIMIT);
-    limits.max_image_height = Some(SIDE_LIMIT);
-    limits.max_alloc = Some(DECODED_LIMIT);
+    limits.max_image_width = Some(largest.side);
+    limits.max_image_height = Some(largest.side);
+    limits.max_alloc = Some(largest.bytes);
     let decoder = decoder(bytes, &limits).map_err(damaged)?;
     let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
     let mut decoder = decoder.ok_or_else(neither)?;
