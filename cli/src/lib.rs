@@ -10,6 +10,8 @@ mod compare;
 mod ending;
 pub mod executable;
 mod exit;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image_input;
 mod infer;
 mod limits;

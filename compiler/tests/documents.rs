@@ -6,8 +6,17 @@ use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
 
 /// The folders at the top of the repository, as paths in documents begin with them.
-const FOLDERS: [&str; 8] =
-    ["cli/", "compiler/", "docs/", "examples/", "runtime/", "scripts/", "snapshots/", "workbench/"];
+const FOLDERS: [&str; 9] = [
+    "cli/",
+    "compiler/",
+    "docs/",
+    "examples/",
+    "fuzz/",
+    "runtime/",
+    "scripts/",
+    "snapshots/",
+    "workbench/",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

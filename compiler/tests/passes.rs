@@ -34,6 +34,15 @@ fn an_operand_that_broadcasts_is_not_dropped() {
     assert!(text.contains("add(%zero, %x)"), "{text}");
 }
 
+/// What is expanded is both operands.
+#[test]
+fn an_expanded_value_with_itself_stays_expanded() {
+    let (text, _) = fused(
+        "input %x f32[1, 3]\n%e f32[2, 3] = expand(%x)\n%y f32[2, 3] = add(%e, %e)\noutput %y",
+    );
+    assert!(text.contains("add(%e, %e)"), "{text}");
+}
+
 const CONV_NORM: &str = "input %x f32[1, 1, 2, 2]\nweight %w f32[2, 1, 1, 1] = [2, 3]\n\
      weight %s f32[2] = [1, 2]\nweight %b f32[2] = [10, 20]\nweight %m f32[2] = [4, 6]\n\
      weight %v f32[2] = [3, 0.25]\n%c f32[1, 2, 2, 2] = conv(%x, %w)\nwindow 1x1\n\

@@ -6,20 +6,34 @@ mod pixels;
 mod recipe;
 
 pub(crate) use options::ImageOptions;
+pub(crate) use pixels::Largest;
 pub(crate) use recipe::Recipe;
 
 use std::path::Path;
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::tensors::{Array, read_bytes};
 
 /// Reads one image as the recipe says: `f32[1, C, H, W]`.
 ///
 /// # Errors
-/// [`Failure::Io`](crate::exit::Failure::Io), `Damaged` when it is no image, `Usage` when it
-/// cannot be fitted to the model.
+/// [`Failure::Io`], and those of [`decode`].
 pub(crate) fn read(path: &Path, recipe: &Recipe) -> Outcome<Array> {
-    let image = pixels::decode(&read_bytes(path)?, path)?;
+    decode(&read_bytes(path)?, path, recipe, Largest::USUAL)
+}
+
+/// What [`read`] makes of the bytes of the file at `path`.
+///
+/// # Errors
+/// [`Failure::Damaged`] when they are no image or too large a one, [`Failure::Usage`] when it cannot be
+/// fitted to the model.
+pub(crate) fn decode(
+    bytes: &[u8],
+    path: &Path,
+    recipe: &Recipe,
+    largest: Largest,
+) -> Outcome<Array> {
+    let image = pixels::decode(bytes, path, largest)?;
     pixels::prepare(image, recipe)
-        .map_err(|what| crate::exit::Failure::usage(format!("`{}`: {what}", path.display())))
+        .map_err(|what| Failure::usage(format!("`{}`: {what}", path.display())))
 }

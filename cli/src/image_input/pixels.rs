@@ -15,13 +15,27 @@ use crate::exit::{Failure, Outcome};
 use crate::limits::{IMAGE_BYTES, IMAGE_SIDE, RESIZED_PIXELS};
 use crate::tensors::Array;
 
+/// How large an image may be that is decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    /// Its longest side.
+    pub(crate) side: u32,
+    /// Bytes that decoding may take.
+    pub(crate) bytes: u64,
+}
+
+impl Largest {
+    /// Larger than any photograph.
+    pub(super) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
+}
+
 /// A PNG or JPEG, turned upright as its EXIF data says.
-pub(super) fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
+pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
     let mut limits = Limits::default();
-    limits.max_image_width = Some(IMAGE_SIDE);
-    limits.max_image_height = Some(IMAGE_SIDE);
-    limits.max_alloc = Some(IMAGE_BYTES);
+    limits.max_image_width = Some(largest.side);
+    limits.max_image_height = Some(largest.side);
+    limits.max_alloc = Some(largest.bytes);
     let decoder = decoder(bytes, &limits).map_err(damaged)?;
     let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
     let mut decoder = decoder.ok_or_else(neither)?;

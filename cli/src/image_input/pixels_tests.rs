@@ -15,6 +15,10 @@ fn image(name: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+fn decode(bytes: &[u8], path: &Path) -> Outcome<DynamicImage> {
+    super::decode(bytes, path, Largest::USUAL)
+}
+
 fn recipe(channels: usize, side: usize, options: ImageOptions) -> Recipe {
     let shape = vec![1, channels, side, side];
     let spec = Spec { name: "x".into(), dtype: DType::F32, shape };

@@ -153,19 +153,33 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
     let (name, path) = split_name(argument);
     let path = Path::new(path);
     let bytes = read_bytes(path)?;
-    let damaged = |what| Failure::damaged(path, what);
-    if bytes.starts_with(b"PK") {
-        let arrays = npz::decode(&bytes).map_err(damaged)?;
-        return match name {
-            Some(_) => Err(Failure::usage(format!(
-                "`{argument}` names an .npz, which has names of its own"
-            ))
-            .with_help("leave NAME= out")),
-            None => Ok(arrays.into_iter().map(|(name, array)| (Some(name), array)).collect()),
-        };
+    if name.is_some() && is_archive(&bytes) {
+        return Err(Failure::usage(format!(
+            "`{argument}` names an .npz, which has names of its own"
+        ))
+        .with_help("leave NAME= out"));
     }
-    let array = npy::decode(&bytes).map_err(damaged)?;
-    Ok(vec![(name.map(str::to_owned), array)])
+    let arrays = decode(&bytes).map_err(|what| Failure::damaged(path, what))?;
+    let named = |own: Option<String>| own.or_else(|| name.map(str::to_owned));
+    Ok(arrays.into_iter().map(|(own, array)| (named(own), array)).collect())
+}
+
+/// The arrays of an `.npz`, with their names, or the one of an `.npy`. The error says what is wrong.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Named, String> {
+    if is_archive(bytes) {
+        let arrays = npz::decode(bytes)?;
+        return Ok(arrays.into_iter().map(|(name, array)| (Some(name), array)).collect());
+    }
+    Ok(vec![(None, npy::decode(bytes)?)])
+}
+
+fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK")
+}
+
+/// An `.npy` of this array.
+pub(crate) fn encode(array: &Array) -> Vec<u8> {
+    npy::encode(array)
 }
 
 /// Reads a whole input file, or stdin for `-`.
@@ -223,7 +237,7 @@ pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Ve
 pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
     check_output(path, specs.len())?;
     let bytes = match arrays {
-        [only] if !is_npz(path) => Ok(npy::encode(only)),
+        [only] if !is_npz(path) => Ok(encode(only)),
         _ => npz::encode(specs.iter().map(|s| s.name.as_str()).zip(arrays)),
     };
     output::write(path, &bytes.map_err(|error| Failure::writing(path, error))?)

@@ -130,6 +130,10 @@ fn needless_expand(graph: &Graph, id: NodeId) -> Answer {
     let (Some(a), Some(b)) = (graph.operand(id, 0), graph.operand(id, 1)) else {
         return Answer::NoMatch;
     };
+    // Of a value with itself, nothing else says how far.
+    if a == b {
+        return Answer::NoMatch;
+    }
     for (expand, other) in [(a, b), (b, a)] {
         let Some(x) = graph.operand(expand, 0).filter(|_| graph.node(expand).op == Op::Expand)
         else {
