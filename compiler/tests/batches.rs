@@ -62,6 +62,35 @@ fn batches_compute_what_their_images_do() {
     }
 }
 
+/// What groups of images have made may be a group longer than the batch: whoever reads it behind all stages
+/// takes the images that there are, and an output of an earlier stage is not made again.
+#[test]
+fn images_beyond_the_batch_stay_within_their_stage() {
+    for outputs in ["output %z", "output %z output %y", "output %y output %z"] {
+        let source = format!(
+            "graph @beyond {{
+  input %x f32[3, 8, 4, 1]
+  weight %w1 f32[2, 8, 1, 1] rand(2)
+  weight %w2 f32[4, 2, 1, 3] rand(5)
+  weight %w3 f32[12, 1, 1, 1] rand(10)
+  %a f32[3, 2, 2, 1] = conv(%x, %w1)
+    window 1x1 stride 2
+  %y f32[3, 4, 4, 1] = conv(%a, %w2)
+    window 1x3 pad 1
+  %t f32[1, 3, 4, 4] = transpose(%y)
+    perm [3, 0, 1, 2]
+  %z f32[1, 12, 4, 4] = group_conv(%t, %w3)
+    groups 3
+    window 1x1
+  {outputs}
+}}"
+        );
+        let graph = text::parse(&source).unwrap();
+        assert_eq!(planned(&graph, &avx2()).stages, [2], "the case that this is about");
+        check_graph(&graph, RelativeTo::Output);
+    }
+}
+
 /// How many images the step of this name is for.
 fn images(plan: &Plan, name: &str) -> usize {
     let step = plan.steps.iter().find(|step| step.name == name).unwrap();

@@ -28,12 +28,10 @@ impl Lowering<'_, '_> {
         self.schedule.stages().get(self.stage).map(|stage| stage.images)
     }
 
-    /// Images of a group of the next stage, or all: how many the result of this one is made for, in
-    /// whole groups.
+    /// Images of a group of the next stage, or all: how many of this one's result are read.
     fn passed_images(&self) -> usize {
         let next = self.schedule.stages().get(self.stage + 1).map(|stage| stage.images);
-        let all = || self.plan.images().unwrap_or(1).next_multiple_of(self.group().unwrap_or(1));
-        next.unwrap_or_else(all)
+        next.or(self.plan.images()).unwrap_or(1)
     }
 
     /// Where a model input is: in place, or copied where a group has several images, of which some may
@@ -55,9 +53,13 @@ impl Lowering<'_, '_> {
     }
 
     /// The model output that a value is, if it can be made there: not where a group has several images,
-    /// of which some may not be there, nor where a later stage reads it.
+    /// of which some may not be there, nor where a later stage reads it, for which it has as many images as
+    /// whole groups have.
     pub(super) fn output(&self, id: NodeId) -> Option<Place> {
         let at = *self.model.outputs_of(id).first()?;
+        if self.schedule.stage_of(id) != self.stage {
+            return None;
+        }
         let place = Place::of(Base::Output(at));
         match self.group() {
             None => Some(place),
@@ -81,7 +83,9 @@ impl Lowering<'_, '_> {
             None => self.scratch(bytes),
             Some(images) => {
                 let image = bytes / images;
-                let whole = self.scratch(image * self.passed_images());
+                // The last group may go beyond what is read.
+                let made = self.passed_images().next_multiple_of(images);
+                let whole = self.scratch(image * made);
                 Place { image, ..whole }
             }
         }
