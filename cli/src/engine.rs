@@ -12,7 +12,7 @@ use cardinal_compiler::options::{CompileOptions, ImportOptions};
 pub(crate) use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::weights::BeyondHalf;
 use cardinal_compiler::{interp, object, onnx};
-use cardinal_runtime::{Artifact, cpu};
+use cardinal_runtime::{Artifact, LoadError, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::Model;
@@ -94,7 +94,11 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
 fn assemble(compiled: cardinal_compiler::Compiled) -> ModelResult<Compiled> {
     let (nodes, beyond_half) = (compiled.nodes, compiled.beyond_half);
     let artifact = compiled.parts.to_artifact();
-    let artifact = artifact.map_err(|error| ModelError::internal(error.to_string()))?;
+    let artifact = artifact.map_err(|error| match error {
+        // Nothing is read or written here.
+        LoadError::Io { .. } => ModelError::memory("the artifact"),
+        other => ModelError::internal(other.to_string()),
+    })?;
     let variants = artifact.variants();
     Ok(Compiled {
         nodes,
