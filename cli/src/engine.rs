@@ -81,7 +81,11 @@ impl Compiled {
     /// Packs the weights and lays everything out in memory, ready to be written or loaded.
     pub(crate) fn to_artifact(&self) -> ModelResult<Artifact> {
         let artifact = self.parts.clone().to_artifact();
-        Ok(artifact.map_err(|error| ModelError::internal(error.to_string()))?)
+        Ok(artifact.map_err(|error| match error {
+            // Nothing is read or written here.
+            LoadError::Io { .. } => ModelError::memory("the artifact"),
+            other => ModelError::internal(other.to_string()),
+        })?)
     }
 
     /// Packs the weights into a file that holds the same bytes, and is never in memory as a whole.

@@ -173,6 +173,11 @@ impl Failure {
         Failure::Damaged { file: file.display().to_string(), what: what.into() }
     }
 
+    /// Memory that the system does not give.
+    pub(crate) fn memory(bytes: usize) -> Failure {
+        Failure::Failed(format!("not enough memory: {bytes} more bytes are needed"))
+    }
+
     /// A failed write to stdout.
     pub(crate) fn stdout(error: io::Error) -> Failure {
         match error.kind() {
@@ -188,7 +193,7 @@ fn status_of(problem: &Problem) -> Status {
         Problem::BadOption(_) | Problem::UnknownDimension { .. } | Problem::Target(_) => {
             Status::Usage
         }
-        Problem::Internal(_) => Status::Failed,
+        Problem::Internal(_) | Problem::Memory(_) => Status::Failed,
         Problem::WrongRewrite(_) => Status::Mismatch,
         _ => Status::Model,
     }

@@ -1,5 +1,6 @@
 //! From a model on the command line to a program that runs.
 
+use std::io::{IsTerminal as _, stderr};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -174,7 +175,10 @@ pub(crate) fn progress(message: String) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(100));
+    // Elsewhere nothing is drawn, and a thread would be for nothing.
+    if stderr().is_terminal() {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
     bar
 }
 

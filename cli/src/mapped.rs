@@ -10,6 +10,7 @@ use std::thread;
 use bytes::Bytes;
 use memmap2::Mmap;
 
+use crate::ending::fallible;
 use crate::limits::{PATIENCE, PIPED};
 
 /// The bytes of the file at `path`. A regular file is mapped: nothing is read until it is used.
@@ -61,7 +62,7 @@ fn open_pipe(path: &Path) -> io::Result<File> {
     let (send, receive) = mpsc::channel();
     let path = path.to_owned();
     // A thread that waits for ever ends with the process.
-    thread::spawn(move || send.send(File::open(path)));
+    thread::Builder::new().spawn(move || send.send(File::open(path)))?;
     let nobody = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "nobody writes to this pipe"));
     receive.recv_timeout(PATIENCE).unwrap_or_else(nobody)
 }
@@ -80,7 +81,7 @@ pub(crate) fn stdin() -> io::Result<Bytes> {
 /// Those of reading; one for more than `most` bytes.
 fn read_pipe(from: &mut dyn Read, most: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
-    from.take(most + 1).read_to_end(&mut bytes)?;
+    fallible(|| from.take(most + 1).read_to_end(&mut bytes))?;
     if bytes.len() as u64 > most {
         let what = format!("there is no end to it within {most} bytes; give it as a file");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));

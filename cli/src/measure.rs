@@ -41,7 +41,7 @@ pub(crate) fn measure(
     threads: NonZeroUsize,
     what: &Measurement,
 ) -> Outcome<Measured> {
-    let inputs = random::arrays(program.inputs(), what.seed);
+    let inputs = random::arrays(program.inputs(), what.seed)?;
     let mut session = Session::new(program, threads)?;
     let mut prepared = session.prepare(&inputs)?;
     for _ in 0..what.warmup {

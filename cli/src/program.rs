@@ -7,6 +7,7 @@ use bytes::Bytes;
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
+use crate::ending::fallible;
 use crate::exit::{Failure, Outcome};
 use crate::tensors::{Array, Spec};
 
@@ -119,12 +120,8 @@ impl Session {
     pub(crate) fn run(&mut self, inputs: &[Array]) -> Outcome<Vec<Array>> {
         let mut prepared = self.prepare(inputs)?;
         self.run_prepared(&mut prepared)?;
-        let array = |tensor: &Tensor| Array {
-            dtype: tensor.dtype(),
-            shape: tensor.shape().to_vec(),
-            bytes: tensor.as_bytes().to_vec(),
-        };
-        Ok(prepared.outputs.iter().map(array).collect())
+        let array = |t: &Tensor| Array::copy(t.dtype(), t.shape(), t.as_bytes());
+        prepared.outputs.iter().map(array).collect()
     }
 
     /// Converts inputs once, for [`run_prepared`](Self::run_prepared).
@@ -133,9 +130,9 @@ impl Session {
     /// [`Failure::Failed`] for want of memory.
     pub(crate) fn prepare(&self, inputs: &[Array]) -> Outcome<Prepared> {
         let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
-        let inputs: Result<Vec<Tensor>, _> = inputs.iter().map(tensor).collect();
+        let inputs: Result<Vec<Tensor>, _> = fallible(|| inputs.iter().map(tensor).collect());
         let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
-        let outputs = self.0.new_outputs().map_err(not_run)?;
+        let outputs = fallible(|| self.0.new_outputs()).map_err(not_run)?;
         Ok(Prepared { inputs, outputs })
     }
 

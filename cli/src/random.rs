@@ -2,16 +2,20 @@
 
 use cardinal_runtime::DType;
 
-use crate::tensors::{Array, Spec};
+use crate::exit::Outcome;
+use crate::tensors::{self, Array, Spec};
 
 /// A random tensor for each spec: floats uniform in [-1, 1), integers 0 or 1.
-pub(crate) fn arrays(specs: &[Spec], seed: u64) -> Vec<Array> {
+///
+/// # Errors
+/// [`Failure::Failed`](crate::exit::Failure::Failed) for want of memory.
+pub(crate) fn arrays(specs: &[Spec], seed: u64) -> Outcome<Vec<Array>> {
     let mut state = seed;
     specs.iter().map(|spec| array(spec, &mut state)).collect()
 }
 
-fn array(spec: &Spec, state: &mut u64) -> Array {
-    let mut bytes = Vec::with_capacity(spec.elements() * spec.dtype.size());
+fn array(spec: &Spec, state: &mut u64) -> Outcome<Array> {
+    let mut bytes = tensors::room(spec.elements() * spec.dtype.size())?;
     for _ in 0..spec.elements() {
         let word = splitmix64(state);
         // 24 bits are exact in f32.
@@ -24,7 +28,7 @@ fn array(spec: &Spec, state: &mut u64) -> Array {
             DType::U8 | DType::I8 | DType::Bool => bytes.push((word >> 63) as u8),
         }
     }
-    Array { dtype: spec.dtype, shape: spec.shape.clone(), bytes }
+    Ok(Array { dtype: spec.dtype, shape: spec.shape.clone(), bytes })
 }
 
 /// Steele, Lea, Flood: Fast splittable pseudorandom number generators (2014).
@@ -50,7 +54,7 @@ mod tests {
     #[test]
     fn floats_fill_the_unit_interval_on_both_sides() {
         let spec = Spec { name: "x".into(), dtype: DType::F32, shape: vec![1000] };
-        let values = arrays(&[spec], 1)[0].to_f32().unwrap();
+        let values = arrays(&[spec], 1).unwrap()[0].to_f32().unwrap();
         let (low, high) = values.iter().fold((0f32, 0f32), |(a, b), x| (a.min(*x), b.max(*x)));
         assert!((-1.0..-0.99).contains(&low) && (0.99..1.0).contains(&high), "{low} {high}");
     }

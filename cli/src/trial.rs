@@ -24,7 +24,7 @@ pub(crate) struct Trial {
 /// Those of loading it, and [`Failure::Failed`](crate::exit::Failure::Failed) for want of memory.
 pub(crate) fn run(artifact: Artifact, name: &str) -> Outcome<Trial> {
     let program = Program::load(artifact, None, name)?;
-    let inputs = random::arrays(program.inputs(), SEED);
+    let inputs = random::arrays(program.inputs(), SEED)?;
     let outputs = Session::new(&program, available_threads())?.run(&inputs)?;
     Ok(Trial { specs: program.outputs().to_vec(), outputs })
 }

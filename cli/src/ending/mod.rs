@@ -9,6 +9,7 @@
 //! Only the programs of this crate [`install`] handlers: a library has none of its own.
 #![allow(unsafe_code)]
 
+mod memory;
 mod signals;
 
 use std::ffi::{CString, c_char};
@@ -20,6 +21,7 @@ use std::process::{Command, Output, Stdio};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst};
 
+pub(crate) use memory::fallible;
 pub(crate) use signals::{install, uninterrupted};
 
 /// More than any command has unfinished at once.

@@ -5,9 +5,8 @@
 //! | INT, TERM, HUP | what is not finished is removed; then the signal ends the process, as it would have. One that is ignored when the process starts stays so, as `nohup` wants it |
 //! | XFSZ | nothing: the write that went beyond the limit fails, and says so |
 //! | BUS, of a mapped file | a line and exit code 5: the file was cut short, or its disk failed |
-//! | ABRT, from ourselves | exit code 1: for want of memory, which the standard library has said in a line |
 //!
-//! Others of BUS and ABRT end the process as they would have.
+//! Others of BUS end the process as they would have.
 
 use std::ffi::{c_int, c_void};
 use std::mem;
@@ -37,7 +36,6 @@ pub(crate) fn install() {
     }
     handle(libc::SIGXFSZ, on_limit);
     handle(libc::SIGBUS, on_fault);
-    handle(libc::SIGABRT, on_abort);
 }
 
 /// Does something that ending signals wait for: all of it is done, or the process was ended before.
@@ -87,17 +85,9 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void
     end_by(signal)
 }
 
-extern "C" fn on_abort(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // What `abort` sends, and no other process can.
-    if code(info) == libc::SI_TKILL {
-        exit(Status::Failed);
-    }
-    end_by(signal)
-}
-
 /// Writes a line to stderr. Whichever threads come later, as when several read the same file, wait for
 /// the first to end the process.
-fn say_once(line: &[u8]) {
+pub(super) fn say_once(line: &[u8]) {
     static SAID: AtomicBool = AtomicBool::new(false);
     while SAID.swap(true, SeqCst) {
         // SAFETY: only waits.
@@ -112,7 +102,8 @@ fn code(info: *const libc::siginfo_t) -> c_int {
     unsafe { (*info).si_code }
 }
 
-fn exit(status: Status) -> ! {
+/// Ends the process in a handler, or where nothing can be allocated.
+pub(super) fn exit(status: Status) -> ! {
     discard();
     // SAFETY: ends the process without running anything of ours.
     unsafe { libc::_exit(status as c_int) }

@@ -27,7 +27,7 @@ pub(super) fn run(
     let expected = expected.ok_or_else(|| {
         Failure::Mismatch("the stored sample does not have the model's outputs".into())
     })?;
-    let inputs = random::arrays(program.inputs(), sample.seed);
+    let inputs = random::arrays(program.inputs(), sample.seed)?;
     let actual = Session::new(program, threads)?.run(&inputs)?;
     let verdicts = verdict::judge(program.outputs(), &actual, &expected, sample.tolerance());
     match json {

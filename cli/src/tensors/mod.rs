@@ -9,6 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use cardinal_runtime::DType;
 
+use crate::ending::fallible;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::stdio::{self, is_dash};
@@ -29,6 +30,16 @@ impl Array {
     pub(crate) fn from_f32(shape: Vec<usize>, values: &[f32]) -> Array {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Array { dtype: DType::F32, shape, bytes }
+    }
+
+    /// A tensor with a copy of these elements.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] for want of memory.
+    pub(crate) fn copy(dtype: DType, shape: &[usize], elements: &[u8]) -> Outcome<Array> {
+        let mut bytes = room(elements.len())?;
+        bytes.extend(elements);
+        Ok(Array { dtype, shape: shape.to_vec(), bytes })
     }
 
     /// The elements, when they are f32.
@@ -88,6 +99,16 @@ impl Array {
     pub(crate) fn ty(&self) -> String {
         type_text(self.dtype, &self.shape)
     }
+}
+
+/// Room for so many bytes.
+///
+/// # Errors
+/// [`Failure::Failed`] for want of memory.
+pub(crate) fn room(size: usize) -> Outcome<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fallible(|| bytes.try_reserve_exact(size)).map_err(|_| Failure::memory(size))?;
+    Ok(bytes)
 }
 
 fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use cardinal_runtime::DType;
 
-use super::Array;
+use super::{Array, room};
 use crate::limits::{NPY_AXES, NPY_HEADER};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -31,7 +31,7 @@ pub(super) fn read(from: &mut dyn Read, available: u64) -> Result<Array, String>
     let size = header.bytes().filter(|size| *size <= available).ok_or_else(|| {
         format!("its header announces {}{:?}, more than the file holds", header.dtype, header.shape)
     })?;
-    let mut bytes = Vec::new();
+    let mut bytes = room(size as usize).map_err(|failure| failure.to_string())?;
     from.take(size).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 != size {
         return Err(format!("it ends after {} of its {size} bytes of data", bytes.len()));
@@ -115,7 +115,7 @@ impl Header {
             return Err("it has booleans that are neither 0 nor 1".into());
         }
         if self.fortran && self.shape.len() > 1 {
-            bytes = to_row_major(&bytes, &self.shape, size);
+            bytes = to_row_major(&bytes, &self.shape, size)?;
         }
         Ok(Array { dtype: self.dtype, shape: self.shape, bytes })
     }
@@ -142,8 +142,8 @@ fn element_type(descr: &str) -> Result<(DType, bool), String> {
 }
 
 /// Column-major elements in row-major order.
-fn to_row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
-    let mut arranged = Vec::with_capacity(bytes.len());
+fn to_row_major(bytes: &[u8], shape: &[usize], size: usize) -> Result<Vec<u8>, String> {
+    let mut arranged = room(bytes.len()).map_err(|failure| failure.to_string())?;
     let mut index = vec![0; shape.len()];
     for _ in 0..bytes.len() / size {
         let place = index.iter().zip(shape).rev().fold(0, |at, (i, extent)| at * extent + i);
@@ -156,7 +156,7 @@ fn to_row_major(bytes: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
             *i = 0;
         }
     }
-    arranged
+    Ok(arranged)
 }
 
 /// The rest of a Python literal.

@@ -87,6 +87,9 @@ pub enum Problem {
         /// What was expected.
         what: String,
     },
+    /// The system has not as much memory.
+    #[error("not enough memory for {0}")]
+    Memory(String),
     /// A rewrite changed the meaning of the graph, as `--check-rewrites` finds: a bug of Cardinal's.
     #[error("wrong rewrite, please report it: {0}")]
     WrongRewrite(String),
@@ -123,6 +126,12 @@ impl Error {
     pub fn at(mut self, node: impl Into<String>, operator: impl Into<String>) -> Error {
         self.site.get_or_insert_with(|| Site { node: node.into(), operator: operator.into() });
         self
+    }
+
+    /// Less memory than it takes, to hold this.
+    pub fn memory(what: impl Into<String>) -> Error {
+        let error = Error::from(Problem::Memory(what.into()));
+        error.with_remedy("free some memory, or compile for a smaller batch")
     }
 
     /// A bug of Cardinal's.

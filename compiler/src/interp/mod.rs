@@ -34,9 +34,10 @@ use operands::{Operands, ensure};
 /// # Errors
 /// [`Problem::Internal`] when the operator's attributes or its operands contradict `ty`, and for
 /// an `input`, whose value is not computed. [`Problem::BadTensor`] for a weight whose elements are
-/// not known.
+/// not known; [`Problem::Memory`] for a result that there is no memory for.
 pub fn evaluate(op: &Op, operands: &[(usize, &Tensor)], ty: &TensorType) -> Result<Tensor> {
     let x = Operands::new(op, operands, ty)?;
+    check_memory(ty)?;
     let data = compute(op, &x, ty)?;
     let data = match op.epilogue() {
         Some(epilogue) => elementwise::epilogue(epilogue, data, &x, ty)?,
@@ -45,6 +46,15 @@ pub fn evaluate(op: &Op, operands: &[(usize, &Tensor)], ty: &TensorType) -> Resu
     let result = Tensor { dtype: ty.dtype, shape: ty.shape(), data };
     ensure(result.is_whole(), || format!("the result is not {ty}"))?;
     Ok(result)
+}
+
+/// Refuses a result that there is no memory for. Operators have one block of its size at a time; what is
+/// asked for here is given back, and asked for again by them.
+fn check_memory(ty: &TensorType) -> Result<()> {
+    let mut all: Vec<f64> = Vec::new();
+    // Integers take eight bytes too.
+    all.try_reserve_exact(ty.elements())
+        .map_err(|_| Error::memory(format!("a result {ty} of the interpreter")))
 }
 
 fn compute(op: &Op, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
