@@ -66,7 +66,7 @@ fn compiled_functions_agree_where_numbers_end() {
                     let [a, b] = operands.each_ref().map(|x| element(x, i));
                     format!("{name} of {dtype} {a} (and {b})")
                 };
-                compare(&made, found, [exact, flushed]);
+                compare(&made, found, &[exact, flushed]);
             }
         }
     }

@@ -141,6 +141,12 @@ fn import_node<'m>(
     Ok(())
 }
 
+/// An output that the model may have, and that Cardinal does not give.
+fn withheld(name: &str, why: &str) -> Error {
+    let what = format!("the output `{name}` cannot be given: {why}");
+    Error::from(Problem::Unsupported(what)).with_remedy("export the model without this output")
+}
+
 fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, ValueId)>> {
     let mut outputs: Vec<(Name, ValueId)> = Vec::with_capacity(graph.output.len());
     let mut seen = HashSet::new();
@@ -154,12 +160,8 @@ fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, V
         }
         match environment.get(name) {
             Some(Value::Tensor(id)) => outputs.push((name.into(), *id)),
-            Some(Value::Sequence(_)) => return Err(wrong("is a sequence, not a tensor")),
-            Some(Value::Missing(why)) => {
-                let what = format!("the output `{name}` cannot be given: {why}");
-                return Err(Error::from(Problem::Unsupported(what))
-                    .with_remedy("export the model without this output"));
-            }
+            Some(Value::Sequence(_)) => return Err(withheld(name, "it is a sequence")),
+            Some(Value::Missing(why)) => return Err(withheld(name, why)),
             None => return Err(wrong("is made by no node")),
         }
     }
