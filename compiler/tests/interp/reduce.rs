@@ -54,8 +54,8 @@ fn argmax_of_equal_elements() {
 }
 
 #[test]
-fn the_first_nan_is_the_largest() {
+fn a_nan_is_the_largest() {
     let x = "weight %x f32[4] = [1, nan, inf, nan]\n".to_owned();
     ints(&(x.clone() + "%y i64[] = argmax(%x) axis 0"), &[1]);
-    ints(&(x + "%y i64[] = argmax(%x) axis 0 last true"), &[1]);
+    ints(&(x + "%y i64[] = argmax(%x) axis 0 last true"), &[3]);
 }
