@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::onnx::{Tensor, node, write};
+use common::onnx::write_layers;
 use common::{Folder, npy};
 
 /// Channels of every layer, and layers: 16 MiB of weights.
@@ -23,18 +23,7 @@ const SHAPE: [i64; 4] = [1, CHANNELS, 7, 7];
 fn folder() -> Folder {
     let x = npy::made_up(&SHAPE.map(|extent| extent as usize));
     let folder = Folder::new().file("x.npy", x);
-    let mut tensors = vec![Tensor::new("scale", &[CHANNELS]), Tensor::new("shift", &[CHANNELS])];
-    let mut nodes = Vec::new();
-    let mut from = "x".to_owned();
-    for layer in 0..LAYERS {
-        let [weight, sum, to] = ["w", "s", "y"].map(|letter| format!("{letter}{layer}"));
-        tensors.push(Tensor::new(&weight, &[CHANNELS, CHANNELS, 1, 1]));
-        nodes.push(node("Conv", &[&from, &weight], &sum));
-        nodes.push(node("BatchNormalization", &[&sum, "scale", "shift", "shift", "scale"], &to));
-        from = to;
-    }
-    let value = |t: usize, i: i64| ((i * 7 + t as i64 * 31) % 1009 + 1) as f32 / 1e5;
-    write(&folder.path("m.onnx"), &SHAPE, nodes, &tensors, value).unwrap();
+    write_layers(&folder.path("m.onnx"), SHAPE, LAYERS, "BatchNormalization").unwrap();
     folder.run("compile m.onnx -o m.cardinal").succeeds();
     folder
 }

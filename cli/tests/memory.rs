@@ -8,7 +8,7 @@ mod common;
 
 use std::process::{Command, Stdio};
 
-use common::onnx::{Tensor, node, write};
+use common::onnx::write_layers;
 use common::{Folder, npy};
 
 /// Channels of every layer, and layers: 64 MiB of weights.
@@ -24,21 +24,7 @@ const PROCESS: usize = 32 << 20;
 /// or BatchNormalization.
 fn folder(then: &str) -> Folder {
     let folder = Folder::new();
-    let mut tensors = vec![Tensor::new("scale", &[CHANNELS]), Tensor::new("shift", &[CHANNELS])];
-    let mut nodes = Vec::new();
-    let mut from = "x".to_owned();
-    for layer in 0..LAYERS {
-        let [weight, sum, to] = ["w", "s", "y"].map(|letter| format!("{letter}{layer}"));
-        tensors.push(Tensor::new(&weight, &[CHANNELS, CHANNELS, 1, 1]));
-        nodes.push(node("Conv", &[&from, &weight], &sum));
-        let operands = [&sum, "scale", "shift", "shift", "scale"];
-        let count = if then == "BatchNormalization" { operands.len() } else { 1 };
-        nodes.push(node(then, &operands[..count], &to));
-        from = to;
-    }
-    // No two tensors have the same values, all of which are positive.
-    let value = |t: usize, i: i64| ((i * 7 + t as i64 * 31) % 1009 + 1) as f32 / 1e5;
-    write(&folder.path("m.onnx"), &SHAPE, nodes, &tensors, value).unwrap();
+    write_layers(&folder.path("m.onnx"), SHAPE, LAYERS, then).unwrap();
     folder
 }
 

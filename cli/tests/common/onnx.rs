@@ -118,6 +118,32 @@ pub(crate) fn write(
     file.flush()
 }
 
+/// Writes a model of so many 1x1 convolutions, of as many channels as `shape` has, and after each of them
+/// `then`, an operator of one operand or BatchNormalization.
+pub(crate) fn write_layers(
+    path: &Path,
+    shape: [i64; 4],
+    layers: usize,
+    then: &str,
+) -> io::Result<()> {
+    let channels = shape[1];
+    let mut tensors = vec![Tensor::new("scale", &[channels]), Tensor::new("shift", &[channels])];
+    let mut nodes = Vec::new();
+    let mut from = "x".to_owned();
+    for layer in 0..layers {
+        let [weight, sum, to] = ["w", "s", "y"].map(|letter| format!("{letter}{layer}"));
+        tensors.push(Tensor::new(&weight, &[channels, channels, 1, 1]));
+        nodes.push(node("Conv", &[&from, &weight], &sum));
+        let operands = [&sum, "scale", "shift", "shift", "scale"];
+        let count = if then == "BatchNormalization" { operands.len() } else { 1 };
+        nodes.push(node(then, &operands[..count], &to));
+        from = to;
+    }
+    // No two tensors have the same values, all of which are positive.
+    let value = |t: usize, i: i64| ((i * 7 + t as i64 * 31) % 1009 + 1) as f32 / 1e5;
+    write(path, &shape, nodes, &tensors, value)
+}
+
 fn graph(shape: &[i64], node: Vec<Node>) -> Graph {
     let dim = shape.iter().map(|extent| Dimension { dim_value: *extent }).collect();
     let tensor = TensorType { elem_type: FLOAT, shape: Some(Shape { dim }) };
