@@ -174,15 +174,13 @@ impl Contents {
         let Contents { table, ranges, .. } = self;
         let mut end = 0;
         for ((listed, range), section) in table.sections.iter_mut().zip(&*ranges).zip(sections) {
-            to.skip(range.start - end)?;
-            let mut digested = Digested { to, digest: blake3::Hasher::new() };
+            let mut digested = Digested::new(to, range.start - end)?;
             digested.piece(range.len(), &mut |bytes| bytes.copy_from_slice(&section.bytes))?;
             listed.digest = digested.digest();
             end = range.end;
         }
         if let Some((listed, range)) = table.sections.last_mut().zip(ranges.last()) {
-            to.skip(range.start - end)?;
-            let mut digested = Digested { to, digest: blake3::Hasher::new() };
+            let mut digested = Digested::new(to, range.start - end)?;
             weights.write(&mut digested)?;
             // The table says how long they are: other lengths would be an artifact that nobody can read.
             if digested.digest.count() != listed.length {
@@ -211,7 +209,13 @@ struct Digested<'a, S> {
     digest: blake3::Hasher,
 }
 
-impl<S> Digested<'_, S> {
+impl<'a, S: Sink> Digested<'a, S> {
+    /// A section that begins so many bytes further.
+    fn new(to: &'a mut S, padding: usize) -> io::Result<Digested<'a, S>> {
+        to.skip(padding)?;
+        Ok(Digested { to, digest: blake3::Hasher::new() })
+    }
+
     fn digest(self) -> Vec<u8> {
         self.digest.finalize().as_bytes().to_vec()
     }
