@@ -258,6 +258,12 @@ impl Emitter<'_, '_> {
         self.pick_lanes(less, yes, no)
     }
 
+    /// `if x >= low { x } else { low }`, lane by lane: a NaN is replaced.
+    pub(super) fn select_not_less(&mut self, x: Value, low: Value) -> Value {
+        let fits = self.builder.ins().fcmp(FloatCC::GreaterThanOrEqual, x, low);
+        self.pick_lanes(fits, x, low)
+    }
+
     /// What a comparison chooses, lane by lane.
     fn pick_lanes(&mut self, condition: Value, yes: Value, no: Value) -> Value {
         if self.ty(yes) == F32X4 {

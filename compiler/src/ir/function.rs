@@ -167,6 +167,18 @@ functions! {
         /// `x * max(0, min(1, x / 6 + 0.5))`
         HardSwish "hard_swish"
             floats x * unit(x / 6.0 + 0.5);
+        /// The nearest multiple of `scale` between `lowest` and `highest` times it; of two the even multiple. This
+        /// is ONNX's QuantizeLinear with the DequantizeLinear after it: `lowest` and `highest` are the ends of the
+        /// integers less the zero point. A NaN is the lowest, and 0 has no sign.
+        Quantized {
+            /// Distance between neighbours.
+            scale,
+            /// The lowest multiple, a whole number.
+            lowest,
+            /// The highest multiple, a whole number.
+            highest
+        } "quantized"
+            floats within(x / scale, lowest, highest).round_ties_even() * scale + 0.0;
         /// Hyperbolic tangent.
         Tanh "tanh"
             floats x.tanh();
@@ -297,6 +309,12 @@ pub(crate) fn smaller(a: f64, b: f64) -> f64 {
 /// `max(0, min(1, x))`
 fn unit(x: f64) -> f64 {
     larger(smaller(x, 1.0), 0.0)
+}
+
+/// x, or the end of the range that it is beyond; a NaN is below it.
+fn within(x: f64, low: f64, high: f64) -> f64 {
+    let x = if x >= low { x } else { low };
+    if x <= high { x } else { high }
 }
 
 /// `a` to the power of `b`, which for a negative `b` is `1 / a^-b`, truncated.

@@ -13,13 +13,14 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 /// Every function of one operand.
-pub const UNARY: [Unary; 16] = [
+pub const UNARY: [Unary; 17] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.01 },
     Unary::Clip { low: 0.0, high: 6.0 },
     Unary::Sigmoid,
     Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Unary::HardSwish,
+    Unary::Quantized { scale: 0.0625, lowest: -12.0, highest: 243.0 },
     Unary::Tanh,
     Unary::Gelu,
     Unary::GeluTanh,

@@ -23,6 +23,9 @@ pub(crate) fn parameter(name: &str) -> f32 {
         "beta" => 0.5,
         "low" => -2.5,
         "high" => 77.75,
+        "scale" => 0.0625,
+        "lowest" => -12.0,
+        "highest" => 243.0,
         other => panic!("no value for `{other}`"),
     }
 }

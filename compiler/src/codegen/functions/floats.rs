@@ -1,6 +1,7 @@
 //! Functions of floats, on f32, f64 and vectors of four f32.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::types::F64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use crate::codegen::emitter::Emitter;
@@ -35,6 +36,27 @@ pub(super) fn hard_sigmoid(e: &mut Emitter<'_, '_>, x: Value, alpha: f64, beta: 
 pub(super) fn hard_swish(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     let gate = hard_sigmoid(e, x, 1.0 / 6.0, 0.5);
     e.builder.ins().fmul(x, gate)
+}
+
+/// Bounds are clipped to before rounding, which whole numbers allow: a float of few digits is rounded by
+/// adding a number that has no digits for its fraction.
+pub(super) fn quantized(
+    e: &mut Emitter<'_, '_>,
+    x: Value,
+    scale: f32,
+    [low, high]: [f32; 2],
+) -> Value {
+    let ty = e.ty(x);
+    let scale = e.float(ty, f64::from(scale));
+    let quotient = e.builder.ins().fdiv(x, scale);
+    let (low, high) = (e.float(ty, f64::from(low)), e.float(ty, f64::from(high)));
+    let clipped = e.select_not_less(quotient, low);
+    let clipped = e.float_min(high, clipped);
+    // 1.5 times the first number whose neighbours are 1 apart.
+    let whole = e.float(ty, if ty == F64 { 6_755_399_441_055_744.0 } else { 12_582_912.0 });
+    let shifted = e.builder.ins().fadd(clipped, whole);
+    let rounded = e.builder.ins().fsub(shifted, whole);
+    e.builder.ins().fmul(rounded, scale)
 }
 
 pub(super) fn reciprocal(e: &mut Emitter<'_, '_>, x: Value) -> Value {

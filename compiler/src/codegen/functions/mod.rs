@@ -62,6 +62,9 @@ fn unary_row(function: Unary) -> Row<OnFloat, OnInteger> {
             lanes(move |e, x| floats::hard_sigmoid(e, x, f64::from(alpha), f64::from(beta)))
         }
         Unary::HardSwish => lanes(floats::hard_swish),
+        Unary::Quantized { scale, lowest, highest } => {
+            lanes(move |e, x| floats::quantized(e, x, scale, [lowest, highest]))
+        }
         Unary::Tanh => wide(math::tanh),
         Unary::Gelu => wide(math::gelu),
         Unary::GeluTanh => wide(math::gelu_tanh),

@@ -43,12 +43,23 @@ pub(super) fn broadcast(types: &[&TensorType]) -> Result<Vec<Axis>> {
     Ok(shape.iter().enumerate().map(axis).collect())
 }
 
+/// The farthest multiple from 0 of what is quantized to 16 bits: the lowest, where the zero point is the highest.
+const MOST_STEPS: f32 = 65536.0;
+
 /// Refuses an element type that `function` is not defined for, and bounds between which nothing lies.
 pub(super) fn check_unary(mut function: Unary, dtype: DType) -> Result<()> {
     if let Unary::Clip { .. } = function
         && let Some((bound, _)) = function.parameters().into_iter().find(|(_, x)| x.is_nan())
     {
         return bad(format!("clip's bound `{bound}` is NaN"));
+    }
+    if let Unary::Quantized { lowest, highest, .. } = function {
+        let fits = |x: f32| x.fract() == 0.0 && x.abs() <= MOST_STEPS;
+        if !(fits(lowest) && fits(highest) && lowest <= highest) {
+            return bad(format!(
+                "quantized's bounds, {lowest} and {highest}, are no range of whole numbers of at most 16 bits"
+            ));
+        }
     }
     check_dtype(function.is_defined_for(dtype), function.mnemonic(), dtype)
 }
