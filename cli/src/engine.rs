@@ -167,12 +167,10 @@ pub(crate) fn running_plan(
     settings: &Settings,
     program: &Program,
 ) -> ModelResult<Plan> {
-    let mut targets = targets(settings)?.into_iter();
-    let target = targets.find(|target| target.cpu() == program.isa());
-    let target = target.ok_or_else(|| ModelError::internal("no target is what runs"))?;
-    let trace = Pipeline::new(model, &settings.compile).plans(&[target])?;
-    let variant = trace.variants.first();
-    let variant = variant.ok_or_else(|| ModelError::internal("there is no plan"))?;
+    let trace = Pipeline::new(model, &settings.compile).plans(&targets(settings)?)?;
+    // What a target asks for depends on what was made for it.
+    let variant = trace.variants.iter().find(|variant| variant.target.cpu() == program.isa());
+    let variant = variant.ok_or_else(|| ModelError::internal("no variant is what runs"))?;
     Ok(variant.plan()?.clone())
 }
 

@@ -100,6 +100,11 @@ impl<'m> Pipeline<'m> {
         verify(&trace.graph)?;
         let scheduled = |target: Target| {
             let schedule = kernels::schedule(&trace.graph, &target.machine(), preferences);
+            // An artifact asks for no more than its code needs.
+            let target = match schedule.multiplies_bytes() {
+                true => target,
+                false => target.without_dots(),
+            };
             VariantTrace { target, schedule, plan: None }
         };
         trace.variants = targets.into_iter().map(scheduled).collect();

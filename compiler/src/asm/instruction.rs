@@ -1,11 +1,11 @@
 //! The portable instructions and their operands.
 //!
-//! These are what kernels in f32 need. Room is left for more of each kind:
+//! These are what kernels in f32, and those of bytes that sum in i32, need. Room is left for more of each
+//! kind:
 //!
-//! - *convert*: loads of f16, bf16 or i8 that widen, stores that narrow, and *pack*, which puts the lanes
-//!   of two registers in one of half as wide lanes;
-//! - *dot products*: `to += Σ a * b` of the two bf16 or four i8 of each 32-bit lane (AVX512_BF16, VNNI,
-//!   NEON's `sdot`), which take a broadcast of 32 bits as [`Instruction::Broadcast`] makes it;
+//! - *convert*: loads of f16 or bf16 that widen, stores that narrow;
+//! - *dot products* of the two bf16 of each lane (AVX512_BF16), as [`Instruction::DotBytes`] has them of
+//!   four bytes;
 //! - *tiles*: AMX has registers of rows beside the vectors, so they would be a kind of register of their
 //!   own, with configure, load, store and dot product;
 //! - *multiply-add by an element*: NEON multiplies by one lane of a register, AVX-512 by an element in
@@ -134,12 +134,26 @@ pub enum Instruction {
     Multiply { to: Vector, a: Vector, b: Vector },
     /// `to = a > b ? a : b`, so a NaN in `b` stays, and one in `a` gets lost.
     Max { to: Vector, a: Vector, b: Vector },
+    /// `to = a < b ? a : b`, so a NaN in `b` stays, and one in `a` gets lost.
+    Min { to: Vector, a: Vector, b: Vector },
+    /// `to += Σ bytes * weights` of the four bytes of each lane, in i32, which wraps: those of `bytes` have
+    /// no sign, those of `weights` have one.
+    DotBytes { to: Vector, bytes: Vector, weights: Vector },
+    /// `to = a + b`, in i32, which wraps.
+    AddIntegers { to: Vector, a: Vector, b: Vector },
+    /// `to = from`, of i32: the nearest f32, of two the even one.
+    FloatsOfIntegers { to: Vector, from: Vector },
+    /// `to = from`, of f32: the nearest i32, of two the even one; the least where there is none near.
+    IntegersOfFloats { to: Vector, from: Vector },
+    /// `to = [from]`, a byte without a sign for each lane, as i32.
+    LoadBytes { to: Vector, from: Address },
+    /// `[to] = from`, each lane, of i32 from 0 to 255, as a byte. Afterwards nobody knows what `from` holds.
+    StoreBytes { to: Address, from: Vector },
     /// `to = 0`
     Zero { to: Vector },
     /// `to = from`
     CopyVector { to: Vector, from: Vector },
-    /// Every lane of `to`, one of the first 16 registers, = `value`. Afterwards nobody knows what
-    /// [`Register::Scratch0`] holds.
+    /// Every lane of `to` = `value`. Afterwards nobody knows what [`Register::Scratch0`] holds.
     Splat { to: Vector, value: f32 },
     /// Brings a line into the first-level cache. No address is wrong for it.
     PrefetchT0 { at: Address },

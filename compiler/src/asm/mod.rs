@@ -195,6 +195,11 @@ impl Assembler {
         self.push(Instruction::Max { to, a, b });
     }
 
+    /// `to = min(a, b)`: a NaN in `b` stays.
+    pub fn min(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::Min { to, a, b });
+    }
+
     /// `to = from`
     pub fn copy_vector(&mut self, to: Vector, from: Vector) {
         self.push(Instruction::CopyVector { to, from });
@@ -208,6 +213,38 @@ impl Assembler {
     /// Every lane of `to` = `value`.
     pub fn splat(&mut self, to: Vector, value: f32) {
         self.push(Instruction::Splat { to, value });
+    }
+
+    // ---- vectors of integers -----------------------------------------------------------------
+
+    /// `to += Σ bytes * weights` of the four bytes of each lane.
+    pub fn dot_bytes(&mut self, to: Vector, bytes: Vector, weights: Vector) {
+        self.push(Instruction::DotBytes { to, bytes, weights });
+    }
+
+    /// `to = a + b`
+    pub fn add_integers(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::AddIntegers { to, a, b });
+    }
+
+    /// `to = from`, as f32.
+    pub fn floats_of_integers(&mut self, to: Vector, from: Vector) {
+        self.push(Instruction::FloatsOfIntegers { to, from });
+    }
+
+    /// `to = from`, as i32, rounded to the nearest.
+    pub fn integers_of_floats(&mut self, to: Vector, from: Vector) {
+        self.push(Instruction::IntegersOfFloats { to, from });
+    }
+
+    /// `to = [from]`, a byte for each lane.
+    pub fn load_bytes(&mut self, to: Vector, from: Address) {
+        self.push(Instruction::LoadBytes { to, from });
+    }
+
+    /// `[to] = from`, each lane as a byte; `from` is overwritten.
+    pub fn store_bytes(&mut self, to: Address, from: Vector) {
+        self.push(Instruction::StoreBytes { to, from });
     }
 
     // ---- integers ----------------------------------------------------------------------------

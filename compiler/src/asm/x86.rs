@@ -21,12 +21,31 @@ pub(super) struct Row {
     subtract: Code,
     multiply: Code,
     max: Code,
+    min: Code,
+    /// Of bytes; only where the CPU has VNNI.
+    dot_bytes: Code,
+    add_integers: Code,
+    floats_of_integers: Code,
+    integers_of_floats: Code,
+    load_bytes: Code,
+    store_bytes: StoreBytes,
     xor: Code,
     copy: Code,
     /// From the lowest lane of a 128-bit register.
     splat: Code,
+    /// From an integer register, for the registers that VEX has no names for.
+    splat_beyond: Option<Code>,
     /// Lanes within each quarter of 128 bits, picked by an immediate.
     permute: Code,
+}
+
+/// How each lane is stored as a byte.
+#[derive(Debug)]
+enum StoreBytes {
+    /// By an instruction.
+    At(Code),
+    /// By packing the lanes of each half of a register, twice.
+    Packed,
 }
 
 /// 16 registers of 256 bits, with FMA.
@@ -40,9 +59,17 @@ pub(super) const AVX2: Row = Row {
     subtract: Code::VEX_Vsubps_ymm_ymm_ymmm256,
     multiply: Code::VEX_Vmulps_ymm_ymm_ymmm256,
     max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
+    min: Code::VEX_Vminps_ymm_ymm_ymmm256,
+    dot_bytes: Code::VEX_Vpdpbusd_ymm_ymm_ymmm256,
+    add_integers: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
+    floats_of_integers: Code::VEX_Vcvtdq2ps_ymm_ymmm256,
+    integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
+    load_bytes: Code::VEX_Vpmovzxbd_ymm_xmmm64,
+    store_bytes: StoreBytes::Packed,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
     copy: Code::VEX_Vmovaps_ymm_ymmm256,
     splat: Code::VEX_Vbroadcastss_ymm_xmm,
+    splat_beyond: None,
     permute: Code::VEX_Vpermilps_ymm_ymmm256_imm8,
 };
 
@@ -57,9 +84,17 @@ pub(super) const AVX512: Row = Row {
     subtract: Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
     multiply: Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
     max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+    min: Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+    dot_bytes: Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
+    add_integers: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
+    floats_of_integers: Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
+    integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
+    load_bytes: Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
+    store_bytes: StoreBytes::At(Code::EVEX_Vpmovdb_xmmm128_k1z_zmm),
     xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
     copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
     splat: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
+    splat_beyond: Some(Code::EVEX_Vpbroadcastd_zmm_k1z_r32),
     permute: Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8,
 };
 
@@ -139,10 +174,21 @@ impl Maker<'_> {
             Instruction::Subtract { to, a, b } => self.three(row.subtract, to, a, b),
             Instruction::Multiply { to, a, b } => self.three(row.multiply, to, a, b),
             Instruction::Max { to, a, b } => self.three(row.max, to, a, b),
-            Instruction::Zero { to } => self.three(row.xor, to, to, to),
-            Instruction::CopyVector { to, from } => {
-                all([Machine::with2(row.copy, self.vector(to)?, self.vector(from)?)])
+            Instruction::Min { to, a, b } => self.three(row.min, to, a, b),
+            Instruction::DotBytes { to, bytes, weights } => {
+                self.three(row.dot_bytes, to, bytes, weights)
             }
+            Instruction::AddIntegers { to, a, b } => self.three(row.add_integers, to, a, b),
+            Instruction::FloatsOfIntegers { to, from } => {
+                self.two(row.floats_of_integers, to, from)
+            }
+            Instruction::IntegersOfFloats { to, from } => {
+                self.two(row.integers_of_floats, to, from)
+            }
+            Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
+            Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
+            Instruction::Zero { to } => self.three(row.xor, to, to, to),
+            Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
             Instruction::Splat { to, value } => self.splat(to, value),
             Instruction::PrefetchT0 { at } => prefetch(Code::Prefetcht0_m8, at),
             Instruction::PrefetchT1 { at } => prefetch(Code::Prefetcht1_m8, at),
@@ -190,6 +236,28 @@ impl Maker<'_> {
         all([Machine::with3(code, self.vector(to)?, self.vector(a)?, self.vector(b)?)])
     }
 
+    fn two(&self, code: Code, to: Vector, from: Vector) -> Parts {
+        all([Machine::with2(code, self.vector(to)?, self.vector(from)?)])
+    }
+
+    fn store_bytes(&self, to: Address, from: Vector) -> Parts {
+        let whole = self.vector(from)?;
+        match self.row.store_bytes {
+            StoreBytes::At(code) => all([Machine::with2(code, memory(to), whole)]),
+            StoreBytes::Packed => {
+                let half = Name::XMM0 + from.0 as u32;
+                let behind = Address { bytes: to.bytes + 4, ..to };
+                all([
+                    Machine::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, whole, whole, whole),
+                    Machine::with3(Code::VEX_Vpackuswb_ymm_ymm_ymmm256, whole, whole, whole),
+                    Machine::with2(Code::VEX_Vmovd_rm32_xmm, memory(to), half),
+                    Machine::with3(Code::VEX_Vextracti128_xmmm128_ymm_imm8, half, whole, 1),
+                    Machine::with2(Code::VEX_Vmovd_rm32_xmm, memory(behind), half),
+                ])
+            }
+        }
+    }
+
     fn in_quarters(&self, to: Vector, from: Address, lane: usize) -> Parts {
         if lane >= 4 {
             return Err("a quarter has four lanes".into());
@@ -201,12 +269,13 @@ impl Maker<'_> {
     fn splat(&self, to: Vector, value: f32) -> Parts {
         // VEX, which moves from an integer register, names so many.
         const NAMED: usize = 16;
-        if to.0 >= NAMED {
-            return Err(format!("only the first {NAMED} vector registers are splat to"));
-        }
         let (lane, through) = (Name::XMM0 + to.0 as u32, Name::EAX);
+        let number = Machine::with2(Code::Mov_r32_imm32, through, value.to_bits());
+        if let Some(code) = self.row.splat_beyond.filter(|_| to.0 >= NAMED) {
+            return all([number, Machine::with2(code, self.vector(to)?, through)]);
+        }
         all([
-            Machine::with2(Code::Mov_r32_imm32, through, value.to_bits()),
+            number,
             Machine::with2(Code::VEX_Vmovd_xmm_rm32, lane, through),
             Machine::with2(self.row.splat, self.vector(to)?, lane),
         ])

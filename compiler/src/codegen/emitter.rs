@@ -1,7 +1,7 @@
 //! A thin layer over Cranelift's function builder: loops, addresses, scalars and vectors.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I8X16, I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, BlockArg, ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature,
     Type, UserExternalName, Value,
@@ -304,6 +304,37 @@ impl Emitter<'_, '_> {
 
     pub(crate) fn ty(&self, value: Value) -> Type {
         self.builder.func.dfg.value_type(value)
+    }
+
+    // ---- bytes -------------------------------------------------------------------------------
+
+    /// A vector of integers that are 0.
+    pub(crate) fn zeros(&mut self, ty: Type) -> Value {
+        let lane = if ty.lane_type() == I8 { I8 } else { I32 };
+        let zero = self.builder.ins().iconst(lane, 0);
+        self.builder.ins().splat(ty, zero)
+    }
+
+    /// Sixteen bytes without signs, as four vectors of i32.
+    pub(crate) fn load_bytes(&mut self, address: Value, offset: i64) -> [Value; 4] {
+        let bytes = self.load(I8X16, address, offset);
+        let low = self.builder.ins().uwiden_low(bytes);
+        let high = self.builder.ins().uwiden_high(bytes);
+        [
+            self.builder.ins().uwiden_low(low),
+            self.builder.ins().uwiden_high(low),
+            self.builder.ins().uwiden_low(high),
+            self.builder.ins().uwiden_high(high),
+        ]
+    }
+
+    /// Stores four vectors of i32, from 0 to 255, as sixteen bytes.
+    pub(crate) fn store_bytes(&mut self, lanes: [Value; 4], address: Value, offset: i64) {
+        let [a, b, c, d] = lanes;
+        let low = self.builder.ins().snarrow(a, b);
+        let high = self.builder.ins().snarrow(c, d);
+        let bytes = self.builder.ins().unarrow(low, high);
+        self.store(bytes, address, offset);
     }
 
     // ---- conversions ---------------------------------------------------------------------------

@@ -44,6 +44,7 @@ pub(super) const USED: &[(&str, Option<&str>)] = &[
     ("avx512dq", None),
     ("avx512f", None),
     ("avx512vl", None),
+    ("avx512vnni", None),
     ("bmi1", Some("has_bmi1")),
     ("bmi2", Some("has_bmi2")),
     ("fma", Some("has_fma")),
@@ -171,6 +172,13 @@ impl Target {
         &self.triple
     }
 
+    /// The same without what only dot products of bytes need, for code that has none.
+    pub(crate) fn without_dots(mut self) -> Target {
+        let feature = self.vectors().dots_feature();
+        self.features.retain(|f| Some(f.as_str()) != feature);
+        self
+    }
+
     /// Whether the feature may be used.
     pub(super) fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)
@@ -178,7 +186,9 @@ impl Target {
 
     /// What schedules depend on.
     pub fn machine(&self) -> Machine {
-        Machine { vectors: self.vectors(), core: self.core }
+        let vectors = self.vectors();
+        let dots = vectors.dots_feature().is_some_and(|feature| self.has(feature));
+        Machine { vectors, core: self.core, dots }
     }
 
     /// The vector instructions that convolutions use.

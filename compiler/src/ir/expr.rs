@@ -52,6 +52,32 @@ impl Expr {
         Expr::Binary(function, Box::new(self), Box::new(other))
     }
 
+    /// The same of what `of` makes of each operand.
+    pub(crate) fn of_operands(self, of: &dyn Fn(usize) -> Expr) -> Expr {
+        let inner = |expr: Box<Expr>| Box::new(expr.of_operands(of));
+        match self {
+            Expr::Operand(operand) => of(operand),
+            Expr::Constant(number) => Expr::Constant(number),
+            Expr::Unary(function, a) => Expr::Unary(function, inner(a)),
+            Expr::Binary(function, a, b) => Expr::Binary(function, inner(a), inner(b)),
+            Expr::Select(c, a, b) => Expr::Select(inner(c), inner(a), inner(b)),
+            Expr::Cast(to, a) => Expr::Cast(to, inner(a)),
+        }
+    }
+
+    /// The same with such operands in place of their conversions to f32.
+    pub(crate) fn without_casts_of(self, such: &dyn Fn(&usize) -> bool) -> Expr {
+        let inner = |expr: Box<Expr>| Box::new(expr.without_casts_of(such));
+        match self {
+            Expr::Cast(DType::F32, a) if matches!(&*a, Expr::Operand(o) if such(o)) => *a,
+            Expr::Cast(to, a) => Expr::Cast(to, inner(a)),
+            Expr::Unary(function, a) => Expr::Unary(function, inner(a)),
+            Expr::Binary(function, a, b) => Expr::Binary(function, inner(a), inner(b)),
+            Expr::Select(c, a, b) => Expr::Select(inner(c), inner(a), inner(b)),
+            Expr::Operand(_) | Expr::Constant(_) => self,
+        }
+    }
+
     /// Calls `visit` on this and every expression below it.
     pub fn visit(&self, visit: &mut dyn FnMut(&Expr)) {
         visit(self);

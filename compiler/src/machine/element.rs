@@ -3,27 +3,29 @@
 /// Bytes of an f32: of sums, biases and totals, and of an element where a kernel takes no other.
 pub const F32_BYTES: usize = 4;
 
-/// The type in which values in blocks are stored, and the weights of what reads them. It is no type of a
-/// model's tensors, which are of [`DType`](crate::ir::DType): what is f32 in the model may lie otherwise in
-/// blocks.
+/// The type in which values in blocks are stored. It is no type of a model's tensors, which are of
+/// [`DType`](crate::ir::DType): what is f32 in the model may lie otherwise in blocks.
 ///
-/// Sums, biases, and totals of rows are f32 whatever the elements are: so registers hold f32, and elements
-/// are converted as they are loaded and stored.
+/// Sums, biases, and totals of rows are f32 whatever the elements are, but for sums of products of bytes,
+/// which are i32. Elements are converted as they are loaded and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Element {
     /// As in the model.
     #[default]
     F32,
+    /// Which multiple of a scale it is, counted from the lowest.
+    U8,
 }
 
 impl Element {
     /// All that there are.
-    const ALL: [Element; 1] = [Element::F32];
+    const ALL: [Element; 2] = [Element::F32, Element::U8];
 
     /// The name in texts.
     pub fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
+            Element::U8 => "u8",
         }
     }
 
@@ -36,6 +38,7 @@ impl Element {
     pub const fn bytes(self) -> usize {
         match self {
             Element::F32 => F32_BYTES,
+            Element::U8 => 1,
         }
     }
 
@@ -43,6 +46,7 @@ impl Element {
     pub fn holds_sums(self) -> bool {
         match self {
             Element::F32 => true,
+            Element::U8 => false,
         }
     }
 }

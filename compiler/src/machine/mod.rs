@@ -21,6 +21,9 @@ pub struct Machine {
     pub vectors: Vectors,
     /// The micro-architecture, where it is known.
     pub core: Option<Core>,
+    /// Whether an instruction of these vectors multiplies four bytes of each lane and adds the products to
+    /// an i32 (VNNI): whether kernels of bytes are worth it.
+    pub dots: bool,
 }
 
 impl Machine {
@@ -118,6 +121,14 @@ impl Vectors {
     /// Registers of a block.
     pub fn per_block(self) -> usize {
         BLOCK / self.lanes()
+    }
+
+    /// The feature that a CPU must have besides for dot products of bytes in these vectors.
+    pub fn dots_feature(self) -> Option<&'static str> {
+        match self {
+            Vectors::Avx512 => Some("avx512vnni"),
+            Vectors::Avx2 | Vectors::Sse | Vectors::Neon => None,
+        }
     }
 
     /// Vector registers.

@@ -2,7 +2,8 @@
 //! activations, residual additions. The result is then stored once.
 
 use crate::ir::{
-    Answer, Binary, DType, Edit, Epilogue, Graph, NodeId, Op, Operand, Step, TensorType, Weight,
+    Answer, Binary, DType, Edit, Epilogue, Graph, NodeId, Op, Operand, Step, TensorType, Unary,
+    Weight,
 };
 
 /// Most steps of an epilogue. A longer one gains nothing, and its expression grows as deep as it is long.
@@ -29,13 +30,23 @@ pub(super) fn join_bias(graph: &Graph, id: NodeId) -> Option<Answer> {
 }
 
 /// The operand in `slot`, when it has an epilogue, is f32 of the node's shape, and goes nowhere
-/// else.
+/// else. What is rounded to multiples of a scale stays a value: it can be stored as bytes.
 fn producer(graph: &Graph, id: NodeId, slot: usize) -> Option<NodeId> {
     let producer = graph.operand(id, slot)?;
     let same = graph.ty(producer).shape() == graph.ty(id).shape();
     let fits = graph.node(producer).op.epilogue().is_some();
     let f32s = graph.ty(producer).dtype == DType::F32 && graph.ty(id).dtype == DType::F32;
-    (same && fits && f32s && graph.sole_use(producer).is_some()).then_some(producer)
+    let is_rounded = is_quantized(&graph.node(producer).op);
+    (same && fits && f32s && !is_rounded && graph.sole_use(producer).is_some()).then_some(producer)
+}
+
+/// Whether the last that is done to a result is to round it to multiples of a scale.
+fn is_quantized(op: &Op) -> bool {
+    let last = match (op, op.epilogue().and_then(|then| then.steps.last())) {
+        (Op::Unary(function, _), None) | (_, Some(Step::Unary(function))) => function,
+        _ => return false,
+    };
+    matches!(last, Unary::Quantized { .. })
 }
 
 fn fuse_binary(graph: &Graph, id: NodeId, function: Binary, then: &Epilogue) -> Answer {

@@ -1,6 +1,6 @@
 //! Which elements of an argument a kernel touches, as nested loops: what a plan's check asks of kernels.
 
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Element, F32_BYTES};
 
 use super::Loop;
 
@@ -55,6 +55,14 @@ impl Walk {
     /// Blocks of channels of f32, by loops of so many trips at such distances.
     pub(crate) fn blocks(loops: impl IntoIterator<Item = (usize, usize)>) -> Walk {
         Walk::floats([BLOCK]).by(loops)
+    }
+
+    /// Blocks of channels of such elements, by loops of so many trips at such distances.
+    pub(crate) fn blocks_of(
+        element: Element,
+        loops: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Walk {
+        Walk::dense(element.bytes(), [BLOCK]).by(loops)
     }
 
     /// Bytes of an element.

@@ -8,9 +8,9 @@ use crate::machine::Element;
 
 /// An algorithm that computes convolutions of values in blocks.
 pub(crate) trait Algorithm: Sync {
-    /// The elements that it takes: of what a convolution reads, of its weights and of what it makes.
-    fn elements(&self) -> &'static [Element] {
-        &[Element::F32]
+    /// Whether it computes with what a convolution reads stored as these elements.
+    fn takes(&self, reads: Element) -> bool {
+        reads == Element::F32
     }
 
     /// What it could do for a convolution of such elements, the best first; nothing where it cannot serve.
@@ -23,17 +23,12 @@ pub(crate) trait Algorithm: Sync {
 
     /// Its [ways](Self::ways), if it takes the elements.
     fn offers(&self, problem: &ConvProblem) -> Vec<Offer> {
-        if self.takes(problem) { self.ways(problem) } else { Vec::new() }
+        if self.takes(problem.reads) { self.ways(problem) } else { Vec::new() }
     }
 
     /// Whether the choice [fits](Self::fits) and it takes the elements.
     fn allows(&self, problem: &ConvProblem, choice: &Choice) -> bool {
-        self.takes(problem) && self.fits(problem, choice)
-    }
-
-    /// Whether it takes the elements of a convolution.
-    fn takes(&self, problem: &ConvProblem) -> bool {
-        self.elements().contains(&problem.element())
+        self.takes(problem.reads) && self.fits(problem, choice)
     }
 
     /// Whether this is the text of a choice of its own, written as it would write it.

@@ -1,9 +1,10 @@
 //! How a value lies in blocks of 16 channels.
 
+use super::byte_scale::ByteScale;
 use crate::ir::{SplitAttention, TensorType};
 use crate::machine::{BLOCK, Element};
 
-/// `[n][segment][block][h][w][16]` with a border of zeros around each plane. A segment is a run of
+/// `[n][segment][block][h][w][16]` with a border of what stands for 0 around each plane. A segment is a run of
 /// channels that begins at a block of its own, because a group of a convolution or a split begins
 /// there; channels that fill its last block up are zero. Strides are in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct Blocked {
     pub(crate) halo: [usize; 4],
     /// What it is made of.
     pub(crate) element: Element,
+    /// What its elements stand for where they are bytes.
+    pub(crate) bytes: Option<ByteScale>,
     /// Distance between images.
     pub(crate) image: usize,
 }
@@ -33,25 +36,32 @@ impl Blocked {
         size: [usize; 2],
         halo: [usize; 4],
     ) -> Blocked {
-        let element = Element::F32;
-        let mut layout = Blocked { images, segments, channels, size, halo, element, image: 0 };
+        let (element, bytes) = (Element::F32, None);
+        let mut layout =
+            Blocked { images, segments, channels, size, halo, element, bytes, image: 0 };
         layout.image = layout.blocks() * layout.block();
         layout
     }
 
     /// The same channels of planes of another size.
     pub(crate) fn with_size(&self, size: [usize; 2]) -> Blocked {
-        Blocked::new(self.images, self.segments, self.channels, size, self.halo).of(self.element)
+        Blocked::new(self.images, self.segments, self.channels, size, self.halo).stored(self.bytes)
     }
 
     /// The same with another border.
     pub(crate) fn with_halo(&self, halo: [usize; 4]) -> Blocked {
-        Blocked::new(self.images, self.segments, self.channels, self.size, halo).of(self.element)
+        Blocked::new(self.images, self.segments, self.channels, self.size, halo).stored(self.bytes)
     }
 
-    /// The same of other elements.
-    pub(crate) fn of(self, element: Element) -> Blocked {
-        Blocked { element, ..self }
+    /// The same of bytes that stand for this, or of f32.
+    pub(crate) fn stored(self, bytes: Option<ByteScale>) -> Blocked {
+        let element = if bytes.is_some() { Element::U8 } else { Element::F32 };
+        Blocked { element, bytes, ..self }
+    }
+
+    /// What stands for 0, as an element.
+    pub(crate) fn zero(&self) -> f64 {
+        self.bytes.map_or(0.0, |bytes| f64::from(bytes.zero()))
     }
 
     /// Blocks of a segment.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::algorithm::{Algorithm, ConvSchedule, Offer};
+use super::byte_values::ByteValues;
 use super::choice::Choice;
 use super::epilogue::FusedStep;
 use super::groups::Groups;
@@ -56,6 +57,7 @@ pub(super) struct Site<'s> {
     pub(super) machine: &'s Machine,
     pub(super) preferences: &'s Preferences,
     pub(super) algorithms: Algorithms,
+    pub(super) bytes: &'s ByteValues,
     /// What was offered already: many layers of a network are alike.
     pub(super) offered: Offered,
 }
@@ -100,8 +102,7 @@ impl Site<'_> {
         let layouts = self.bordered(flat, border, without);
         for (&id, conv) in &mut convs {
             let view = self.stages.view(self.graph, self.stages.of(id));
-            let machine = *self.machine;
-            if let Some(problem) = ConvProblem::of(view, id, &conv.conv, machine, &layouts) {
+            if let Some(problem) = self.problem(view, id, &conv.conv, &layouts) {
                 conv.problem = problem;
             }
         }
@@ -134,6 +135,16 @@ impl Site<'_> {
         convs
     }
 
+    fn problem(
+        &self,
+        view: View<'_>,
+        id: NodeId,
+        conv: &Conv,
+        layouts: &Layouts,
+    ) -> Option<ConvProblem> {
+        ConvProblem::of(view, id, conv, *self.machine, self.bytes, layouts)
+    }
+
     fn conv(
         &self,
         view: View<'_>,
@@ -143,7 +154,7 @@ impl Site<'_> {
         layouts: &Layouts,
     ) -> Option<ConvSchedule> {
         let (joined, conv) = (self.groups.together(id), self.groups.computed(id, conv));
-        let problem = ConvProblem::of(view, id, &conv, *self.machine, layouts)?;
+        let problem = self.problem(view, id, &conv, layouts)?;
         // Preferences differ in choices only, which offers do not depend on.
         let make = || Offers::of(self.algorithms, preferences, &problem);
         let offers = self.offered.of(&problem, make)?;
@@ -302,8 +313,11 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
         problem.depth(),
         problem.blocks(),
     );
-    if problem.element() != Element::F32 {
-        key += &format!(" of {}", problem.element().name());
+    if problem.reads != Element::F32 {
+        key += &format!(" of {} to {}", problem.reads.name(), problem.made.element.name());
+    }
+    if problem.residual_bytes.is_some() {
+        key += " with bytes";
     }
     if problem.bias {
         key += " bias";

@@ -3,18 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocked::Blocked;
+use super::byte_values::ByteValues;
 use super::groups::Groups;
 use super::stages::{Stages, View};
-use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Step, TensorType};
-use crate::machine::{BLOCK, Element};
+use super::tiled::{is_tiled, is_vast, narrow_groups};
+use crate::ir::{Conv, DType, Epilogue, Graph, NodeId, Op, Step};
+use crate::machine::BLOCK;
 
 /// Where each value lies that lies in blocks.
 pub(crate) type Layouts = BTreeMap<NodeId, Blocked>;
 
 /// The layout of every value that lies in blocks, without borders, for groups that are computed like
 /// this.
-pub(super) fn assign(graph: &Graph, stages: &Stages, groups: &Groups) -> Layouts {
-    let blocked = candidates(graph, stages);
+pub(super) fn assign(
+    graph: &Graph,
+    stages: &Stages,
+    groups: &Groups,
+    bytes: &ByteValues,
+) -> Layouts {
+    let blocked = candidates(graph, stages, bytes);
     let wishes = wishes(graph, stages, &blocked, groups);
     let mut layouts = Layouts::new();
     for (view, nodes) in stages.views(graph) {
@@ -27,7 +34,7 @@ pub(super) fn assign(graph: &Graph, stages: &Stages, groups: &Groups) -> Layouts
             let segments = segments(view, id, groups, &wishes, &layouts);
             let size = [shape[2], shape[3]];
             let layout = Blocked::new(shape[0], segments, shape[1] / segments, size, [0; 4]);
-            layouts.insert(id, layout.of(element(view, id)));
+            layouts.insert(id, layout.stored(bytes.of(id)));
         }
     }
     layouts
@@ -72,13 +79,6 @@ pub(super) fn with_borders(
     layouts
 }
 
-/// What a value in blocks is made of, but for a slice, which is a part of its operand. Other elements than
-/// f32 are for results of convolutions that read blocks: a convolution reads what it makes. What reads such
-/// a result and takes f32 gets a copy.
-fn element(_: View<'_>, _: NodeId) -> Element {
-    Element::F32
-}
-
 /// A slice is a view, but of channels that lie as they are counted only.
 fn sliced(view: View<'_>, id: NodeId, layouts: &Layouts) -> Option<Blocked> {
     let source = view.operand(id, 0).and_then(|x| layouts.get(&x)).filter(|l| l.is_full())?;
@@ -86,11 +86,11 @@ fn sliced(view: View<'_>, id: NodeId, layouts: &Layouts) -> Option<Blocked> {
 }
 
 /// The values that can lie in blocks.
-fn candidates(graph: &Graph, stages: &Stages) -> BTreeSet<NodeId> {
+fn candidates(graph: &Graph, stages: &Stages, bytes: &ByteValues) -> BTreeSet<NodeId> {
     let mut blocked = BTreeSet::new();
     for (view, nodes) in stages.views(graph) {
         for &id in nodes {
-            if fits_blocks(view, id, &blocked) {
+            if fits_blocks(view, id, &blocked, bytes) {
                 blocked.insert(id);
             }
         }
@@ -99,7 +99,12 @@ fn candidates(graph: &Graph, stages: &Stages) -> BTreeSet<NodeId> {
 }
 
 /// Whether a value can lie in blocks, given which ones before it do.
-fn fits_blocks(graph: View<'_>, id: NodeId, blocked: &BTreeSet<NodeId>) -> bool {
+fn fits_blocks(
+    graph: View<'_>,
+    id: NodeId,
+    blocked: &BTreeSet<NodeId>,
+    bytes: &ByteValues,
+) -> bool {
     let ty = graph.ty(id);
     if ty.dtype != DType::F32 || ty.rank() != 4 || ty.elements() == 0 || is_vast(ty) {
         return false;
@@ -110,6 +115,12 @@ fn fits_blocks(graph: View<'_>, id: NodeId, blocked: &BTreeSet<NodeId>) -> bool 
         Op::Conv(conv) => is_tiled(graph, id, conv) && keeps_zero_finite(&conv.epilogue),
         Op::Pool(_) => operand(0).is_some(),
         Op::SplitAttention(a) => operand(0).is_some() && keeps_zero_finite(&a.epilogue),
+        // What convolutions multiply as bytes is brought into blocks where it becomes bytes.
+        Op::Unary(f, then) if bytes.of(id).is_some() && operand(0).is_none() => {
+            let users = graph.uses(id);
+            let is_multiplied = |(user, slot)| slot == 0 && bytes.are_multiplied(user);
+            f.keeps_zero_finite() && then.is_empty() && users.into_iter().any(is_multiplied)
+        }
         Op::Unary(f, then) => {
             operand(0).is_some() && f.keeps_zero_finite() && keeps_zero_finite(then)
         }
@@ -155,45 +166,6 @@ fn is_run_of_blocks(
     let rest = (0..4).filter(|axis| *axis != 1).all(|axis| from[axis] == to[axis]);
     let blocks = [starts[1], to[1]].iter().all(|n| n.is_multiple_of(BLOCK));
     rest && blocks && steps.iter().all(|step| *step == 1)
-}
-
-/// Whether planes are so large that distances within a tile would not fit an instruction.
-fn is_vast(ty: &TensorType) -> bool {
-    const MOST_PIXELS: usize = 1 << 21;
-    let shape = ty.shape();
-    shape.iter().skip(2).map(|n| n.saturating_add(2 * BLOCK)).fold(1, usize::saturating_mul)
-        > MOST_PIXELS
-}
-
-/// Whether a convolution is computed in blocks: not when groups are so narrow that filling them up
-/// costs more than it saves, and only with constant weights.
-fn is_tiled(graph: View<'_>, id: NodeId, conv: &Conv) -> bool {
-    let Some(weight) = graph.operand(id, 1) else { return false };
-    let shape = graph.ty(weight).shape();
-    let window = &conv.window;
-    let border = window.pad_before.iter().chain(&window.pad_after).all(|n| *n <= BLOCK);
-    if !border || graph.operand(id, 0).is_none_or(|x| is_vast(graph.ty(x))) {
-        return false;
-    }
-    if narrow_groups(&graph, id, conv).is_some() {
-        return graph.operand(id, 2).is_none_or(|b| matches!(graph.node(b).op, Op::Weight(_)));
-    }
-    let constant =
-        |slot| graph.operand(id, slot).is_none_or(|o| matches!(graph.node(o).op, Op::Weight(_)));
-    let [made, read] = [shape[0] / conv.groups.max(1), shape[1]];
-    let filled = |n: usize| n.next_multiple_of(BLOCK);
-    let waste = (filled(made) * filled(read)) / (made * read).max(1);
-    constant(1) && constant(2) && (conv.groups == 1 || waste <= 4)
-}
-
-/// Channels of a group, for a convolution whose groups are parts of a block.
-pub(crate) fn narrow_groups(graph: &Graph, id: NodeId, conv: &Conv) -> Option<usize> {
-    let weight = graph.operand(id, 1)?;
-    let shape = graph.ty(weight).shape();
-    let constant = matches!(graph.node(weight).op, Op::Weight(_));
-    let (read, same) = (shape[1], shape[0] == shape[1] * conv.groups);
-    let fits = conv.groups > 1 && same && matches!(read, 1 | 4 | 8) && constant;
-    (fits && shape[0].is_multiple_of(BLOCK)).then_some(read)
 }
 
 /// Whether an epilogue is safe where channels are made up: they are 0, and must stay finite.

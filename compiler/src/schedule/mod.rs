@@ -3,6 +3,8 @@
 //!
 //! - [`stages`] says how many images go through which part of the network together,
 //! - [`groups`] whether narrow groups of channels are computed together,
+//! - [`byte_values`] which values can be stored as bytes ([`byte_scale`]), and which convolutions compute with them,
+//! - [`tiled`] which convolutions are computed in blocks of channels,
 //! - [`layout`] which values lie in blocks of channels ([`blocked`]), and with which borders,
 //! - [`convs`] which algorithm computes each convolution, with which tiles, and what is made along with
 //!   its result; [`problem`] is a convolution as an [`algorithm`] sees it, [`epilogue`] what is done to its
@@ -12,6 +14,8 @@
 
 pub(crate) mod algorithm;
 pub(crate) mod blocked;
+pub mod byte_scale;
+pub(crate) mod byte_values;
 pub mod choice;
 mod convs;
 pub mod epilogue;
@@ -21,6 +25,7 @@ pub(crate) mod problem;
 mod regions;
 mod stages;
 pub mod text;
+mod tiled;
 pub mod tuning;
 
 pub(crate) use algorithm::ConvSchedule;
@@ -31,6 +36,7 @@ pub(crate) use stages::{Stage, View};
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Machine, Vectors};
 use algorithm::Algorithm;
+use byte_values::ByteValues;
 use convs::{Convs, Site};
 use groups::Groups;
 use layout::Layouts;
@@ -92,6 +98,7 @@ impl Algorithms {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     machine: Machine,
+    multiplies_bytes: bool,
     stages: Stages,
     groups: Groups,
     layouts: Layouts,
@@ -108,9 +115,15 @@ impl Schedule {
     ) -> Schedule {
         let stages = Stages::find(graph);
         // Where channels lie has a part in the order of sums.
-        let reference = Machine { vectors: Vectors::Avx2, core: None };
+        let bytes = match preferences.portable_bits {
+            // Not every CPU multiplies bytes, and bytes round otherwise.
+            true => ByteValues::default(),
+            false => ByteValues::find(graph, &stages, machine),
+        };
+        let reference = Machine { vectors: Vectors::Avx2, core: None, dots: false };
         let judge = if preferences.portable_bits { &reference } else { machine };
-        let (groups, flat) = regions::choose(graph, &stages, judge, preferences, algorithms);
+        let (groups, flat) =
+            regions::choose(graph, &stages, judge, preferences, algorithms, &bytes);
         let site = Site {
             graph,
             stages: &stages,
@@ -118,10 +131,12 @@ impl Schedule {
             machine,
             preferences,
             algorithms,
+            bytes: &bytes,
             offered: Default::default(),
         };
         let (convs, layouts) = site.decide(&flat);
-        Schedule { machine: *machine, stages, groups, layouts, convs }
+        let multiplies_bytes = !bytes.is_empty();
+        Schedule { machine: *machine, multiplies_bytes, stages, groups, layouts, convs }
     }
 
     /// The convolutions that something was chosen for, in the order of the plan.
@@ -143,6 +158,11 @@ impl Schedule {
     pub(crate) fn order(&self, graph: &Graph) -> Vec<(usize, NodeId)> {
         let stages = self.stages.views(graph).enumerate();
         stages.flat_map(|(stage, (_, nodes))| nodes.iter().map(move |id| (stage, *id))).collect()
+    }
+
+    /// Whether something is computed with dot products of bytes.
+    pub(crate) fn multiplies_bytes(&self) -> bool {
+        self.multiplies_bytes
     }
 
     /// The stages, fewest images first.

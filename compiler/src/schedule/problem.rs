@@ -1,11 +1,17 @@
 //! A convolution as algorithms see it: extents and where operands lie, without a graph.
 
 use super::blocked::{Blocked, for_groups};
+use super::byte_scale::ByteScale;
+use super::byte_values::ByteValues;
 use super::epilogue::Fused;
-use super::layout::{Layouts, narrow_groups};
+use super::layout::Layouts;
 use super::stages::View;
+use super::tiled::narrow_groups;
 use crate::ir::{Conv, NodeId, Window};
 use crate::machine::{BLOCK, Element, Machine};
+
+/// Bytes whose products are added up by an instruction.
+pub(crate) const WORD: usize = 4;
 
 /// Pixels that a row of tiles has at most, where rows can be joined.
 const LONGEST_ROW: usize = 256;
@@ -30,7 +36,12 @@ pub(crate) struct ConvProblem {
     pub(crate) reads_flat: bool,
     /// Whether the residual operand does, or there is none.
     pub(crate) residual_flat: bool,
-    /// How the result lies.
+    /// What the input is stored as, as it is read: bytes, whose weights are bytes too, or f32.
+    pub(crate) reads: Element,
+    /// What the bytes of the residual operand stand for, where it is bytes.
+    pub(crate) residual_bytes: Option<ByteScale>,
+    /// How the sums are stored: as the result lies, or as f32 where it is bytes that are made of them in
+    /// a step behind.
     pub(crate) made: Blocked,
     /// Whether sums begin with a bias.
     pub(crate) bias: bool,
@@ -45,17 +56,28 @@ impl ConvProblem {
         id: NodeId,
         conv: &Conv,
         machine: Machine,
+        bytes: &ByteValues,
         layouts: &Layouts,
     ) -> Option<ConvProblem> {
         let x = graph.operand(id, 0)?;
-        let (groups, fused) = (conv.groups, Fused::of(&conv.epilogue));
+        let (groups, mut fused) = (conv.groups, Fused::of(&conv.epilogue));
         let channels = graph.ty(x).shape()[1] / groups.max(1);
         let flat = |x: Option<NodeId>| x.and_then(|x| layouts.get(&x)).is_none_or(Blocked::is_flat);
         let residual = fused.residual.and_then(|slot| graph.operand(id, slot));
-        let made = *layouts.get(&id)?;
-        let fits = |layout: &&Blocked| layout.serves(groups) && layout.element == made.element;
+        let residual_bytes = residual.and_then(|x| layouts.get(&x)?.bytes);
+        let read = layouts.get(&x).and_then(|layout| layout.bytes);
+        let read = read.filter(|_| bytes.are_multiplied(id));
+        let mut made = *layouts.get(&id)?;
+        if made.bytes.is_some() {
+            // Kernels of bytes round their sums, as the last step of the epilogue would.
+            match read {
+                Some(_) if fused.left == 1 => fused.left = 0,
+                _ => made = made.with_halo([0; 4]).stored(None),
+            }
+        }
+        let fits = |layout: &&Blocked| layout.serves(groups) && layout.bytes == read;
         let made_so = layouts.get(&x).filter(fits).copied();
-        let copied = || for_groups(graph.ty(x), groups, [0; 4]).of(made.element);
+        let copied = || for_groups(graph.ty(x), groups, [0; 4]).stored(read);
         let row_major = !layouts.contains_key(&x) && channels < BLOCK;
         Some(ConvProblem {
             machine,
@@ -66,16 +88,17 @@ impl ConvProblem {
             source: (!row_major).then(|| made_so.unwrap_or_else(copied)),
             reads_flat: flat(Some(x)),
             residual_flat: flat(residual),
+            reads: if read.is_some() { Element::U8 } else { Element::F32 },
+            residual_bytes: residual_bytes.filter(|_| read.is_some()),
             made,
             bias: graph.operand(id, 2).is_some(),
             fused,
         })
     }
 
-    /// What the input, the weights, the residual operand and the result are stored as. An input that is
-    /// read row-major is f32, and so is everything else then.
-    pub(crate) fn element(&self) -> Element {
-        self.made.element
+    /// What the bytes of the input stand for, where they are multiplied.
+    pub(crate) fn read_bytes(&self) -> Option<ByteScale> {
+        self.source.and_then(|source| source.bytes)
     }
 
     /// Groups as tiles see them: narrow ones are computed a block at a time.
@@ -105,6 +128,21 @@ impl ConvProblem {
     /// Elements that a sum runs over.
     pub(crate) fn depth(&self) -> usize {
         self.read() * self.taps()
+    }
+
+    /// What a sum runs over as tiles contract it: elements, or words of four bytes.
+    pub(crate) fn words(&self) -> usize {
+        match self.reads {
+            Element::F32 => self.depth(),
+            Element::U8 => self.read_words() * self.taps(),
+        }
+    }
+
+    /// Words of four bytes that a pixel of the input has. Where a block has all channels, those that are
+    /// made up are left out.
+    pub(crate) fn read_words(&self) -> usize {
+        let blocks = self.read() / BLOCK;
+        if blocks == 1 { self.channels.div_ceil(WORD) } else { blocks * BLOCK / WORD }
     }
 
     /// Whether no side has a border, for a window of one pixel: then it need not know where image rows

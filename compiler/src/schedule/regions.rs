@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::blocked::Blocked;
+use super::byte_values::ByteValues;
 use super::epilogue::Fused;
 use super::groups::Groups;
-use super::layout::{self, Layouts, narrow_groups};
+use super::layout::{self, Layouts};
 use super::problem::ConvProblem;
 use super::stages::{Stages, View};
+use super::tiled::narrow_groups;
 use super::{Algorithms, Preferences};
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
 use crate::machine::{BLOCK, Machine};
@@ -51,15 +53,16 @@ pub(super) fn choose(
     machine: &Machine,
     preferences: &Preferences,
     algorithms: Algorithms,
+    bytes: &ByteValues,
 ) -> (Groups, Layouts) {
-    let apart = layout::assign(graph, stages, &Groups::default());
+    let apart = layout::assign(graph, stages, &Groups::default(), bytes);
     let fitting = graph.nodes().filter_map(|id| Some((id, fitting(graph, id)?)));
     let joined: BTreeMap<_, _> = fitting.map(|(id, by)| (id, (by, String::new()))).collect();
     if joined.is_empty() {
         return (Groups::default(), apart);
     }
     let all = Groups { joined };
-    let layouts = [apart, layout::assign(graph, stages, &all)];
+    let layouts = [apart, layout::assign(graph, stages, &all, bytes)];
     let [apart, joined] =
         [(Groups::default(), &layouts[0]), (all, &layouts[1])].map(|(groups, layouts)| Way {
             graph,
@@ -67,6 +70,7 @@ pub(super) fn choose(
             machine,
             preferences,
             algorithms,
+            bytes,
             groups,
             layouts,
         });
@@ -84,7 +88,7 @@ pub(super) fn choose(
             }
         }
     }
-    let layouts = layout::assign(graph, stages, &chosen);
+    let layouts = layout::assign(graph, stages, &chosen, bytes);
     (chosen, layouts)
 }
 
@@ -132,6 +136,7 @@ struct Way<'g> {
     machine: &'g Machine,
     preferences: &'g Preferences,
     algorithms: Algorithms,
+    bytes: &'g ByteValues,
     groups: Groups,
     layouts: &'g Layouts,
 }
@@ -165,9 +170,8 @@ impl Way<'_> {
     /// The convolution itself, in the fastest way.
     fn convolved(&self, id: NodeId, conv: &Conv) -> f64 {
         let view: View<'_> = self.stages.view(self.graph, self.stages.of(id));
-        let Some(problem) = ConvProblem::of(view, id, conv, *self.machine, self.layouts) else {
-            return 0.0;
-        };
+        let of = ConvProblem::of(view, id, conv, *self.machine, self.bytes, self.layouts);
+        let Some(problem) = of else { return 0.0 };
         let ways = self.algorithms.all().filter(|a| self.preferences.allows(*a));
         let cycles = ways.flat_map(|a| a.offers(&problem)).map(|offer| offer.cycles);
         cycles.reduce(f64::min).unwrap_or(0.0)

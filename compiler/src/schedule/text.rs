@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 use super::blocked::Blocked;
 use super::{ConvSchedule, Schedule};
 use crate::ir::text::lexer::{quoted, sigiled};
+use crate::ir::text::values::Value as _;
 use crate::ir::{Graph, NodeId};
-use crate::machine::{Element, Machine};
+use crate::machine::Machine;
 
 /// The schedule of a graph.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
-    let Machine { vectors, core } = schedule.machine;
+    let Machine { vectors, core, dots } = schedule.machine;
     let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
-    let _ = writeln!(out, "  machine   {}{core}", vectors.name());
+    let dots = if dots { " with dot products of bytes" } else { "" };
+    let _ = writeln!(out, "  machine   {}{core}{dots}", vectors.name());
     let mut stage = None;
     for (at, id) in schedule.order(graph) {
         if stage.replace(at) != Some(at) {
@@ -60,8 +62,8 @@ fn described(layout: &Blocked) -> String {
         let [top, left, bottom, right] = layout.halo;
         let _ = write!(text, " with a border of {top} {left} {bottom} {right}");
     }
-    if layout.element != Element::F32 {
-        let _ = write!(text, " of {}", layout.element.name());
+    if let Some(bytes) = layout.bytes {
+        let _ = write!(text, " of {}, multiples of {}", layout.element.name(), bytes.write());
     }
     text
 }

@@ -87,6 +87,7 @@ fn mean(sums: Loop, pixels: usize) -> BlockMean {
         kept: Nest { dims: Vec::new(), strides: vec![Vec::new(); 2] },
         reduced: Nest { dims: vec![sums.count], strides: vec![vec![sums.input as isize]] },
         scale: 1.0 / pixels as f64,
+        bytes: None,
     }
 }
 

@@ -81,6 +81,33 @@ impl<'m> Machine<'m> {
             Instruction::Max { to, a, b } => {
                 self.floats(to, [a, b], |a, b| if a > b { a } else { b })?;
             }
+            Instruction::Min { to, a, b } => {
+                self.floats(to, [a, b], |a, b| if a < b { a } else { b })?;
+            }
+            Instruction::DotBytes { to, bytes, weights } => {
+                let [sum, a, b] = [self.get(to)?, self.get(bytes)?, self.get(weights)?];
+                self.put(to, each_bits(|i| sum[i].wrapping_add_signed(dot(a[i], b[i]))))?;
+            }
+            Instruction::AddIntegers { to, a, b } => {
+                let [a, b] = [self.get(a)?, self.get(b)?];
+                self.put(to, each_bits(|i| a[i].wrapping_add(b[i])))?;
+            }
+            Instruction::FloatsOfIntegers { to, from } => {
+                let from = self.get(from)?;
+                self.put(to, each(|i| from[i].cast_signed() as f32))?;
+            }
+            Instruction::IntegersOfFloats { to, from } => {
+                let from = self.get(from)?;
+                self.put(to, each_bits(|i| nearest(float(from[i])).cast_unsigned()))?;
+            }
+            Instruction::LoadBytes { to, from } => {
+                let lanes = self.read_bytes(from)?;
+                self.put(to, lanes)?;
+            }
+            Instruction::StoreBytes { to, from } => {
+                self.write_bytes(to, from)?;
+                self.forget(from)?;
+            }
             Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
             Instruction::CopyVector { to, from } => {
                 let lanes = self.get(from)?;
@@ -153,6 +180,12 @@ impl<'m> Machine<'m> {
         Ok(())
     }
 
+    /// Nobody knows what it holds.
+    fn forget(&mut self, vector: Vector) -> Result<(), Wrong> {
+        *self.vectors.get_mut(vector.0).ok_or(Wrong::NoVector(vector))? = None;
+        Ok(())
+    }
+
     /// `to = of(a, b)`, lane by lane.
     fn floats(
         &mut self,
@@ -184,8 +217,8 @@ impl<'m> Machine<'m> {
     }
 
     /// An access, which is seen before it is allowed.
-    fn access(&mut self, kind: AccessKind, at: Address, lanes: usize) -> Result<Access, Wrong> {
-        let access = Access { kind, address: self.address(at)?, bytes: lanes * ELEMENT };
+    fn access(&mut self, kind: AccessKind, at: Address, bytes: usize) -> Result<Access, Wrong> {
+        let access = Access { kind, address: self.address(at)?, bytes };
         (self.watch)(access);
         Ok(access)
     }
@@ -200,14 +233,35 @@ impl<'m> Machine<'m> {
     }
 
     fn read_lanes(&mut self, from: Address, count: usize) -> Result<Lanes, Wrong> {
-        let access = self.access(AccessKind::Read, from, count)?;
+        let access = self.access(AccessKind::Read, from, count * ELEMENT)?;
         let (elements, _) = self.memory.read(access)?.as_chunks::<ELEMENT>();
         Ok(each_bits(|i| elements.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes))))
     }
 
+    /// A byte in memory for each lane.
+    fn read_bytes(&mut self, from: Address) -> Result<Lanes, Wrong> {
+        let access = self.access(AccessKind::Read, from, self.lanes)?;
+        let bytes = self.memory.read(access)?;
+        Ok(each_bits(|i| bytes.get(i).map_or(0, |byte| u32::from(*byte))))
+    }
+
+    /// Each lane as a byte.
+    fn write_bytes(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
+        let lanes = self.get(from)?;
+        let no_byte = |lane: &&u32| **lane > u32::from(u8::MAX);
+        if let Some(lane) = lanes[..self.lanes].iter().find(no_byte) {
+            return Err(Wrong::NoByte { vector: from, lane: lane.cast_signed() });
+        }
+        let access = self.access(AccessKind::Write, to, self.lanes)?;
+        for (byte, lane) in self.memory.write(access)?.iter_mut().zip(lanes) {
+            *byte = lane.to_le_bytes()[0];
+        }
+        Ok(())
+    }
+
     fn write(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
         let lanes = self.get(from)?;
-        let access = self.access(AccessKind::Write, to, self.lanes)?;
+        let access = self.access(AccessKind::Write, to, self.lanes * ELEMENT)?;
         let (elements, _) = self.memory.write(access)?.as_chunks_mut::<ELEMENT>();
         for (element, lane) in elements.iter_mut().zip(lanes) {
             *element = lane.to_le_bytes();
@@ -226,6 +280,19 @@ fn each_bits(lane: impl FnMut(usize) -> u32) -> Lanes {
 
 fn each(lane: impl Fn(usize) -> f32) -> Lanes {
     each_bits(|i| lane(i).to_bits())
+}
+
+/// The sum of the products of four bytes, the first without signs.
+fn dot(bytes: u32, weights: u32) -> i32 {
+    let pairs = bytes.to_le_bytes().into_iter().zip(weights.to_le_bytes());
+    pairs.map(|(byte, weight)| i32::from(byte) * i32::from(weight.cast_signed())).sum()
+}
+
+/// The nearest integer, of two the even one; the least where there is none near.
+fn nearest(x: f32) -> i32 {
+    let whole = x.round_ties_even();
+    let fits = (i32::MIN as f32..-(i32::MIN as f32)).contains(&whole);
+    if fits { whole as i32 } else { i32::MIN }
 }
 
 /// Lane `lane` of every four lanes in all four of them.

@@ -75,6 +75,14 @@ pub enum Wrong {
     /// There is no such lane of a quarter.
     #[error("a quarter has no lane {0}")]
     NoLane(usize),
+    /// A store of bytes from a lane that holds another number.
+    #[error("vector register {} holds {lane}, which is no byte", .vector.0)]
+    NoByte {
+        /// The register.
+        vector: Vector,
+        /// What one of its lanes holds.
+        lane: i32,
+    },
     /// A restore of what was not saved.
     #[error("nothing is saved")]
     NothingSaved,

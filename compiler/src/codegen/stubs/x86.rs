@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 type Row = (u32, Register, &'static [(&'static str, u32)]);
 
 #[rustfmt::skip]
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 4] = [
     (1, Register::ECX, &[
         ("sse3", 0), ("ssse3", 9), ("fma", 12), ("sse4.1", 19), ("sse4.2", 20), ("popcnt", 23),
         (OSXSAVE, 27), ("avx", 28),
@@ -22,6 +22,7 @@ const ROWS: [Row; 3] = [
         ("bmi1", 3), ("avx2", 5), ("bmi2", 8), ("avx512f", 16), ("avx512dq", 17), ("avx512cd", 28),
         ("avx512bw", 30), ("avx512vl", 31),
     ]),
+    (7, Register::ECX, &[("avx512vnni", 11)]),
     (0x8000_0001, Register::ECX, &[("lzcnt", 5)]),
 ];
 
@@ -217,9 +218,9 @@ mod tests {
             let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
             Detection::new(&names).unwrap()
         };
-        assert_eq!(needs(&[]), Detection { bits: [0, 0, 0], state: 0 });
-        assert_eq!(needs(&["lzcnt", "sse3"]), Detection { bits: [1, 0, 1 << 5], state: 0 });
-        let avx2 = Detection { bits: [1 << 27, 1 << 5, 0], state: 0b110 };
+        assert_eq!(needs(&[]), Detection { bits: [0, 0, 0, 0], state: 0 });
+        assert_eq!(needs(&["lzcnt", "sse3"]), Detection { bits: [1, 0, 0, 1 << 5], state: 0 });
+        let avx2 = Detection { bits: [1 << 27, 1 << 5, 0, 0], state: 0b110 };
         assert_eq!(needs(&["avx2"]), avx2);
         assert_eq!(needs(&["avx2", "avx512f"]).state, 0b1110_0110);
     }

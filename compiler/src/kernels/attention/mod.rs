@@ -14,9 +14,11 @@ use crate::machine::BLOCK;
 use crate::plan::weights::InBlocks as PackedBlocks;
 use crate::plan::{Loop, Nest, Place, Role};
 use crate::schedule::blocked::{Blocked, for_groups};
+use crate::schedule::byte_scale::ByteScale;
+use crate::schedule::byte_values::MOST_SPLITS;
 
 /// Most splits that one pass over u sums: a pass holds two pointers for each.
-const SPLITS: usize = 8;
+const SPLITS: usize = MOST_SPLITS;
 
 /// Extents and strides. Splits lie `[n][k][r][c]` planes, in blocks of channels or row-major.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,8 @@ impl Lowering<'_, '_> {
         let (u, squeezed) = if layout.is_some() {
             let splits = if dense { 1 } else { k * r };
             let otherwise = for_groups(self.ty(x), splits, [0; 4]);
+            let made = self.schedule.layout(x).and_then(|layout| layout.bytes);
+            let otherwise = otherwise.stored(made);
             let u = self.in_layout(x, |layout| layout.is_of_splits(op), otherwise)?;
             (Splits::Blocks(u), self.blocked_squeeze(x, u, planes)?)
         } else {
@@ -126,6 +130,7 @@ impl Lowering<'_, '_> {
             ),
             reduced: Nest { dims: counts, strides: vec![strides] },
             scale: 1.0 / plane as f64,
+            bytes: l.bytes,
         };
         let z = self.scratch_of(n * k * places);
         self.step(mean, [(Role::Out, z), (Role::In, from)])?;
@@ -158,12 +163,14 @@ impl Lowering<'_, '_> {
             attention,
             strides: [planar(&layout, blocks), planar(&u.layout, r * blocks), of_a],
             split: [blocks * u.layout.block(), places],
+            bytes: [layout.bytes, u.layout.bytes],
         };
         let mut others = Vec::new();
         for step in &op.epilogue.steps {
             if let Step::Binary(_, slot) = step {
-                let other = self.in_blocks_like(self.operand(id, *slot)?, &layout)?;
-                others.push((other.at, planar(&other.layout, blocks)));
+                let other = self.in_blocks_as_made(self.operand(id, *slot)?, &layout)?;
+                let strides = planar(&other.layout, blocks);
+                others.push(Other { place: other.at, strides, bytes: other.layout.bytes });
             }
         }
         self.sum_splits(id, op, r, sum, others)?;
@@ -254,7 +261,8 @@ impl Lowering<'_, '_> {
         let mut others = Vec::new();
         for step in &op.epilogue.steps {
             if let Step::Binary(_, slot) = step {
-                others.push((self.place(self.operand(id, *slot)?)?, dense(&dims)));
+                let place = self.place(self.operand(id, *slot)?)?;
+                others.push(Other { place, strides: dense(&dims), bytes: None });
             }
         }
         let out = self.make(id);
@@ -265,6 +273,7 @@ impl Lowering<'_, '_> {
             attention,
             strides: [dense(&dims), u_strides, a_strides],
             split: [c * plane, c],
+            bytes: [None; 2],
         };
         self.sum_splits(id, op, r, sum, others)
     }
@@ -276,23 +285,29 @@ impl Lowering<'_, '_> {
         op: &SplitAttention,
         r: usize,
         sum: Summed,
-        others: Vec<(Place, Vec<isize>)>,
+        others: Vec<Other>,
     ) -> Result<()> {
-        let [of_out, of_u, of_a] = &sum.strides;
+        let [of_out, strides_of_u, of_a] = &sum.strides;
+        let [made, read] = sum.bytes;
         for first in (0..r).step_by(SPLITS) {
             let end = r.min(first + SPLITS);
             let mut args = Vec::new();
+            let mut bytes = vec![made];
             let mut strides = vec![of_out.clone()];
             let mut total = None;
             if first > 0 {
                 args.push(sum.out);
+                bytes.push(made);
                 strides.push(of_out.clone());
                 total = Some(Expr::Operand(1));
             }
             for split in first..end {
-                let at = |from: Place, by: usize| from.further(split * by * DType::F32.size());
-                args.extend([at(sum.u, sum.split[0]), at(sum.attention, sum.split[1])]);
-                strides.extend([of_u.clone(), of_a.clone()]);
+                let at =
+                    |from: Place, by: usize, bytes| from.further(split * by * dtype(bytes).size());
+                let [of_u, of_attention] = sum.split;
+                args.extend([at(sum.u, of_u, read), at(sum.attention, of_attention, None)]);
+                bytes.extend([read, None]);
+                strides.extend([strides_of_u.clone(), of_a.clone()]);
                 let [x, a] = [args.len() - 1, args.len()].map(Expr::Operand);
                 let term = x.binary(Binary::Mul, a);
                 total = Some(match total {
@@ -305,12 +320,19 @@ impl Lowering<'_, '_> {
                 // Operands of the epilogue follow those of the sum.
                 let mut sources = vec![id; args.len()];
                 expr = self.apply(id, expr, &op.epilogue, &mut sources)?;
-                for (place, of_other) in &others {
-                    strides.push(of_other.clone());
-                    args.push(*place);
+                for other in &others {
+                    strides.push(other.strides.clone());
+                    args.push(other.place);
+                    bytes.push(other.bytes);
                 }
             }
-            let dtypes = vec![DType::F32; 1 + args.len()];
+            let number = |i: usize| {
+                let operand = Expr::Operand(i);
+                bytes[i].map_or(operand.clone(), |bytes| bytes.number(operand))
+            };
+            let expr = expr.of_operands(&number);
+            let expr = made.map_or(expr.clone(), |made| made.byte(expr));
+            let dtypes = bytes.into_iter().map(dtype).collect();
             let nest = Nest::collapsed(&sum.dims, &strides);
             self.map(Map { nest, dtypes, expr }, sum.out, args)?;
         }
@@ -353,4 +375,18 @@ struct Summed {
     strides: [Vec<isize>; 3],
     /// Distance between splits in u and in the weights.
     split: [usize; 2],
+    /// What bytes of the result and of u stand for, where they are bytes.
+    bytes: [Option<ByteScale>; 2],
+}
+
+/// An operand of the epilogue.
+struct Other {
+    place: Place,
+    strides: Vec<isize>,
+    bytes: Option<ByteScale>,
+}
+
+/// What elements are in memory.
+fn dtype(bytes: Option<ByteScale>) -> DType {
+    if bytes.is_some() { DType::U8 } else { DType::F32 }
 }

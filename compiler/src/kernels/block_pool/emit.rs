@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::F32X4;
+use cranelift_codegen::ir::types::{F32X4, I8X16, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::BlockPool;
@@ -14,29 +14,106 @@ use crate::kernels::pointers::Pointers;
 use crate::kernels::pool::emit::{Taps, divisor, taps};
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::Role;
+use crate::schedule::byte_scale::ByteScale;
 
-const ELEMENT: i64 = F32_BYTES as i64;
-/// Vectors of a block.
+/// Vectors of a block, of f32 and of the sums of bytes. A block of bytes itself is one.
 const PER_BLOCK: usize = BLOCK / LANES;
+
+/// Elements as the loops around them see them: how many vectors a block has, and how they come and go.
+#[derive(Clone, Copy)]
+struct Elements {
+    kind: PoolKind,
+    bytes: Option<ByteScale>,
+}
+
+impl Elements {
+    /// Vectors of what a window is reduced to.
+    fn vectors(self) -> usize {
+        if self.are_maxima_of_bytes() { 1 } else { PER_BLOCK }
+    }
+
+    fn are_maxima_of_bytes(self) -> bool {
+        self.bytes.is_some() && self.kind == PoolKind::Max
+    }
+
+    /// What a window begins with.
+    fn start(self, e: &mut Emitter<'_, '_>) -> Value {
+        match (self.bytes, self.kind) {
+            (None, PoolKind::Max) => e.float(F32X4, f64::NEG_INFINITY),
+            (None, PoolKind::Average { .. }) => e.float(F32X4, 0.0),
+            (Some(_), PoolKind::Max) => e.zeros(I8X16),
+            (Some(_), PoolKind::Average { .. }) => e.zeros(I32X4),
+        }
+    }
+
+    /// The block at an address.
+    fn load(self, e: &mut Emitter<'_, '_>, at: Value, offset: i64) -> Vec<Value> {
+        match (self.bytes, self.kind) {
+            (None, _) => {
+                let vector = |v: usize| offset + (v * LANES * F32_BYTES) as i64;
+                (0..PER_BLOCK).map(|v| e.load(F32X4, at, vector(v))).collect()
+            }
+            (Some(_), PoolKind::Max) => vec![e.load(I8X16, at, offset)],
+            (Some(_), PoolKind::Average { .. }) => e.load_bytes(at, offset).to_vec(),
+        }
+    }
+
+    /// With one more element.
+    fn joined(self, e: &mut Emitter<'_, '_>, window: Value, next: Value) -> Value {
+        match (self.bytes, self.kind) {
+            (None, PoolKind::Max) => e.extreme(window, next, true),
+            (None, PoolKind::Average { .. }) => e.builder.ins().fadd(window, next),
+            (Some(_), PoolKind::Max) => e.builder.ins().umax(window, next),
+            (Some(_), PoolKind::Average { .. }) => e.builder.ins().iadd(window, next),
+        }
+    }
+
+    /// Stores a window, of whose elements so many were added up.
+    fn store(self, e: &mut Emitter<'_, '_>, to: Value, window: Vec<Value>, count: Option<Value>) {
+        if self.are_maxima_of_bytes() {
+            return window.into_iter().for_each(|maxima| e.store(maxima, to, 0));
+        }
+        for (vector, sum) in window.into_iter().enumerate() {
+            let value = match count {
+                Some(count) => self.mean(e, sum, count),
+                None => e.without_denormals(sum),
+            };
+            e.store(value, to, (vector * LANES * F32_BYTES) as i64);
+        }
+    }
+
+    /// A mean, given how many elements there would be with those of the padding. These stand for 0.
+    fn mean(self, e: &mut Emitter<'_, '_>, sum: Value, count: Value) -> Value {
+        let Some(bytes) = self.bytes else { return e.builder.ins().fdiv(sum, count) };
+        let sum = e.builder.ins().fcvt_from_sint(F32X4, sum);
+        let mean = e.builder.ins().fdiv(sum, count);
+        let lowest = e.float(F32X4, f64::from(bytes.lowest));
+        let steps = e.builder.ins().fadd(mean, lowest);
+        let scale = e.float(F32X4, f64::from(bytes.scale));
+        e.builder.ins().fmul(steps, scale)
+    }
+}
 
 pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &BlockPool, call: KernelCall) {
     let pointers = Pointers::of(spec, call);
     let [out, input] = [Role::Out, Role::In].map(|role| pointers.load(e, role));
+    let [read, made] = [spec.read(), spec.made()].map(|element| element.bytes() as i64);
     e.each(call.begin, call.end, |e, item| {
         let (rest, y) = e.divide(item, spec.rows.count);
         let (image, block) = e.divide(rest, spec.blocks.count);
         let (mut from, mut to) = (input, out);
         for (index, around) in [(image, spec.images), (block, spec.blocks)] {
-            let by = e.mul_imm(index, around.input as i64 * ELEMENT);
+            let by = e.mul_imm(index, around.input as i64 * read);
             from = e.add(from, by);
-            let by = e.mul_imm(index, around.output as i64 * ELEMENT);
+            let by = e.mul_imm(index, around.output as i64 * made);
             to = e.add(to, by);
         }
-        let by = e.mul_imm(y, spec.rows.output as i64 * ELEMENT);
+        let by = e.mul_imm(y, spec.rows.output as i64 * made);
         let to = e.add(to, by);
         let vertical = taps(e, &spec.window, spec.input, 0, y);
-        let by = e.mul_imm(vertical.first, spec.rows.input as i64 * ELEMENT);
-        let row = Row { spec, from: e.add(from, by), to, vertical };
+        let by = e.mul_imm(vertical.first, spec.rows.input as i64 * read);
+        let elements = Elements { kind: spec.kind, bytes: spec.bytes };
+        let row = Row { spec, elements, from: e.add(from, by), to, vertical };
         let columns = spec.columns;
         let [first, last] = inside(spec);
         if first == last {
@@ -71,6 +148,7 @@ fn inside(spec: &BlockPool) -> [usize; 2] {
 /// A row of outputs.
 struct Row<'s> {
     spec: &'s BlockPool,
+    elements: Elements,
     /// The first row of the input that its windows read.
     from: Value,
     to: Value,
@@ -87,9 +165,9 @@ impl Row<'_> {
         }
         e.each(begin, end, |e, x| {
             let horizontal = taps(e, &spec.window, spec.input, 1, x);
-            let by = e.mul_imm(horizontal.first, BLOCK as i64 * ELEMENT);
+            let by = e.mul_imm(horizontal.first, (BLOCK * spec.read().bytes()) as i64);
             let corner = e.add(self.from, by);
-            let sums = window(e, spec, corner, self.vertical.count, horizontal.count);
+            let sums = window(e, self, corner, horizontal.count);
             let divisor = match spec.kind {
                 PoolKind::Max => None,
                 PoolKind::Average { count_padding } => {
@@ -110,80 +188,52 @@ impl Row<'_> {
             PoolKind::Average { .. } => Some(e.float(F32X4, (kh * kw) as f64)),
         };
         let [begin, end] = [columns.start, columns.end].map(|n| e.int(n as i64));
+        let element = spec.read().bytes() as i64;
         e.each(begin, end, |e, x| {
-            let by = e.mul_imm(x, (stride[1] * BLOCK) as i64 * ELEMENT);
+            let by = e.mul_imm(x, (stride[1] * BLOCK) as i64 * element);
             let corner = e.add(self.from, by);
-            let left = -((pad_before[1] * BLOCK) as i64 * ELEMENT);
-            let sums = (0..PER_BLOCK).map(|vector| {
-                let lane = (vector * LANES) as i64 * ELEMENT;
-                let mut sum = start(e, spec.kind);
-                for (i, j) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
-                    let at = i * dilation[0] * spec.rows.input + j * dilation[1] * BLOCK;
-                    let next = e.load(F32X4, corner, left + at as i64 * ELEMENT + lane);
-                    sum = joined(e, spec.kind, sum, next);
+            let left = -((pad_before[1] * BLOCK) as i64 * element);
+            let mut sums = vec![self.elements.start(e); self.elements.vectors()];
+            for (i, j) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
+                let at = i * dilation[0] * spec.rows.input + j * dilation[1] * BLOCK;
+                let block = self.elements.load(e, corner, left + at as i64 * element);
+                for (sum, next) in sums.iter_mut().zip(block) {
+                    *sum = self.elements.joined(e, *sum, next);
                 }
-                sum
-            });
-            let sums = sums.collect();
+            }
             self.store(e, x, sums, divisor);
         });
     }
 
-    fn store(&self, e: &mut Emitter<'_, '_>, x: Value, sums: Vec<Value>, divisor: Option<Value>) {
-        let by = e.mul_imm(x, BLOCK as i64 * ELEMENT);
+    fn store(&self, e: &mut Emitter<'_, '_>, x: Value, sums: Vec<Value>, count: Option<Value>) {
+        let by = e.mul_imm(x, (BLOCK * self.spec.made().bytes()) as i64);
         let to = e.add(self.to, by);
-        for (vector, sum) in sums.into_iter().enumerate() {
-            let value = match divisor {
-                Some(divisor) => e.builder.ins().fdiv(sum, divisor),
-                None => e.without_denormals(sum),
-            };
-            e.store(value, to, (vector * LANES) as i64 * ELEMENT);
-        }
+        self.elements.store(e, to, sums, count);
     }
 }
 
-/// What a window begins with.
-fn start(e: &mut Emitter<'_, '_>, kind: PoolKind) -> Value {
-    match kind {
-        PoolKind::Max => e.float(F32X4, f64::NEG_INFINITY),
-        PoolKind::Average { .. } => e.float(F32X4, 0.0),
-    }
-}
-
-/// With one more element.
-fn joined(e: &mut Emitter<'_, '_>, kind: PoolKind, window: Value, next: Value) -> Value {
-    match kind {
-        PoolKind::Max => e.extreme(window, next, true),
-        PoolKind::Average { .. } => e.builder.ins().fadd(window, next),
-    }
-}
-
-fn window(
-    e: &mut Emitter<'_, '_>,
-    spec: &BlockPool,
-    corner: Value,
-    rows: Value,
-    columns: Value,
-) -> Vec<Value> {
-    let mut state = vec![start(e, spec.kind); PER_BLOCK];
+/// A window's elements as one block, in the order in which it is written out: so many columns from a
+/// corner on.
+fn window(e: &mut Emitter<'_, '_>, row: &Row<'_>, corner: Value, columns: Value) -> Vec<Value> {
+    let Row { spec, elements, vertical, .. } = row;
+    let (vectors, bytes) = (elements.vectors(), spec.read().bytes() as i64);
+    let mut state = vec![elements.start(e); vectors];
     state.push(corner);
     let zero = e.int(0);
-    let (_, mut state) = e.fold(zero, rows, 1, &state, |e, _, outer| {
+    let (_, mut state) = e.fold(zero, vertical.count, 1, &state, |e, _, outer| {
         let zero = e.int(0);
         let (_, mut inner) = e.fold(zero, columns, 1, outer, |e, _, inner| {
-            let mut next = Vec::with_capacity(inner.len());
-            for (vector, best) in inner[..PER_BLOCK].iter().enumerate() {
-                let x = e.load(F32X4, inner[PER_BLOCK], (vector * LANES) as i64 * ELEMENT);
-                next.push(joined(e, spec.kind, *best, x));
-            }
-            let by = (spec.window.dilation[1] * BLOCK) as i64 * ELEMENT;
-            next.push(e.add_imm(inner[PER_BLOCK], by));
+            let block = elements.load(e, inner[vectors], 0);
+            let pairs = inner[..vectors].iter().zip(block);
+            let mut next: Vec<Value> = pairs.map(|(w, x)| elements.joined(e, *w, x)).collect();
+            let by = (spec.window.dilation[1] * BLOCK) as i64 * bytes;
+            next.push(e.add_imm(inner[vectors], by));
             next
         });
-        let by = (spec.window.dilation[0] * spec.rows.input) as i64 * ELEMENT;
-        inner[PER_BLOCK] = e.add_imm(outer[PER_BLOCK], by);
+        let by = (spec.window.dilation[0] * spec.rows.input) as i64 * bytes;
+        inner[vectors] = e.add_imm(outer[vectors], by);
         inner
     });
-    state.truncate(PER_BLOCK);
+    state.truncate(vectors);
     state
 }

@@ -8,9 +8,10 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::{NodeId, Pool, PoolKind, Window};
 use crate::kernels::lowering::Lowering;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Loop, Walk};
+use crate::schedule::byte_scale::ByteScale;
 
 /// Sliding-window pooling over values in blocks. Items are (image, block, output row).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +30,24 @@ pub struct BlockPool {
     pub blocks: Loop,
     /// Rows of the output, and the distance between rows in the input.
     pub rows: Loop,
+    /// What the elements of the input stand for, where they are bytes. Maxima are bytes too then, which
+    /// stand for the same; means are f32.
+    pub bytes: Option<ByteScale>,
+}
+
+impl BlockPool {
+    /// What is read.
+    fn read(&self) -> Element {
+        if self.bytes.is_some() { Element::U8 } else { Element::F32 }
+    }
+
+    /// What is made.
+    fn made(&self) -> Element {
+        match self.kind {
+            PoolKind::Max => self.read(),
+            PoolKind::Average { .. } => Element::F32,
+        }
+    }
 }
 
 impl Kernel for BlockPool {
@@ -43,12 +62,14 @@ impl Kernel for BlockPool {
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
-        let BlockPool { kind: _, window, input, columns, images, blocks, rows } = *self;
+        let BlockPool { kind: _, window, input, columns, images, blocks, rows, bytes: _ } = *self;
         let [out, read] = [Loop::written, Loop::read].map(|of| [of(&images), of(&blocks)]);
         let made = [rows.written(), (columns, BLOCK)];
         let plane = [(input[0], rows.input), (input[1], BLOCK)];
-        let walks =
-            vec![(Role::Out, Walk::blocks(out).by(made)), (Role::In, Walk::blocks(read).by(plane))];
+        let walks = vec![
+            (Role::Out, Walk::blocks_of(self.made(), out).by(made)),
+            (Role::In, Walk::blocks_of(self.read(), read).by(plane)),
+        ];
         window.goes(input, [rows.count, columns]).then_some(walks)
     }
 
@@ -59,7 +80,8 @@ impl Kernel for BlockPool {
         v.field("columns", &mut self.columns)?;
         v.field("images", &mut self.images)?;
         v.field("blocks", &mut self.blocks)?;
-        v.field("rows", &mut self.rows)
+        v.field("rows", &mut self.rows)?;
+        v.field_unless("none", "bytes", &mut self.bytes)
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
@@ -72,9 +94,9 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, pool: &Pool) -> Result
     let layout = l.layout(id)?;
     let x = l.operand(id, 0)?;
     let size = l.plane(x);
-    let from = l.in_blocks_like(x, &layout.with_size(size))?;
-    let out = l.new_blocked(id, layout);
-    let (read, made) = (from.layout, layout);
+    let from = l.in_blocks_as_made(x, &layout.with_size(size))?;
+    let (read, out) = (from.layout, l.new_blocked(id, layout));
+    let made = layout;
     let kernel = BlockPool {
         kind: pool.kind,
         window: pool.window,
@@ -83,6 +105,7 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, pool: &Pool) -> Result
         images: Loop::over(made.images, read.image, made.image),
         blocks: Loop::over(made.blocks(), read.block(), made.block()),
         rows: Loop::over(made.size[0], read.row(), made.row()),
+        bytes: read.bytes,
     };
     l.step(kernel, [(Role::Out, out.at), (Role::In, from.at)])?;
     l.made_in_blocks(id, out)

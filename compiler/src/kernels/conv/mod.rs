@@ -138,9 +138,10 @@ impl Extras {
     ) -> Result<Option<InBlocks>> {
         let Some(slot) = conv.problem.fused.residual else { return Ok(None) };
         let operand = l.operand(id, slot)?;
+        let like = layout.stored(conv.problem.residual_bytes);
         match flat {
-            true => l.in_blocks_flat_like(operand, layout),
-            false => l.in_blocks_like(operand, layout),
+            true => l.in_blocks_flat_like(operand, &like),
+            false => l.in_blocks_like(operand, &like),
         }
         .map(Some)
     }
@@ -169,9 +170,20 @@ impl Extras {
     }
 }
 
+/// A place for the sums: the result's, where they are stored as it lies.
+fn result(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<InBlocks> {
+    let made = conv.problem.made;
+    Ok(match made == l.layout(id)? {
+        true => l.new_blocked(id, made),
+        false => l.make_blocked(made),
+    })
+}
+
 /// The end of every convolution: what is left of its epilogue, and the border of its result.
-fn finish(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule, out: InBlocks) -> Result<()> {
-    l.apply_rest(id, out, &conv.conv.epilogue, conv.problem.fused.left)?;
+fn finish(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule, sums: InBlocks) -> Result<()> {
+    let layout = l.layout(id)?;
+    let out = if sums.layout == layout { sums } else { l.new_blocked(id, layout) };
+    l.apply_rest(id, [sums, out], &conv.conv.epilogue, conv.problem.fused.left)?;
     l.made_in_blocks(id, out)
 }
 

@@ -2,9 +2,13 @@
 
 use std::ops::Range;
 
+use super::micro_kernel::MicroKernel;
 use crate::ir::{DType, TensorType};
-use crate::machine::BLOCK;
-use crate::plan::weights::{Order, Packing, Places, Word, run_of};
+use crate::machine::{BLOCK, Element};
+use crate::plan::weights::{Order, Packing, Places, Word, float, run_of};
+use crate::schedule::byte_scale::ByteScale;
+use crate::schedule::byte_values::scale_of;
+use crate::schedule::problem::WORD;
 
 /// How a convolution's channels are packed for tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,36 @@ impl Packing for Direct {
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(Tiles::new(&ty.shape(), self.0))
+    }
+}
+
+/// The same for sums of bytes, of so many words of each pixel and tap.
+#[derive(Debug)]
+pub(super) struct DirectBytes {
+    pub(super) packing: ChannelPacking,
+    /// What the bytes of the input stand for.
+    pub(super) read: ByteScale,
+    /// Words of four bytes that a pixel has.
+    pub(super) words: usize,
+}
+
+impl Packing for DirectBytes {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        vec![self.order(ty).stripes().into_iter().sum()]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        let channels = Channels::new(&ty.shape(), self.packing);
+        let taps = ty.shape()[2..].iter().product();
+        Box::new(ByteTiles { channels, taps, words: self.words, read: self.read })
     }
 }
 
@@ -170,6 +204,68 @@ impl Order for Tiles {
                         let filter = filters.as_ref().zip(input).and_then(|(f, i)| f.of(i));
                         *slot = filter.map_or([0; 4], |filter| from[filter * self.taps + tap]);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// `[m, c, kh, kw]` as `[group][block]` and then a line of what sums start from, as i32, one of what they are
+/// scaled by, as f32, and the weights as i8, `[c blocks][kh][kw][c / 4 of a block][16][4]`.
+struct ByteTiles {
+    channels: Channels,
+    /// Elements of a filter.
+    taps: usize,
+    /// Words of a pixel.
+    words: usize,
+    /// What the bytes of the input stand for.
+    read: ByteScale,
+}
+
+impl ByteTiles {
+    /// The weights of an output channel in the model, and the scale that they are multiples of. A weight
+    /// that is none is not scheduled so.
+    fn row<'w>(&self, from: &'w [Word], filters: &Filters) -> (&'w [Word], f32) {
+        let row = &from[filters.first * self.taps..][..filters.of.len() * self.taps];
+        (row, scale_of(row).unwrap_or(1.0))
+    }
+}
+
+impl Order for ByteTiles {
+    fn stripes(&self) -> Vec<usize> {
+        let lines = MicroKernel::header(Element::U8) + self.taps * self.words;
+        let blocks = self.channels.groups * self.channels.blocks();
+        vec![lines * BLOCK * size_of::<Word>(); blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let from = from.as_chunks::<4>().0;
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        let (Some(starts), Some(scales)) = (lines.next(), lines.next()) else { return };
+        let rows = self.channels.rows(stripe);
+        let rows = rows.each_ref().map(|f| f.as_ref().map(|f| (f, self.row(from, f))));
+        let steps = |word: &Word, scale: f32| (float(*word) / f64::from(scale)).round() as i32;
+        for (lane, row) in rows.iter().enumerate() {
+            let (sum, scale) = row.as_ref().map_or((0, 0.0), |(_, (row, scale))| {
+                (row.iter().map(|word| steps(word, *scale)).sum(), *scale)
+            });
+            starts[lane] = (self.read.lowest * sum).to_le_bytes();
+            scales[lane] = (self.read.scale * scale).to_le_bytes();
+        }
+        let inputs = self.channels.inputs;
+        let of_block = self.words.min(BLOCK / WORD);
+        for first in (0..self.words).step_by(of_block.max(1)) {
+            for (tap, word) in (0..self.taps).flat_map(|t| (0..of_block).map(move |w| (t, w))) {
+                let Some(line) = lines.next() else { return };
+                for (slot, row) in line.iter_mut().zip(&rows) {
+                    *slot = std::array::from_fn(|byte| {
+                        let input = inputs.get((first + word) * WORD + byte);
+                        let weight = row.as_ref().zip(input).and_then(|((f, (row, scale)), i)| {
+                            let at = f.of(i)? - f.first;
+                            Some(steps(row.get(at * self.taps + tap)?, *scale))
+                        });
+                        (weight.unwrap_or(0) as i8).cast_unsigned()
+                    });
                 }
             }
         }

@@ -1,15 +1,15 @@
 //! How a window reads a value.
 
 use super::micro_kernel::contracted;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::{InBlocks, Lowering, four};
 use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
-use crate::schedule::problem::ConvProblem;
+use crate::schedule::problem::{ConvProblem, WORD};
 
-/// What a convolution reads: where, and how far apart things are in elements.
+/// What a convolution reads: where, and how far apart things are in elements, or in words of four bytes.
 pub(super) struct Source {
     pub(super) at: Place,
     pub(super) image: usize,
@@ -34,18 +34,31 @@ impl Source {
         problem: &ConvProblem,
         flat: bool,
     ) -> Result<Source> {
-        let (groups, window, element) = (problem.tile_groups(), &problem.window, problem.element());
+        let (groups, window, bytes) =
+            (problem.tile_groups(), &problem.window, problem.read_bytes());
         if problem.source.is_none() && problem.narrow.is_none() {
-            if element != Element::F32 {
-                return Err(Error::internal("a row-major input is read as f32"));
-            }
             return Source::row_major(l, x, window, groups);
         }
         let from = match flat {
-            true => l.in_blocks_flat(x, element, groups)?,
-            false => l.in_blocks(x, element, groups, padding(window))?,
+            true => l.in_blocks_flat(x, bytes, groups)?,
+            false => l.in_blocks(x, bytes, groups, padding(window))?,
         };
-        Ok(Source::in_blocks(from, window, groups, problem.narrow))
+        let source = Source::in_blocks(from, window, groups, problem.narrow);
+        Ok(match problem.reads {
+            Element::F32 => source,
+            Element::U8 => source.in_words(problem.read_words()),
+        })
+    }
+
+    /// The same in words of four bytes, so many of which are read of a pixel.
+    fn in_words(mut self, words: usize) -> Source {
+        let all = [&mut self.image, &mut self.group, &mut self.row, &mut self.pixel];
+        let inputs = self.reduce.iter_mut().map(|r| &mut r.input);
+        all.into_iter().chain(inputs).for_each(|distance| *distance /= WORD);
+        if let Some(channels) = self.reduce.last_mut() {
+            *channels = Loop::reading(words.min(BLOCK / WORD), 1);
+        }
+        self
     }
 
     fn row_major(

@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::error::{Error, Result};
 use crate::ir::NodeId;
-use crate::machine::{BLOCK, Element};
+use crate::machine::BLOCK;
 use crate::plan::Place;
 use crate::schedule::blocked::Blocked;
 
@@ -39,12 +39,11 @@ impl Lowering<'_, '_> {
         InBlocks { at: buffer.further(layout.bytes_of(layout.origin())), layout }
     }
 
-    /// The value as it lies in blocks of f32, if it does and has no row-major copy, and no channel is made
-    /// up.
+    /// The value as it lies in blocks, of bytes or of f32, if it does and has no row-major copy, and no
+    /// channel is made up.
     pub(in crate::kernels) fn as_made_in_blocks(&self, x: NodeId) -> Option<InBlocks> {
         let made = self.blocked.get(&x).filter(|_| !self.places.contains_key(&x))?;
-        let fits = |layout: &Blocked| layout.element == Element::F32 && layout.is_full();
-        made.iter().find(|value| fits(&value.layout)).copied()
+        made.iter().find(|value| value.layout.is_full()).copied()
     }
 
     /// Whole blocks of channels are a view.

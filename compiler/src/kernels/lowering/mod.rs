@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Graph, NodeId, Op, Origin, TensorType};
 use crate::limits::TENSOR_BYTES;
-use crate::machine::{Element, F32_BYTES};
+use crate::machine::F32_BYTES;
 use crate::plan::kernel::Kernel;
 use crate::plan::weights::{Packed, Packing, SectionLayout};
 use crate::plan::{Base, Buffer, Constant, KernelRef, Nest, Place, Plan, Port, Role, Step, arena};
@@ -21,8 +21,8 @@ use crate::schedule::{ConvSchedule, Schedule, View};
 
 pub(in crate::kernels) use blocked::InBlocks;
 
-/// What a constant is known by: the weight that it comes from, how it is packed, and what it is stored as.
-pub(in crate::kernels) type WeightKey = (NodeId, String, Element);
+/// What a constant is known by: the weight that it comes from, and how it is packed.
+pub(in crate::kernels) type WeightKey = (NodeId, String);
 
 /// A plan while it is written.
 pub(crate) struct Lowering<'g, 's> {
@@ -185,23 +185,13 @@ impl<'g, 's> Lowering<'g, 's> {
         self.places.get(&id).copied().ok_or_else(|| Error::internal("a value has no place yet"))
     }
 
-    /// Where a weight is, packed like this, of its own type.
+    /// Where a weight is, packed like this.
     pub(in crate::kernels) fn packed(
         &mut self,
         id: NodeId,
         packing: impl Packing,
     ) -> Result<Place> {
-        self.packed_as(Element::F32, id, packing)
-    }
-
-    /// Where a weight is, packed like this and stored as these elements.
-    pub(in crate::kernels) fn packed_as(
-        &mut self,
-        element: Element,
-        id: NodeId,
-        packing: impl Packing,
-    ) -> Result<Place> {
-        let key = (id, packing.key(), element);
+        let key = (id, packing.key());
         if let Some(place) = self.stored.get(&key) {
             return Ok(*place);
         }
@@ -211,7 +201,7 @@ impl<'g, 's> Lowering<'g, 's> {
             return Err(Error::from(Problem::Unsupported(what))
                 .with_remedy("export the model with its weights as initializers"));
         };
-        let data = Packed::new(weight, &node.ty, packing, element)?;
+        let data = Packed::new(weight, &node.ty, packing)?;
         let (name, ty) = (node.name.clone(), data.stored_type());
         let constant = Constant { name, ty, data, offset: 0 };
         let constant = self.section.store(key.clone(), constant);

@@ -8,6 +8,7 @@ use crate::kernels::lowering::{InBlocks, Lowering};
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::{Nest, Place};
 use crate::schedule::blocked::{Blocked, for_groups};
+use crate::schedule::byte_scale::ByteScale;
 
 impl Lowering<'_, '_> {
     /// The value is there but for its border, which is cleared: a buffer lives from its first step on.
@@ -17,44 +18,44 @@ impl Lowering<'_, '_> {
         Ok(())
     }
 
-    /// The value in blocks of these elements, with at least this border and groups of channels beginning at
+    /// The value in blocks of such bytes or of f32, with at least this border and groups of channels beginning at
     /// blocks.
     pub(in crate::kernels) fn in_blocks(
         &mut self,
         id: NodeId,
-        element: Element,
+        bytes: Option<ByteScale>,
         groups: usize,
         halo: [usize; 4],
     ) -> Result<InBlocks> {
         let fits = |layout: &Blocked| {
             layout.serves(groups) && layout.halo.iter().zip(halo).all(|(have, want)| *have >= want)
         };
-        self.in_layout(id, fits, for_groups(self.ty(id), groups, halo).of(element))
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, halo).stored(bytes))
     }
 
     /// The same without a border, where image rows need not end.
     pub(in crate::kernels) fn in_blocks_flat(
         &mut self,
         id: NodeId,
-        element: Element,
+        bytes: Option<ByteScale>,
         groups: usize,
     ) -> Result<InBlocks> {
         let fits = |layout: &Blocked| layout.serves(groups) && layout.is_flat();
-        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]).of(element))
+        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]).stored(bytes))
     }
 
     /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
     /// differs in its border and its elements only if there is such.
     ///
-    /// Operands that are read in blocks come from here, or are [f32 anyway](Self::as_made_in_blocks), and
-    /// have the elements of the layout that is asked for. So what asks for f32 need not know of others.
+    /// Operands that are read in blocks come from here, and have the elements of the layout that is asked
+    /// for; or [as they lie](Self::as_made_in_blocks). So what asks for f32 need not know of bytes.
     pub(in crate::kernels) fn in_layout(
         &mut self,
         id: NodeId,
         fits: impl Fn(&Blocked) -> bool,
         otherwise: Blocked,
     ) -> Result<InBlocks> {
-        let fits = |layout: &Blocked| layout.element == otherwise.element && fits(layout);
+        let fits = |layout: &Blocked| layout.bytes == otherwise.bytes && fits(layout);
         let found = self.blocked.get(&id).and_then(|all| all.iter().find(|b| fits(&b.layout)));
         if let Some(found) = found {
             return Ok(*found);
@@ -86,6 +87,16 @@ impl Lowering<'_, '_> {
         like: &Blocked,
     ) -> Result<InBlocks> {
         self.in_layout(id, |layout| layout.is_like(like), like.with_halo([0; 4]))
+    }
+
+    /// The same of what it was made as: for what reads both bytes and f32.
+    pub(in crate::kernels) fn in_blocks_as_made(
+        &mut self,
+        id: NodeId,
+        like: &Blocked,
+    ) -> Result<InBlocks> {
+        let made = self.schedule.layout(id).and_then(|layout| layout.bytes);
+        self.in_blocks_like(id, &like.stored(made))
     }
 
     /// The same without a border.
@@ -126,7 +137,7 @@ impl Lowering<'_, '_> {
             }
             let nest =
                 Nest::collapsed(&[images, count, length], &[vec![block as isize, row as isize, 1]]);
-            self.fill(nest, dtype(&layout), corner.further(layout.bytes_of(start)), 0.0)?;
+            self.fill(nest, dtype(&layout), corner.further(layout.bytes_of(start)), layout.zero())?;
         }
         Ok(())
     }
@@ -134,21 +145,29 @@ impl Lowering<'_, '_> {
     /// Copies a row-major value into blocks.
     fn pack_blocks(&mut self, layout: Blocked, from: Place) -> Result<InBlocks> {
         let made = self.make_blocked(layout);
+        self.pack_into(made, from, Expr::Operand(1))?;
+        Ok(made)
+    }
+
+    /// Brings what an expression makes of each element of a row-major value into blocks, with what is
+    /// around it.
+    fn pack_into(&mut self, made: InBlocks, from: Place, expr: Expr) -> Result<()> {
+        let layout = made.layout;
         if !layout.is_full() {
             let count = layout.elements();
             let nest = Nest::collapsed(&[count], &[vec![1]]);
-            self.fill(nest, dtype(&layout), made.back(layout.origin()), 0.0)?;
+            self.fill(nest, dtype(&layout), made.back(layout.origin()), layout.zero())?;
         }
         for (nest, blocked, plain) in exchange(&layout) {
             let from = from.further(plain * F32_BYTES);
             let dtypes = vec![dtype(&layout), DType::F32];
-            let copy = Map { nest, dtypes, expr: Expr::Operand(1) };
-            self.map(copy, made.moved(blocked), vec![from])?;
+            let expr = written(&layout, expr.clone());
+            self.map(Map { nest, dtypes, expr }, made.moved(blocked), vec![from])?;
         }
         if layout.is_full() {
             self.clear_border(made)?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Copies a value in blocks to row-major memory.
@@ -157,8 +176,12 @@ impl Lowering<'_, '_> {
             let Nest { dims, strides } = nest;
             let nest = Nest { dims, strides: strides.into_iter().rev().collect() };
             let dtypes = vec![DType::F32, dtype(&value.layout)];
-            let copy = Map { nest, dtypes, expr: Expr::Operand(1) };
-            self.map(copy, out.further(plain * F32_BYTES), vec![value.moved(blocked)])?;
+            let expr = read(&value.layout, 1);
+            self.map(
+                Map { nest, dtypes, expr },
+                out.further(plain * F32_BYTES),
+                vec![value.moved(blocked)],
+            )?;
         }
         Ok(())
     }
@@ -178,6 +201,11 @@ impl Lowering<'_, '_> {
         let nest = Nest::collapsed(&dims, &all.iter().map(|l| strides(l)).collect::<Vec<_>>());
         let dtypes = all.iter().map(|l| dtype(l)).collect();
         let places = sources.iter().map(|source| source.at).collect();
+        let is_copy = expr == Expr::Operand(1) && all.iter().all(|l| l.bytes == layout.bytes);
+        let expr = match is_copy {
+            true => expr,
+            false => written(&layout, expr.of_operands(&|i| read(all[i], i))),
+        };
         self.map(Map { nest, dtypes, expr }, out.at, places)
     }
 
@@ -208,6 +236,14 @@ impl Lowering<'_, '_> {
         then: &Epilogue,
     ) -> Result<()> {
         let layout = self.layout(id)?;
+        let x = self.operand(id, 0)?;
+        if own == 1 && self.schedule.layout(x).is_none() {
+            // Only what becomes bytes comes into blocks here.
+            let (from, out) = (self.place(x)?, self.new_blocked(id, layout));
+            self.pack_into(out, from, head)?;
+            self.blocked.insert(id, vec![out]);
+            return Ok(());
+        }
         let mut operands = Vec::new();
         for slot in 0..own {
             operands.push(self.operand(id, slot)?);
@@ -215,18 +251,18 @@ impl Lowering<'_, '_> {
         let expr = self.apply(id, head, then, &mut operands)?;
         let mut sources = Vec::new();
         for operand in operands {
-            sources.push(self.in_blocks_like(operand, &layout)?);
+            sources.push(self.in_blocks_as_made(operand, &layout)?);
         }
         let out = self.new_blocked(id, layout);
         self.blocked_map(out, &sources, expr)?;
         self.made_in_blocks(id, out)
     }
 
-    /// The last so many steps of an epilogue, applied to a value in place.
+    /// The last so many steps of an epilogue, applied to a value: in place, or from one place to another.
     pub(in crate::kernels) fn apply_rest(
         &mut self,
         id: NodeId,
-        out: InBlocks,
+        [from, out]: [InBlocks; 2],
         then: &Epilogue,
         left: usize,
     ) -> Result<()> {
@@ -237,9 +273,9 @@ impl Lowering<'_, '_> {
         let rest = Epilogue { steps: rest.to_vec() };
         let mut operands = vec![id];
         let expr = self.apply(id, Expr::Operand(1), &rest, &mut operands)?;
-        let mut sources = vec![out];
+        let mut sources = vec![from];
         for &operand in &operands[1..] {
-            sources.push(self.in_blocks_like(operand, &out.layout)?);
+            sources.push(self.in_blocks_as_made(operand, &out.layout)?);
         }
         self.blocked_map(out, &sources, expr)
     }
@@ -251,7 +287,7 @@ impl Lowering<'_, '_> {
         for (_, operand) in self.graph.operands(id) {
             let channels = self.ty(operand).shape()[1];
             let like = Blocked { channels, segments: 1, ..layout };
-            let from = self.in_blocks_like(operand, &like)?;
+            let from = self.in_blocks_as_made(operand, &like)?;
             let part = InBlocks {
                 at: out.moved(block * layout.block()),
                 layout: Blocked { channels, segments: 1, ..layout },
@@ -267,6 +303,20 @@ impl Lowering<'_, '_> {
 fn dtype(layout: &Blocked) -> DType {
     match layout.element {
         Element::F32 => DType::F32,
+        Element::U8 => DType::U8,
+    }
+}
+
+/// The number that operand `i` of an expression, which lies like this, stands for.
+pub(in crate::kernels) fn read(layout: &Blocked, i: usize) -> Expr {
+    layout.bytes.map_or(Expr::Operand(i), |bytes| bytes.number(Expr::Operand(i)))
+}
+
+/// What is stored of a number in such a layout.
+pub(in crate::kernels) fn written(layout: &Blocked, number: Expr) -> Expr {
+    match layout.bytes {
+        None => number,
+        Some(bytes) => bytes.byte(number),
     }
 }
 

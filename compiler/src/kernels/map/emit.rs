@@ -1,6 +1,6 @@
-//! Elementwise loops over strided operands, four f32 at a time where strides allow.
+//! Elementwise loops over strided operands, four f32 or sixteen bytes at a time where strides allow.
 
-use cranelift_codegen::ir::types::F32X4;
+use cranelift_codegen::ir::types::{F32X4, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::Map;
@@ -8,6 +8,7 @@ use crate::codegen::KernelCall;
 use crate::codegen::emitter::{Element, Emitter, LANES, register};
 use crate::codegen::functions::is_vectorizable;
 use crate::ir::DType;
+use crate::ir::expr::Expr;
 use crate::kernels::pointers::Pointers;
 
 /// Elements of an innermost loop that is written out, such as the channels of a block; of a longer one,
@@ -36,8 +37,10 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, call: KernelCall) {
 fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
     let extent = map.nest.dims[axis];
     let last = axis + 1 == map.nest.dims.len();
-    if last && extent <= WRITTEN_OUT && extent.is_multiple_of(LANES) && vectorizes(map) {
-        return (0..extent).step_by(LANES).for_each(|trip| vector(e, map, pointers, trip));
+    let whole = |vectors: &Vectors| extent <= WRITTEN_OUT && extent.is_multiple_of(vectors.lanes);
+    if let Some(vectors) = Vectors::of(map).filter(|vectors| last && whole(vectors)) {
+        let trips = (0..extent).step_by(vectors.lanes);
+        return trips.for_each(|trip| vectors.emit(e, pointers, trip));
     }
     let (zero, count) = (e.int(0), e.int(extent as i64));
     if last {
@@ -52,10 +55,13 @@ fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
 fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, pointers: &[Value]) {
     let axis = map.nest.dims.len() - 1;
     let (mut next, mut here) = (begin, pointers.to_vec());
-    if vectorizes(map) {
-        for round in [WRITTEN_OUT, LANES].into_iter().filter(|n| *n <= map.nest.dims[axis]) {
+    if let Some(vectors) = Vectors::of(map) {
+        let mut rounds = vec![WRITTEN_OUT, vectors.lanes];
+        rounds.dedup();
+        for round in rounds.into_iter().filter(|n| *n <= map.nest.dims[axis]) {
             (next, here) = e.fold(next, end, round as i64, &here, |e, _, here| {
-                (0..round).step_by(LANES).for_each(|trip| vector(e, map, here, trip));
+                let trips = (0..round).step_by(vectors.lanes);
+                trips.for_each(|trip| vectors.emit(e, here, trip));
                 stepped(e, map, axis, here, round as i64)
             });
         }
@@ -64,16 +70,6 @@ fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, point
         element(e, map, here);
         stepped(e, map, axis, here, 1)
     });
-}
-
-/// Whether the innermost loop runs over contiguous or constant f32 only.
-fn vectorizes(map: &Map) -> bool {
-    let inner = map.nest.strides.iter().filter_map(|s| s.last());
-    map.dtypes.iter().all(|d| *d == DType::F32)
-        && is_vectorizable(&map.expr)
-        && map.nest.strides[0].last() == Some(&1)
-        && inner.into_iter().all(|s| matches!(s, 0 | 1))
-        && map.nest.dims.last().is_some_and(|n| *n >= LANES)
 }
 
 fn element(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
@@ -87,24 +83,115 @@ fn element(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value]) {
     e.store(result.value, pointers[0], 0);
 }
 
-/// As many elements as a register holds, so many trips of the innermost loop further.
-fn vector(e: &mut Emitter<'_, '_>, map: &Map, pointers: &[Value], trips: usize) {
-    let at = (trips * DType::F32.size()) as i64;
-    let mut operands = vec![Element { value: pointers[0], dtype: DType::I64 }];
-    for (pointer, strides) in pointers.iter().zip(&map.nest.strides).skip(1) {
-        let value = if strides.last() == Some(&0) {
-            let lane = e.load(register(DType::F32), *pointer, 0);
-            e.builder.ins().splat(F32X4, lane)
-        } else {
-            e.load(F32X4, *pointer, at)
-        };
-        operands.push(Element { value, dtype: DType::F32 });
+/// How several trips of the innermost loop are computed at once: as many as a vector of f32 has lanes, or as
+/// a vector has bytes where some operands are bytes.
+struct Vectors<'m> {
+    map: &'m Map,
+    /// Of f32, into which bytes are converted.
+    expr: Expr,
+    /// Trips at once.
+    lanes: usize,
+}
+
+/// Bytes of a vector.
+const BYTES: usize = 16;
+
+impl<'m> Vectors<'m> {
+    /// `None` unless the innermost loop runs over contiguous or constant f32 and bytes, which stand for
+    /// numbers, and is long enough.
+    fn of(map: &'m Map) -> Option<Vectors<'m>> {
+        let inner: Vec<isize> = map.nest.strides.iter().filter_map(|s| s.last().copied()).collect();
+        let is_bytes = map.dtypes.contains(&DType::U8);
+        let lanes = if is_bytes { BYTES } else { LANES };
+        let fits = map.dtypes.iter().zip(&inner).all(|(dtype, stride)| match dtype {
+            DType::F32 => matches!(stride, 0 | 1),
+            DType::U8 => *stride == 1,
+            _ => false,
+        });
+        let is_long = map.nest.dims.last().is_some_and(|n| *n >= lanes);
+        let expr = floats(map)?;
+        (fits && is_long && inner.first() == Some(&1) && is_vectorizable(&expr))
+            .then_some(Vectors { map, expr, lanes })
     }
-    let mut result = e.expression(&map.expr, &operands, DType::F32).value;
-    if e.ty(result) != F32X4 {
-        result = e.builder.ins().splat(F32X4, result);
+
+    /// As many elements, so many trips of the innermost loop further.
+    fn emit(&self, e: &mut Emitter<'_, '_>, pointers: &[Value], trips: usize) {
+        let sources = pointers.iter().zip(&self.map.nest.strides).zip(&self.map.dtypes).skip(1);
+        let loaded: Vec<Vec<Value>> = sources
+            .map(|((pointer, strides), dtype)| match (dtype, strides.last()) {
+                (DType::U8, _) => self.bytes(e, *pointer, trips),
+                (_, Some(0)) => {
+                    let lane = e.load(register(DType::F32), *pointer, 0);
+                    vec![e.builder.ins().splat(F32X4, lane); self.lanes / LANES]
+                }
+                _ => self.floats(e, *pointer, trips),
+            })
+            .collect();
+        let results: Vec<Value> = (0..self.lanes / LANES)
+            .map(|part| {
+                let operands = loaded.iter().map(|vectors| vectors[part]);
+                self.result(e, pointers[0], operands)
+            })
+            .collect();
+        if self.map.dtypes[0] == DType::U8 {
+            return self.store_bytes(e, results, pointers[0], trips);
+        }
+        for (part, result) in results.into_iter().enumerate() {
+            let at = (trips + part * LANES) * DType::F32.size();
+            e.store(result, pointers[0], at as i64);
+        }
     }
-    e.store(result, pointers[0], at);
+
+    fn floats(&self, e: &mut Emitter<'_, '_>, from: Value, trips: usize) -> Vec<Value> {
+        let at = |part: usize| ((trips + part * LANES) * DType::F32.size()) as i64;
+        (0..self.lanes / LANES).map(|part| e.load(F32X4, from, at(part))).collect()
+    }
+
+    fn bytes(&self, e: &mut Emitter<'_, '_>, from: Value, trips: usize) -> Vec<Value> {
+        let integers = e.load_bytes(from, trips as i64);
+        integers.into_iter().map(|lanes| e.builder.ins().fcvt_from_sint(F32X4, lanes)).collect()
+    }
+
+    fn store_bytes(&self, e: &mut Emitter<'_, '_>, all: Vec<Value>, to: Value, trips: usize) {
+        let integers =
+            all.into_iter().map(|floats| e.builder.ins().fcvt_to_sint_sat(I32X4, floats));
+        if let Ok(lanes) = integers.collect::<Vec<_>>().try_into() {
+            e.store_bytes(lanes, to, trips as i64);
+        }
+    }
+
+    fn result(
+        &self,
+        e: &mut Emitter<'_, '_>,
+        out: Value,
+        operands: impl Iterator<Item = Value>,
+    ) -> Value {
+        let mut all = vec![Element { value: out, dtype: DType::I64 }];
+        all.extend(operands.map(|value| Element { value, dtype: DType::F32 }));
+        let result = e.expression(&self.expr, &all, DType::F32).value;
+        if e.ty(result) == F32X4 { result } else { e.builder.ins().splat(F32X4, result) }
+    }
+}
+
+/// The expression over f32 of a map whose bytes are converted as they are loaded and stored; `None` for one
+/// that uses bytes otherwise.
+fn floats(map: &Map) -> Option<Expr> {
+    let is_byte = |operand: &usize| map.dtypes.get(*operand) == Some(&DType::U8);
+    let result = match (&map.expr, map.dtypes[0]) {
+        (Expr::Cast(DType::U8, number), DType::U8) => number,
+        (_, DType::U8) => return None,
+        (expr, _) => expr,
+    };
+    let mut casts = 0;
+    let mut uses = 0;
+    result.visit(&mut |expr| match expr {
+        Expr::Operand(operand) if is_byte(operand) => uses += 1,
+        Expr::Cast(DType::F32, inner) => {
+            casts += usize::from(matches!(&**inner, Expr::Operand(o) if is_byte(o)));
+        }
+        _ => {}
+    });
+    (casts == uses).then(|| result.clone().without_casts_of(&is_byte))
 }
 
 /// The pointers `trips` further along `axis`.

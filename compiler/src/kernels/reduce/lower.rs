@@ -72,6 +72,7 @@ fn mean_of_planes(l: &mut Lowering<'_, '_>, id: NodeId, from: InBlocks) -> Resul
             strides: vec![vec![layout.row() as isize, BLOCK as isize]],
         },
         scale: 1.0 / (h * w) as f64,
+        bytes: layout.bytes,
     };
     l.step(mean, [(Role::Out, out), (Role::In, from.at)])
 }

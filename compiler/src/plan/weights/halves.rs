@@ -2,7 +2,6 @@
 
 use super::Packed;
 use crate::ir::DType;
-use crate::machine::Element;
 use crate::plan::Constant;
 
 /// Weights of fewer bytes stay in f32: biases and small tables, which are little of an artifact.
@@ -37,7 +36,7 @@ impl HalfPrecision {
     /// a half.
     pub(super) fn of(constant: &Constant) -> HalfPrecision {
         let weight = &constant.data.ty;
-        let is_f32 = weight.dtype == DType::F32 && constant.data.element == Element::F32;
+        let is_f32 = weight.dtype == DType::F32 && constant.ty.dtype == DType::F32;
         if !is_f32 || weight.bytes() < LEAST_BYTES {
             return HalfPrecision::No;
         }

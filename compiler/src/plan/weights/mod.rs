@@ -19,7 +19,6 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
-use crate::machine::Element;
 
 pub use halves::BeyondHalf;
 pub use packed_weights::{PackedWeights, Precision};
@@ -32,7 +31,12 @@ pub(crate) trait Packing: fmt::Debug + Send + Sync + 'static {
     /// Whether weights of such a type can be packed like this.
     fn accepts(&self, ty: &TensorType) -> bool;
 
-    /// Extents as stored, of elements of the weight's type.
+    /// The type of the elements as stored: the weight's, unless they are made of others.
+    fn dtype(&self, ty: &TensorType) -> DType {
+        ty.dtype
+    }
+
+    /// Extents as stored.
     fn extents(&self, ty: &TensorType) -> Vec<usize>;
 
     /// The order of elements of a weight of such a type.
@@ -58,8 +62,7 @@ pub(crate) trait Order: Sync {
     }
 }
 
-/// An element of a weight as orders move it, whatever [`Element`] it is stored as: four little-endian
-/// bytes, at any address. Nearly all packing moves them and never looks inside.
+/// An element of a weight as orders move it: four little-endian bytes, at any address. Nearly all packing moves them and never looks inside.
 pub(crate) type Word = [u8; 4];
 
 /// The element as a number.
@@ -67,7 +70,7 @@ pub(crate) fn float(word: Word) -> f64 {
     f64::from(f32::from_le_bytes(word))
 }
 
-/// The contents of a constant: a weight, how it is packed and what it is stored as. Packs when it is asked
+/// The contents of a constant: a weight, and how it is packed. Packs when it is asked
 /// for bytes, and is cheap to clone. Two are equal when their packed hashes are.
 #[derive(Debug, Clone)]
 pub struct Packed {
@@ -75,22 +78,15 @@ pub struct Packed {
     /// The weight's type.
     ty: TensorType,
     packing: Arc<dyn Packing>,
-    element: Element,
 }
 
 impl Packed {
-    /// A weight to be packed, and stored as these elements; as what it is for [`Element::F32`], whatever its
-    /// type.
+    /// A weight to be packed.
     ///
     /// # Errors
     /// [`Problem::Internal`](crate::error::Problem::Internal) for a weight of which only the hash is
     /// known, and for a type that the packing is not for.
-    pub(crate) fn new(
-        weight: &Weight,
-        ty: &TensorType,
-        packing: impl Packing,
-        element: Element,
-    ) -> Result<Packed> {
+    pub(crate) fn new(weight: &Weight, ty: &TensorType, packing: impl Packing) -> Result<Packed> {
         if !weight.is_known(ty) {
             return Err(Error::internal("the weight's contents are not known, only its hash"));
         }
@@ -98,14 +94,14 @@ impl Packed {
             return Err(Error::internal(format!("no weight of type {ty} is packed like this")));
         }
         let packing = Arc::new(packing);
-        Ok(Packed { weight: weight.clone(), ty: ty.clone(), packing, element })
+        Ok(Packed { weight: weight.clone(), ty: ty.clone(), packing })
     }
 
     /// Contents of which only the hash is known, as read from a dump.
     pub fn absent(hash: u64) -> Packed {
         let ty = TensorType::new(DType::U8, &[]);
         let (weight, packing) = (Weight::absent(hash), Arc::new(Plain));
-        Packed { weight, ty, packing, element: Element::F32 }
+        Packed { weight, ty, packing }
     }
 
     /// Whether more is known than a hash.
@@ -115,9 +111,7 @@ impl Packed {
 
     /// Element type and extents as stored.
     pub(crate) fn stored_type(&self) -> TensorType {
-        match self.element {
-            Element::F32 => TensorType::new(self.ty.dtype, &self.packing.extents(&self.ty)),
-        }
+        TensorType::new(self.packing.dtype(&self.ty), &self.packing.extents(&self.ty))
     }
 
     /// The packed elements as dense little-endian bytes; `None` when only the hash is known.
@@ -140,19 +134,15 @@ impl Packed {
         self.bytes().map_or(self.weight.hash(), |bytes| Weight::from_bytes(bytes).hash())
     }
 
-    /// The order of elements, as they are stored: other elements than f32 are made of the words of a stripe
-    /// when these are in order.
+    /// The order of elements.
     fn order(&self) -> Box<dyn Order> {
-        match self.element {
-            Element::F32 => self.packing.order(&self.ty),
-        }
+        self.packing.order(&self.ty)
     }
 }
 
 impl PartialEq for Packed {
     fn eq(&self, other: &Packed) -> bool {
-        let alike = (self.packing.key(), &self.ty, self.element)
-            == (other.packing.key(), &other.ty, other.element);
+        let alike = (self.packing.key(), &self.ty) == (other.packing.key(), &other.ty);
         // Mostly enough, and then nothing is packed.
         (alike && self.weight == other.weight) || self.hash() == other.hash()
     }

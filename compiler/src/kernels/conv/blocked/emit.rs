@@ -8,7 +8,7 @@ use crate::codegen::KernelCall;
 use crate::codegen::emitter::Emitter;
 use crate::kernels::conv::micro_kernel::Variants;
 use crate::kernels::pointers::Pointers;
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::{Loop, Role};
 
 /// The micro-kernels that are called, by runs of parts of the contraction.
@@ -64,7 +64,8 @@ pub(super) fn emit(
         }
         let micro = &spec.micro;
         // Weights and bias of earlier groups, then of earlier tiles of this one.
-        let row_of_weights = micro.bytes_of(micro.depth() * BLOCK);
+        let row_of_weights = (micro.lines() * BLOCK * F32_BYTES) as i64;
+        let [made, added] = [micro.made(), micro.added()].map(Element::bytes);
         let blocks = e.mul_imm(group, spec.blocks as i64);
         let within = e.mul_imm(block_tile, micro.blocks as i64);
         let before = e.add(blocks, within);
@@ -72,9 +73,9 @@ pub(super) fn emit(
         here.weights = e.add(here.weights, by);
         let by = e.mul_imm(before, (BLOCK * F32_BYTES) as i64);
         here.bias = e.add(here.bias, by);
-        let by = e.mul_imm(within, micro.bytes_of(micro.output_block));
+        let by = e.mul_imm(within, (micro.output_block * made) as i64);
         here.out = e.add(here.out, by);
-        let by = e.mul_imm(within, micro.bytes_of(micro.residual_block));
+        let by = e.mul_imm(within, (micro.residual_block * added) as i64);
         here.residual = e.add(here.residual, by);
         calls(e, spec, &functions, block_tile, here);
     });
@@ -106,14 +107,15 @@ fn moved(
     index: Value,
     around: &Loop,
 ) -> Here {
-    let mut at = |base: Value, stride: usize| {
-        let by = e.mul_imm(index, spec.micro.bytes_of(stride));
+    let [made, added] = [spec.micro.made(), spec.micro.added()].map(Element::bytes);
+    let mut at = |base: Value, bytes: usize| {
+        let by = e.mul_imm(index, bytes as i64);
         e.add(base, by)
     };
     Here {
-        input: at(here.input, around.input),
-        out: at(here.out, around.output),
-        residual: at(here.residual, around.residual),
+        input: at(here.input, around.input * F32_BYTES),
+        out: at(here.out, around.output * made),
+        residual: at(here.residual, around.residual * added),
         ..here
     }
 }
@@ -156,7 +158,7 @@ pub(in crate::kernels::conv) fn splits(
     for (count, variants) in functions {
         at = e.repeat(*count, &at, |e, at| {
             row(e, spec, &variants[size], Here { input: at[0], weights: at[1], ..here });
-            let by = [input, weights].map(|n| spec.micro.bytes_of(n));
+            let by = [input, weights].map(|n| (n * F32_BYTES) as i64);
             vec![e.add_imm(at[0], by[0]), e.add_imm(at[1], by[1])]
         });
     }
@@ -172,9 +174,11 @@ fn row(e: &mut Emitter<'_, '_>, spec: &BlockedConv, functions: &[Option<FuncRef>
         let count = e.int(tiles as i64);
         let args = [here.input, here.weights, here.out, here.bias, count, here.residual];
         e.builder.ins().call(*function, &args);
-        let pixels = micro.bytes_of(tiles * micro.pixels);
-        here.input = e.add_imm(here.input, pixels * micro.input_pixel as i64);
-        here.out = e.add_imm(here.out, pixels * micro.output_pixel as i64);
-        here.residual = e.add_imm(here.residual, pixels * micro.output_pixel as i64);
+        let pixels = tiles * micro.pixels;
+        let [made, added] = [micro.made(), micro.added()].map(Element::bytes);
+        let bytes = |distance: usize, element: usize| (pixels * distance * element) as i64;
+        here.input = e.add_imm(here.input, bytes(micro.input_pixel, F32_BYTES));
+        here.out = e.add_imm(here.out, bytes(micro.output_pixel, made));
+        here.residual = e.add_imm(here.residual, bytes(micro.output_pixel, added));
     }
 }

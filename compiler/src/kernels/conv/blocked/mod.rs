@@ -71,7 +71,7 @@ impl BlockedConv {
         if let Some(outermost) = micro.reduce.first_mut() {
             outermost.count /= self.k_splits;
         }
-        let part = micro.depth() * BLOCK;
+        let part = micro.lines() * BLOCK;
         let whole = micro.prefetch.distance;
         micro.prefetch.distance = whole.saturating_sub((self.k_splits - 1) * part);
         let last = MicroKernel { bias: false, accumulate: true, ..micro.clone() };
@@ -141,7 +141,7 @@ impl Kernel for BlockedConv {
 
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.rows.count * self.columns;
-        self.groups.count * self.blocks * BLOCK * pixels * self.micro.depth()
+        self.groups.count * self.blocks * BLOCK * pixels * self.micro.multiply_adds()
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
@@ -149,14 +149,14 @@ impl Kernel for BlockedConv {
         let around = [images, groups, rows];
         let all = groups.count.saturating_mul(*blocks);
         let tiles = |block: usize| [(*blocks, block), (*columns, micro.output_pixel)];
-        let out = Walk::blocks(around.map(Loop::written)).by(tiles(micro.output_block));
-        let residual = Walk::blocks(around.map(Loop::added)).by(tiles(micro.residual_block));
+        let out = Walk::blocks_of(micro.made(), around.map(Loop::written));
+        let residual = Walk::blocks_of(micro.added(), around.map(Loop::added));
         let walks = vec![
-            (Role::Out, out),
+            (Role::Out, out.by(tiles(micro.output_block))),
             (Role::In, micro.read_by(around.map(Loop::read), *columns)),
-            (Role::Weights, Walk::floats([all, micro.depth(), BLOCK])),
+            (Role::Weights, Walk::floats([all, micro.lines(), BLOCK])),
             (Role::Bias, Walk::floats([all, BLOCK])),
-            (Role::Residual, residual),
+            (Role::Residual, residual.by(tiles(micro.residual_block))),
         ];
         (self.is_tiled() && micro.is_packed(1)).then_some(walks)
     }

@@ -3,22 +3,22 @@
 use super::LONGEST_SUM;
 use crate::kernels::conv::cost::Traffic;
 use crate::kernels::conv::register_tile::RegisterTile;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, F32_BYTES};
 use crate::schedule::problem::ConvProblem;
 
 /// Cycles of a convolution by its definition, with the best tiles, in the better order.
 pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
     let machine = problem.machine;
     // Narrow groups take as long as blocks that do not see each other.
-    let (groups, blocks, depth) = (problem.tile_groups(), problem.blocks(), problem.depth());
+    let (groups, blocks, depth) = (problem.tile_groups(), problem.blocks(), problem.words());
     let ([rows, columns], images) = (problem.rows(), problem.made.images);
     let rows = images * rows;
     let ranked = RegisterTile::ranked(machine, columns, blocks, depth.min(LONGEST_SUM));
     let Some((each, tile)) = ranked.first() else { return 0.0 };
     let number = |n: usize| n as f64;
-    let bytes = number(problem.element().bytes());
-    let weights = number(depth) * number(blocks * BLOCK) * bytes;
-    let pixels = number(rows) * number(columns) * number(problem.read()) * bytes;
+    let weights = number(depth) * number(blocks * BLOCK * F32_BYTES);
+    let pixel = number(problem.read() * problem.reads.bytes());
+    let pixels = number(rows) * number(columns) * pixel;
     let compute = each * number(depth) * number(rows);
     let by_weights = Traffic::of(machine, weights, pixels, blocks.div_ceil(tile.blocks));
     let by_pixels = Traffic::of(machine, weights, weights, rows);

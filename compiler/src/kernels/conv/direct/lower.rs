@@ -4,14 +4,15 @@ use super::{LONGEST_SUM, Way};
 use crate::error::Result;
 use crate::ir::NodeId;
 use crate::kernels::conv::blocked::BlockedConv;
-use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
-use crate::kernels::conv::pack::{self, ChannelPacking, NarrowGroups};
+use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
+use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowGroups};
 use crate::kernels::conv::source::Source;
-use crate::kernels::conv::{Extras, finish};
+use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::Lowering;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::{Loop, Place, Role};
 use crate::schedule::ConvSchedule;
+use crate::schedule::problem::ConvProblem;
 
 /// Weights of a group that are more bytes are fetched ahead of their use, even if all of them stay in a
 /// second-level cache.
@@ -24,7 +25,7 @@ pub(super) fn lower(
     way: Way,
 ) -> Result<()> {
     let problem = &conv.problem;
-    let layout = l.layout(id)?;
+    let layout = problem.made;
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let source = Source::of(l, x, problem, problem.is_flat())?;
     let residual = Extras::residual(l, id, conv, &layout, problem.is_flat())?;
@@ -32,9 +33,10 @@ pub(super) fn lower(
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let (groups, blocks) = (problem.tile_groups(), problem.blocks());
     let (joined, [rows, columns]) = (problem.joined_rows(), problem.rows());
-    let k_splits = match problem.element().holds_sums() {
-        true => BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM),
-        false => 1,
+    let k_splits = match problem.reads {
+        Element::F32 => BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM),
+        // Sums of integers are exact, and bytes hold none of them.
+        Element::U8 => 1,
     };
     let kernel = BlockedConv {
         images: Loop {
@@ -59,7 +61,7 @@ pub(super) fn lower(
             ..micro_kernel(conv, way, &source)
         },
     };
-    let out = l.new_blocked(id, layout);
+    let out = result(l, id, conv)?;
     let args = [(Role::Out, out.at), (Role::In, source.at), (Role::Weights, weights)];
     l.step(kernel, args.into_iter().chain(extras.arguments()))?;
     finish(l, id, conv, out)
@@ -69,9 +71,10 @@ pub(super) fn lower(
 fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     let (problem, tile) = (&conv.problem, way.tile);
     let [_, columns] = problem.rows();
-    let weights_block = source.reduce.iter().map(|r| r.count).product::<usize>() * BLOCK;
+    let lines = source.reduce.iter().map(|r| r.count).product::<usize>();
+    let weights_block = (lines + MicroKernel::header(problem.reads)) * BLOCK;
     // Few weights that are run through again and again do not come from afar.
-    let bytes = problem.blocks() * weights_block * problem.element().bytes();
+    let bytes = problem.blocks() * weights_block * F32_BYTES;
     let stays = way.pixels_first && bytes <= FETCHED;
     let prefetch = match stays {
         true => Prefetch::default(),
@@ -82,7 +85,8 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
         },
     };
     MicroKernel {
-        element: problem.element(),
+        element: problem.reads,
+        bytes: made_of(problem),
         pixels: tile.pixels,
         blocks: tile.blocks,
         weights_block,
@@ -97,6 +101,11 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     }
 }
 
+/// What its bytes stand for, where sums are of bytes.
+fn made_of(problem: &ConvProblem) -> Bytes {
+    Bytes { made: problem.made.bytes, residual: problem.residual_bytes }
+}
+
 fn packed(
     l: &mut Lowering<'_, '_>,
     weight: NodeId,
@@ -104,7 +113,7 @@ fn packed(
     source: &Source,
 ) -> Result<Place> {
     if conv.problem.narrow.is_some() {
-        return l.packed_as(conv.problem.element(), weight, NarrowGroups);
+        return l.packed(weight, NarrowGroups);
     }
     let packing = ChannelPacking {
         groups: conv.problem.groups,
@@ -112,5 +121,11 @@ fn packed(
         out_segments: conv.problem.made.segments,
         in_segments: source.segments,
     };
-    l.packed_as(conv.problem.element(), weight, pack::Direct(packing))
+    match conv.problem.read_bytes() {
+        None => l.packed(weight, pack::Direct(packing)),
+        Some(read) => {
+            let words = conv.problem.read_words();
+            l.packed(weight, DirectBytes { packing, read, words })
+        }
+    }
 }

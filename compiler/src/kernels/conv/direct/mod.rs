@@ -5,11 +5,11 @@ mod lower;
 
 use super::blocked::BlockedConv;
 use super::register_tile::RegisterTile;
-use super::{ConvAlgorithm, read_by};
+use super::{ConvAlgorithm, micro_kernel, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
-use crate::machine::{BLOCK, Machine};
+use crate::machine::{BLOCK, Element, F32_BYTES, Machine};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer, padding};
 use crate::schedule::problem::ConvProblem;
@@ -62,19 +62,26 @@ fn machine(problem: &ConvProblem) -> Machine {
 /// Tiles, the cheapest first.
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
-    let sum = problem.depth().min(LONGEST_SUM);
+    let sum = problem.words().min(LONGEST_SUM);
     let ranked = RegisterTile::ranked(machine(problem), columns, problem.blocks(), sum);
-    let tiles: Vec<RegisterTile> = ranked.into_iter().map(|(_, tile)| tile).collect();
+    let all = ranked.into_iter().map(|(_, tile)| tile);
+    let tiles: Vec<RegisterTile> = all.filter(|tile| leaves_spare(problem, *tile)).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
+}
+
+/// Whether beside the sums there are registers for what bytes are made with.
+fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
+    let vectors = problem.machine.vectors;
+    let sums = tile.pixels * tile.blocks * vectors.per_block();
+    problem.reads == Element::F32 || sums + micro_kernel::ROUNDING <= vectors.registers()
 }
 
 /// A tile in the order that weights of this size want, and in the other.
 fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
-    let element = problem.element().bytes();
-    let bytes = |extents: [usize; 3]| extents.into_iter().fold(element, usize::saturating_mul);
+    let bytes = |extents: [usize; 3]| extents.into_iter().fold(F32_BYTES, usize::saturating_mul);
     let ([rows, columns], costs) = (problem.rows(), machine(problem).costs());
-    let weights = bytes([problem.blocks(), BLOCK, problem.depth()]);
-    let pixels = bytes([rows, columns, problem.depth() / problem.taps().max(1)]);
+    let weights = bytes([problem.blocks(), BLOCK, problem.words()]);
+    let pixels = bytes([rows, columns, problem.words() / problem.taps().max(1)]);
     // What goes by while the other stays: all weights for each row, or all pixels for each tile.
     let by_pixels = weights.saturating_mul(rows);
     let by_weights = pixels.saturating_mul(problem.blocks().div_ceil(tile.blocks));
@@ -86,6 +93,12 @@ fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
 }
 
 impl Algorithm for Direct {
+    fn takes(&self, reads: Element) -> bool {
+        match reads {
+            Element::F32 | Element::U8 => true,
+        }
+    }
+
     fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         // For each width the best tile and the best of at most half its pixels, in both orders.
         let mut kept: Vec<RegisterTile> = Vec::new();
@@ -108,7 +121,8 @@ impl Algorithm for Direct {
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let [_, columns] = problem.rows();
         Way::read(choice)
-            .is_some_and(|way| way.tile.fits(machine(problem).vectors, columns, problem.blocks()))
+            .filter(|way| way.tile.fits(machine(problem).vectors, columns, problem.blocks()))
+            .is_some_and(|way| leaves_spare(problem, way.tile))
     }
 
     fn reads(&self, choice: &Choice) -> bool {

@@ -16,11 +16,18 @@ use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
 use crate::machine::{BLOCK, Element, F32_BYTES, Vectors};
 use crate::plan::Loop;
+use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
 
 /// Bytes ahead of the products at which weights of this call are fetched into the first-level cache,
 /// always. ([`Prefetch`] is about the next call's.)
 const WEIGHTS_AHEAD: usize = 2048;
+
+/// Bytes of an element of the input and the weights, or of a word of them.
+const WORD_BYTES: usize = F32_BYTES;
+
+/// Bytes of a line of weights, which is one of the caches.
+const LINE: usize = BLOCK * WORD_BYTES;
 
 /// Where the contraction reads.
 const IN_AT: Register = Register::Scratch1;
@@ -61,16 +68,6 @@ impl Kernel<'_> {
         self.a.vectors().lanes()
     }
 
-    /// Bytes of an element of the input, the weights, the output and the residual operand.
-    fn element(&self) -> usize {
-        self.spec.element.bytes()
-    }
-
-    /// Bytes of a block's channels of a pixel: for f32, a line of the caches.
-    fn line(&self) -> usize {
-        BLOCK * self.element()
-    }
-
     /// Registers that hold a row of weights, or of sums.
     fn row(&self) -> usize {
         self.spec.blocks * self.vectors
@@ -107,7 +104,7 @@ impl Kernel<'_> {
 
     /// Bytes from a block's weights to those of another.
     fn block(&self, block: usize) -> usize {
-        block * self.spec.weights_block * self.element()
+        block * self.spec.weights_block * WORD_BYTES
     }
 
     fn function(&mut self) {
@@ -120,13 +117,20 @@ impl Kernel<'_> {
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
+        self.a.add_immediate(WEIGHTS_AT, (MicroKernel::header(self.spec.element) * LINE) as i64);
         self.start_fetching();
         self.contract(0);
         if self.spec.accumulate {
             self.add_to_sums(TO, self.spec.output_block);
         }
+        if self.spec.element == Element::U8 {
+            self.scale();
+        }
         self.apply();
-        self.write();
+        match self.spec.bytes.made {
+            None => self.write(),
+            Some(made) => self.write_bytes(made),
+        }
         self.next_tile();
         self.a.loop_back(TILES, tile);
         for register in saved.iter().rev() {
@@ -154,32 +158,41 @@ impl Kernel<'_> {
         if tiles > 0 {
             self.a.copy(AHEAD, SECOND);
             let rounds = self.spec.depth() / self.unrolled_count();
-            let bytes = distance * self.element() + earlier * rounds * self.ahead() * self.line();
+            let bytes = distance * WORD_BYTES + earlier * rounds * self.ahead() * LINE;
             self.a.add_immediate(AHEAD, bytes as i64);
         }
     }
 
     fn next_tile(&mut self) {
-        let pixels = self.spec.pixels * self.element();
-        self.a.add_immediate(FROM, (pixels * self.spec.input_pixel) as i64);
-        self.a.add_immediate(TO, (pixels * self.spec.output_pixel) as i64);
+        let MicroKernel { pixels, input_pixel, output_pixel, .. } = *self.spec;
+        let [made, added] = [self.spec.made(), self.spec.added()].map(Element::bytes);
+        self.a.add_immediate(FROM, (pixels * input_pixel * WORD_BYTES) as i64);
+        self.a.add_immediate(TO, (pixels * output_pixel * made) as i64);
         if self.spec.steps.contains(&FusedStep::AddResidual) {
-            self.a.add_immediate(OTHER, (pixels * self.spec.output_pixel) as i64);
+            self.a.add_immediate(OTHER, (pixels * output_pixel * added) as i64);
         }
     }
 
-    /// Sets the sums to the bias, or to zero.
+    /// Sets the sums to the bias, or to zero; those of bytes to what is in front of the weights.
     fn start(&mut self) {
         for pixel in 0..self.spec.pixels {
             for vector in 0..self.row() {
                 let sum = self.sum(pixel, vector);
-                if self.spec.bias {
+                if self.spec.element == Element::U8 {
+                    self.a.load(sum, self.header(0, vector));
+                } else if self.spec.bias {
                     self.a.load(sum, BIAS.at(vector * self.lanes() * F32_BYTES));
                 } else {
                     self.a.zero(sum);
                 }
             }
         }
+    }
+
+    /// A vector of a line in front of the weights.
+    fn header(&self, line: usize, vector: usize) -> Address {
+        let (block, part) = (vector / self.vectors, vector % self.vectors);
+        SECOND.at(self.block(block) + line * LINE + part * self.lanes() * WORD_BYTES)
     }
 
     /// The contracted loops from `level` inwards.
@@ -197,9 +210,9 @@ impl Kernel<'_> {
         self.contract(level + 1);
         // The loop inside has moved the input already.
         let moved = inside.map_or(0, |inside| inside.count * inside.input);
-        self.a.add_immediate(IN_AT, (outer.input as i64 - moved as i64) * self.element() as i64);
+        self.a.add_immediate(IN_AT, (outer.input as i64 - moved as i64) * WORD_BYTES as i64);
         if inside.is_none() {
-            self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * self.line()) as i64);
+            self.a.add_immediate(WEIGHTS_AT, (self.unrolled_count() * LINE) as i64);
             self.fetch_on(counter);
         }
         self.a.loop_back(counter, again);
@@ -225,23 +238,27 @@ impl Kernel<'_> {
             for pixel in 0..self.spec.pixels {
                 let element = Vector(weights + row + turn % broadcasts);
                 turn += 1;
-                let at = (pixel * self.spec.input_pixel + i * stride) * self.element();
-                self.broadcast(element, IN_AT.at(at));
+                let at = (pixel * self.spec.input_pixel + i * stride) * WORD_BYTES;
+                self.a.broadcast(element, IN_AT.at(at));
                 for vector in 0..row {
                     let sum = self.sum(pixel, vector);
-                    self.a.multiply_add(sum, Vector(weights + vector), element);
+                    let weights = Vector(weights + vector);
+                    match self.spec.element {
+                        Element::F32 => self.a.multiply_add(sum, weights, element),
+                        Element::U8 => self.a.dot_bytes(sum, element, weights),
+                    }
                 }
             }
         }
-        self.a.add_immediate(AHEAD, (self.ahead() * self.line()) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
     }
 
     /// Loads a line of each block's weights, into the registers after the sums.
     fn load_weights(&mut self, line: usize) {
         for vector in 0..self.row() {
             let (block, part) = (vector / self.vectors, vector % self.vectors);
-            let at = self.block(block) + line * self.line() + part * self.lanes() * self.element();
-            self.load(Vector(self.spare() + vector), WEIGHTS_AT.at(at));
+            let at = self.block(block) + line * LINE + part * self.lanes() * WORD_BYTES;
+            self.a.load(Vector(self.spare() + vector), WEIGHTS_AT.at(at));
         }
     }
 
@@ -263,15 +280,15 @@ impl Kernel<'_> {
             let each = |vector| (0..taps.count).step_by(most).map(move |first| (vector, first));
             for (vector, first) in (0..self.row()).flat_map(each) {
                 let count = most.min(taps.count - first);
-                let part = vector * self.lanes() * self.element();
+                let part = vector * self.lanes() * WORD_BYTES;
                 for tap in 0..count {
                     let line = (first + tap) * channels + i;
-                    self.load(Vector(weights + tap), WEIGHTS_AT.at(line * self.line() + part));
+                    self.a.load(Vector(weights + tap), WEIGHTS_AT.at(line * LINE + part));
                 }
                 for (read, users) in self.reads(taps, count) {
                     let element = Vector(weights + count + turn % (spare - count));
                     turn += 1;
-                    self.spread(element, (first + read) * taps.input * self.element() + part, i);
+                    self.spread(element, (first + read) * taps.input * WORD_BYTES + part, i);
                     for (pixel, tap) in users {
                         let sum = self.sum(pixel, vector);
                         self.a.multiply_add(sum, Vector(weights + tap), element);
@@ -279,7 +296,7 @@ impl Kernel<'_> {
                 }
             }
         }
-        self.a.add_immediate(AHEAD, (self.ahead() * self.line()) as i64);
+        self.a.add_immediate(AHEAD, (self.ahead() * LINE) as i64);
     }
 
     /// What the pixels of a tile read in so many taps, in taps from the tile's first, and the pixels and
@@ -299,7 +316,7 @@ impl Kernel<'_> {
         let ahead = self.ahead();
         for line in i * ahead / shares..(i + 1) * ahead / shares {
             for block in 0..self.spec.blocks {
-                self.a.prefetch_t1(AHEAD.at(self.block(block) + line * self.line()));
+                self.a.prefetch_t1(AHEAD.at(self.block(block) + line * LINE));
             }
         }
     }
@@ -307,8 +324,7 @@ impl Kernel<'_> {
     /// Fetches weights of this call, [`WEIGHTS_AHEAD`] of this line.
     fn fetch_weights(&mut self, line: usize) {
         for block in 0..self.spec.blocks {
-            self.a
-                .prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * self.line() + WEIGHTS_AHEAD));
+            self.a.prefetch_t0(WEIGHTS_AT.at(self.block(block) + line * LINE + WEIGHTS_AHEAD));
         }
     }
 
@@ -317,18 +333,18 @@ impl Kernel<'_> {
     fn distant_blocks(&self) -> Option<Loop> {
         const PAGE: usize = 4096;
         let [blocks, _] = self.spec.reduce[..] else { return None };
-        (blocks.input * self.element() >= PAGE).then_some(blocks)
+        (blocks.input * WORD_BYTES >= PAGE).then_some(blocks)
     }
 
     /// Fetching begins [`BLOCKS_AHEAD`].
     fn start_fetching(&mut self) {
         let Some(blocks) = self.distant_blocks() else { return };
-        let tile = self.spec.pixels * self.spec.input_pixel * self.element();
+        let tile = self.spec.pixels * self.spec.input_pixel * WORD_BYTES;
         self.a.copy(NEXT, FROM);
         self.a.add_immediate(NEXT, tile as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy(FETCHED, FROM);
-            self.a.add_immediate(FETCHED, (BLOCKS_AHEAD * blocks.input * self.element()) as i64);
+            self.a.add_immediate(FETCHED, (BLOCKS_AHEAD * blocks.input * WORD_BYTES) as i64);
         } else {
             self.a.copy(FETCHED, NEXT);
         }
@@ -341,7 +357,7 @@ impl Kernel<'_> {
         }
         let pixels = self.spec.pixels;
         for pixel in i * pixels / shares..(i + 1) * pixels / shares {
-            self.a.prefetch_t0(FETCHED.at(pixel * self.spec.input_pixel * self.element()));
+            self.a.prefetch_t0(FETCHED.at(pixel * self.spec.input_pixel * WORD_BYTES));
         }
     }
 
@@ -350,7 +366,7 @@ impl Kernel<'_> {
     /// the page tables in vain.
     fn fetch_on(&mut self, left: Register) {
         let Some(blocks) = self.distant_blocks() else { return };
-        self.a.add_immediate(FETCHED, (blocks.input * self.element()) as i64);
+        self.a.add_immediate(FETCHED, (blocks.input * WORD_BYTES) as i64);
         if blocks.count > BLOCKS_AHEAD {
             self.a.copy_if_equal(FETCHED, NEXT, (left, BLOCKS_AHEAD + 1));
         }
@@ -362,7 +378,7 @@ impl Kernel<'_> {
             for vector in 0..self.row() {
                 let element = Vector(weights + self.row() + *turn % temporaries);
                 *turn += 1;
-                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * self.element();
+                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * WORD_BYTES;
                 self.spread(element, at, i);
                 let sum = self.sum(pixel, vector);
                 self.a.multiply_add(sum, Vector(weights + vector), element);
@@ -373,17 +389,43 @@ impl Kernel<'_> {
     /// Loads channel `i` of each lane's own group.
     fn spread(&mut self, element: Vector, at: usize, i: usize) {
         match self.spec.narrow {
-            1 => self.load(element, IN_AT.at(at)),
+            1 => self.a.load(element, IN_AT.at(at)),
             // A register is a group.
-            8 => self.broadcast(element, IN_AT.at(at + i * self.element())),
-            _ => self.broadcast_in_quarters(element, IN_AT.at(at), i),
+            8 => self.a.broadcast(element, IN_AT.at(at + i * WORD_BYTES)),
+            _ => self.a.broadcast_in_quarters(element, IN_AT.at(at), i),
+        }
+    }
+
+    /// Makes f32 of sums of products of bytes, with the bias.
+    fn scale(&mut self) {
+        let [scale, bias] = [0, 1].map(|i| Vector(self.spare() + i));
+        for vector in 0..self.row() {
+            self.a.load(scale, self.header(1, vector));
+            if self.spec.bias {
+                self.a.load(bias, BIAS.at(vector * self.lanes() * F32_BYTES));
+            }
+            for pixel in 0..self.spec.pixels {
+                let sum = self.sum(pixel, vector);
+                self.a.floats_of_integers(sum, sum);
+                self.a.multiply(sum, sum, scale);
+                if self.spec.bias {
+                    self.a.add(sum, sum, bias);
+                }
+            }
         }
     }
 
     fn apply(&mut self) {
-        for step in &self.spec.steps {
+        for (number, step) in self.spec.steps.iter().enumerate() {
+            // What bytes from 0 on are made of is clipped to them anyway.
+            let is_last = number + 1 == self.spec.steps.len();
+            let clips = is_last && self.spec.bytes.made.is_some_and(|made| made.lowest == 0);
             match step {
-                FusedStep::AddResidual => self.add_to_sums(OTHER, self.spec.residual_block),
+                FusedStep::AddResidual => match self.spec.bytes.residual {
+                    None => self.add_to_sums(OTHER, self.spec.residual_block),
+                    Some(bytes) => self.add_bytes(bytes),
+                },
+                FusedStep::Relu if clips => {}
                 FusedStep::Relu => {
                     let zero = Vector(self.spare());
                     self.a.zero(zero);
@@ -398,13 +440,49 @@ impl Kernel<'_> {
     /// Adds a tile in memory, whose blocks are so far apart.
     fn add_to_sums(&mut self, base: Register, block: usize) {
         for (sum, pixel, vector) in self.sums() {
-            self.add_memory(sum, base.at(self.offset(block, pixel, vector)));
+            self.a.add_memory(sum, base.at(self.offset(block, pixel, vector)));
+        }
+    }
+
+    /// Adds the numbers that bytes of the residual operand stand for.
+    fn add_bytes(&mut self, bytes: ByteScale) {
+        let [added, scale, lowest] = [0, 1, 2].map(|i| Vector(self.spare() + i));
+        self.a.splat(scale, bytes.scale);
+        self.a.splat(lowest, bytes.scale * bytes.lowest as f32);
+        for (sum, pixel, vector) in self.sums() {
+            let at = self.elements(self.spec.residual_block, pixel, vector);
+            self.a.load_bytes(added, OTHER.at(at));
+            self.a.floats_of_integers(added, added);
+            self.a.multiply_add(sum, added, scale);
+            if bytes.lowest != 0 {
+                self.a.add(sum, sum, lowest);
+            }
         }
     }
 
     fn write(&mut self) {
         for (sum, pixel, vector) in self.sums() {
-            self.store(TO.at(self.offset(self.spec.output_block, pixel, vector)), sum);
+            self.a.store(TO.at(self.offset(self.spec.output_block, pixel, vector)), sum);
+        }
+    }
+
+    /// Rounds sums to multiples, whose numbers from the lowest are stored.
+    fn write_bytes(&mut self, made: ByteScale) {
+        let [steps, lowest, highest, zero] = [0, 1, 2, 3].map(|i| Vector(self.spare() + i));
+        self.a.splat(steps, made.scale.recip());
+        self.a.splat(lowest, made.lowest as f32);
+        self.a.splat(highest, made.highest as f32);
+        self.a.splat(zero, f32::from_bits((-made.lowest).cast_unsigned()));
+        for (sum, pixel, vector) in self.sums() {
+            self.a.multiply(sum, sum, steps);
+            self.a.max(sum, sum, lowest);
+            self.a.min(sum, sum, highest);
+            self.a.integers_of_floats(sum, sum);
+            if made.lowest != 0 {
+                self.a.add_integers(sum, sum, zero);
+            }
+            let at = self.elements(self.spec.output_block, pixel, vector);
+            self.a.store_bytes(TO.at(at), sum);
         }
     }
 
@@ -415,41 +493,14 @@ impl Kernel<'_> {
         all.map(|(pixel, vector)| (self.sum(pixel, vector), pixel, vector)).collect()
     }
 
-    /// Bytes from the start of the tile to one of its vectors.
-    fn offset(&self, block: usize, pixel: usize, vector: usize) -> usize {
+    /// Elements from the start of the tile to one of its vectors.
+    fn elements(&self, block: usize, pixel: usize, vector: usize) -> usize {
         let (whole, part) = (vector / self.vectors, vector % self.vectors);
-        (pixel * self.spec.output_pixel + whole * block + part * self.lanes()) * self.element()
+        pixel * self.spec.output_pixel + whole * block + part * self.lanes()
     }
 
-    // ---- elements, which are f32 in registers -------------------------------------------------
-
-    fn load(&mut self, to: Vector, from: Address) {
-        match self.spec.element {
-            Element::F32 => self.a.load(to, from),
-        }
-    }
-
-    fn broadcast(&mut self, to: Vector, from: Address) {
-        match self.spec.element {
-            Element::F32 => self.a.broadcast(to, from),
-        }
-    }
-
-    fn broadcast_in_quarters(&mut self, to: Vector, from: Address, lane: usize) {
-        match self.spec.element {
-            Element::F32 => self.a.broadcast_in_quarters(to, from, lane),
-        }
-    }
-
-    fn add_memory(&mut self, to: Vector, from: Address) {
-        match self.spec.element {
-            Element::F32 => self.a.add_memory(to, from),
-        }
-    }
-
-    fn store(&mut self, to: Address, from: Vector) {
-        match self.spec.element {
-            Element::F32 => self.a.store(to, from),
-        }
+    /// The same in bytes of f32.
+    fn offset(&self, block: usize, pixel: usize, vector: usize) -> usize {
+        self.elements(block, pixel, vector) * F32_BYTES
     }
 }

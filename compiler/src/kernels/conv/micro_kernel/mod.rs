@@ -5,6 +5,12 @@
 //! out[pixel][block][16] = steps(bias[block][16] + Σ_r in[pixel + r] · w[r][block][16])
 //! ```
 //!
+//! Bytes are multiplied four channels at a time, a word each, and summed in i32:
+//!
+//! ```text
+//! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · (start[block][16] + Σ_r in[pixel + r] · w[r][block][16])))
+//! ```
+//!
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
 //! domain and those of Strassen's quarters.
 
@@ -17,17 +23,22 @@ use crate::error::{Error, Result};
 use crate::machine::{BLOCK, Element, Vectors};
 use crate::plan::kernel::Fields;
 use crate::plan::{Loop, Walk};
+use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
+use crate::schedule::problem::WORD;
 
 /// The innermost function: computes tiles of one row of pixels, one after the other.
 ///
-/// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements. Weights of a block
-/// lie in the order they are read, `[reduce…][16]`, whatever the tile: so CPUs with other registers
-/// share them.
+/// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements, those of input and
+/// weights that are bytes in words of four. Weights of a block lie in the order they are read,
+/// `[reduce…][16]`, whatever the tile: so CPUs with other registers share them. Before those of bytes are
+/// two lines: what their sums start from, as i32, and what they are scaled by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
-    /// What input, weights, output and residual operand are stored as; sums and the bias are f32.
+    /// What the input is stored as, and the weights: bytes, or f32.
     pub element: Element,
+    /// What else is bytes, where these are.
+    pub bytes: Bytes,
     /// Pixels of a tile.
     pub pixels: usize,
     /// Blocks of output channels of a tile.
@@ -58,6 +69,18 @@ pub struct MicroKernel {
     pub steps: Vec<FusedStep>,
 }
 
+/// What is bytes of output and residual operand; f32 is what is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bytes {
+    /// What those of the output stand for.
+    pub made: Option<ByteScale>,
+    /// What those of the residual operand stand for.
+    pub residual: Option<ByteScale>,
+}
+
+/// Registers besides the sums that it takes to make bytes of them.
+pub(super) const ROUNDING: usize = 4;
+
 /// Fetching of the weights that the next call wants into the second-level cache, while tiles run through
 /// those of this one: each tile fetches its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,9 +99,30 @@ pub struct Prefetch {
 pub type Variants<T> = [[Option<T>; 2]; 2];
 
 impl MicroKernel {
-    /// Multiply-adds of an output element.
+    /// What a sum runs over: elements, or words of four bytes.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// Multiply-adds of an output element.
+    pub(super) fn multiply_adds(&self) -> usize {
+        match self.element {
+            Element::F32 => self.depth(),
+            Element::U8 => self.depth() * WORD,
+        }
+    }
+
+    /// Lines before the weights of a block of these elements.
+    pub(super) fn header(element: Element) -> usize {
+        match element {
+            Element::F32 => 0,
+            Element::U8 => 2,
+        }
+    }
+
+    /// Lines of the weights of a block.
+    pub(super) fn lines(&self) -> usize {
+        MicroKernel::header(self.element) + self.depth()
     }
 
     /// Whether something is contracted, the weights of blocks lie one after the other, in so many matrices
@@ -90,7 +134,10 @@ impl MicroKernel {
         if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != self.narrow) {
             return false;
         }
-        let block = [matrices, self.depth(), BLOCK].into_iter().fold(1, usize::saturating_mul);
+        if self.element == Element::F32 && self.bytes != Bytes::default() {
+            return false;
+        }
+        let block = [matrices, self.lines(), BLOCK].into_iter().fold(1, usize::saturating_mul);
         self.blocks == 1 || self.weights_block == block
     }
 
@@ -109,9 +156,14 @@ impl MicroKernel {
         Walk::floats([channels]).by(around).by([pixels]).by(taps.iter().map(Loop::read))
     }
 
-    /// Bytes of so many elements.
-    pub(super) fn bytes_of(&self, elements: usize) -> i64 {
-        (elements * self.element.bytes()) as i64
+    /// What the output is stored as.
+    pub(super) fn made(&self) -> Element {
+        if self.bytes.made.is_some() { Element::U8 } else { Element::F32 }
+    }
+
+    /// What the residual operand is stored as.
+    pub(super) fn added(&self) -> Element {
+        if self.bytes.residual.is_some() { Element::U8 } else { Element::F32 }
     }
 
     /// The same for tiles of another size.
@@ -148,6 +200,8 @@ impl MicroKernel {
         v.field("tile", &mut tile)?;
         [self.pixels, self.blocks] = tile;
         v.field_unless("f32", "elements", &mut self.element)?;
+        v.field_unless("none", "bytes_made", &mut self.bytes.made)?;
+        v.field_unless("none", "bytes_added", &mut self.bytes.residual)?;
         v.field("weights_block", &mut self.weights_block)?;
         v.field("in_pixel", &mut self.input_pixel)?;
         v.field("out_pixel", &mut self.output_pixel)?;

@@ -9,7 +9,7 @@ use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use crate::kernels::conv::pack::ChannelPacking;
 use crate::kernels::conv::source::Source;
-use crate::kernels::conv::{Extras, finish};
+use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::{InBlocks, Lowering};
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Base, Loop, Place, Role};
@@ -26,7 +26,7 @@ pub(super) fn lower(
     way: Way,
 ) -> Result<()> {
     let flat = conv.flat;
-    let layout = l.layout(id)?;
+    let layout = conv.problem.made;
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let (window, source) = read(l, x, conv, &layout)?;
     let residual = Extras::residual(l, id, conv, &layout, flat)?;
@@ -49,7 +49,7 @@ pub(super) fn lower(
     };
     let weights = l.packed(w, QuarterSums(packing))?;
     let extras = Extras::with_bias(l, id, &layout, residual)?;
-    let out = l.new_blocked(id, layout);
+    let out = result(l, id, conv)?;
     let next = conv.prepares.then(|| next_sums(out)).transpose()?;
     let tile = product(conv, way, &source, &extras, &layout);
     let kernel = output(conv, tile, &input, &extras, next.as_ref());
@@ -85,7 +85,7 @@ fn read(
     if !window.is_sample() {
         return Ok((window, Source::of(l, x, &conv.problem, conv.flat)?));
     }
-    let from = l.in_blocks(x, conv.problem.element(), 1, [0; 4])?;
+    let from = l.in_blocks(x, None, 1, [0; 4])?;
     let read = l.sampled(from, window.stride, layout.size)?;
     Ok((Window::POINT, Source::in_blocks(read, &Window::POINT, 1, None)))
 }

@@ -9,7 +9,7 @@ use crate::ir::NodeId;
 use crate::kernels::attention::Totals;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch, contracted};
 use crate::kernels::conv::pack::ChannelPacking;
-use crate::kernels::conv::{Extras, finish};
+use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::{InBlocks, Lowering};
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Base, Loop, Place, Role};
@@ -22,11 +22,11 @@ pub(super) fn lower(
     way: Way,
 ) -> Result<()> {
     let problem = &conv.problem;
-    let layout = l.layout(id)?;
+    let layout = conv.problem.made;
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let dilation = problem.window.dilation[0];
     let grid = Grid::new(way.outputs, dilation, layout.size, way.item.together);
-    let from = l.in_blocks(x, problem.element(), problem.groups, [0; 4])?;
+    let from = l.in_blocks(x, None, problem.groups, [0; 4])?;
     let residual = Extras::residual(l, id, conv, &layout, false)?;
     let input = WinogradInput {
         grid,
@@ -49,7 +49,7 @@ pub(super) fn lower(
     let weights = l.packed(w, Transformed(packing, way.outputs))?;
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let kernel = output(conv, way, input, from, &extras);
-    let out = l.new_blocked(id, layout);
+    let out = result(l, id, conv)?;
     let totals = kernel.totals.then(|| {
         let rows = kernel.grid.tiles[0];
         let place = l.scratch(layout.images * kernel.totals_image() * F32_BYTES);

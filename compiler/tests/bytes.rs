@@ -1,0 +1,253 @@
+//! Values that are rounded to multiples of a scale, which are stored and multiplied as bytes where the
+//! machine can: compiled code against the interpreter, which knows nothing of bytes.
+//!
+//! What is rounded may be rounded to a neighbour where it lies in the middle, within what f32 can tell: at
+//! most one step off, and rarely.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
+
+mod running;
+
+use std::fmt::Write as _;
+
+use cardinal_compiler::codegen::Target;
+use cardinal_compiler::interp;
+use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::passes;
+use cardinal_runtime::{Tensor, cpu};
+use running::{host, planned, random, run, to_reference};
+
+/// Whether this machine multiplies bytes. What is tested is the same without, but not as bytes.
+fn multiplies_bytes() -> bool {
+    let is = host().machine().dots;
+    if !is {
+        eprintln!("NOT TESTED: kernels of bytes, for which this CPU has no instruction");
+    }
+    is
+}
+
+/// The graph of a text, after the passes.
+fn graph(source: &str) -> Graph {
+    let mut graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    verify(&graph).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
+    graph
+}
+
+/// The text of a graph's plan for this machine.
+fn plan(graph: &Graph) -> String {
+    cardinal_compiler::plan::text::print(&planned(graph, &host()))
+}
+
+/// `x` rounded to what is said, as a line.
+fn quantized(to: &str, ty: &str, x: &str, [scale, lowest, highest]: [f32; 3]) -> String {
+    format!(
+        "  %{to} {ty} = quantized(%{x})\n    scale {scale:e}\n    lowest {lowest}\n    highest {highest}\n"
+    )
+}
+
+/// Runs a graph on one thread and on two, which must give the same bits, and with the least instructions.
+fn outputs(graph: &Graph) -> (Vec<Vec<Tensor>>, Vec<interp::Tensor>) {
+    let inputs: Vec<Tensor> =
+        graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
+    let [one, two] = [1, 2].map(|threads| run(graph, &host(), threads, &inputs));
+    for (one, two) in one.iter().zip(&two) {
+        assert_eq!(one.as_bytes(), two.as_bytes(), "threads\n{}", text::print(graph));
+    }
+    let mut all = vec![one];
+    if cfg!(target_arch = "x86_64") {
+        let least = Target::named(&cpu::host_triple(), "x86-64").unwrap();
+        all.push(run(graph, &least, 1, &inputs));
+    }
+    let inputs: Vec<_> = inputs.iter().map(to_reference).collect();
+    (all, interp::run(graph, &inputs).unwrap())
+}
+
+fn floats(tensor: &interp::Tensor) -> &[f64] {
+    match &tensor.data {
+        interp::Data::Float(all) => all,
+        interp::Data::Int(_) => panic!("integers"),
+    }
+}
+
+/// Checks that of the elements of each output, which are multiples of a step, few are off, and none by more
+/// than one; where there is no step, that all are near.
+fn check(source: &str, steps: &[Option<f32>]) {
+    let graph = graph(source);
+    let (runs, expected) = outputs(&graph);
+    for found in runs {
+        for ((found, expected), step) in found.iter().zip(&expected).zip(steps) {
+            let found = to_reference(found);
+            let (found, expected) = (floats(&found), floats(expected));
+            let largest = expected.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
+            let tolerance = step.map_or(4e-6 * largest, |step| f64::from(step) * 1.001);
+            let mut off = 0;
+            for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+                let apart = (f - e).abs();
+                assert!(apart <= tolerance, "element {i}: {f} for {e}\n{source}");
+                off += usize::from(step.is_some_and(|step| apart > f64::from(step) / 2.0));
+            }
+            assert!(off <= 1 + found.len() / 1000, "{off} of {} are off\n{source}", found.len());
+        }
+    }
+}
+
+/// Numbers that a seed stands for.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % end as u64) as usize
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+const ACTIVATIONS: [f32; 3] = [1.0 / 128.0, -128.0, 127.0];
+const WEIGHTS: [f32; 3] = [1.0 / 127.0, -127.0, 127.0];
+
+/// A convolution of bytes with everything that may be around it.
+fn convolution(seed: u64) -> (String, Option<f32>) {
+    let mut n = Numbers(seed);
+    let groups = n.one_of(&[1, 1, 1, 2]);
+    let [read, made] = [0; 2].map(|_| n.one_of(&[3, 16, 20, 32, 48, 64]));
+    let (c, m) = (read * groups, made * groups);
+    let (kernel, stride) = (n.one_of(&[1, 1, 3, 5]), n.one_of(&[1, 1, 2]));
+    let pad = kernel / 2;
+    let [h, w] = [0; 2].map(|_| n.below(14) + kernel);
+    let [oh, ow] = [h, w].map(|x| (x + 2 * pad - kernel) / stride + 1);
+    let images = n.one_of(&[1, 1, 3]);
+    let (x, y) =
+        (format!("f32[{images}, {c}, {h}, {w}]"), format!("f32[{images}, {m}, {oh}, {ow}]"));
+    let filters = format!("f32[{m}, {read}, {kernel}, {kernel}]");
+    let [bias, residual, relu, rounds] = [(); 4].map(|()| n.below(2) == 1);
+    let residual_is_bytes = n.below(2) == 1;
+    let lowest = n.one_of(&[0.0, -3.0, -128.0]);
+    let scale = n.one_of(&[0.011, 0.0371, 0.25]);
+    let mut s = format!("graph @g {{\n  input %x {x}\n");
+    if residual {
+        let _ = writeln!(s, "  input %r {y}");
+    }
+    let _ = writeln!(s, "  weight %raw {filters} rand(3)\n  weight %b f32[{m}] rand(4)");
+    s += &quantized("xq", &x, "x", ACTIVATIONS);
+    s += &quantized("wq", &filters, "raw", WEIGHTS);
+    let name = if groups > 1 { "group_conv" } else { "conv" };
+    let _ = writeln!(s, "  %c {y} = {name}(%xq, %wq{})", if bias { ", %b" } else { "" });
+    if groups > 1 {
+        let _ = writeln!(s, "    groups {groups}");
+    }
+    let _ = writeln!(s, "    window {kernel}x{kernel} stride {stride} pad {pad}");
+    let mut last = "c";
+    if residual {
+        let mut other = "r";
+        if residual_is_bytes {
+            s += &quantized("rq", &y, "r", [0.01, lowest, lowest + 255.0]);
+            other = "rq";
+        }
+        let _ = writeln!(s, "  %sum {y} = add(%c, %{other})");
+        last = "sum";
+    }
+    if relu {
+        let _ = writeln!(s, "  %relu {y} = relu(%{last})");
+        last = "relu";
+    }
+    if rounds {
+        s += &quantized("yq", &y, last, [scale, lowest, lowest + 255.0]);
+        last = "yq";
+    }
+    let _ = writeln!(s, "  output %{last}\n}}");
+    (s, rounds.then_some(scale))
+}
+
+#[test]
+fn convolutions_of_bytes_agree() {
+    let (is_bytes, mut of_bytes) = (multiplies_bytes(), 0);
+    for seed in 0..150 {
+        let (source, step) = convolution(seed);
+        eprintln!("seed {seed}");
+        of_bytes += usize::from(plan(&graph(&source)).contains(" i8["));
+        check(&source, &[step]);
+    }
+    // Groups of few channels are not computed in blocks.
+    assert!(!is_bytes || of_bytes > 100, "{of_bytes} are of bytes");
+}
+
+/// A network in which every value between the first and the last convolution is rounded.
+fn network(images: usize) -> String {
+    let mut s = format!("graph @g {{\n  input %x f32[{images}, 3, 37, 37]\n");
+    let weights = [
+        ("w1", "32, 3, 3, 3"),
+        ("w2", "32, 32, 1, 1"),
+        ("w3", "64, 16, 3, 3"),
+        ("w4", "64, 32, 1, 1"),
+        ("w5", "64, 32, 1, 1"),
+        ("w6", "10, 64, 1, 1"),
+    ];
+    for (seed, (name, shape)) in weights.iter().enumerate() {
+        let _ = writeln!(s, "  weight %raw{name} f32[{shape}] rand({seed})");
+        s += &quantized(name, &format!("f32[{shape}]"), &format!("raw{name}"), WEIGHTS);
+    }
+    let _ = writeln!(s, "  weight %a1 f32[8, 32] rand(11)\n  weight %a2 f32[64, 8] rand(12)");
+    let relu = |scale: f32| [scale, 0.0, 255.0];
+    let ty = |c: usize, p: usize| format!("f32[{images}, {c}, {p}, {p}]");
+    s += &quantized("xq", &ty(3, 37), "x", ACTIVATIONS);
+    let _ = writeln!(s, "  %c1 {} = conv(%xq, %w1)\n    window 3x3 stride 2 pad 1", ty(32, 19));
+    let _ = writeln!(s, "  %r1 {} = relu(%c1)", ty(32, 19));
+    s += &quantized("q1", &ty(32, 19), "r1", relu(0.02));
+    let _ = writeln!(s, "  %p1 {} = max_pool(%q1)\n    window 3x3 stride 2 pad 1", ty(32, 10));
+    let _ = writeln!(s, "  %c2 {} = conv(%p1, %w2)\n    window 1x1", ty(32, 10));
+    s += &quantized("q2", &ty(32, 10), "c2", [0.06, -100.0, 155.0]);
+    let _ = writeln!(
+        s,
+        "  %c3 {} = group_conv(%q2, %w3)\n    groups 2\n    window 3x3 pad 1",
+        ty(64, 10)
+    );
+    let _ = writeln!(s, "  %r3 {} = relu(%c3)", ty(64, 10));
+    s += &quantized("q3", &ty(64, 10), "r3", relu(0.2));
+    let _ = writeln!(
+        s,
+        "  %att {} = split_attention(%q3, %a1, _, %a2)\n    radix 2\n    squeeze mean h w, sum r\n    excite i8 then relu\n    weigh softmax r",
+        ty(32, 10)
+    );
+    s += &quantized("q4", &ty(32, 10), "att", relu(0.1));
+    let _ = writeln!(s, "  %p2 {} = average_pool(%q4)\n    window 3x3 stride 2 pad 1", ty(32, 5));
+    s += &quantized("q5", &ty(32, 5), "p2", relu(0.1));
+    let _ = writeln!(s, "  %c5 {} = conv(%q5, %w4)\n    window 1x1", ty(64, 5));
+    let _ = writeln!(s, "  %p3 {} = average_pool(%p1)\n    window 2x2 stride 2", ty(32, 5));
+    s += &quantized("q6", &ty(32, 5), "p3", relu(0.02));
+    let _ = writeln!(s, "  %c6 {} = conv(%q6, %w5)\n    window 1x1", ty(64, 5));
+    s += &quantized("q7", &ty(64, 5), "c6", [0.05, -128.0, 127.0]);
+    let _ = writeln!(s, "  %sum {} = add(%c5, %q7)\n  %r7 {} = relu(%sum)", ty(64, 5), ty(64, 5));
+    s += &quantized("q8", &ty(64, 5), "r7", relu(0.1));
+    let _ = writeln!(s, "  %c8 {} = conv(%q8, %w6)\n    window 1x1", ty(10, 5));
+    let _ = writeln!(s, "  %m f32[{images}, 10] = reduce_mean(%c8)\n    axes [2, 3]");
+    let _ = writeln!(s, "  output %q1\n  output %q3\n  output %m\n}}");
+    s
+}
+
+#[test]
+fn a_network_of_bytes_is_what_its_nodes_compute() {
+    let is_bytes = multiplies_bytes();
+    for images in [1, 3] {
+        let source = network(images);
+        let graph = graph(&source);
+        if is_bytes {
+            let plan = plan(&graph);
+            assert_eq!(plan.matches(" i8[").count(), 6, "{plan}");
+        }
+        let (runs, expected) = outputs(&graph);
+        for found in runs {
+            let found = to_reference(&found[2]);
+            let (found, expected) = (floats(&found), floats(&expected[2]));
+            let largest = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            for (f, e) in found.iter().zip(expected) {
+                // A step in a thousand of some values, which hundreds of products follow.
+                assert!((f - e).abs() < 0.02 * largest, "{f} for {e}, of {largest}\n{source}");
+            }
+        }
+    }
+}
