@@ -16,6 +16,12 @@ pub fn has(vectors: Vectors) -> bool {
     Vectors::X86_64.contains(&vectors) && vectors.features().iter().all(is_present)
 }
 
+/// Whether it has dot products of bytes in these vectors.
+pub fn has_dots(vectors: Vectors) -> bool {
+    let present = cpu::host_features();
+    vectors.dots_feature().is_some_and(|feature| present.iter().any(|f| f == feature))
+}
+
 /// Multiply-adds of a turn of the loops below, each of a whole register and into one of its own: more
 /// than are in flight.
 const IN_A_TURN: usize = 12;

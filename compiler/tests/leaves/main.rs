@@ -65,6 +65,11 @@ fn sums_of_products_are_strassens() {
 }
 
 #[test]
+fn micro_kernels_of_bytes_contract_words() {
+    check(6);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {
@@ -105,6 +110,8 @@ fn accessed(instruction: &mut Instruction) -> Option<&mut Address> {
         | Instruction::Store { to: address, .. }
         | Instruction::Broadcast { from: address, .. }
         | Instruction::BroadcastInQuarters { from: address, .. }
+        | Instruction::LoadBytes { from: address, .. }
+        | Instruction::StoreBytes { to: address, .. }
         | Instruction::AddMemory { from: address, .. } => Some(address),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! Random leaf functions, each with memory as long as its specification allows and with what it must
 //! compute, in f64 and without any code of what emits them.
 
+mod bytes;
 mod random;
 mod strassen;
 mod tile;
@@ -25,13 +26,14 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 6] = [
+pub(crate) const KINDS: [(&str, Make); 7] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
     ("Winograd's output transform", winograd::output),
     ("Strassen's sums of inputs", strassen::inputs),
     ("Strassen's sums of products", strassen::products),
+    ("micro-kernel of bytes", bytes::tile),
 ];
 
 /// What code is assembled for.
@@ -67,6 +69,8 @@ pub(crate) struct Place {
     before: BTreeMap<i64, f32>,
     /// What must be there at the end; what is not listed stays as it is.
     after: BTreeMap<i64, Value>,
+    /// The same for words of bytes.
+    words: BTreeMap<i64, [u8; 4]>,
     /// Whether it may hold anything at the end.
     is_scratch: bool,
 }
@@ -98,6 +102,19 @@ impl Place {
         assert!(earlier.is_none(), "{} is written twice at {at}", self.name);
     }
 
+    /// A word of memory, made up if it is not there yet.
+    fn word_of(&mut self, at: usize, make: impl FnOnce() -> [u8; 4]) -> [u8; 4] {
+        let word = self.before.entry(at as i64).or_insert_with(|| f32::from_le_bytes(make()));
+        word.to_le_bytes()
+    }
+
+    /// What four bytes must be at the end.
+    fn write_word(&mut self, at: usize, bytes: [u8; 4]) {
+        self.before.entry(at as i64).or_insert(f32::NAN);
+        let earlier = self.words.insert(at as i64, bytes);
+        assert!(earlier.is_none(), "{} is written twice at {at}", self.name);
+    }
+
     /// The first element in memory.
     fn first(&self) -> i64 {
         self.before.first_key_value().map_or(0, |(at, _)| *at)
@@ -117,13 +134,16 @@ impl Place {
         let (first, found, before) = (self.first(), region.elements(), self.contents());
         assert_eq!(found.len(), before.len());
         (first..).zip(found.into_iter().zip(before)).find_map(|(at, (found, before))| {
-            let expected = self.after.get(&at);
-            let is_right = match expected {
-                Some(value) => value.is_near(found),
-                None => self.is_scratch || found.to_bits() == before.to_bits(),
+            let (expected, word) = (self.after.get(&at), self.words.get(&at));
+            let is_right = match (expected, word) {
+                (Some(value), _) => value.is_near(found),
+                (None, Some(word)) => found.to_le_bytes() == *word,
+                (None, None) => self.is_scratch || found.to_bits() == before.to_bits(),
             };
             let name = self.name;
-            (!is_right).then(|| format!("{name}[{at}]: {found} for {expected:?}, {before} before"))
+            (!is_right).then(|| {
+                format!("{name}[{at}]: {found} for {expected:?} or {word:?}, {before} before")
+            })
         })
     }
 }
@@ -157,7 +177,8 @@ impl Case {
         let mut random = Random::new(seed);
         let region = |(i, place): (usize, &Place)| {
             let address = ((i as u64 + 1) << 44) + (random.below(1 << 40) as u64 * ELEMENT as u64);
-            let is_written = place.is_scratch || !place.after.is_empty();
+            let is_written =
+                place.is_scratch || !(place.after.is_empty() && place.words.is_empty());
             let permission = if is_written { Permission::ReadWrite } else { Permission::Read };
             Region::of(place.name, address, &place.contents(), permission)
         };

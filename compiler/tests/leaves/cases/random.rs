@@ -32,6 +32,10 @@ impl Random {
         self.below(2) == 0
     }
 
+    pub(crate) fn bytes(&mut self) -> [u8; 4] {
+        (self.next() as u32).to_le_bytes()
+    }
+
     /// In [-1, 1).
     pub(crate) fn float(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0

@@ -119,7 +119,7 @@ fn define(random: &mut Random, spec: &MicroKernel, number: usize, places: &mut [
 }
 
 /// Where the contracted elements are, in the order of the loops.
-fn offsets(reduce: &[Loop]) -> Vec<usize> {
+pub(super) fn offsets(reduce: &[Loop]) -> Vec<usize> {
     let Some((outermost, inner)) = reduce.split_first() else { return vec![0] };
     let inner = offsets(inner);
     (0..outermost.count)
