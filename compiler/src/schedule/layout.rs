@@ -142,6 +142,8 @@ fn fits_blocks(
         | Op::MatMul { .. }
         | Op::Where
         | Op::Cast { .. }
+        | Op::Quantize
+        | Op::Dequantize
         | Op::Softmax { .. }
         | Op::Reduce(_)
         | Op::Reshape
