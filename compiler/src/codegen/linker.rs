@@ -177,6 +177,11 @@ impl Linker {
     }
 
     /// Assembled functions are System V's everywhere.
+    /// Whether leaf functions may be written in the portable instructions.
+    pub(crate) fn has_assembler(&self) -> bool {
+        asm::is_encoded(self.vectors)
+    }
+
     fn leaf_conv(&self) -> CallConv {
         match asm::is_encoded(self.vectors) {
             true => CallConv::SystemV,

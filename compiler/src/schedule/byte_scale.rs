@@ -58,7 +58,7 @@ impl ByteScale {
             Expr::Unary(function, inner) if ByteScale::of(&function) == Some(self) => *inner,
             other => other,
         };
-        let steps = number.binary(Binary::Div, Expr::number(f64::from(self.scale)));
+        let steps = number.binary(Binary::Mul, Expr::number(f64::from(self.scale.recip())));
         let whole = steps.unary(ByteScale { scale: 1.0, ..self }.function());
         let byte = match self.lowest {
             0 => whole,

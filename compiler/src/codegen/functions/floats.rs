@@ -47,8 +47,9 @@ pub(super) fn quantized(
     [low, high]: [f32; 2],
 ) -> Value {
     let ty = e.ty(x);
-    let scale = e.float(ty, f64::from(scale));
-    let mut quotient = e.builder.ins().fdiv(x, scale);
+    // With a scale of 1, neither changes anything.
+    let factor = (scale != 1.0).then(|| e.float(ty, f64::from(scale)));
+    let mut quotient = factor.map_or(x, |scale| e.builder.ins().fdiv(x, scale));
     if ty == F64 {
         let rounded = e.builder.ins().fdemote(F32, quotient);
         quotient = e.builder.ins().fpromote(F64, rounded);
@@ -60,7 +61,7 @@ pub(super) fn quantized(
     let whole = e.float(ty, if ty == F64 { 6_755_399_441_055_744.0 } else { 12_582_912.0 });
     let shifted = e.builder.ins().fadd(clipped, whole);
     let rounded = e.builder.ins().fsub(shifted, whole);
-    e.builder.ins().fmul(rounded, scale)
+    factor.map_or(rounded, |scale| e.builder.ins().fmul(rounded, scale))
 }
 
 /// On f64. A number below 2^52 loses its fraction where it is added to that, which has none.

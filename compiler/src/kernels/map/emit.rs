@@ -1,9 +1,11 @@
 //! Elementwise loops over strided operands, four f32 or sixteen bytes at a time where strides allow.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I32X4};
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value};
 
 use super::Map;
+use super::row::TRIP;
 use crate::codegen::KernelCall;
 use crate::codegen::emitter::{Element, Emitter, LANES, register};
 use crate::codegen::functions::is_vectorizable;
@@ -15,7 +17,9 @@ use crate::kernels::pointers::Pointers;
 /// elements of a round.
 const WRITTEN_OUT: usize = 16;
 
-pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, call: KernelCall) {
+/// `row` is the function of rows of blocks, where there is one.
+pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, row: Option<usize>, call: KernelCall) {
+    let row = row.map(|offset| e.leaf(offset));
     let pointers = Pointers::of(map, call).all(e);
     let KernelCall { begin, end, .. } = call;
     let rank = map.nest.dims.len();
@@ -24,19 +28,75 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, call: KernelCall) {
         return e.each(begin, end, |e, _| element(e, map, &pointers));
     }
     let pointers = advanced(e, map, 0, &pointers, begin);
-    if rank == 1 {
-        return innermost(e, map, begin, end, &pointers);
+    match row {
+        Some(row) if rank == 1 => return run(e, map, row, [begin, end], &pointers),
+        // The items are blocks of one row.
+        Some(row) if rank == 2 && map.nest.dims[1] == TRIP => {
+            let count = e.builder.ins().isub(end, begin);
+            return blocks(e, row, count, &pointers);
+        }
+        None if rank == 1 => return innermost(e, map, begin, end, &pointers),
+        _ => {}
     }
     e.fold(begin, end, 1, &pointers, |e, _, here| {
-        level(e, map, 1, here);
+        level(e, map, row, 1, here);
         stepped(e, map, 0, here, 1)
     });
 }
 
+/// So many blocks, by the function of rows; none if there are none.
+fn blocks(e: &mut Emitter<'_, '_>, row: FuncRef, count: Value, pointers: &[Value]) {
+    let some = e.builder.ins().icmp_imm_s(IntCC::SignedGreaterThan, count, 0);
+    let none = e.int(0);
+    let at = |i: usize| pointers.get(i).copied().unwrap_or(none);
+    let arguments = [at(1), at(2), at(0), at(3), count, at(4)];
+    e.either(
+        some,
+        |e| {
+            e.builder.ins().call(row, &arguments);
+        },
+        |_| {},
+    );
+}
+
+/// A run of elements: whole blocks by the function of rows, then what is left.
+fn run(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    row: FuncRef,
+    [begin, end]: [Value; 2],
+    pointers: &[Value],
+) {
+    let axis = map.nest.dims.len() - 1;
+    let count = e.builder.ins().isub(end, begin);
+    let whole = e.builder.ins().sshr_imm_u(count, i64::from(TRIP.trailing_zeros()));
+    blocks(e, row, whole, pointers);
+    let done = e.mul_imm(whole, TRIP as i64);
+    let pointers = advanced(e, map, axis, pointers, done);
+    let next = e.add(begin, done);
+    innermost(e, map, next, end, &pointers);
+}
+
 /// The loops from `axis` inwards.
-fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
-    let extent = map.nest.dims[axis];
-    let last = axis + 1 == map.nest.dims.len();
+fn level(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    row: Option<FuncRef>,
+    axis: usize,
+    pointers: &[Value],
+) {
+    let (extent, dims) = (map.nest.dims[axis], &map.nest.dims);
+    let last = axis + 1 == dims.len();
+    if let Some(row) = row {
+        if axis + 2 == dims.len() && dims[axis + 1] == TRIP {
+            let count = e.int(extent as i64);
+            return blocks(e, row, count, pointers);
+        }
+        if last {
+            let range = [0, extent as i64].map(|n| e.int(n));
+            return run(e, map, row, range, pointers);
+        }
+    }
     let whole = |vectors: &Vectors| extent <= WRITTEN_OUT && extent.is_multiple_of(vectors.lanes);
     if let Some(vectors) = Vectors::of(map).filter(|vectors| last && whole(vectors)) {
         let trips = (0..extent).step_by(vectors.lanes);
@@ -47,7 +107,7 @@ fn level(e: &mut Emitter<'_, '_>, map: &Map, axis: usize, pointers: &[Value]) {
         return innermost(e, map, zero, count, pointers);
     }
     e.fold(zero, count, 1, pointers, |e, _, here| {
-        level(e, map, axis + 1, here);
+        level(e, map, row, axis + 1, here);
         stepped(e, map, axis, here, 1)
     });
 }

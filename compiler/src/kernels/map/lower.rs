@@ -206,7 +206,12 @@ impl Lowering<'_, '_> {
         out: Place,
         value: f64,
     ) -> Result<()> {
-        self.map(Map { nest, dtypes: vec![dtype], expr: Expr::number(value) }, out, Vec::new())
+        let number = Expr::number(value);
+        let expr = match dtype {
+            DType::U8 => Expr::Cast(dtype, Box::new(number)),
+            _ => number,
+        };
+        self.map(Map { nest, dtypes: vec![dtype], expr }, out, Vec::new())
     }
 
     /// `then` around `head`; its operands are appended to `sources`, where `x1` is the first.

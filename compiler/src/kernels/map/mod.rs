@@ -3,6 +3,7 @@
 mod blocked;
 mod emit;
 pub(super) mod lower;
+mod row;
 
 use cranelift_codegen::ir::Function;
 
@@ -12,6 +13,7 @@ use crate::ir::DType;
 use crate::ir::expr::Expr;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Nest, Walk};
+use row::{Row, TRIP};
 
 /// `out[i] = expr(x1[i], x2[i], …)` over a nest. Items are the trips of the outermost loop.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,6 +24,28 @@ pub struct Map {
     pub dtypes: Vec<DType>,
     /// What is stored; sources start at `x1`.
     pub expr: Expr,
+}
+
+impl Map {
+    /// The innermost loop as rows of blocks: with the one around it where that goes from block to block.
+    /// Only of bytes: what code of narrower vectors makes of f32 is as fast as memory mostly.
+    fn row(&self) -> Option<Row> {
+        let (dims, dtypes) = (&self.nest.dims, &self.dtypes);
+        let dense = |strides: &Vec<isize>| strides.last() == Some(&1);
+        if !dtypes.contains(&DType::U8) || !self.nest.strides.iter().all(dense) {
+            return None;
+        }
+        let is_block = dims.len() > 1 && dims.last() == Some(&TRIP);
+        let is_run = dims.last().is_some_and(|n| *n >= TRIP);
+        let elements = |strides: &Vec<isize>| match strides[..] {
+            [.., around, _] if is_block => around,
+            _ => TRIP as isize,
+        };
+        let strides = self.nest.strides.iter().zip(dtypes);
+        let strides = strides.map(|(s, dtype)| elements(s) as i64 * dtype.size() as i64).collect();
+        let row = Row { dtypes: dtypes.clone(), strides, expr: self.expr.clone() };
+        (is_run && row.is_assembled()).then_some(row)
+    }
 }
 
 impl Kernel for Map {
@@ -61,6 +85,10 @@ impl Kernel for Map {
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
-        linker.kernel(|e, call| emit::emit(e, self, call))
+        let row = match linker.has_assembler() {
+            true => self.row().map(|row| linker.leaf(row)).transpose()?,
+            false => None,
+        };
+        linker.kernel(|e, call| emit::emit(e, self, row, call))
     }
 }
