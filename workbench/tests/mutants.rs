@@ -123,7 +123,7 @@ fn fixtures() -> Vec<Fixture> {
     for family in FAMILIES {
         let tails = (family.tails)();
         for extents in [tails.first(), tails.last()].into_iter().flatten() {
-            let graph = text::parse(&family.graph(extents)).unwrap();
+            let graph = family.graph(extents).unwrap();
             let name = format!("{}, {extents}", family.name);
             let Ok(plan) =
                 family.plan(&graph, &target()).inspect_err(|e| println!("REFUSED {name}: {e:?}"))

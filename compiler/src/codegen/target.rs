@@ -97,17 +97,19 @@ impl Target {
             let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
             Error::from(problem).with_remedy(format!("known are native, {}", known.join(", ")))
         };
-        let (level, core) = match (cpu.split_once(AT), Core::named(cpu)) {
-            (Some((level, core)), _) => (level, Some(Core::named(core).ok_or_else(unknown)?)),
-            (None, Some(core)) => (core.level(), Some(core)),
-            (None, None) => (cpu, None),
+        let (level, beyond, core) = match (cpu.split_once(AT), Core::named(cpu)) {
+            (Some((level, core)), _) => {
+                (level, &[][..], Some(Core::named(core).ok_or_else(unknown)?))
+            }
+            (None, Some(core)) => (core.level(), core.beyond_level(), Some(core)),
+            (None, None) => (cpu, &[][..], None),
         };
         let levels = match LEVELS.iter().position(|(name, _)| *name == level) {
             Some(level) => &LEVELS[..=level],
             None if level == "generic" => &[],
             None => return Err(unknown()),
         };
-        let features = levels.iter().flat_map(|(_, added)| *added);
+        let features = levels.iter().flat_map(|(_, added)| *added).chain(beyond);
         let features: Vec<String> = features.map(|f| (*f).into()).collect();
         let target = Target::new(triple, &features)?;
         if (!levels.is_empty() || core.is_some()) && !target.is_x86() {
@@ -133,7 +135,7 @@ impl Target {
         self.triple.to_string()
     }
 
-    /// The CPU's name: that of a core with all of its features, or else the highest level that the
+    /// The CPU's name: that of a core with the features of its level, or else the highest level that the
     /// features reach, with what they are beyond that and the core, as in `x86-64-v2+avx@znver2`. Equal
     /// names have equal features and equal estimates.
     pub fn cpu(&self) -> String {

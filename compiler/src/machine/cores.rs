@@ -64,6 +64,20 @@ impl Core {
     }
 }
 
+impl Core {
+    /// What it has besides the features of its level, of what generated code uses.
+    pub fn beyond_level(self) -> &'static [&'static str] {
+        match self {
+            Core::Znver4 | Core::Znver5 | Core::IcelakeServer | Core::SapphireRapids => {
+                &["avx512vnni"]
+            }
+            // Of the three, Skylake has it not.
+            Core::SkylakeAvx512 => &[],
+            Core::Znver2 | Core::Znver3 => &[],
+        }
+    }
+}
+
 impl fmt::Display for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

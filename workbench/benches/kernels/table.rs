@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use cardinal_compiler::codegen::Target;
-use cardinal_compiler::ir::text;
 use cardinal_compiler::kernels::conv::blocked::BlockedConv;
 use cardinal_compiler::kernels::conv::strassen::StrassenOutput;
 use cardinal_compiler::kernels::conv::winograd::WinogradOutput;
@@ -52,7 +51,7 @@ pub(crate) fn print(words: &[String]) {
 }
 
 fn layer(family: &Family, name: &str, extents: &Extents, target: &Target, peak: f64) {
-    let graph = text::parse(&family.graph(extents)).expect("a graph");
+    let graph = family.graph(extents).expect("a graph");
     let plan = family.plan(&graph, target).expect("a plan");
     let mut rig = Rig::together(&plan, target);
     for (i, (port, seed)) in plan.inputs.iter().zip(1..).enumerate() {

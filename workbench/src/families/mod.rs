@@ -4,17 +4,19 @@
 //! Cases are graphs and not kernels, because what is laid out, packed and cut is the planner's work:
 //! a case runs the kernels that a model with this operator would run.
 
+mod bytes;
 mod rows;
 mod tails;
 mod texts;
 
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::Result;
-use cardinal_compiler::ir::Graph;
+use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::kernels;
 use cardinal_compiler::plan::Plan;
 use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences};
 
+pub use bytes::STEP;
 pub use rows::FAMILIES;
 
 /// One operator, at any size.
@@ -38,6 +40,8 @@ pub enum Way {
     Exact,
     /// As the planner's estimates have it.
     Estimated,
+    /// As estimated, of values that are rounded to multiples of [`STEP`]: as bytes, where the machine can.
+    Bytes,
     /// By the algorithm whose choices begin with this word, wherever it can.
     By(&'static str),
 }
@@ -160,8 +164,17 @@ impl Family {
         kernels::lower(graph, &kernels::schedule(graph, &target.machine(), &preferences))
     }
 
-    /// The graph's text.
-    pub fn graph(&self, e: &Extents) -> String {
+    /// The graph.
+    ///
+    /// # Errors
+    /// If its text is none.
+    pub fn graph(&self, e: &Extents) -> Result<Graph> {
+        let graph = text::parse(&self.text(e))?;
+        Ok(if self.way == Way::Bytes { bytes::rounded(&graph) } else { graph })
+    }
+
+    /// The graph's text, before values are rounded.
+    fn text(&self, e: &Extents) -> String {
         let body = match self.operator {
             Operator::Conv(taps) => texts::conv(e, taps),
             Operator::Pool(kind, taps) => texts::pool(e, kind, taps),
