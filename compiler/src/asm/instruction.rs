@@ -147,6 +147,9 @@ pub enum Instruction {
     IntegersOfFloats { to: Vector, from: Vector },
     /// `to = [from]`, a byte without a sign for each lane, as i32.
     LoadBytes { to: Vector, from: Address },
+    /// `to = [from]`, four words, of which each lane gets the one whose number, from 0 to 3, the lane of
+    /// `order` holds.
+    SpreadWords { to: Vector, from: Address, order: Vector },
     /// `[to] = from`, each lane, of i32 from 0 to 255, as a byte. Afterwards nobody knows what `from` holds.
     StoreBytes { to: Address, from: Vector },
     /// `to = 0`

@@ -242,6 +242,11 @@ impl Assembler {
         self.push(Instruction::LoadBytes { to, from });
     }
 
+    /// `to = [from]`, four words, one for each lane by its number in `order`.
+    pub fn spread_words(&mut self, to: Vector, from: Address, order: Vector) {
+        self.push(Instruction::SpreadWords { to, from, order });
+    }
+
     /// `[to] = from`, each lane as a byte; `from` is overwritten.
     pub fn store_bytes(&mut self, to: Address, from: Vector) {
         self.push(Instruction::StoreBytes { to, from });

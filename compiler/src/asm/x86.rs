@@ -29,6 +29,10 @@ pub(super) struct Row {
     integers_of_floats: Code,
     load_bytes: Code,
     store_bytes: StoreBytes,
+    /// 128 bits of memory in every quarter.
+    repeat_quarter: Code,
+    /// Lanes within each quarter, picked by those of another register.
+    permute_by: Code,
     xor: Code,
     copy: Code,
     /// From the lowest lane of a 128-bit register.
@@ -66,6 +70,8 @@ pub(super) const AVX2: Row = Row {
     integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
     load_bytes: Code::VEX_Vpmovzxbd_ymm_xmmm64,
     store_bytes: StoreBytes::Packed,
+    repeat_quarter: Code::VEX_Vbroadcasti128_ymm_m128,
+    permute_by: Code::VEX_Vpermilps_ymm_ymm_ymmm256,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
     copy: Code::VEX_Vmovaps_ymm_ymmm256,
     splat: Code::VEX_Vbroadcastss_ymm_xmm,
@@ -91,6 +97,8 @@ pub(super) const AVX512: Row = Row {
     integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
     load_bytes: Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
     store_bytes: StoreBytes::At(Code::EVEX_Vpmovdb_xmmm128_k1z_zmm),
+    repeat_quarter: Code::EVEX_Vbroadcasti32x4_zmm_k1z_m128,
+    permute_by: Code::EVEX_Vpermilps_zmm_k1z_zmm_zmmm512b32,
     xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
     copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
     splat: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
@@ -186,6 +194,11 @@ impl Maker<'_> {
                 self.two(row.integers_of_floats, to, from)
             }
             Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
+            Instruction::SpreadWords { to, from, order } => {
+                let mut parts = self.load(row.repeat_quarter, to, from)?;
+                parts.extend(self.three(row.permute_by, to, to, order)?);
+                Ok(parts)
+            }
             Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),

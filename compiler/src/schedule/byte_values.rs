@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::byte_scale::ByteScale;
 use super::stages::{Stages, View};
-use super::tiled::{is_tiled, narrow_groups};
+use super::tiled::is_tiled;
 use crate::ir::{DType, Graph, NodeId, Op, PoolKind, Step};
 use crate::machine::Machine;
 
@@ -79,8 +79,7 @@ impl ByteValues {
     fn multiplies_bytes(&self, graph: View<'_>, id: NodeId) -> bool {
         let Op::Conv(conv) = &graph.node(id).op else { return false };
         let x = graph.operand(id, 0).and_then(|x| self.of(x));
-        let whole = narrow_groups(&graph, id, conv).is_none() && is_tiled(graph, id, conv);
-        x.is_some() && whole && has_multiples(&graph, id)
+        x.is_some() && is_tiled(graph, id, conv) && has_multiples(&graph, id)
     }
 }
 

@@ -141,6 +141,9 @@ impl ConvProblem {
     /// Words of four bytes that a pixel of the input has. Where a block has all channels, those that are
     /// made up are left out.
     pub(crate) fn read_words(&self) -> usize {
+        if let Some(narrow) = self.narrow {
+            return narrow.div_ceil(WORD);
+        }
         let blocks = self.read() / BLOCK;
         if blocks == 1 { self.channels.div_ceil(WORD) } else { blocks * BLOCK / WORD }
     }

@@ -70,6 +70,11 @@ fn micro_kernels_of_bytes_contract_words() {
 }
 
 #[test]
+fn micro_kernels_of_bytes_in_narrow_groups_contract_words_of_the_group() {
+    check(7);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {
@@ -111,6 +116,7 @@ fn accessed(instruction: &mut Instruction) -> Option<&mut Address> {
         | Instruction::Broadcast { from: address, .. }
         | Instruction::BroadcastInQuarters { from: address, .. }
         | Instruction::LoadBytes { from: address, .. }
+        | Instruction::SpreadWords { from: address, .. }
         | Instruction::StoreBytes { to: address, .. }
         | Instruction::AddMemory { from: address, .. } => Some(address),
         _ => None,

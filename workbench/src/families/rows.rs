@@ -237,6 +237,27 @@ pub const FAMILIES: &[Family] = &[
         layers: &[("3-64@224", Extents::square(3, 64, 224))],
     },
     Family {
+        name: "bytes conv 3x3 groups of 4",
+        operator: Operator::Conv(taps(3, 1, 1)),
+        way: Way::Bytes,
+        tails: || tails::narrow(4),
+        layers: &[("128@56", groups(128, 32, 56))],
+    },
+    Family {
+        name: "bytes conv 3x3 groups of 8",
+        operator: Operator::Conv(taps(3, 1, 1)),
+        way: Way::Bytes,
+        tails: || tails::narrow(8),
+        layers: &[("256@28", groups(256, 32, 28))],
+    },
+    Family {
+        name: "bytes conv 3x3 depthwise",
+        operator: Operator::Conv(taps(3, 1, 1)),
+        way: Way::Bytes,
+        tails: || tails::narrow(1),
+        layers: &[("96@56", groups(96, 96, 56))],
+    },
+    Family {
         name: "bytes max pool",
         operator: Operator::Pool("max_pool", taps(3, 2, 1)),
         way: Way::Bytes,

@@ -7,6 +7,9 @@ use crate::asm::{Address, Instruction, Register, Vector, Vectors};
 /// The most lanes that registers have.
 const MOST_LANES: usize = 16;
 
+/// Lanes of 128 bits.
+const QUARTER: usize = 4;
+
 /// The bits of a vector register's lanes.
 type Lanes = [u32; MOST_LANES];
 
@@ -103,6 +106,13 @@ impl<'m> Machine<'m> {
             Instruction::LoadBytes { to, from } => {
                 let lanes = self.read_bytes(from)?;
                 self.put(to, lanes)?;
+            }
+            Instruction::SpreadWords { to, from, order } => {
+                let (words, order) = (self.read_lanes(from, QUARTER)?, self.get(order)?);
+                if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= QUARTER as u32) {
+                    return Err(Wrong::NoLane(*lane as usize));
+                }
+                self.put(to, each_bits(|i| words[order[i] as usize % QUARTER]))?;
             }
             Instruction::StoreBytes { to, from } => {
                 self.write_bytes(to, from)?;
@@ -297,7 +307,6 @@ fn nearest(x: f32) -> i32 {
 
 /// Lane `lane` of every four lanes in all four of them.
 fn in_quarters(lanes: Lanes, lane: usize) -> Result<Lanes, Wrong> {
-    const QUARTER: usize = 4;
     if lane >= QUARTER {
         return Err(Wrong::NoLane(lane));
     }

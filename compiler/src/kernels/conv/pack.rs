@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::micro_kernel::MicroKernel;
+use super::micro_kernel::{MicroKernel, orders};
 use crate::ir::{DType, TensorType};
 use crate::machine::{BLOCK, Element};
 use crate::plan::weights::{Order, Packing, Places, Word, float, run_of};
@@ -91,6 +91,31 @@ impl Packing for NarrowGroups {
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(Narrow::new(&ty.shape()))
+    }
+}
+
+/// The same for sums of bytes.
+#[derive(Debug)]
+pub(super) struct NarrowBytes {
+    /// What the bytes of the input stand for.
+    pub(super) read: ByteScale,
+}
+
+impl Packing for NarrowBytes {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        vec![self.order(ty).stripes().into_iter().sum()]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(NarrowWords { groups: Narrow::new(&ty.shape()), read: self.read })
     }
 }
 
@@ -223,17 +248,40 @@ struct ByteTiles {
 }
 
 impl ByteTiles {
-    /// The weights of an output channel in the model, and the scale that they are multiples of. A weight
-    /// that is none is not scheduled so.
-    fn row<'w>(&self, from: &'w [Word], filters: &Filters) -> (&'w [Word], f32) {
-        let row = &from[filters.first * self.taps..][..filters.of.len() * self.taps];
-        (row, scale_of(row).unwrap_or(1.0))
+    /// The weights of an output channel.
+    fn row<'w>(&self, from: &'w [Word], filters: &Filters) -> Multiples<'w> {
+        Multiples::of(&from[filters.first * self.taps..][..filters.of.len() * self.taps])
+    }
+}
+
+/// The weights of an output channel, as multiples of a scale. What are none are not scheduled so.
+struct Multiples<'w> {
+    weights: &'w [Word],
+    scale: f32,
+}
+
+impl<'w> Multiples<'w> {
+    fn of(weights: &'w [Word]) -> Multiples<'w> {
+        Multiples { weights, scale: scale_of(weights).unwrap_or(1.0) }
+    }
+
+    /// How many times the scale a weight is; 0 where there is none.
+    fn steps(&self, at: usize) -> i32 {
+        let steps = |word: &Word| (float(*word) / f64::from(self.scale)).round() as i32;
+        self.weights.get(at).map_or(0, steps)
+    }
+
+    /// What the sums of bytes that stand for this start from, and what they are scaled by.
+    fn header(&self, read: ByteScale) -> [Word; 2] {
+        let sum: i32 = (0..self.weights.len()).map(|at| self.steps(at)).sum();
+        [(read.lowest * sum).to_le_bytes(), (read.scale * self.scale).to_le_bytes()]
     }
 }
 
 impl Order for ByteTiles {
     fn stripes(&self) -> Vec<usize> {
-        let lines = MicroKernel::header(Element::U8) + self.taps * self.words;
+        let header = MicroKernel { element: Element::U8, ..MicroKernel::default() }.header();
+        let lines = header + self.taps * self.words;
         let blocks = self.channels.groups * self.channels.blocks();
         vec![lines * BLOCK * size_of::<Word>(); blocks]
     }
@@ -244,13 +292,9 @@ impl Order for ByteTiles {
         let (Some(starts), Some(scales)) = (lines.next(), lines.next()) else { return };
         let rows = self.channels.rows(stripe);
         let rows = rows.each_ref().map(|f| f.as_ref().map(|f| (f, self.row(from, f))));
-        let steps = |word: &Word, scale: f32| (float(*word) / f64::from(scale)).round() as i32;
         for (lane, row) in rows.iter().enumerate() {
-            let (sum, scale) = row.as_ref().map_or((0, 0.0), |(_, (row, scale))| {
-                (row.iter().map(|word| steps(word, *scale)).sum(), *scale)
-            });
-            starts[lane] = (self.read.lowest * sum).to_le_bytes();
-            scales[lane] = (self.read.scale * scale).to_le_bytes();
+            let header = row.as_ref().map_or([[0; 4]; 2], |(_, row)| row.header(self.read));
+            [starts[lane], scales[lane]] = header;
         }
         let inputs = self.channels.inputs;
         let of_block = self.words.min(BLOCK / WORD);
@@ -260,9 +304,9 @@ impl Order for ByteTiles {
                 for (slot, row) in line.iter_mut().zip(&rows) {
                     *slot = std::array::from_fn(|byte| {
                         let input = inputs.get((first + word) * WORD + byte);
-                        let weight = row.as_ref().zip(input).and_then(|((f, (row, scale)), i)| {
-                            let at = f.of(i)? - f.first;
-                            Some(steps(row.get(at * self.taps + tap)?, *scale))
+                        let weight = row.as_ref().zip(input).and_then(|((filters, row), input)| {
+                            let channel = filters.of(input)? - filters.first;
+                            Some(row.steps(channel * self.taps + tap))
                         });
                         (weight.unwrap_or(0) as i8).cast_unsigned()
                     });
@@ -300,6 +344,58 @@ impl Order for Narrow {
             let (tap, channel) = (at / self.channels, at % self.channels);
             for (slot, filters) in line.iter_mut().zip(block.chunks_exact(row)) {
                 *slot = filters[channel * self.taps + tap];
+            }
+        }
+    }
+}
+
+/// The same as `[block]` and then lines of what sums start from and are scaled by, a line for each word of a
+/// group of which words of the block lanes read, and the weights as i8, `[kh][kw][c / 4][16][4]`.
+struct NarrowWords {
+    groups: Narrow,
+    /// What the bytes of the input stand for.
+    read: ByteScale,
+}
+
+impl NarrowWords {
+    fn words(&self) -> usize {
+        self.groups.channels.div_ceil(WORD)
+    }
+}
+
+impl Order for NarrowWords {
+    fn stripes(&self) -> Vec<usize> {
+        let Narrow { blocks, channels, taps } = self.groups;
+        let tile = MicroKernel { element: Element::U8, narrow: channels, ..MicroKernel::default() };
+        let lines = tile.header() + taps * self.words();
+        vec![lines * BLOCK * size_of::<Word>(); blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let Narrow { channels, taps, .. } = self.groups;
+        let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        let (Some(starts), Some(scales)) = (lines.next(), lines.next()) else { return };
+        let block = &from[stripe * BLOCK * channels * taps..][..BLOCK * channels * taps];
+        let rows: Vec<Multiples<'_>> = block.chunks(channels * taps).map(Multiples::of).collect();
+        for (lane, row) in rows.iter().enumerate() {
+            [starts[lane], scales[lane]] = row.header(self.read);
+        }
+        for (word, line) in (0..orders(channels)).zip(&mut lines) {
+            for (lane, slot) in line.iter_mut().enumerate() {
+                *slot = ((lane / channels * words + word) as u32).to_le_bytes();
+            }
+        }
+        for ((tap, word), line) in
+            (0..taps).flat_map(|t| (0..words).map(move |w| (t, w))).zip(lines)
+        {
+            for (slot, row) in line.iter_mut().zip(&rows) {
+                *slot = std::array::from_fn(|byte| {
+                    let channel = word * WORD + byte;
+                    let weight =
+                        if channel < channels { row.steps(channel * taps + tap) } else { 0 };
+                    (weight as i8).cast_unsigned()
+                });
             }
         }
     }

@@ -52,11 +52,13 @@ impl Source {
 
     /// The same in words of four bytes, so many of which are read of a pixel.
     fn in_words(mut self, words: usize) -> Source {
+        // Channels of a narrow group are found by lanes.
+        let word = self.reduce.last().map_or(1, |channels| channels.input);
         let all = [&mut self.image, &mut self.group, &mut self.row, &mut self.pixel];
         let inputs = self.reduce.iter_mut().map(|r| &mut r.input);
         all.into_iter().chain(inputs).for_each(|distance| *distance /= WORD);
         if let Some(channels) = self.reduce.last_mut() {
-            *channels = Loop::reading(words.min(BLOCK / WORD), 1);
+            *channels = Loop::reading(words.min(BLOCK / WORD), word);
         }
         self
     }

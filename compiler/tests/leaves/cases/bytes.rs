@@ -20,18 +20,39 @@ const HEADER: usize = 2;
 /// Registers that sums leave.
 const SPARE: usize = 4;
 
+/// Lines that say which words lanes read, for groups of so many channels.
+fn orders(narrow: usize) -> usize {
+    if narrow > 1 { narrow / WORD } else { 0 }
+}
+
+/// Groups of whole blocks.
 pub(crate) fn tile(random: &mut Random, vectors: Vectors) -> Case {
+    case(random, vectors, 0)
+}
+
+/// Groups of fewer channels than a block.
+pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
+    let narrow = random.one_of(&[1, 4, 8]);
+    case(random, vectors, narrow)
+}
+
+fn case(random: &mut Random, vectors: Vectors, narrow: usize) -> Case {
     let most = |blocks: usize| {
         let row = blocks * vectors.per_block();
-        vectors.most_pixels(blocks).min((vectors.registers() - SPARE) / row)
+        let spare = SPARE + orders(narrow) * vectors.per_block();
+        vectors.most_pixels(blocks).min((vectors.registers() - spare) / row)
     };
     let fits = |blocks: &usize| most(*blocks) > 0;
-    let blocks = random.one_of(&(1..=4).filter(fits).collect::<Vec<_>>());
+    let widest = if narrow > 0 { 1 } else { 4 };
+    let blocks = random.one_of(&(1..=widest).filter(fits).collect::<Vec<_>>());
     let mut reduce: Vec<Loop> = (0..random.below(3))
         .map(|_| Loop::reading(random.between(1, 3), random.one_of(&[0, 4, 20, 1024])))
         .collect();
-    reduce.push(Loop::reading(random.between(1, BLOCK / WORD), 1));
-    let lines = HEADER + reduce.iter().map(|span| span.count).product::<usize>();
+    reduce.push(match narrow {
+        0 => Loop::reading(random.between(1, BLOCK / WORD), 1),
+        _ => Loop::reading(narrow.div_ceil(WORD), 0),
+    });
+    let lines = HEADER + orders(narrow) + reduce.iter().map(|span| span.count).product::<usize>();
     let (tiles, pixels) = (random.between(1, 3), random.between(1, most(blocks)));
     let output_block = tiles * pixels * BLOCK + random.below(3) * BLOCK;
     let both = [FusedStep::AddResidual, FusedStep::Relu];
@@ -49,6 +70,7 @@ pub(crate) fn tile(random: &mut Random, vectors: Vectors) -> Case {
         output_block,
         residual_block: output_block + random.below(2) * BLOCK,
         reduce,
+        narrow,
         bias: random.is(),
         steps: random.one_of(&steps).to_vec(),
         ..MicroKernel::default()
@@ -112,9 +134,29 @@ fn sum(
     let line = |line: usize| block * spec.weights_block + line * BLOCK + lane;
     let start = weights.word_of(line(0), || (random.below(20001) as i32 - 10000).to_le_bytes());
     let mut sum = i64::from(i32::from_le_bytes(start));
+    let words = spec.narrow.div_ceil(WORD);
+    // Which word of its block a lane reads, for a word of its group.
+    let of_group = |word: usize| lane / spec.narrow.max(1) * words + word;
+    for order in 0..orders(spec.narrow) {
+        weights.word_of(line(HEADER + order), || (of_group(order) as u32).to_le_bytes());
+    }
     for (number, from) in super::tile::offsets(&spec.reduce).into_iter().enumerate() {
-        let bytes = input.word_of(pixel * spec.input_pixel + from, || random.bytes());
-        let weights = weights.word_of(line(HEADER + number), || random.bytes());
+        let at = pixel * spec.input_pixel + from;
+        let bytes = match spec.narrow {
+            0 => input.word_of(at, || random.bytes()),
+            // A channel of its own.
+            1 => {
+                let word = input.word_of(at + lane / WORD, || random.bytes());
+                [word[lane % WORD], 0, 0, 0]
+            }
+            _ => {
+                // All four words are read.
+                let block = [0, 1, 2, 3].map(|word| input.word_of(at + word, || random.bytes()));
+                block[of_group(number % words)]
+            }
+        };
+        let weights =
+            weights.word_of(line(HEADER + orders(spec.narrow) + number), || random.bytes());
         let products = bytes.into_iter().zip(weights.map(u8::cast_signed));
         sum += products.map(|(a, b)| i64::from(a) * i64::from(b)).sum::<i64>();
     }

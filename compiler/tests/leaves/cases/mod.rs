@@ -26,7 +26,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 7] = [
+pub(crate) const KINDS: [(&str, Make); 8] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -34,6 +34,7 @@ pub(crate) const KINDS: [(&str, Make); 7] = [
     ("Strassen's sums of inputs", strassen::inputs),
     ("Strassen's sums of products", strassen::products),
     ("micro-kernel of bytes", bytes::tile),
+    ("micro-kernel of bytes in narrow groups", bytes::narrow),
 ];
 
 /// What code is assembled for.

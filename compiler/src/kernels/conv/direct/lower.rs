@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ir::NodeId;
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
-use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowGroups};
+use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes, NarrowGroups};
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::Lowering;
@@ -72,7 +72,9 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     let (problem, tile) = (&conv.problem, way.tile);
     let [_, columns] = problem.rows();
     let lines = source.reduce.iter().map(|r| r.count).product::<usize>();
-    let weights_block = (lines + MicroKernel::header(problem.reads)) * BLOCK;
+    let narrow = problem.narrow.unwrap_or(0);
+    let elements = MicroKernel { element: problem.reads, narrow, ..MicroKernel::default() };
+    let weights_block = (elements.header() + lines) * BLOCK;
     // Few weights that are run through again and again do not come from afar.
     let bytes = problem.blocks() * weights_block * F32_BYTES;
     let stays = way.pixels_first && bytes <= FETCHED;
@@ -93,7 +95,7 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
         input_pixel: source.pixel,
         output_pixel: BLOCK,
         reduce: source.reduce.clone(),
-        narrow: problem.narrow.unwrap_or(0),
+        narrow,
         prefetch,
         bias: problem.bias,
         steps: problem.fused.steps.clone(),
@@ -113,7 +115,10 @@ fn packed(
     source: &Source,
 ) -> Result<Place> {
     if conv.problem.narrow.is_some() {
-        return l.packed(weight, NarrowGroups);
+        return match conv.problem.read_bytes() {
+            None => l.packed(weight, NarrowGroups),
+            Some(read) => l.packed(weight, NarrowBytes { read }),
+        };
     }
     let packing = ChannelPacking {
         groups: conv.problem.groups,

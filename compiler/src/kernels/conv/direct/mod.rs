@@ -56,7 +56,10 @@ pub(super) fn read_order(word: &str) -> Option<bool> {
 
 /// The machine, with the vectors that tiles use.
 fn machine(problem: &ConvProblem) -> Machine {
-    problem.machine.for_groups_of(problem.narrow.unwrap_or(0))
+    match problem.reads {
+        Element::F32 => problem.machine.for_groups_of(problem.narrow.unwrap_or(0)),
+        Element::U8 => problem.machine,
+    }
 }
 
 /// Tiles, the cheapest first.
@@ -73,7 +76,8 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
     let vectors = problem.machine.vectors;
     let sums = tile.pixels * tile.blocks * vectors.per_block();
-    problem.reads == Element::F32 || sums + micro_kernel::ROUNDING <= vectors.registers()
+    let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * vectors.per_block();
+    problem.reads == Element::F32 || sums + micro_kernel::ROUNDING + orders <= vectors.registers()
 }
 
 /// A tile in the order that weights of this size want, and in the other.

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MicroKernel, Prefetch};
+use super::{MicroKernel, Prefetch, orders};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
 use crate::machine::{BLOCK, Element, F32_BYTES, Vectors};
@@ -113,11 +113,12 @@ impl Kernel<'_> {
             self.a.save(*register);
         }
         self.start_ahead();
+        self.load_orders();
         let tile = self.a.here();
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
-        self.a.add_immediate(WEIGHTS_AT, (MicroKernel::header(self.spec.element) * LINE) as i64);
+        self.a.add_immediate(WEIGHTS_AT, (self.spec.header() * LINE) as i64);
         self.start_fetching();
         self.contract(0);
         if self.spec.accumulate {
@@ -195,6 +196,27 @@ impl Kernel<'_> {
         SECOND.at(self.block(block) + line * LINE + part * self.lanes() * WORD_BYTES)
     }
 
+    /// Registers that hold [orders](orders), the last ones.
+    fn orders(&self) -> usize {
+        match self.spec.element {
+            Element::F32 => 0,
+            Element::U8 => orders(self.spec.narrow) * self.vectors,
+        }
+    }
+
+    fn order(&self, word: usize, vector: usize) -> Vector {
+        let first = self.a.vectors().registers() - self.orders();
+        Vector(first + word * self.vectors + vector)
+    }
+
+    fn load_orders(&mut self) {
+        for word in 0..self.orders() / self.vectors {
+            for vector in 0..self.vectors {
+                self.a.load(self.order(word, vector), self.header(2 + word, vector));
+            }
+        }
+    }
+
     /// The contracted loops from `level` inwards.
     fn contract(&mut self, level: usize) {
         let Some(&outer) = self.outer().get(level) else {
@@ -224,7 +246,7 @@ impl Kernel<'_> {
         let (count, stride) = innermost.map_or((1, 0), |r| (r.count, r.input));
         let (weights, row) = (self.spare(), self.row());
         // Broadcasts take turns, so that one need not wait for the products of the last.
-        let broadcasts = self.a.vectors().registers() - weights - row;
+        let broadcasts = self.a.vectors().registers() - self.orders() - weights - row;
         let mut turn = 0;
         for i in 0..count {
             self.fetch_ahead(i, count);
@@ -378,10 +400,22 @@ impl Kernel<'_> {
             for vector in 0..self.row() {
                 let element = Vector(weights + self.row() + *turn % temporaries);
                 *turn += 1;
-                let at = (pixel * self.spec.input_pixel + vector * self.lanes()) * WORD_BYTES;
-                self.spread(element, at, i);
-                let sum = self.sum(pixel, vector);
-                self.a.multiply_add(sum, Vector(weights + vector), element);
+                let (at, lanes) =
+                    (pixel * self.spec.input_pixel * WORD_BYTES, vector * self.lanes());
+                let (sum, weights) = (self.sum(pixel, vector), Vector(weights + vector));
+                match self.spec.element {
+                    Element::F32 => {
+                        self.spread(element, at + lanes * WORD_BYTES, i);
+                        self.a.multiply_add(sum, weights, element);
+                    }
+                    Element::U8 => {
+                        match self.spec.narrow {
+                            1 => self.a.load_bytes(element, IN_AT.at(at + lanes)),
+                            _ => self.a.spread_words(element, IN_AT.at(at), self.order(i, vector)),
+                        }
+                        self.a.dot_bytes(sum, element, weights);
+                    }
+                }
             }
         }
     }

@@ -32,7 +32,8 @@ use crate::schedule::problem::WORD;
 /// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements, those of input and
 /// weights that are bytes in words of four. Weights of a block lie in the order they are read,
 /// `[reduce…][16]`, whatever the tile: so CPUs with other registers share them. Before those of bytes are
-/// two lines: what their sums start from, as i32, and what they are scaled by.
+/// two lines: what their sums start from, as i32, and what they are scaled by; and where groups are parts
+/// of a block, which of its words each lane reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
     /// What the input is stored as, and the weights: bytes, or f32.
@@ -81,6 +82,12 @@ pub struct Bytes {
 /// Registers besides the sums that it takes to make bytes of them.
 pub(super) const ROUNDING: usize = 4;
 
+/// Lines that say which word of a block each lane reads for a word of its own group, where groups are parts
+/// of a block: one for each of the group's. The channel of a group of one is the lane's own.
+pub(super) fn orders(narrow: usize) -> usize {
+    if narrow > 1 { narrow.div_ceil(WORD) } else { 0 }
+}
+
 /// Fetching of the weights that the next call wants into the second-level cache, while tiles run through
 /// those of this one: each tile fetches its share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,23 +113,23 @@ impl MicroKernel {
 
     /// Multiply-adds of an output element.
     pub(super) fn multiply_adds(&self) -> usize {
-        match self.element {
-            Element::F32 => self.depth(),
-            Element::U8 => self.depth() * WORD,
+        match (self.element, self.narrow) {
+            (Element::F32, _) | (Element::U8, 1) => self.depth(),
+            (Element::U8, _) => self.depth() * WORD,
         }
     }
 
-    /// Lines before the weights of a block of these elements.
-    pub(super) fn header(element: Element) -> usize {
-        match element {
+    /// Lines before the weights of a block.
+    pub(super) fn header(&self) -> usize {
+        match self.element {
             Element::F32 => 0,
-            Element::U8 => 2,
+            Element::U8 => 2 + orders(self.narrow),
         }
     }
 
     /// Lines of the weights of a block.
     pub(super) fn lines(&self) -> usize {
-        MicroKernel::header(self.element) + self.depth()
+        self.header() + self.depth()
     }
 
     /// Whether something is contracted, the weights of blocks lie one after the other, in so many matrices
@@ -131,7 +138,11 @@ impl MicroKernel {
         if self.reduce.is_empty() || self.depth() == 0 {
             return false;
         }
-        if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != self.narrow) {
+        let of_group = match self.element {
+            Element::F32 => self.narrow,
+            Element::U8 => self.narrow.div_ceil(WORD),
+        };
+        if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != of_group) {
             return false;
         }
         if self.element == Element::F32 && self.bytes != Bytes::default() {
@@ -149,6 +160,7 @@ impl MicroKernel {
     ) -> Walk {
         let (channels, taps) = match (&self.reduce[..], self.narrow) {
             // Each lane reads the channels of its own group.
+            ([taps @ .., _], 1..) if self.element == Element::U8 => (BLOCK / WORD, taps),
             ([taps @ .., _], 1..) => (BLOCK, taps),
             (taps, _) => (1, taps),
         };
@@ -191,7 +203,9 @@ impl MicroKernel {
     pub(crate) fn shared_taps(&self) -> Option<Loop> {
         let [.., taps, _] = self.reduce[..] else { return None };
         let apart = taps.input > 0 && self.input_pixel.is_multiple_of(taps.input);
-        (self.narrow > 0 && self.blocks == 1 && apart).then_some(taps)
+        // Words of bytes are spread for each product.
+        let is_f32 = self.element == Element::F32;
+        (is_f32 && self.narrow > 0 && self.blocks == 1 && apart).then_some(taps)
     }
 
     /// Visits every attribute.
@@ -231,7 +245,10 @@ impl Leaf for MicroKernel {
     }
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
-        let vectors = vectors.for_groups_of(self.narrow);
+        let vectors = match self.element {
+            Element::F32 => vectors.for_groups_of(self.narrow),
+            Element::U8 => vectors,
+        };
         if asm::is_encoded(vectors) {
             return Ok(LeafCode::Assembled(self.assembled(vectors)));
         }
