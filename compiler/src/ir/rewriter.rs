@@ -47,6 +47,9 @@ pub struct Edit {
     pub region: Vec<NodeId>,
     /// New nodes, each reading older ones of this list or of the graph.
     pub nodes: Vec<NewNode>,
+    /// Nodes of the region whose rounding the replacement leaves out: what they compute, it takes for their
+    /// operand in slot 0.
+    pub left_out: Vec<NodeId>,
     /// The value whose uses change, and what they become. `None` only removes `region`.
     pub replace: Option<(NodeId, Operand)>,
 }
@@ -54,7 +57,8 @@ pub struct Edit {
 impl Edit {
     /// An edit that stands for these nodes; what replaces them is still to be added.
     pub fn of(region: impl IntoIterator<Item = NodeId>) -> Edit {
-        Edit { region: region.into_iter().collect(), nodes: Vec::new(), replace: None }
+        let region = region.into_iter().collect();
+        Edit { region, nodes: Vec::new(), left_out: Vec::new(), replace: None }
     }
 
     /// Adds a node whose type is inferred.

@@ -18,8 +18,12 @@ const TOLERANCE: f64 = 1e-5;
 /// finds wrong otherwise.
 pub(super) fn check(pass: &str, graph: &Graph, edit: &Edit) -> Result<()> {
     let Some((replaced, by)) = edit.replace else { return Ok(()) };
-    let mut values =
-        Values { graph, region: edit.region.iter().copied().collect(), known: HashMap::new() };
+    let mut values = Values {
+        graph,
+        region: edit.region.iter().copied().collect(),
+        left_out: edit.left_out.iter().copied().collect(),
+        known: HashMap::new(),
+    };
     values.compute(replaced)?;
     let mut new: Vec<Tensor> = Vec::with_capacity(edit.nodes.len());
     for node in &edit.nodes {
@@ -82,6 +86,8 @@ fn wrong(pass: &str, graph: &Graph, edit: &Edit, replaced: NodeId, what: String)
 struct Values<'g> {
     graph: &'g Graph,
     region: BTreeSet<NodeId>,
+    /// Nodes that are taken for their operand.
+    left_out: BTreeSet<NodeId>,
     known: HashMap<NodeId, Tensor>,
 }
 
@@ -107,7 +113,10 @@ impl Values<'_> {
             let value = if computed || matches!(node.op, Op::Weight(_)) {
                 let operands: Vec<_> =
                     operands.iter().filter_map(|(s, o)| Some((*s, self.known.get(o)?))).collect();
-                evaluate(&node.op, &operands, &node.ty)?
+                match operands.first() {
+                    Some((_, x)) if self.left_out.contains(&id) => (*x).clone(),
+                    _ => evaluate(&node.op, &operands, &node.ty)?,
+                }
             } else {
                 made_up(&node.ty, id)?
             };

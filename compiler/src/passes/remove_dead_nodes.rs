@@ -7,5 +7,5 @@ pub(super) fn remove_dead_nodes(graph: &Graph, id: NodeId) -> Answer {
     if alive || graph.node(id).op == Op::Input {
         return Answer::NoMatch;
     }
-    Answer::Edit(Edit { region: vec![id], nodes: Vec::new(), replace: None })
+    Answer::Edit(Edit::of([id]))
 }

@@ -1,7 +1,7 @@
 //! Writes a recognised block down as one operator.
 
 use super::excite::{Excited, Layer};
-use super::trace::{Block, Tracer, only_moves};
+use super::trace::{Block, Tracer, only_moves, rounds};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
 use crate::ir::{
@@ -26,7 +26,10 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
     let u = splits(graph, &mut edit, &top.name, &planes, [k, r, c])?;
     // Bringing the planes in order stands for what moved planes.
     let planar = |id: &&NodeId| graph.ty(**id).elements() >= top.ty.elements();
-    let moved = tracer.passed.iter().filter(planar).filter(|id| only_moves(&graph.node(**id).op));
+    edit.left_out =
+        tracer.passed.iter().copied().filter(|id| rounds(&graph.node(*id).op)).collect();
+    let moves = |id: &&NodeId| only_moves(&graph.node(**id).op) && !rounds(&graph.node(**id).op);
+    let moved = tracer.passed.iter().filter(planar).filter(moves);
     let mut moved: Vec<NodeId> = moved.copied().collect();
     if moved.is_empty() {
         moved.push(weighed.top);

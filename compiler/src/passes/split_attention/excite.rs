@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::squeeze::Squeezed;
-use super::trace::{Block, Tracer, image_dims, ravel, unravel};
+use super::trace::{Block, Tracer, image_dims, ravel, rounds, unravel};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Unary, Window};
@@ -443,13 +443,18 @@ impl Dense {
     fn biased(graph: &Graph, id: NodeId) -> Option<Dense> {
         let operands = [graph.operand(id, 0)?, graph.operand(id, 1)?];
         let is_constant = |id: NodeId| matches!(graph.node(id).op, Op::Weight(_));
-        let (layer, addend) = match operands.map(is_constant) {
+        let (mut layer, addend) = match operands.map(is_constant) {
             [false, true] => (operands[0], operands[1]),
             [true, false] => (operands[1], operands[0]),
             _ => return None,
         };
         if graph.ty(layer).shape() != graph.ty(id).shape() {
             return None;
+        }
+        let mut rounding = Vec::new();
+        while rounds(&graph.node(layer).op) {
+            rounding.push(layer);
+            layer = graph.operand(layer, 0)?;
         }
         let mut dense = match graph.node(layer).op {
             Op::Conv(_) => Dense::conv(graph, layer),
@@ -472,6 +477,7 @@ impl Dense {
         let before = dense.bias.unwrap_or_else(|| vec![0.0; dense.rows]);
         dense.bias = Some(before.iter().enumerate().map(|(row, b)| b + added(row)).collect());
         dense.names[1] = dense.names[1].or(Some(addend));
+        dense.nodes.extend(rounding);
         dense.nodes.push(id);
         Some(dense)
     }

@@ -8,6 +8,10 @@
 //! which rows of which dense layers as their weights; cardinality, radix and the order of channels
 //! follow from these lists, and so does the proof that the block is one. [`build`] writes it down
 //! cardinality-major.
+//!
+//! Quantized models round the value of nearly every operator to a grid. Inside of a block that is looked
+//! through and left out, so that the result is nearer to the model before it was quantized. What goes into the
+//! block and what comes out of it is rounded as before.
 
 mod build;
 mod excite;
@@ -49,9 +53,10 @@ pub(super) fn recognise(graph: &Graph, id: NodeId) -> Answer {
 }
 
 fn block(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Answer> {
-    let weighed = weigh::weighed(tracer, anchor)?;
+    let mut weighed = weigh::weighed(tracer, anchor)?;
     let squeezed = squeeze::Squeezed::new(&weighed);
     let excited = excite::excited(tracer, anchor, &weighed, squeezed)?;
+    weighed.keep_rounding(tracer);
     used_inside_only(tracer, weighed.top)?;
     build::edit(tracer, &weighed, &excited)
 }

@@ -1,10 +1,11 @@
 //! Where elements come from: through reshapes, slices, transposes and their like, element by
-//! element, so that every spelling of one arrangement is the same arrangement.
+//! element, so that every spelling of one arrangement is the same arrangement. Rounding to the grid of
+//! quantized values is looked through too, as if it were not there.
 
 use std::collections::BTreeSet;
 
 use crate::interp::{Data, Tensor};
-use crate::ir::{Graph, NodeId, Op, TensorType};
+use crate::ir::{Graph, NodeId, Op, TensorType, Unary};
 
 /// Elements `index · tail` up to `(index + 1) · tail` of a value's first image: one number, or a
 /// plane that moves as a whole. What the other images hold follows, because nothing here is
@@ -48,6 +49,14 @@ impl<'g> Tracer<'g> {
         block
     }
 
+    /// The one value that rounds this one, where it is that which the block reads instead.
+    pub(super) fn rounded(&self, id: NodeId) -> Option<NodeId> {
+        let uses = self.graph.uses(id).into_iter().map(|(user, _)| user);
+        let mut users = uses.filter(|user| self.passed.contains(user));
+        let first = users.next().filter(|user| rounds(&self.graph.node(*user).op))?;
+        users.all(|user| user == first).then_some(first)
+    }
+
     /// The block of an operand that this one is a copy of.
     pub(super) fn back(&mut self, block: Block) -> Option<Block> {
         let before = moved_from(self.graph, block)?;
@@ -56,19 +65,25 @@ impl<'g> Tracer<'g> {
     }
 }
 
+/// Whether an operator rounds elements to the grid of quantized values.
+pub(super) fn rounds(op: &Op) -> bool {
+    matches!(op, Op::Unary(Unary::Quantized { .. }, then) if then.is_empty())
+}
+
 /// Whether an operator only moves elements of the operand in slot 0 (of all operands for
-/// `concat`).
+/// `concat`), or rounds them.
 pub(super) fn only_moves(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Identity
-            | Op::Reshape
-            | Op::Expand
-            | Op::Transpose { .. }
-            | Op::Slice { .. }
-            | Op::Concat { .. }
-            | Op::Gather { .. }
-    )
+    rounds(op)
+        || matches!(
+            op,
+            Op::Identity
+                | Op::Reshape
+                | Op::Expand
+                | Op::Transpose { .. }
+                | Op::Slice { .. }
+                | Op::Concat { .. }
+                | Op::Gather { .. }
+        )
 }
 
 /// Extents within an image; `None` for a scalar.
@@ -130,7 +145,7 @@ fn moved_from(graph: &Graph, block: Block) -> Option<Block> {
     let split = suffix(&dims, block.tail)?;
     let at = unravel(flat, &dims);
     let index = match &node.op {
-        Op::Identity | Op::Reshape => return Some(same),
+        Op::Identity | Op::Reshape | Op::Unary(..) => return Some(same),
         Op::Transpose { perm } => {
             let fixed = |axis: usize| perm.get(axis) == Some(&axis);
             if !fixed(0) || !(split..dims.len()).all(|axis| fixed(axis + 1)) {

@@ -1,5 +1,7 @@
 //! Forward from the softmax or the gate: what is weighed, and what the sums are.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::trace::{Block, Tracer, image_dims, only_moves, ravel, suffix, unravel};
 use super::{Found, Miss, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Reduce, ReduceKind};
@@ -23,6 +25,22 @@ pub(super) struct Weighed {
     pub(super) plane: usize,
     /// The softmax or the gate.
     pub(super) anchor: NodeId,
+}
+
+impl Weighed {
+    /// Weighs planes as they are rounded, where all of the block reads them so: they are that outside of it.
+    pub(super) fn keep_rounding(&mut self, tracer: &mut Tracer<'_>) {
+        let planes = || self.channels.iter().flatten().map(|term| term.plane.node);
+        let sources: BTreeSet<NodeId> = planes().collect();
+        let kept = sources.into_iter().filter_map(|id| Some((id, tracer.rounded(id)?)));
+        let kept: BTreeMap<NodeId, NodeId> = kept.collect();
+        for term in self.channels.iter_mut().flatten() {
+            if let Some(&rounded) = kept.get(&term.plane.node) {
+                term.plane.node = rounded;
+                tracer.passed.remove(&rounded);
+            }
+        }
+    }
 }
 
 /// Most steps that one sum is followed through, and most channels times splits.
@@ -301,7 +319,7 @@ impl Lines {
     /// used.
     fn complete(&self, mut sums: Sums) -> Result<Sums, Incomplete> {
         let mut used = vec![false; self.dims.iter().product()];
-        let mut planes = std::collections::BTreeSet::new();
+        let mut planes = BTreeSet::new();
         for (channel, terms) in sums.iter_mut().enumerate() {
             self.check_line(channel, terms)?;
             terms.sort_by_key(|term| term.weight);
