@@ -35,7 +35,7 @@ OF_ONE = {
     'Abs': [{}], 'Cast': [{'to': to} for to in TYPES], 'Ceil': [{}], 'Clip': [{}], 'Erf': [{}], 'Exp': [{}],
     'Floor': [{}], 'Gelu': [{}, {'approximate': 'tanh'}], 'HardSigmoid': [{}, {'alpha': 0.5, 'beta': -1.0}],
     'HardSwish': [{}], 'Identity': [{}], 'LeakyRelu': [{}, {'alpha': -2.0}], 'Log': [{}], 'Neg': [{}], 'Not': [{}],
-    'Reciprocal': [{}], 'Relu': [{}], 'Sigmoid': [{}], 'Sqrt': [{}], 'Tanh': [{}],
+    'Reciprocal': [{}], 'Relu': [{}], 'Round': [{}], 'Sigmoid': [{}], 'Sqrt': [{}], 'Tanh': [{}],
 }
 OF_TWO = {
     'Add': [{}], 'And': [{}], 'Div': [{}], 'Equal': [{}], 'Greater': [{}], 'GreaterOrEqual': [{}], 'Less': [{}],
@@ -49,9 +49,11 @@ OF_LINES = {
     'ReduceMax': [{'keepdims': 0}], 'ReduceMean': [{'keepdims': 0}], 'ReduceMin': [{'keepdims': 0}],
     'ReduceSum': [{'keepdims': 0}], 'Softmax': [{}],
 }
-# What moves elements, makes them of shapes, or is a sum of products.
-ELSEWHERE = set('''BatchNormalization CastLike Concat Constant ConstantOfShape Conv Dropout Expand Flatten Gather Gemm
-    MatMul Pad Range Reshape Resize SequenceAt Shape Size Slice Split SplitToSequence Squeeze Transpose Unsqueeze
+# What moves elements, makes them of shapes, is a sum of products, or quantized (scripts/quantized.py).
+ELSEWHERE = set('''BatchNormalization CastLike Concat Constant ConstantOfShape Conv ConvInteger DequantizeLinear Dropout
+    DynamicQuantizeLinear Expand Flatten Gather Gemm MatMul MatMulInteger Pad QGemm QLinearAdd QLinearAveragePool
+    QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearReduceMean
+    QLinearSigmoid QLinearSoftmax QuantizeLinear Range Reshape Resize SequenceAt Shape Size Slice Split SplitToSequence Squeeze Transpose Unsqueeze
     Upsample Where'''.split())
 
 Case = collections.namedtuple('Case', 'operator attributes dtype form operands')

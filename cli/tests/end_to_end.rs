@@ -173,7 +173,7 @@ fn block() -> Folder {
 fn a_diff_shows_what_a_pass_did() {
     let folder = block();
     let diff = folder.run("inspect block.onnx --diff split_attention").succeeds();
-    assert!(diff.starts_with("--- after fold_batch_norm\n+++ after split_attention\n"), "{diff}");
+    assert!(diff.starts_with("--- after drop_quantized\n+++ after split_attention\n"), "{diff}");
     let (mut removed, mut added) = (0, 0);
     for line in diff.lines() {
         removed += usize::from(line.starts_with("-  %") && line.contains(" = "));

@@ -32,11 +32,40 @@ fn unary_functions_agree() {
         "neg",
         "abs",
         "reciprocal",
+        "round",
     ] {
         for shape in ["[2, 3, 5]", "[64]", "[]", "[1, 1]"] {
             body(&format!("input %x f32{shape}\n%y f32{shape} = {f}(%x)\noutput %y"));
         }
     }
+}
+
+/// Every remainder of a step, ties among them, and what is beyond both ends.
+#[test]
+fn quantizing_agrees() {
+    for (dtype, zero) in [("u8", 0), ("u8", 255), ("u8", 131), ("i8", -128), ("i8", 127), ("i8", 0)]
+    {
+        let grid = format!("weight %s f32[] = 0.25\nweight %z {dtype}[] = {zero}\n");
+        let steps = (-4500..4500).map(|i| format!("{}", f64::from(i) / 64.0));
+        let steps: Vec<String> = steps.collect();
+        let count = steps.len();
+        body(&format!(
+            "{grid}input %a f32[]\nweight %x f32[{count}] = [{}]\n%b f32[{count}] = add(%a, %x)\n\
+             %y {dtype}[{count}] = quantize(%b, %s, %z)\n\
+             %w f32[{count}] = dequantize(%y, %s, %z)\noutput %y\noutput %w",
+            steps.join(", ")
+        ));
+    }
+    for from in ["u8", "i8", "i32"] {
+        body(&format!(
+            "input %x {from}[2, 3, 70]\ninput %s f32[3, 1]\ninput %z {from}[3, 1]\n\
+             %y f32[2, 3, 70] = dequantize(%x, %s, %z)\noutput %y"
+        ));
+    }
+    body(
+        "input %x f32[2, 3, 70]\nweight %s f32[3, 1] = [0.01, 0.5, 100]\n\
+         weight %z i8[3, 1] = [3, -4, 5]\n%y i8[2, 3, 70] = quantize(%x, %s, %z)\noutput %y",
+    );
 }
 
 #[test]

@@ -69,13 +69,16 @@ fn as_tried(op: Op) -> Option<(Op, On)> {
             let window = Window { kernel: [1, 2], ..Window::POINT };
             (Op::Pool(Pool { window, ceil: false, ..pool }), On::Planes)
         }
-        // Constants, what moves elements, and sums of products, which are compared in `compiled.rs`.
+        // Constants, what moves elements, sums of products, and what takes operands of several types, which
+        // are compared in `compiled.rs`.
         Op::Input
         | Op::Weight(_)
         | Op::Conv(_)
         | Op::BatchNorm { .. }
         | Op::MatMul { .. }
         | Op::Where
+        | Op::Quantize
+        | Op::Dequantize
         | Op::SplitAttention(_)
         | Op::Reshape
         | Op::Expand

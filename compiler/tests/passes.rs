@@ -99,3 +99,125 @@ fn nodes_that_no_output_needs_go() {
     );
     assert!(!text.contains("dead"), "{text}");
 }
+
+/// An image on the grid of `u8` integers with this scale and zero point, as `%name`.
+fn on_grid(name: &str, x: &str, shape: &str, [scale, zero]: [&str; 2]) -> String {
+    format!(
+        "weight %{name}:s f32[] = {scale}\nweight %{name}:z u8[] = {zero}\n\
+         %{name}:q u8{shape} = quantize(%{x}, %{name}:s, %{name}:z)\n\
+         %{name} f32{shape} = dequantize(%{name}:q, %{name}:s, %{name}:z)\n"
+    )
+}
+
+#[test]
+fn quantizing_and_dequantizing_is_one_function() {
+    let (text, misses) = fused(&format!(
+        "input %x f32[2, 3]\n{}%z f32[2, 3] = exp(%y)\noutput %z",
+        on_grid("y", "x", "[2, 3]", ["0.5", "10"])
+    ));
+    assert!(text.contains("quantized(%x)"), "{text}");
+    assert!(text.contains("scale    0.5"), "{text}");
+    assert!(text.contains("lowest   -10") && text.contains("highest  245"), "{text}");
+    assert!(!text.contains("quantize(") && misses.is_empty(), "{text}");
+}
+
+/// A value that is dequantized once for each user is computed once.
+#[test]
+fn what_is_dequantized_twice_is_one_value() {
+    let (text, _) = fused(&format!(
+        "input %x f32[2, 3]\n{}%w f32[2, 3] = dequantize(%y:q, %y:s, %y:z)\n\
+         %v f32[2, 3] = exp(%y)\n%u f32[2, 3] = log(%w)\noutput %v\noutput %u",
+        on_grid("y", "x", "[2, 3]", ["0.5", "10"])
+    ));
+    assert_eq!(text.matches("quantized(%x)").count(), 1, "{text}");
+}
+
+#[test]
+fn another_grid_or_one_that_is_not_constant_stays() {
+    let body = "input %x f32[3]\nweight %s f32[] = 0.5\nweight %t f32[] = 0.25\nweight %z u8[] = 10\n\
+         %q u8[3] = quantize(%x, %s, %z)\n%y f32[3] = dequantize(%q, %t, %z)\noutput %y";
+    let (text, misses) = fused(body);
+    assert!(text.contains("= quantize(%x") && text.contains("dequantize(%q"), "{text}");
+    assert_eq!(misses[0].pass, "join_quantization");
+    assert!(misses[0].because.contains("scale 0.5"), "{}", misses[0].because);
+    let (text, misses) = fused(&body.replace("weight %t f32[] = 0.25", "input %t f32[]"));
+    assert!(text.contains("= quantize(%x") && text.contains("dequantize(%q"), "{text}");
+    assert!(misses[0].because.contains("not one constant"), "{}", misses[0].because);
+    // The integers are a result too.
+    let (text, _) = fused(&(body.replace("%t, %z", "%s, %z") + "\noutput %q"));
+    assert!(text.contains("= quantize(%x") && text.contains("quantized(%x)"), "{text}");
+}
+
+/// Integers are moved and picked between the two.
+#[test]
+fn quantizing_and_dequantizing_meet_through_what_moves_elements() {
+    let (text, _) = fused(
+        "input %x f32[1, 2, 2, 2]\ninput %w f32[1, 2, 2, 2]\nweight %s f32[] = 0.5\n\
+         weight %z u8[] = 10\nweight %i i64[2] = [1, 0]\n\
+         %q u8[1, 2, 2, 2] = quantize(%x, %s, %z)\n%r u8[1, 2, 2, 2] = quantize(%w, %s, %z)\n\
+         %a f32[1, 2, 2, 2] = cast(%q)\n%b f32[1, 2, 1, 1] = max_pool(%a)\nwindow 2x2\n\
+         %c u8[1, 2, 1, 1] = cast(%b)\n%d u8[1, 2, 1, 1] = slice(%r) starts [0, 0, 1, 1]\n\
+         %e u8[1, 4, 1, 1] = concat(%c, %d) axis 1\n%f u8[4, 1] = reshape(%e)\n\
+         %g u8[1, 4] = transpose(%f) perm [1, 0]\n%h u8[1, 2] = gather(%g, %i) axis 1\n\
+         %p u8[1, 3] = pad(%h)\nbefore [0, 0]\nafter [0, 1]\nvalue 12\n\
+         %y f32[1, 3] = dequantize(%p, %s, %z)\noutput %y",
+    );
+    assert!(!text.contains("u8"), "{text}");
+    assert_eq!(text.matches("quantized(").count(), 2, "{text}");
+    assert!(text.contains("value    1\n"), "{text}");
+}
+
+#[test]
+fn integers_that_come_from_outside_are_dequantized_where_they_are() {
+    let (text, _) = fused(
+        "input %x u8[2, 3]\nweight %s f32[] = 0.5\nweight %z u8[] = 10\n\
+         %a u8[6] = reshape(%x)\n%y f32[6] = dequantize(%a, %s, %z)\noutput %y",
+    );
+    assert!(text.contains("u8[6] = reshape(%x)"), "{text}");
+}
+
+#[test]
+fn weights_become_floats() {
+    let (text, _) = fused(
+        "input %x f32[2]\nweight %q i8[2] = [-3, 4]\nweight %s f32[2] = [0.5, 2]\n\
+         weight %z i8[] = 1\n%w f32[2] = dequantize(%q, %s, %z)\n%y f32[2] = mul(%x, %w)\noutput %y",
+    );
+    assert!(text.contains("= [-2, 6]") && !text.contains("dequantize"), "{text}");
+}
+
+/// The second is on the grid of the first, whatever is picked and joined in between.
+#[test]
+fn what_is_on_the_grid_is_not_quantized_again() {
+    let grid = ["0.5", "10"];
+    let between = "%a f32[2, 2, 2] = relu(%u)\n%b f32[2, 4] = reshape(%a)\n%c f32[4, 4] = concat(%b, %w) axis 0\n";
+    let body = |scale| {
+        format!(
+            "input %x f32[2, 2, 2]\ninput %v f32[2, 4]\n{}{}{between}{}output %y",
+            on_grid("u", "x", "[2, 2, 2]", grid),
+            on_grid("w", "v", "[2, 4]", grid),
+            on_grid("y", "c", "[4, 4]", [scale, "10"])
+        )
+    };
+    let (text, _) = fused(&body("0.5"));
+    assert_eq!(text.matches("quantized").count(), 2, "{text}");
+    let (text, _) = fused(&body("0.25"));
+    assert_eq!(text.matches("quantized").count(), 3, "{text}");
+}
+
+#[test]
+fn clipping_to_the_ends_of_a_grid_goes() {
+    for (clip, zero, stays) in [
+        ("relu(%x)", "0", false),
+        ("relu(%x)", "1", true),
+        // 255 steps of 0.0235294 are 6.
+        ("clip(%x)\nlow 0\nhigh 6", "0", false),
+        ("clip(%x)\nlow 0\nhigh 5.9", "0", true),
+        ("clip(%x)\nlow 0.02\nhigh 6", "0", true),
+    ] {
+        let (text, _) = fused(&format!(
+            "input %x f32[4]\n%r f32[4] = {clip}\n{}output %y",
+            on_grid("y", "r", "[4]", ["0.023529412", zero])
+        ));
+        assert_eq!(!text.contains("quantized(%x)"), stays, "{clip}, {zero}: {text}");
+    }
+}

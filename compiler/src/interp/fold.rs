@@ -45,6 +45,8 @@ fn keeps_denormals(op: &Op) -> bool {
         | Op::BatchNorm { .. }
         | Op::MatMul { .. }
         | Op::Cast { .. }
+        | Op::Quantize
+        | Op::Dequantize
         | Op::Softmax { .. }
         | Op::Pool(_)
         | Op::SplitAttention(_)

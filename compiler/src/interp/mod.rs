@@ -14,6 +14,7 @@ mod matmul;
 mod norm;
 mod operands;
 mod pool;
+mod quantize;
 mod reduce;
 mod run;
 mod scalar;
@@ -70,6 +71,8 @@ fn compute(op: &Op, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
         Op::Binary(function, _) => elementwise::binary(*function, x, ty),
         Op::Where => elementwise::choose(x, ty),
         Op::Cast { to } => elementwise::cast(*to, x, ty),
+        Op::Quantize => quantize::quantize(x, ty),
+        Op::Dequantize => quantize::dequantize(x, ty),
         Op::Softmax { axis, log } => norm::softmax(*axis, *log, x, ty),
         Op::Pool(pool) => pool::pool(pool, x, ty),
         Op::SplitAttention(op) => attention::split_attention(op, x, ty),

@@ -169,7 +169,8 @@ functions! {
             floats x * unit(x / 6.0 + 0.5);
         /// The nearest multiple of `scale` between `lowest` and `highest` times it; of two the even multiple. This
         /// is ONNX's QuantizeLinear with the DequantizeLinear after it: `lowest` and `highest` are the ends of the
-        /// integers less the zero point. A NaN is the lowest, and 0 has no sign.
+        /// integers less the zero point. The quotient is an f32, since a last bit of it decides between
+        /// neighbours. A NaN is the lowest, and 0 has no sign.
         Quantized {
             /// Distance between neighbours.
             scale,
@@ -178,7 +179,10 @@ functions! {
             /// The highest multiple, a whole number.
             highest
         } "quantized"
-            floats within(x / scale, lowest, highest).round_ties_even() * scale + 0.0;
+            floats within(f64::from((x / scale) as f32), lowest, highest).round_ties_even() * scale + 0.0;
+        /// The nearest whole number; of two the even one.
+        Round "round"
+            floats x.round_ties_even();
         /// Hyperbolic tangent.
         Tanh "tanh"
             floats x.tanh();

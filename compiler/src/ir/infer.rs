@@ -42,6 +42,8 @@ pub fn infer(op: &Op, operands: &[(usize, &TensorType)]) -> Result<TensorType> {
         Op::Binary(function, _) => elementwise::binary(*function, &given),
         Op::Where => elementwise::select(&given),
         Op::Cast { to } => elementwise::cast(*to, &given),
+        Op::Quantize => elementwise::quantize(&given),
+        Op::Dequantize => elementwise::dequantize(&given),
         Op::Softmax { axis, .. } => reduce::softmax(*axis, &given),
         Op::SplitAttention(op) => attention::split_attention(op, &given),
         Op::Reduce(reduce) => reduce::reduce(reduce, &given),

@@ -51,6 +51,13 @@ pub enum Op {
         /// The new element type.
         to: DType,
     },
+    /// ONNX's QuantizeLinear: x f32, scale f32 and a zero point, both of which broadcast to x. The result
+    /// has the type of the zero point, u8 or i8: `round(x / scale) + zero`, the quotient an f32 and of two
+    /// integers the even one, or the end of the type that it is beyond. A NaN is the lowest.
+    Quantize,
+    /// ONNX's DequantizeLinear: x u8, i8 or i32, scale f32 and a zero point of x's type, both of which
+    /// broadcast to x. The result is f32: `(x - zero) * scale`, the difference wrapped to i32.
+    Dequantize,
     /// Softmax (or its logarithm) over one axis.
     Softmax {
         /// The axis that sums to one.
@@ -265,6 +272,8 @@ impl Op {
             Op::Binary(f, _) => f.mnemonic(),
             Op::Where => "where",
             Op::Cast { .. } => "cast",
+            Op::Quantize => "quantize",
+            Op::Dequantize => "dequantize",
             Op::Softmax { log: false, .. } => "softmax",
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::Pool(Pool { kind: PoolKind::Max, .. }) => "max_pool",
@@ -296,6 +305,8 @@ impl Op {
             | Op::BatchNorm { .. }
             | Op::Where
             | Op::Cast { .. }
+            | Op::Quantize
+            | Op::Dequantize
             | Op::Softmax { .. }
             | Op::Pool(_)
             | Op::Reduce(_)
@@ -333,7 +344,7 @@ impl Op {
             // Which of w1 and the biases there are depends on the excite; `infer` checks that.
             Op::SplitAttention(_) => (1, Some(5)),
             Op::Binary(..) | Op::Gather { .. } => (2, Some(2)),
-            Op::Where => (3, Some(3)),
+            Op::Where | Op::Quantize | Op::Dequantize => (3, Some(3)),
             Op::Concat { .. } => (1, None),
             Op::Unary(..)
             | Op::Cast { .. }

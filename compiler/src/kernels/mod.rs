@@ -114,6 +114,13 @@ fn node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
             let head = Expr::Cast(*to, Box::new(Expr::Operand(1)));
             map::lower::elementwise(l, id, 0..1, head, &Epilogue::none())
         }
+        Op::Quantize => {
+            let head = map::lower::quantize(l.ty(id).dtype);
+            map::lower::elementwise(l, id, 0..3, head, &Epilogue::none())
+        }
+        Op::Dequantize => {
+            map::lower::elementwise(l, id, 0..3, map::lower::dequantize(), &Epilogue::none())
+        }
         Op::Expand => map::lower::elementwise(l, id, 0..1, Expr::Operand(1), &Epilogue::none()),
         Op::Transpose { perm } => map::lower::transpose(l, id, perm),
         Op::Concat { axis } => map::lower::concat(l, id, *axis),
@@ -147,6 +154,8 @@ fn blocked_node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
         | Op::MatMul { .. }
         | Op::Where
         | Op::Cast { .. }
+        | Op::Quantize
+        | Op::Dequantize
         | Op::Softmax { .. }
         | Op::Reduce(_)
         | Op::Reshape

@@ -29,11 +29,18 @@ const ROWS: &[Row] = &[
     ("Constant", &["sparse_value"], 11..NEVER),
     ("Constant", &["value_float", "value_floats", "value_int", "value_ints"], 12..NEVER),
     ("Constant", &["value_string", "value_strings"], 12..NEVER),
+    ("DequantizeLinear", &["axis"], 13..NEVER),
+    ("DequantizeLinear", &["block_size"], 21..NEVER),
+    ("DequantizeLinear", &["output_dtype"], 23..NEVER),
     ("Dropout", &["ratio"], 7..12),
     ("Dropout", &["seed"], 12..NEVER),
     ("MaxPool", &["ceil_mode", "dilations"], 10..NEVER),
     ("MaxPool", &["storage_order"], 8..NEVER),
     ("Pad", &["pads", "value"], 2..11),
+    ("QuantizeLinear", &["axis"], 13..NEVER),
+    ("QuantizeLinear", &["block_size", "output_dtype"], 21..NEVER),
+    ("QuantizeLinear", &["precision"], 23..NEVER),
+    ("QuantizeLinear", &["saturate"], 19..NEVER),
     ("Range", &["stash_type"], 27..NEVER),
     ("ReduceMax", &["axes"], 1..18),
     ("ReduceMax", &["noop_with_empty_axes"], 18..NEVER),
@@ -56,7 +63,7 @@ const ROWS: &[Row] = &[
     ("Upsample", &["scales"], 7..9),
 ];
 
-/// Refuses an attribute that another version of the operator has, and not the one of operator set
+/// Refuses an attribute that another version of ONNX's operator has, and not the one of operator set
 /// `since`.
 pub(super) fn check(
     operator: &str,

@@ -27,6 +27,9 @@ pub(super) struct ValueId(usize);
 pub(super) enum Value {
     /// A tensor.
     Tensor(ValueId),
+    /// A constant of elements that graphs do not have, by name, and that were read as i32: for what
+    /// dequantizes it alone.
+    Widened(ValueId, &'static str),
     /// A sequence of tensors, known by position.
     Sequence(Vec<ValueId>),
     /// An output that its operator's import does not give; why.

@@ -9,6 +9,7 @@ use super::builder::{Builder, Environment, Value, ValueId};
 use super::flatten::FlatNode;
 use super::names::Name;
 use super::refusal::{bad, unsupported};
+use super::stored::widened_element;
 use super::tensor::{Constant, TensorReader, counted_type};
 use crate::error::{Error, Result};
 use crate::interp::{Data, Tensor};
@@ -70,10 +71,28 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         match self.lookup(index)? {
             None => Ok(None),
             Some((_, Value::Tensor(id))) => Ok(Some(*id)),
+            Some((name, Value::Widened(_, element))) => {
+                let what = format!("`{name}`: element type {element} is not supported here");
+                Err(unsupported(what).with_remedy("quantize the model to 8 bits"))
+            }
             Some((name, Value::Sequence(_))) => {
                 Err(bad(format!("operand {index} (`{name}`) is a sequence, not a tensor")))
             }
             Some((name, Value::Missing(why))) => Err(unsupported(format!("`{name}`: {why}"))),
+        }
+    }
+
+    /// As [`required`](Self::required), for what takes integers of any type, if only as i32.
+    pub(super) fn integers(&self, index: usize) -> Result<ValueId> {
+        let found = self.optional_integers(index)?;
+        found.ok_or_else(|| bad(format!("operand {index} is missing")))
+    }
+
+    /// As [`optional`](Self::optional), for what takes integers of any type, if only as i32.
+    pub(super) fn optional_integers(&self, index: usize) -> Result<Option<ValueId>> {
+        match self.lookup(index)? {
+            Some((_, Value::Widened(id, _))) => Ok(Some(*id)),
+            _ => self.optional(index),
         }
     }
 
@@ -202,6 +221,10 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     /// The constant of a tensor attribute.
     pub(super) fn tensor_attribute(&mut self, name: &str) -> Result<Option<Constant>> {
         match self.attributes.tensor(name)? {
+            Some(tensor) if let Some(element) = widened_element(tensor.data_type) => {
+                let what = format!("attribute `{name}`: element type {element} is not supported");
+                Err(unsupported(what).with_remedy("store the constant as an initializer"))
+            }
             Some(tensor) => Ok(Some(self.reader.read(tensor, name)?)),
             None => Ok(None),
         }

@@ -13,6 +13,7 @@ use super::inputs::inputs;
 use super::names::Name;
 use super::order::sort;
 use super::registry::find;
+use super::stored;
 use super::tensor::TensorReader;
 use super::versions::check_ir_version;
 use crate::error::{Error, Problem, Result};
@@ -42,7 +43,7 @@ pub(super) fn import_model<'m>(
     let outputs = outputs(&model.graph, &environment)?;
     declared::check(&model.graph, |name| match environment.get(name) {
         Some(Value::Tensor(id)) => Some(builder.ty(*id)),
-        Some(Value::Sequence(_) | Value::Missing(_)) | None => None,
+        Some(Value::Widened(..) | Value::Sequence(_) | Value::Missing(_)) | None => None,
     })?;
     builder.finish(&model.graph.name, &outputs)
 }
@@ -119,7 +120,11 @@ fn add_initializers<'m>(
         let constant = reader.read(tensor, &tensor.name)?;
         let name = Name::from(tensor.name.as_str());
         let id = builder.initializer(name.clone(), constant);
-        environment.insert(name, Value::Tensor(id));
+        let value = match stored::widened_element(tensor.data_type) {
+            Some(element) => Value::Widened(id, element),
+            None => Value::Tensor(id),
+        };
+        environment.insert(name, value);
     }
     Ok(())
 }
@@ -132,7 +137,9 @@ fn import_node<'m>(
 ) -> Result<()> {
     let (operator, since) = find(node.domain, node.operator, node.opset)?;
     operator.check_arity(node.inputs.len(), node.outputs.len())?;
-    attribute_versions::check(node.operator, since, &node.attributes)?;
+    if node.domain.is_empty() {
+        attribute_versions::check(node.operator, since, &node.attributes)?;
+    }
     let mut context = NodeContext::new(node, since, builder, environment, reader);
     (operator.import)(&mut context)?;
     context.attributes.check_all_known()?;
@@ -160,6 +167,10 @@ fn outputs(graph: &GraphProto, environment: &Environment) -> Result<Vec<(Name, V
         }
         match environment.get(name) {
             Some(Value::Tensor(id)) => outputs.push((name.into(), *id)),
+            Some(Value::Widened(_, element)) => {
+                let why = format!("its element type, {element}, is not supported");
+                return Err(withheld(name, &why));
+            }
             Some(Value::Sequence(_)) => return Err(withheld(name, "it is a sequence")),
             Some(Value::Missing(why)) => return Err(withheld(name, why)),
             None => return Err(wrong("is made by no node")),

@@ -2,8 +2,8 @@
 
 use super::context::NodeContext;
 use super::ops::{
-    batch_norm, compile_time, conv, convert, elementwise, gather, generate, join, matmul, pad,
-    pool, reduce, resize, sequence, shape, slice, softmax,
+    batch_norm, compile_time, conv, convert, elementwise, gather, generate, integers, join, matmul,
+    pad, pool, quantize, quantized, reduce, resize, sequence, shape, slice, softmax,
 };
 use super::refusal::{bad, unsupported};
 use super::versions::OPSETS;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// How an operator is imported.
 type Import = fn(&mut NodeContext<'_, '_>) -> Result<()>;
 
-/// One operator of ONNX's own domain.
+/// One operator.
 #[derive(Debug)]
 pub(super) struct Operator {
     name: &'static str,
@@ -48,7 +48,7 @@ impl Operator {
 
 const ANY: usize = usize::MAX;
 
-/// The registry, by name.
+/// ONNX's own operators, by name.
 const OPERATORS: &[Operator] = &[
     row("Abs", &[6, 13], (1, 1), elementwise::unary),
     row("Add", &[7, 13, 14], (2, 2), elementwise::binary),
@@ -64,8 +64,11 @@ const OPERATORS: &[Operator] = &[
     row("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25], (0, 0), generate::constant),
     row("ConstantOfShape", &[9, 20, 21, 23, 24, 25], (1, 1), generate::constant_of_shape),
     row("Conv", &[1, 11, 22], (2, 3), conv::conv),
+    row("ConvInteger", &[10], (2, 4), integers::conv),
+    row("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), quantize::dequantize_linear),
     row("Div", &[7, 13, 14], (2, 2), elementwise::binary),
     row("Dropout", &[7, 10, 12, 13, 22], (1, 3), convert::dropout).with_outputs(2),
+    row("DynamicQuantizeLinear", &[11], (1, 1), quantize::dynamic_quantize_linear).with_outputs(3),
     row("Equal", &[7, 11, 13, 19], (2, 2), elementwise::binary),
     row("Erf", &[9, 13], (1, 1), elementwise::unary),
     row("Exp", &[6, 13], (1, 1), elementwise::unary),
@@ -88,6 +91,7 @@ const OPERATORS: &[Operator] = &[
     row("Log", &[6, 13], (1, 1), elementwise::unary),
     row("LogSoftmax", &[1, 11, 13], (1, 1), softmax::softmax),
     row("MatMul", &[1, 9, 13], (2, 2), matmul::matmul),
+    row("MatMulInteger", &[10], (2, 4), integers::matmul),
     row("Max", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
     row("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), pool::max).with_outputs(2),
     row("Min", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
@@ -98,6 +102,9 @@ const OPERATORS: &[Operator] = &[
     row("Or", &[7], (2, 2), compile_time::logic),
     row("Pad", &[2, 11, 13, 18, 19, 21, 23, 24, 25], (1, 4), pad::pad),
     row("Pow", &[7, 12, 13, 15], (2, 2), elementwise::pow),
+    row("QLinearConv", &[10], (8, 9), quantized::conv),
+    row("QLinearMatMul", &[10, 21], (8, 8), quantized::matmul),
+    row("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), quantize::quantize_linear),
     row("Range", &[11, 27], (3, 3), compile_time::range),
     row("Reciprocal", &[6, 13], (1, 1), elementwise::unary),
     row("ReduceMax", &[1, 11, 12, 13, 18, 20], (1, 2), reduce::reduce),
@@ -107,6 +114,7 @@ const OPERATORS: &[Operator] = &[
     row("Relu", &[6, 13, 14], (1, 1), elementwise::unary),
     row("Reshape", &[5, 13, 14, 19, 21, 23, 24, 25], (2, 2), shape::reshape),
     row("Resize", &[10, 11, 13, 18, 19], (1, 4), resize::resize),
+    row("Round", &[11, 22], (1, 1), elementwise::unary),
     row("SequenceAt", &[11], (2, 2), sequence::at),
     row("Shape", &[1, 13, 15, 19, 21, 23, 24, 25], (1, 1), generate::shape),
     row("Sigmoid", &[6, 13], (1, 1), elementwise::unary),
@@ -125,6 +133,25 @@ const OPERATORS: &[Operator] = &[
     Operator { until: 10, ..row("Upsample", &[7, 9], (1, 2), resize::upsample) },
     row("Where", &[9, 16], (3, 3), elementwise::select),
 ];
+
+/// The operators of quantized values that ONNX Runtime writes, in its own domain, by name.
+const RUNTIME_OPERATORS: &[Operator] = &[
+    row("DequantizeLinear", &[1], (2, 3), quantize::dequantize_linear),
+    row("QGemm", &[1], (6, 9), quantized::gemm),
+    row("QLinearAdd", &[1], (7, 8), quantized::binary),
+    row("QLinearAveragePool", &[1], (4, 5), quantized::average_pool),
+    row("QLinearConcat", &[1], (5, ANY), quantized::concat),
+    row("QLinearGlobalAveragePool", &[1], (5, 5), quantized::global_average_pool),
+    row("QLinearLeakyRelu", &[1], (4, 5), quantized::unary),
+    row("QLinearMul", &[1], (7, 8), quantized::binary),
+    row("QLinearReduceMean", &[1], (4, 5), quantized::reduce_mean),
+    row("QLinearSigmoid", &[1], (4, 5), quantized::unary),
+    row("QLinearSoftmax", &[1], (4, 5), quantized::softmax),
+    row("QuantizeLinear", &[1], (2, 3), quantize::quantize_linear),
+];
+
+/// ONNX Runtime's own domain.
+const RUNTIME: &str = "com.microsoft";
 
 impl Operator {
     /// Checks the numbers of operands and of results that a node lists.
@@ -152,11 +179,13 @@ fn span((least, most): (usize, usize)) -> String {
 
 /// The operator `name` of `domain`, and the version of it that operator set `opset` gives.
 pub(super) fn find(domain: &str, name: &str, opset: i64) -> Result<(&'static Operator, i64)> {
-    if !domain.is_empty() {
-        return Err(unknown_domain(domain, name));
-    }
-    let found = OPERATORS.iter().find(|operator| operator.name == name);
-    let operator = found.ok_or_else(|| unknown_operator(name))?;
+    let (all, unknown): (_, fn(&str, &str) -> Error) = match domain {
+        "" => (OPERATORS, |_, name| unknown_operator(name)),
+        RUNTIME => (RUNTIME_OPERATORS, unknown_domain),
+        _ => return Err(unknown_domain(domain, name)),
+    };
+    let found = all.iter().find(|operator| operator.name == name);
+    let operator = found.ok_or_else(|| unknown(domain, name))?;
     let since = operator.versions.iter().rev().find(|since| **since <= opset);
     match since {
         Some(&since) if opset < operator.until => Ok((operator, since)),
@@ -173,7 +202,7 @@ pub(super) fn find(domain: &str, name: &str, opset: i64) -> Result<(&'static Ope
 
 fn unknown_domain(domain: &str, name: &str) -> Error {
     let remedy = match domain {
-        "com.microsoft" => "use the model as exported, before ONNX Runtime optimised it",
+        RUNTIME => "use the model as exported, before ONNX Runtime optimised it",
         _ => "export the operator as a local function of the model, or without custom operators",
     };
     unsupported(format!("the operator {name} of the domain `{domain}`")).with_remedy(remedy)
@@ -183,9 +212,6 @@ fn unknown_operator(name: &str) -> Error {
     let remedy = match name {
         "If" | "Loop" | "Scan" => {
             "export the model for fixed shapes and in inference mode, which leaves no control flow"
-        }
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" => {
-            "export the model in float32, without quantisation"
         }
         _ => {
             "export the model in inference mode with constant folding; operators of the ResNeSt \
@@ -201,8 +227,10 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_versions_ascend() {
-        assert!(OPERATORS.windows(2).all(|pair| pair[0].name < pair[1].name));
-        for operator in OPERATORS {
+        for all in [OPERATORS, RUNTIME_OPERATORS] {
+            assert!(all.windows(2).all(|pair| pair[0].name < pair[1].name));
+        }
+        for operator in OPERATORS.iter().chain(RUNTIME_OPERATORS) {
             assert!(operator.versions.is_sorted(), "{}", operator.name);
             assert!(operator.versions.iter().all(|v| *v < operator.until), "{}", operator.name);
         }

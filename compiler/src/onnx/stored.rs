@@ -26,6 +26,83 @@ pub(super) enum Elements {
     F16,
     /// The upper half of an f32, read as that f32.
     Bf16,
+    /// Integers of so many bits, with a sign or without, read as i32.
+    Narrow(Narrow),
+}
+
+/// Integers that only constants have, which are dequantized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Narrow {
+    U16,
+    I16,
+    /// Two in a byte, the first in the lower half.
+    U4,
+    /// Likewise.
+    I4,
+}
+
+impl Narrow {
+    fn of(code: i32) -> Option<Narrow> {
+        match <DataType as protobuf::Enum>::from_i32(code)? {
+            DataType::UINT16 => Some(Narrow::U16),
+            DataType::INT16 => Some(Narrow::I16),
+            DataType::UINT4 => Some(Narrow::U4),
+            DataType::INT4 => Some(Narrow::I4),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Narrow::U16 => "uint16",
+            Narrow::I16 => "int16",
+            Narrow::U4 => "uint4",
+            Narrow::I4 => "int4",
+        }
+    }
+
+    /// Bytes of so many.
+    fn bytes(self, elements: usize) -> usize {
+        match self {
+            Narrow::U16 | Narrow::I16 => elements * size_of::<u16>(),
+            Narrow::U4 | Narrow::I4 => elements.div_ceil(2),
+        }
+    }
+
+    /// `elements` of them as i32.
+    fn widened(self, stored: &[u8], elements: usize) -> Bytes {
+        let words = || stored.as_chunks::<2>().0.iter();
+        let halves = || stored.iter().flat_map(|byte| [byte & 15, byte >> 4]).take(elements);
+        let all: Vec<i32> = match self {
+            Narrow::U16 => words().map(|w| u16::from_le_bytes(*w).into()).collect(),
+            Narrow::I16 => words().map(|w| i16::from_le_bytes(*w).into()).collect(),
+            Narrow::U4 => halves().map(i32::from).collect(),
+            // With the sign at the top of a byte, and back.
+            Narrow::I4 => halves().map(|half| ((half << 4) as i8 >> 4).into()).collect(),
+        };
+        all.into_iter().flat_map(i32::to_le_bytes).collect()
+    }
+
+    /// The bytes of those that `int32_data` spells, of which each holds one of 16 bits or two of 4, and
+    /// how many there are.
+    fn spelled(self, values: &[i32], elements: usize) -> (usize, Option<Bytes>) {
+        let unsigned = |v: &i32| u16::try_from(*v).ok().map(u16::to_le_bytes);
+        let signed = |v: &i32| i16::try_from(*v).ok().map(i16::to_le_bytes);
+        let pair = |v: &i32| u8::try_from(v & 255).ok().map(|byte| [byte]);
+        match self {
+            Narrow::U16 => spelled(values, unsigned),
+            Narrow::I16 => spelled(values, signed),
+            Narrow::U4 | Narrow::I4 => {
+                let (count, bytes) = spelled(values, pair);
+                (if count == elements.div_ceil(2) { elements } else { 2 * count }, bytes)
+            }
+        }
+    }
+}
+
+/// The name of the elements with this ONNX number, if they are [`Narrow`] ones.
+pub(super) fn widened_element(code: i32) -> Option<&'static str> {
+    Narrow::of(code).map(Narrow::name)
 }
 
 impl Elements {
@@ -34,7 +111,10 @@ impl Elements {
         match <DataType as protobuf::Enum>::from_i32(code) {
             Some(DataType::FLOAT16) => Ok(Elements::F16),
             Some(DataType::BFLOAT16) => Ok(Elements::Bf16),
-            Some(_) | None => element_type(code).map(Elements::Of),
+            Some(_) | None => match Narrow::of(code) {
+                Some(narrow) => Ok(Elements::Narrow(narrow)),
+                None => element_type(code).map(Elements::Of),
+            },
         }
     }
 
@@ -43,6 +123,7 @@ impl Elements {
         match self {
             Elements::Of(dtype) => dtype,
             Elements::F16 | Elements::Bf16 => DType::F32,
+            Elements::Narrow(_) => DType::I32,
         }
     }
 }
@@ -58,6 +139,7 @@ impl StoredType {
         match self.elements {
             Elements::Of(_) => self.ty.bytes(),
             Elements::F16 | Elements::Bf16 => self.ty.elements() * size_of::<u16>(),
+            Elements::Narrow(narrow) => narrow.bytes(self.ty.elements()),
         }
     }
 
@@ -72,6 +154,7 @@ impl StoredType {
             Elements::Of(_) => stored,
             Elements::F16 => widen(|half| f16::from_bits(half).to_f32()),
             Elements::Bf16 => widen(|half| bf16::from_bits(half).to_f32()),
+            Elements::Narrow(narrow) => narrow.widened(&stored, self.ty.elements()),
         }
     }
 
@@ -91,6 +174,7 @@ impl StoredType {
             }
             Elements::Of(DType::Bool) => spelled(&tensor.int32_data, |v| Some([u8::from(*v != 0)])),
             Elements::F16 | Elements::Bf16 => spelled(&tensor.int32_data, half),
+            Elements::Narrow(narrow) => narrow.spelled(&tensor.int32_data, self.ty.elements()),
         };
         if count != self.ty.elements() {
             return Err(format!("{count} elements for {self}"));
@@ -103,6 +187,7 @@ impl StoredType {
             Elements::Of(dtype) => dtype.name(),
             Elements::F16 => "f16",
             Elements::Bf16 => "bf16",
+            Elements::Narrow(narrow) => narrow.name(),
         }
     }
 }

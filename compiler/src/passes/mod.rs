@@ -6,10 +6,14 @@
 
 mod cardinality_major;
 mod check;
+mod drop_quantized;
 mod fold_batch_norm;
 mod fold_constants;
 mod fuse_epilogues;
+mod grid;
+mod join_quantization;
 mod merge_branches;
+mod raise_dequantize;
 mod remove_dead_nodes;
 mod split_attention;
 
@@ -41,6 +45,21 @@ pub const TABLE: &[Pass] = &[
         name: "fold_batch_norm",
         summary: "fold BatchNormalization into the convolution or product before it",
         rewrite: fold_batch_norm::fold_batch_norm,
+    },
+    Pass {
+        name: "raise_dequantize",
+        summary: "dequantize before elements are moved, where they have just been quantized",
+        rewrite: raise_dequantize::raise_dequantize,
+    },
+    Pass {
+        name: "join_quantization",
+        summary: "make quantizing and dequantizing on one grid a function of floats",
+        rewrite: join_quantization::join_quantization,
+    },
+    Pass {
+        name: "drop_quantized",
+        summary: "drop what changes nothing around that function",
+        rewrite: drop_quantized::drop_quantized,
     },
     Pass {
         name: "split_attention",

@@ -131,6 +131,8 @@ fn fits_blocks(graph: View<'_>, id: NodeId, blocked: &BTreeSet<NodeId>) -> bool 
         | Op::MatMul { .. }
         | Op::Where
         | Op::Cast { .. }
+        | Op::Quantize
+        | Op::Dequantize
         | Op::Softmax { .. }
         | Op::Reduce(_)
         | Op::Reshape

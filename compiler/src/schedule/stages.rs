@@ -276,7 +276,12 @@ fn operands_by_image(op: &Op) -> Option<usize> {
         Op::ArgMax { axis, .. } => (*axis != 0).then_some(1),
         Op::MatMul { transpose_a: false, .. } => Some(1),
         Op::Concat { axis } => (*axis != 0).then_some(usize::MAX),
-        Op::Unary(..) | Op::Binary(..) | Op::Where | Op::Cast { .. } => Some(0),
+        Op::Unary(..)
+        | Op::Binary(..)
+        | Op::Where
+        | Op::Cast { .. }
+        | Op::Quantize
+        | Op::Dequantize => Some(0),
         Op::MatMul { transpose_a: true, .. }
         | Op::Input
         | Op::Weight(_)

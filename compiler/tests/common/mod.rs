@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 /// Every function of one operand.
-pub const UNARY: [Unary; 17] = [
+pub const UNARY: [Unary; 18] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.01 },
     Unary::Clip { low: 0.0, high: 6.0 },
@@ -21,6 +21,7 @@ pub const UNARY: [Unary; 17] = [
     Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Unary::HardSwish,
     Unary::Quantized { scale: 0.0625, lowest: -12.0, highest: 243.0 },
+    Unary::Round,
     Unary::Tanh,
     Unary::Gelu,
     Unary::GeluTanh,
@@ -96,6 +97,8 @@ pub fn every_operator() -> Vec<(Op, usize)> {
         (Op::Where, 3),
         (Op::Cast { to: DType::I64 }, 1),
         (Op::Cast { to: DType::F32 }, 1),
+        (Op::Quantize, 3),
+        (Op::Dequantize, 3),
         (Op::Softmax { axis: 1, log: false }, 1),
         (Op::Softmax { axis: 1, log: true }, 1),
         (pool(PoolKind::Max), 1),

@@ -12,4 +12,5 @@ mod models;
 mod npy;
 mod operators;
 mod proto;
+mod quantized;
 mod tensors;

@@ -1,7 +1,7 @@
 //! Functions of floats, on f32, f64 and vectors of four f32.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::types::F64;
+use cranelift_codegen::ir::types::{F32, F64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use crate::codegen::emitter::Emitter;
@@ -48,7 +48,11 @@ pub(super) fn quantized(
 ) -> Value {
     let ty = e.ty(x);
     let scale = e.float(ty, f64::from(scale));
-    let quotient = e.builder.ins().fdiv(x, scale);
+    let mut quotient = e.builder.ins().fdiv(x, scale);
+    if ty == F64 {
+        let rounded = e.builder.ins().fdemote(F32, quotient);
+        quotient = e.builder.ins().fpromote(F64, rounded);
+    }
     let (low, high) = (e.float(ty, f64::from(low)), e.float(ty, f64::from(high)));
     let clipped = e.select_not_less(quotient, low);
     let clipped = e.float_min(high, clipped);
@@ -57,6 +61,16 @@ pub(super) fn quantized(
     let shifted = e.builder.ins().fadd(clipped, whole);
     let rounded = e.builder.ins().fsub(shifted, whole);
     e.builder.ins().fmul(rounded, scale)
+}
+
+/// On f64. A number below 2^52 loses its fraction where it is added to that, which has none.
+pub(super) fn round(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+    let whole = e.float(F64, 4_503_599_627_370_496.0);
+    let size = e.builder.ins().fabs(x);
+    let shifted = e.builder.ins().fadd(size, whole);
+    let rounded = e.builder.ins().fsub(shifted, whole);
+    let rounded = e.select_less(size, whole, rounded, size);
+    e.builder.ins().fcopysign(rounded, x)
 }
 
 pub(super) fn reciprocal(e: &mut Emitter<'_, '_>, x: Value) -> Value {

@@ -65,6 +65,7 @@ fn unary_row(function: Unary) -> Row<OnFloat, OnInteger> {
         Unary::Quantized { scale, lowest, highest } => {
             lanes(move |e, x| floats::quantized(e, x, scale, [lowest, highest]))
         }
+        Unary::Round => wide(floats::round),
         Unary::Tanh => wide(math::tanh),
         Unary::Gelu => wide(math::gelu),
         Unary::GeluTanh => wide(math::gelu_tanh),

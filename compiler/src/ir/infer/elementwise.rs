@@ -114,6 +114,41 @@ pub(super) fn cast(to: DType, given: &Operands<'_>) -> Result<TensorType> {
     Ok(TensorType { dtype: to, axes: x.axes.clone() })
 }
 
+pub(super) fn quantize(given: &Operands<'_>) -> Result<TensorType> {
+    let x = given.required(0, "x")?;
+    let (scale, zero) = (given.required(1, "the scale")?, given.required(2, "the zero point")?);
+    check_dtype(x.dtype == DType::F32, "quantize", x.dtype)?;
+    if !matches!(zero.dtype, DType::U8 | DType::I8) {
+        return bad(format!("the zero point is {}, not u8 or i8", zero.dtype));
+    }
+    check_grid(x, scale, zero)?;
+    Ok(TensorType { dtype: zero.dtype, axes: x.axes.clone() })
+}
+
+pub(super) fn dequantize(given: &Operands<'_>) -> Result<TensorType> {
+    let x = given.required(0, "x")?;
+    let (scale, zero) = (given.required(1, "the scale")?, given.required(2, "the zero point")?);
+    if !matches!(x.dtype, DType::U8 | DType::I8 | DType::I32) {
+        return bad(format!("x is {}, not u8, i8 or i32", x.dtype));
+    }
+    check_same_dtype(("x", x), ("the zero point", zero))?;
+    check_grid(x, scale, zero)?;
+    Ok(TensorType { dtype: DType::F32, axes: x.axes.clone() })
+}
+
+/// Refuses a scale that is not f32, and one or a zero point that does not broadcast to x.
+fn check_grid(x: &TensorType, scale: &TensorType, zero: &TensorType) -> Result<()> {
+    if scale.dtype != DType::F32 {
+        return bad(format!("the scale is {}, not f32", scale.dtype));
+    }
+    for (name, operand) in [("scale", scale), ("zero point", zero)] {
+        if broadcast_shapes(&[&x.shape(), &operand.shape()]) != Some(x.shape()) {
+            return bad(format!("the {name} {operand} does not broadcast to {x}"));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn batch_norm(given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     check_dtype(x.dtype.is_float(), "batch_norm", x.dtype)?;

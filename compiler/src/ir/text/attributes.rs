@@ -48,7 +48,14 @@ pub(super) trait Visitor {
 pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> {
     let first = op.epilogue_slot().unwrap_or(0);
     match op {
-        Op::Input | Op::Weight(_) | Op::Where | Op::Reshape | Op::Expand | Op::Identity => Ok(()),
+        Op::Input
+        | Op::Weight(_)
+        | Op::Where
+        | Op::Quantize
+        | Op::Dequantize
+        | Op::Reshape
+        | Op::Expand
+        | Op::Identity => Ok(()),
         Op::Conv(conv) => {
             v.optional("groups", &mut conv.groups, 1)?;
             v.required("window", &mut conv.window)?;
@@ -122,7 +129,7 @@ pub(super) fn blank(mnemonic: &str) -> Option<Op> {
 }
 
 /// One operator for each mnemonic that is not a function or a reduction.
-fn blanks() -> [Op; 20] {
+fn blanks() -> [Op; 22] {
     let window = Window::POINT;
     let epilogue = Epilogue::none();
     let conv = |groups| Op::Conv(Conv { groups, window, epilogue: Epilogue::none() });
@@ -134,6 +141,8 @@ fn blanks() -> [Op; 20] {
         Op::MatMul { transpose_a: false, transpose_b: false, epilogue },
         Op::Where,
         Op::Cast { to: DType::F32 },
+        Op::Quantize,
+        Op::Dequantize,
         Op::Softmax { axis: 0, log: false },
         Op::Softmax { axis: 0, log: true },
         pool(PoolKind::Max),

@@ -55,6 +55,24 @@ pub(in crate::kernels) fn binary(l: &Lowering<'_, '_>, id: NodeId, f: Binary) ->
     }
 }
 
+/// `round(x1 / x2) + x3` as `to`: a cast takes what is beyond to the nearest.
+pub(in crate::kernels) fn quantize(to: DType) -> Expr {
+    let [x, scale, zero] = [1, 2, 3].map(Expr::Operand);
+    // So wide that with any zero point the ends are beyond those of `to`; it makes a NaN the lowest.
+    let steps = Unary::Quantized { scale: 1.0, lowest: -512.0, highest: 512.0 };
+    let zero = Expr::Cast(DType::F32, Box::new(zero));
+    let sum = x.binary(Binary::Div, scale).unary(steps).binary(Binary::Add, zero);
+    Expr::Cast(to, Box::new(sum))
+}
+
+/// `(x1 - x3) * x2`
+pub(in crate::kernels) fn dequantize() -> Expr {
+    let [x, scale, zero] = [1, 2, 3].map(Expr::Operand);
+    let wide = |x| Expr::Cast(DType::I32, Box::new(x));
+    let steps = wide(x).binary(Binary::Sub, wide(zero));
+    Expr::Cast(DType::F32, Box::new(steps)).binary(Binary::Mul, scale)
+}
+
 /// BatchNormalization by its definition, where no pass has folded it.
 pub(in crate::kernels) fn batch_norm(
     l: &mut Lowering<'_, '_>,

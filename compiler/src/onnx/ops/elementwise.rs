@@ -30,11 +30,12 @@ fn unary_function(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
             beta: ctx.attributes.float("beta", 0.5)?,
         },
         "HardSwish" => Unary::HardSwish,
-        "LeakyRelu" => Unary::LeakyRelu { alpha: ctx.attributes.float("alpha", 0.01)? },
+        "LeakyRelu" => leaky_relu(ctx)?,
         "Log" => Unary::Log,
         "Neg" => Unary::Neg,
         "Reciprocal" => Unary::Reciprocal,
         "Relu" => Unary::Relu,
+        "Round" => Unary::Round,
         "Sigmoid" => Unary::Sigmoid,
         "Sqrt" => Unary::Sqrt,
         "Tanh" => Unary::Tanh,
@@ -42,6 +43,11 @@ fn unary_function(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
             return Err(Error::internal(format!("{other} is no function of one operand")));
         }
     })
+}
+
+/// LeakyRelu with the node's slope.
+pub(super) fn leaky_relu(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
+    Ok(Unary::LeakyRelu { alpha: ctx.attributes.float("alpha", 0.01)? })
 }
 
 /// Functions of two operands of one type, broadcast as in NumPy.

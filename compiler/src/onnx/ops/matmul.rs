@@ -6,13 +6,33 @@ use crate::onnx::builder::ValueId;
 use crate::onnx::context::NodeContext;
 use crate::onnx::refusal::{bad, unsupported};
 
-/// MatMul; an operand of one axis is a row on the left and a column on the right.
+/// A product of two matrices, or of batches of them.
+type Multiply<'f> = &'f dyn Fn(&mut NodeContext<'_, '_>, ValueId, ValueId) -> Result<ValueId>;
+
+/// MatMul.
 pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (a, b) = (ctx.required(0)?, ctx.required(1)?);
+    let y = product(ctx, a, b)?;
+    ctx.bind(0, y)
+}
+
+/// The product as MatMul has it.
+pub(super) fn product(ctx: &mut NodeContext<'_, '_>, a: ValueId, b: ValueId) -> Result<ValueId> {
+    product_by(ctx, a, b, &|ctx, a, b| ctx.emit(op(false, false), &[a, b]))
+}
+
+/// The product as MatMul has it, of matrices by `multiply`: an operand of one axis is a row on the left and
+/// a column on the right.
+pub(super) fn product_by(
+    ctx: &mut NodeContext<'_, '_>,
+    a: ValueId,
+    b: ValueId,
+    multiply: Multiply<'_>,
+) -> Result<ValueId> {
     let (left, right) = (ctx.shape(a), ctx.shape(b));
     let a = if let [n] = left[..] { ctx.reshape(a, &[1, n])? } else { a };
     let b = if let [n] = right[..] { ctx.reshape(b, &[n, 1])? } else { b };
-    let mut y = ctx.emit(product(false, false), &[a, b])?;
+    let y = multiply(ctx, a, b)?;
     let mut shape = ctx.shape(y);
     if right.len() == 1 {
         shape.pop();
@@ -22,29 +42,40 @@ pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         let columns = usize::from(right.len() > 1);
         shape.remove(shape.len() - 1 - columns);
     }
-    y = ctx.reshape(y, &shape)?;
-    ctx.bind(0, y)
+    ctx.reshape(y, &shape)
 }
 
-fn product(transpose_a: bool, transpose_b: bool) -> Op {
+/// The graph's operator for products.
+pub(super) fn op(transpose_a: bool, transpose_b: bool) -> Op {
     Op::MatMul { transpose_a, transpose_b, epilogue: Epilogue::none() }
 }
 
-/// Gemm: `alpha * a · b + beta * c`.
+/// Gemm.
 pub(in crate::onnx) fn gemm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (a, b, c) = (ctx.required(0)?, ctx.required(1)?, ctx.optional(2)?);
+    let beta = ctx.attributes.float("beta", 1.0)?;
+    let c = if beta == 0.0 { None } else { c };
+    let y = general(ctx, [a, b], c, beta)?;
+    ctx.bind(0, y)
+}
+
+/// `alpha * a · b + beta * c`, with the node's other attributes.
+pub(super) fn general(
+    ctx: &mut NodeContext<'_, '_>,
+    [a, b]: [ValueId; 2],
+    c: Option<ValueId>,
+    beta: f32,
+) -> Result<ValueId> {
     if ctx.ty(a).rank() != 2 || ctx.ty(b).rank() != 2 {
         return Err(bad(format!("{} times {}: not two matrices", ctx.ty(a), ctx.ty(b))));
     }
     let alpha = ctx.attributes.float("alpha", 1.0)?;
-    let beta = ctx.attributes.float("beta", 1.0)?;
     let transpose_a = ctx.attributes.flag("transA", false)?;
-    let op = product(transpose_a, ctx.attributes.flag("transB", false)?);
-    let columns = ctx.shape(b)[usize::from(!ctx.attributes.flag("transB", false)?)];
-    let c = if beta == 0.0 { None } else { c };
+    let transpose_b = ctx.attributes.flag("transB", false)?;
+    let op = op(transpose_a, transpose_b);
+    let columns = ctx.shape(b)[usize::from(!transpose_b)];
     if let Some(bias) = c.filter(|c| alpha == 1.0 && beta == 1.0 && ctx.shape(*c) == [columns]) {
-        let y = ctx.emit(op, &[a, b, bias])?;
-        return ctx.bind(0, y);
+        return ctx.emit(op, &[a, b, bias]);
     }
     let y = ctx.emit(op, &[a, b])?;
     let shape = ctx.shape(y);
@@ -56,7 +87,7 @@ pub(in crate::onnx) fn gemm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     if ctx.shape(y) != shape {
         return Err(bad("its operand 2 does not broadcast to the product"));
     }
-    ctx.bind(0, y)
+    Ok(y)
 }
 
 fn scaled(ctx: &mut NodeContext<'_, '_>, x: ValueId, factor: f32) -> Result<ValueId> {
