@@ -110,6 +110,11 @@ impl Quantizer {
         Placement::of(&self.network, kept).points
     }
 
+    /// How many outputs the model has.
+    pub fn outputs(&self) -> usize {
+        self.network.model.graph.output.len()
+    }
+
     /// The float model, with every value that is to be rounded for another output after its own. Its
     /// BatchNormalization is folded, as it will be in the quantized model.
     ///
