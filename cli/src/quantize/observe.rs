@@ -63,7 +63,7 @@ impl Observed {
     }
 }
 
-/// Runs a model that has `points` for outputs; gives what it is without them, too.
+/// Runs a model that has `points` for outputs, and counts their elements.
 ///
 /// # Errors
 /// What is wrong with the samples for this model, and values that are infinite or not a number.

@@ -1,12 +1,12 @@
 //! What came of quantizing a model: as text, as JSON, and for the model to say of itself.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
 use cardinal_runtime::text;
 use serde_json::{Value, json};
 
+use super::Made;
 use super::agreement::Agreement;
 use super::range::Range;
 use super::samples::Read;
@@ -25,16 +25,8 @@ pub(crate) struct Report<'a> {
     pub(crate) output: &'a Path,
     /// Bytes of both files, the float model's without what is in others.
     pub(crate) sizes: (usize, usize),
-    /// The quantized convolutions.
-    pub(crate) layers: &'a [Layer],
-    /// Those that stay in float although they could be quantized.
-    pub(crate) kept: &'a [String],
-    pub(crate) ranges: &'a BTreeMap<String, Range>,
-    pub(crate) calibration: &'a Read,
-    pub(crate) test: &'a Read,
-    pub(crate) agreement: Agreement,
-    /// The same with nothing kept in float.
-    pub(crate) before: Agreement,
+    /// What was made.
+    pub(crate) made: &'a Made,
     pub(crate) seconds: f64,
 }
 
@@ -72,13 +64,15 @@ impl Report<'_> {
     }
 
     fn print_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let widest = self.layers.iter().map(|layer| text::line(&layer.name).chars().count()).max();
+        let Made { ranges, kept, .. } = self.made;
+        let widest =
+            self.layers().iter().map(|layer| text::line(&layer.name).chars().count()).max();
         let width = widest.unwrap_or(0).max("convolution".len());
         writeln!(out, "{:width$}  weights   input  range of the input", "convolution")?;
-        for layer in self.layers {
+        for layer in self.layers() {
             let name = text::line(&layer.name);
             write!(out, "{name:width$}  {:>7}", decibels(layer.weights))?;
-            match self.ranges.get(&layer.input) {
+            match ranges.get(&layer.input) {
                 Some(range) => {
                     let (low, high) = ends(range);
                     let input = decibels(range.signal_to_noise);
@@ -87,28 +81,34 @@ impl Report<'_> {
                 None => writeln!(out)?,
             }
         }
-        for name in self.kept {
+        for name in kept {
             writeln!(out, "{:width$}  in float", text::line(name))?;
         }
         self.lines().iter().try_for_each(|line| writeln!(out, "{line}"))
     }
 
+    fn layers(&self) -> &[Layer] {
+        &self.made.trial.quantized.layers
+    }
+
     fn lines(&self) -> Vec<String> {
-        let (quantized, all) = (self.layers.len(), self.layers.len() + self.kept.len());
+        let Made { trial, before, kept, test, .. } = self.made;
+        let (quantized, all) = (self.layers().len(), self.layers().len() + kept.len());
         let [float, small] = [self.sizes.0, self.sizes.1].map(|bytes| bytes as f64 / 1e6);
         let mut lines = vec![
             format!("{quantized} of {all} convolutions in 8 bits; {small:.2} MB, of {float:.2} MB"),
-            format!("{} on {} samples", said(self.agreement), self.test.count),
+            format!("{} on {} samples", said(trial.agreement), test.count),
         ];
-        if !self.kept.is_empty() {
-            lines.push(format!("with all of them in 8 bits: {}", said(self.before)));
+        if !kept.is_empty() {
+            lines.push(format!("with all of them in 8 bits: {}", said(*before)));
         }
         lines
     }
 
     fn to_json(&self) -> Value {
+        let Made { trial, before, kept, ranges, calibration, test } = self.made;
         let layer = |layer: &Layer| {
-            let range = self.ranges.get(&layer.input);
+            let range = ranges.get(&layer.input);
             let (low, high) = range.map_or((0., 0.), ends);
             json!({
                 "name": layer.name,
@@ -126,12 +126,12 @@ impl Report<'_> {
             "output": self.output.display().to_string(),
             "bytes": self.sizes.1,
             "model_bytes": self.sizes.0,
-            "layers": self.layers.iter().map(layer).collect::<Vec<Value>>(),
-            "kept": self.kept,
-            "calibration": samples(self.calibration),
-            "test": samples(self.test),
-            "agreement": agreement(self.agreement),
-            "agreement_without_kept": agreement(self.before),
+            "layers": self.layers().iter().map(layer).collect::<Vec<Value>>(),
+            "kept": kept,
+            "calibration": samples(calibration),
+            "test": samples(test),
+            "agreement": agreement(trial.agreement),
+            "agreement_without_kept": agreement(*before),
             "seconds": self.seconds,
         })
     }
