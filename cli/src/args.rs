@@ -1,6 +1,7 @@
 //! What can be typed. Every flag's long help ends in an example.
 
 mod options;
+mod quantize;
 mod relink;
 mod tuning;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use options::{Emit, Format, ModelOptions, Precision, Stage};
+pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
 pub(crate) use tuning::TuningOptions;
 
@@ -59,6 +61,19 @@ Examples:
 The code stays byte for byte; what is written is what compiling the new model as the old
 one was would write. A model whose graph is another is refused.")]
     Relink(RelinkArgs),
+    /// Round a model's convolutions to 8 bits, with samples of what it will see
+    #[command(after_help = "\
+Examples:
+  cardinal quantize resnest50.onnx --calibrate photos/    # resnest50.int8.onnx
+  cardinal quantize resnest50.onnx --calibrate photos/ --test validation/ --agree 99.5
+  cardinal quantize resnest50.onnx --calibrate x.npy -o r50.int8.onnx --json
+
+What is written is an ONNX model with QuantizeLinear and DequantizeLinear: activations are
+u8, weights of convolutions i8 with a scale for each channel; attention and dense layers
+stay in float. The table has a row for each convolution: how many decibels the rounding
+errors of its weights and of its input are below these, and the input's range, with what
+proposed it.")]
+    Quantize(QuantizeArgs),
     /// Run a model on images or tensors
     #[command(after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! The compiler, for what the command line is asked: settings, targets, and what comes out.
 
+pub(crate) mod quantize;
 mod relink;
 mod tuning;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, TensorType};
-use cardinal_compiler::onnx::ExternalData;
+use cardinal_compiler::onnx::{ExternalData, NoExternalData};
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 pub(crate) use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
@@ -51,6 +52,11 @@ pub(crate) fn import(
     options: &ImportOptions,
 ) -> ModelResult<Model> {
     Ok(onnx::import(bytes, external, options)?)
+}
+
+/// Reads an ONNX model that has its weights in it.
+pub(crate) fn import_whole(bytes: Bytes, options: &ImportOptions) -> ModelResult<Model> {
+    import(bytes, &NoExternalData, options)
 }
 
 /// Whether an import failed only because the options do not fit the model.

@@ -38,6 +38,8 @@ mod loading;
 #[cfg(feature = "compiler")]
 mod model_file;
 #[cfg(feature = "compiler")]
+mod quantize;
+#[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]
 mod trial;

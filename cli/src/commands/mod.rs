@@ -4,6 +4,7 @@
 mod bench;
 mod compile;
 mod inspect;
+mod quantize;
 mod relink;
 mod run;
 mod verify;
@@ -30,6 +31,7 @@ fn run(command: &Command) -> Outcome {
     match command {
         Command::Compile(args) => compile::run(args),
         Command::Relink(args) => relink::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Run(args) => run::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),

@@ -26,7 +26,7 @@ pub(crate) struct Largest {
 
 impl Largest {
     /// Larger than any photograph.
-    pub(super) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
+    pub(crate) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
 }
 
 /// A PNG or JPEG, turned upright as its EXIF data says.

@@ -14,6 +14,8 @@
 //!   [`context`] and [`attributes`], and says what is wrong with it by [`refusal`];
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
 //! - [`declared`] compares the types that the model states with those that its values have.
+//!
+//! [`quantize`] goes the other way, to a model with rounded weights and values.
 
 mod attribute_versions;
 mod attributes;
@@ -27,6 +29,7 @@ mod inputs;
 mod names;
 mod ops;
 mod order;
+pub mod quantize;
 mod refusal;
 mod registry;
 mod schema;

@@ -53,7 +53,7 @@ fn dangling(node: &FlatNode<'_>, name: &str) -> Error {
 }
 
 /// Kahn's algorithm; of the nodes that are ready, the first in the file goes first.
-fn topological(mut missing: Vec<usize>, users: &[Vec<usize>]) -> Vec<usize> {
+pub(super) fn topological(mut missing: Vec<usize>, users: &[Vec<usize>]) -> Vec<usize> {
     let ready = missing.iter().enumerate().filter(|(_, n)| **n == 0);
     let mut ready: BinaryHeap<_> = ready.map(|(i, _)| Reverse(i)).collect();
     let mut order = Vec::with_capacity(missing.len());

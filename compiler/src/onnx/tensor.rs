@@ -70,6 +70,12 @@ impl<'m> TensorReader<'m> {
         Ok(constant)
     }
 
+    /// The tensor's elements as they are stored, all in one piece.
+    pub(super) fn stored(&mut self, tensor: &TensorProto, name: &str) -> Result<Bytes> {
+        let stored = stored_type(tensor, name)?;
+        self.bytes(tensor, &stored, name)
+    }
+
     fn bytes(&mut self, tensor: &TensorProto, stored: &StoredType, name: &str) -> Result<Bytes> {
         if tensor.segment.is_some() {
             return Err(bad(name, "split into segments, which no exporter does"));

@@ -1,0 +1,121 @@
+//! Weights to i8 with a scale for each channel of the result, and biases to i32.
+
+use super::network::Floats;
+
+/// The largest weight; -128 is left out, so that both signs reach as far.
+const LARGEST: f64 = 127.;
+/// The largest bias, with room for the sum that it is added to.
+const LARGEST_BIAS: f64 = (1 << 30) as f64;
+
+/// What a convolution computes with.
+pub(super) struct Rounded {
+    pub(super) weights: Vec<i8>,
+    /// One a channel of the result.
+    pub(super) scales: Vec<f32>,
+    pub(super) bias: Vec<i32>,
+    pub(super) bias_scales: Vec<f32>,
+    /// Power of the weights over that of their errors.
+    pub(super) signal_to_noise: f64,
+}
+
+/// Rounds the weights of a convolution of `groups` groups, whose input is rounded with `scale`.
+/// `channel_means` of the input, where they are known, say by how much the mean of each result would
+/// change: its bias makes up for that.
+pub(super) fn round(
+    weights: &Floats,
+    bias: Option<&Floats>,
+    (groups, scale): (usize, f32),
+    channel_means: &[f64],
+) -> Rounded {
+    let rows = weights.dims.first().map_or(0, |rows| *rows as usize).max(1);
+    let row = (weights.values.len() / rows).max(1);
+    let inputs = weights.dims.get(1).map_or(1, |inputs| *inputs as usize).max(1);
+    let per_group = (rows / groups.max(1)).max(1);
+    let mut rounded = Rounded::empty(weights.values.len());
+    let (mut signal, mut noise) = (0., 0.);
+    for (index, row) in weights.values.chunks(row).enumerate() {
+        let float = bias.and_then(|bias| bias.values.get(index)).copied().map_or(0., f64::from);
+        let weight_scale = scale_of(row, float, scale);
+        let errors = rounded.push_row(row, weight_scale);
+        signal += row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+        noise += errors.iter().map(|error| error.powi(2)).sum::<f64>();
+        let means = channel_means.iter().skip(index / per_group * inputs).take(inputs);
+        let errors = errors.chunks((row.len() / inputs).max(1));
+        let shift: f64 = errors.zip(means).map(|(e, mean)| e.iter().sum::<f64>() * mean).sum();
+        let bias_scale = scale * weight_scale;
+        rounded.bias_scales.push(bias_scale);
+        rounded.bias.push(((float - shift) / f64::from(bias_scale)).round_ties_even() as i32);
+    }
+    rounded.signal_to_noise = signal / noise;
+    rounded
+}
+
+impl Rounded {
+    fn empty(size: usize) -> Rounded {
+        Rounded {
+            weights: Vec::with_capacity(size),
+            scales: Vec::new(),
+            bias: Vec::new(),
+            bias_scales: Vec::new(),
+            signal_to_noise: 0.,
+        }
+    }
+
+    /// Rounds one row; gives what is added to each weight by that.
+    fn push_row(&mut self, row: &[f32], scale: f32) -> Vec<f64> {
+        self.scales.push(scale);
+        let step = f64::from(scale);
+        let round = |weight: &f32| {
+            let steps = (f64::from(*weight) / step).round_ties_even().clamp(-LARGEST, LARGEST);
+            (steps as i8, steps * step - f64::from(*weight))
+        };
+        let (steps, errors): (Vec<i8>, Vec<f64>) = row.iter().map(round).unzip();
+        self.weights.extend(steps);
+        errors
+    }
+}
+
+/// The scale of a row: the least that its weights and its bias fit.
+fn scale_of(row: &[f32], bias: f64, input_scale: f32) -> f32 {
+    let largest = row.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+    let for_bias = bias.abs() / LARGEST_BIAS / f64::from(input_scale);
+    let scale = (f64::from(largest) / LARGEST).max(for_bias) as f32;
+    // A row of zeros may have any.
+    if (scale * input_scale).is_normal() { scale } else { 1. }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(dims: &[i64], values: &[f32]) -> Floats {
+        Floats { dims: dims.to_vec(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn each_row_has_the_scale_of_its_largest_weight() {
+        let weights = floats(&[3, 1, 1, 2], &[-1.27, 0.014, 0., 0., 254., 3.]);
+        let bias = floats(&[3], &[0.5, 0., 1e9]);
+        let rounded = round(&weights, Some(&bias), (1, 0.5), &[]);
+        assert_eq!(rounded.weights, [-127, 1, 0, 0, 127, 2]);
+        assert_eq!(rounded.scales, [0.01, 1., 2.]);
+        assert_eq!(rounded.bias_scales, [0.005, 0.5, 1.]);
+        assert_eq!(rounded.bias, [100, 0, 1_000_000_000]);
+    }
+
+    #[test]
+    fn a_bias_that_is_large_beside_its_weights_fits_its_integers() {
+        let rounded = round(&floats(&[1, 1], &[1e-9]), Some(&floats(&[1], &[40.])), (1, 1.), &[]);
+        let value = f64::from(rounded.bias[0]) * f64::from(rounded.bias_scales[0]);
+        assert!(rounded.bias[0].unsigned_abs() <= 1 << 30 && (value - 40.).abs() < 1e-4, "{value}");
+    }
+
+    #[test]
+    fn biases_make_up_for_the_mean_error_of_each_group() {
+        // Two groups of one channel each; errors of the small weights are -0.4 and 0.3 steps.
+        let weights = floats(&[2, 1, 1, 2], &[127., 0.4, 127., 0.7]);
+        let rounded = round(&weights, None, (2, 0.01), &[10., 100.]);
+        assert_eq!(rounded.weights, [127, 0, 127, 1]);
+        assert_eq!(rounded.bias, [400, -3000]);
+    }
+}
