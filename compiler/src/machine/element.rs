@@ -41,12 +41,4 @@ impl Element {
             Element::U8 => 1,
         }
     }
-
-    /// Whether a sum can wait in the output between two of its parts. A narrower type would round it there.
-    pub fn holds_sums(self) -> bool {
-        match self {
-            Element::F32 => true,
-            Element::U8 => false,
-        }
-    }
 }
