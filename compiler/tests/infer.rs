@@ -463,3 +463,32 @@ fn garbage_in_operands_and_axes_is_refused() {
     );
     refuses(infer(&concat, &[]), "operand 0 (the first part) is missing");
 }
+
+/// The result has the type of the zero point, or is f32; grids broadcast to what they are of.
+#[test]
+fn quantizing_has_a_grid_that_broadcasts() {
+    gives("input %x f32[2, 3]\ninput %s f32[3]\ninput %z i8[]\n%y i8[2, 3] = quantize(%x, %s, %z)");
+    gives(
+        "input %x i32[2, 3]\ninput %s f32[]\ninput %z i32[2, 1]\n\
+         %y f32[2, 3] = dequantize(%x, %s, %z)",
+    );
+    let quantize = |x, s, z| {
+        format!("input %x {x}\ninput %s {s}\ninput %z {z}\n%y u8[3] = quantize(%x, %s, %z)")
+    };
+    refused(&quantize("i32[3]", "f32[]", "u8[]"), "quantize is not defined for i32");
+    refused(&quantize("f32[3]", "f64[]", "u8[]"), "the scale is f64, not f32");
+    refused(&quantize("f32[3]", "f32[]", "i32[]"), "the zero point is i32, not u8 or i8");
+    refused(
+        &quantize("f32[3]", "f32[2, 3]", "u8[]"),
+        "the scale f32[2, 3] does not broadcast to f32[3]",
+    );
+    refused(
+        &quantize("f32[3]", "f32[]", "u8[2]"),
+        "the zero point u8[2] does not broadcast to f32[3]",
+    );
+    let dequantize = |x, z| {
+        format!("input %x {x}\ninput %s f32[]\ninput %z {z}\n%y f32[3] = dequantize(%x, %s, %z)")
+    };
+    refused(&dequantize("i64[3]", "i64[]"), "x is i64, not u8, i8 or i32");
+    refused(&dequantize("u8[3]", "i8[]"), "x is u8, but the zero point is i8");
+}

@@ -221,3 +221,24 @@ fn clipping_to_the_ends_of_a_grid_goes() {
         assert_eq!(!text.contains("quantized(%x)"), stays, "{clip}, {zero}: {text}");
     }
 }
+
+/// Tools leave out a relu whose result they round to a grid from 0 on: inside of a block the rounding goes,
+/// and that it clips stays.
+#[test]
+fn a_relu_that_a_grid_stands_for_stays() {
+    let block = |lowest, highest| {
+        format!(
+            "input %x f32[1, 4, 2, 2]\nweight %a f32[4, 4, 1, 1] rand(1)\n\
+             weight %b f32[4, 4, 1, 1] rand(2)\n%m f32[1, 4, 1, 1] = reduce_mean(%x)\n\
+             axes [2, 3]\nkeep true\n%i f32[1, 4, 1, 1] = conv(%m, %a)\nwindow 1x1\n\
+             %q f32[1, 4, 1, 1] = quantized(%i)\nscale 0.5\nlowest {lowest}\nhighest {highest}\n\
+             %o f32[1, 4, 1, 1] = conv(%q, %b)\nwindow 1x1\n%g f32[1, 4, 1, 1] = sigmoid(%o)\n\
+             %y f32[1, 4, 2, 2] = mul(%x, %g)\noutput %y"
+        )
+    };
+    let (text, _) = fused(&block(0, 255));
+    assert!(text.contains("split_attention(%x"), "{text}");
+    assert!(text.contains("i4 then clip 0 127.5"), "{text}");
+    let (text, _) = fused(&block(-128, 127));
+    assert!(text.contains("split_attention(%x") && !text.contains("then"), "{text}");
+}

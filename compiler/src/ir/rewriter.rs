@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::function::Unary;
 use super::graph::{Graph, Node, NodeId, Origin};
 use super::infer::infer;
 use super::op::Op;
@@ -47,9 +48,9 @@ pub struct Edit {
     pub region: Vec<NodeId>,
     /// New nodes, each reading older ones of this list or of the graph.
     pub nodes: Vec<NewNode>,
-    /// Nodes of the region whose rounding the replacement leaves out: what they compute, it takes for their
-    /// operand in slot 0.
-    pub left_out: Vec<NodeId>,
+    /// Nodes of the region whose rounding the replacement leaves out, and the function of their operand in
+    /// slot 0 that is left of them, if any is.
+    pub left_out: Vec<(NodeId, Option<Unary>)>,
     /// The value whose uses change, and what they become. `None` only removes `region`.
     pub replace: Option<(NodeId, Operand)>,
 }

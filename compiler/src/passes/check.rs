@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::error::{Error, Problem, Result};
 use crate::interp::{Data, Tensor, evaluate};
-use crate::ir::{Edit, Graph, NodeId, Op, Operand, TensorType, Weight, infer};
+use crate::ir::{Edit, Epilogue, Graph, NodeId, Op, Operand, TensorType, Unary, Weight, infer};
 
 /// Largest difference, relative to the largest magnitude of any value of the region: rewrites may
 /// round weights to f32 once more.
@@ -86,8 +86,8 @@ fn wrong(pass: &str, graph: &Graph, edit: &Edit, replaced: NodeId, what: String)
 struct Values<'g> {
     graph: &'g Graph,
     region: BTreeSet<NodeId>,
-    /// Nodes that are taken for their operand.
-    left_out: BTreeSet<NodeId>,
+    /// Nodes that are taken for their operand, or another function of it.
+    left_out: HashMap<NodeId, Option<Unary>>,
     known: HashMap<NodeId, Tensor>,
 }
 
@@ -113,8 +113,11 @@ impl Values<'_> {
             let value = if computed || matches!(node.op, Op::Weight(_)) {
                 let operands: Vec<_> =
                     operands.iter().filter_map(|(s, o)| Some((*s, self.known.get(o)?))).collect();
-                match operands.first() {
-                    Some((_, x)) if self.left_out.contains(&id) => (*x).clone(),
+                match (self.left_out.get(&id), operands.first()) {
+                    (Some(None), Some((_, x))) => (*x).clone(),
+                    (Some(Some(function)), _) => {
+                        evaluate(&Op::Unary(*function, Epilogue::none()), &operands, &node.ty)?
+                    }
                     _ => evaluate(&node.op, &operands, &node.ty)?,
                 }
             } else {

@@ -1,6 +1,6 @@
 //! Writes a recognised block down as one operator.
 
-use super::excite::{Excited, Layer};
+use super::excite::{Excited, Layer, unrounded};
 use super::trace::{Block, Tracer, only_moves, rounds};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
@@ -8,6 +8,7 @@ use crate::ir::{
     Answer, Axis, DType, Edit, Epilogue, Excite, Graph, NodeId, Op, Operand, SplitAttention,
     TensorType, Unary, Weigh, Weight,
 };
+use crate::passes::grid::quantized;
 
 pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) -> Found<Answer> {
     let graph = tracer.graph;
@@ -26,9 +27,8 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
     let u = splits(graph, &mut edit, &top.name, &planes, [k, r, c])?;
     // Bringing the planes in order stands for what moved planes.
     let planar = |id: &&NodeId| graph.ty(**id).elements() >= top.ty.elements();
-    edit.left_out =
-        tracer.passed.iter().copied().filter(|id| rounds(&graph.node(*id).op)).collect();
-    let moves = |id: &&NodeId| only_moves(&graph.node(**id).op) && !rounds(&graph.node(**id).op);
+    edit.left_out = left_out(tracer);
+    let moves = |id: &&NodeId| only_moves(graph, **id) && !rounds(graph, **id);
     let moved = tracer.passed.iter().filter(planar).filter(moves);
     let mut moved: Vec<NodeId> = moved.copied().collect();
     if moved.is_empty() {
@@ -63,6 +63,16 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
         y = edit.add_typed(&top.name, Op::Reshape, Some(top.ty.clone()), vec![(0, y)]);
     }
     Ok(edit.replace(replaced, y))
+}
+
+/// The nodes whose rounding is left out, and what is left of them.
+fn left_out(tracer: &Tracer<'_>) -> Vec<(NodeId, Option<Unary>)> {
+    let graph = tracer.graph;
+    let left = |id: &NodeId| {
+        let function = quantized(graph, *id)?;
+        Some((*id, (!rounds(graph, *id)).then(|| unrounded(function))))
+    };
+    tracer.passed.iter().filter_map(left).collect()
 }
 
 /// The reshape of a sum to this shape, when that is all that is done with it; or the sum.

@@ -283,12 +283,22 @@ fn activated(tracer: &mut Tracer<'_>, mut block: Block) -> (Block, Vec<Unary>) {
         if !then.is_empty() || functions.len() == MOST {
             break;
         }
-        functions.push(*function);
+        functions.push(unrounded(*function));
         tracer.passed.insert(block.node);
         block.node = x;
     }
     functions.reverse();
     (block, functions)
+}
+
+/// A function without rounding: clipping is left of it.
+pub(super) fn unrounded(function: Unary) -> Unary {
+    match function {
+        Unary::Quantized { scale, lowest, highest } => {
+            Unary::Clip { low: lowest * scale, high: highest * scale }
+        }
+        other => other,
+    }
 }
 
 /// Dense layers that were met.
@@ -452,7 +462,7 @@ impl Dense {
             return None;
         }
         let mut rounding = Vec::new();
-        while rounds(&graph.node(layer).op) {
+        while rounds(graph, layer) {
             rounding.push(layer);
             layer = graph.operand(layer, 0)?;
         }

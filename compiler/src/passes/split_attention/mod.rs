@@ -11,7 +11,8 @@
 //!
 //! Quantized models round the value of nearly every operator to a grid. Inside of a block that is looked
 //! through and left out, so that the result is nearer to the model before it was quantized. What goes into the
-//! block and what comes out of it is rounded as before.
+//! block and what comes out of it is rounded as before. A grid from 0 on stands for the relu before it, which
+//! tools leave out: there the clipping stays.
 
 mod build;
 mod excite;
@@ -80,7 +81,7 @@ fn follows_a_squeeze(graph: &Graph, anchor: NodeId) -> bool {
     let mut id = anchor;
     for _ in 0..FURTHEST {
         let node = graph.node(id);
-        let simple = only_moves(&node.op)
+        let simple = only_moves(graph, id)
             || matches!(node.op, Op::Conv(_) | Op::MatMul { .. } | Op::Unary(..) | Op::Binary(..))
             || matches!(node.op, Op::Softmax { .. } | Op::BatchNorm { .. });
         if squeeze::reduces_planes(graph, id) {

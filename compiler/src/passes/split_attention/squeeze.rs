@@ -72,7 +72,7 @@ impl Squeezed {
         let op = &graph.node(block.node).op;
         let sums = matches!(op, Op::Binary(Binary::Add, _))
             || matches!(op, Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum);
-        if !sums && !only_moves(op) {
+        if !sums && !only_moves(graph, block.node) {
             let found = describe(graph, block.node);
             return failed(if self.sources.contains(&block.node) {
                 format!("the squeeze of {found} is no mean over its planes")

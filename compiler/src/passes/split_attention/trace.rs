@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::interp::{Data, Tensor};
-use crate::ir::{Graph, NodeId, Op, TensorType, Unary};
+use crate::ir::{Binary, Graph, NodeId, Op, TensorType, Unary};
+use crate::passes::grid::quantized;
 
 /// Elements `index · tail` up to `(index + 1) · tail` of a value's first image: one number, or a
 /// plane that moves as a whole. What the other images hold follows, because nothing here is
@@ -53,7 +54,7 @@ impl<'g> Tracer<'g> {
     pub(super) fn rounded(&self, id: NodeId) -> Option<NodeId> {
         let uses = self.graph.uses(id).into_iter().map(|(user, _)| user);
         let mut users = uses.filter(|user| self.passed.contains(user));
-        let first = users.next().filter(|user| rounds(&self.graph.node(*user).op))?;
+        let first = users.next().filter(|user| rounds(self.graph, *user))?;
         users.all(|user| user == first).then_some(first)
     }
 
@@ -65,25 +66,60 @@ impl<'g> Tracer<'g> {
     }
 }
 
-/// Whether an operator rounds elements to the grid of quantized values.
-pub(super) fn rounds(op: &Op) -> bool {
-    matches!(op, Op::Unary(Unary::Quantized { .. }, then) if then.is_empty())
+/// Whether a node rounds elements to the grid of quantized values, and clips none but what is beyond all that
+/// was seen when the model was quantized. A grid from 0 on may stand for a relu.
+pub(super) fn rounds(graph: &Graph, id: NodeId) -> bool {
+    match (quantized(graph, id), graph.operand(id, 0)) {
+        (Some(Unary::Quantized { lowest, .. }), Some(x)) => {
+            lowest < 0.0 || is_never_negative(graph, x)
+        }
+        _ => false,
+    }
 }
 
-/// Whether an operator only moves elements of the operand in slot 0 (of all operands for
-/// `concat`), or rounds them.
-pub(super) fn only_moves(op: &Op) -> bool {
-    rounds(op)
-        || matches!(
-            op,
-            Op::Identity
-                | Op::Reshape
-                | Op::Expand
-                | Op::Transpose { .. }
-                | Op::Slice { .. }
-                | Op::Concat { .. }
-                | Op::Gather { .. }
-        )
+/// Whether it follows from the operators before a value that it is not below 0.
+fn is_never_negative(graph: &Graph, id: NodeId) -> bool {
+    let mut work = vec![id];
+    for _ in 0..LONGEST {
+        let Some(id) = work.pop() else { return true };
+        let operands = || graph.operands(id).into_iter().map(|(_, operand)| operand);
+        match &graph.node(id).op {
+            Op::Softmax { log: false, .. } => {}
+            Op::Unary(function, then) if then.is_empty() => match function {
+                Unary::Relu | Unary::Sigmoid | Unary::HardSigmoid { .. } => {}
+                Unary::Quantized { lowest, .. } if *lowest >= 0.0 => {}
+                Unary::Clip { low, .. } if *low >= 0.0 => {}
+                Unary::Quantized { .. } => work.extend(operands()),
+                _ => return false,
+            },
+            Op::Binary(Binary::Add | Binary::Mul, then) if then.is_empty() => {
+                work.extend(operands())
+            }
+            Op::Gather { .. } => work.extend(operands().take(1)),
+            Op::Reduce(_) | Op::Pool(_) | Op::Concat { .. } => work.extend(operands()),
+            Op::Identity | Op::Reshape | Op::Expand | Op::Transpose { .. } | Op::Slice { .. } => {
+                work.extend(operands());
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Whether a node only moves elements of the operand in slot 0 (of all operands for `concat`), or rounds
+/// them.
+pub(super) fn only_moves(graph: &Graph, id: NodeId) -> bool {
+    let moves = matches!(
+        graph.node(id).op,
+        Op::Identity
+            | Op::Reshape
+            | Op::Expand
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Concat { .. }
+            | Op::Gather { .. }
+    );
+    moves || rounds(graph, id)
 }
 
 /// Extents within an image; `None` for a scalar.
@@ -130,7 +166,7 @@ fn moved_from(graph: &Graph, block: Block) -> Option<Block> {
     if let Op::Concat { axis } = node.op {
         return part(graph, block, axis);
     }
-    if !only_moves(&node.op) {
+    if !only_moves(graph, block.node) {
         return None;
     }
     let x = graph.operand(block.node, 0)?;

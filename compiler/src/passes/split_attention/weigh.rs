@@ -73,7 +73,7 @@ pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed>
         }
         // Of several users, such as slices to be summed, the sum is reached through any.
         let users = graph.uses(top);
-        match users.iter().find(|(user, _)| continues(&graph.node(*user).op)) {
+        match users.iter().find(|(user, _)| continues(graph, *user)) {
             Some((user, _)) => top = *user,
             None => {
                 return failed(because + &ends(graph, top, users.first().map(|(user, _)| *user)));
@@ -101,7 +101,7 @@ fn products(tracer: &mut Tracer<'_>, anchor: NodeId) -> Vec<(NodeId, usize)> {
         for (user, slot) in graph.uses(id) {
             match &graph.node(user).op {
                 Op::Binary(Binary::Mul, then) if then.is_empty() => products.push((user, slot)),
-                op if only_moves(op) && tracer.passed.insert(user) => work.push(user),
+                _ if only_moves(graph, user) && tracer.passed.insert(user) => work.push(user),
                 _ => {}
             }
         }
@@ -141,11 +141,11 @@ fn weighs_planes(tracer: &mut Tracer<'_>, product: NodeId, slot: usize, plane: u
     }
 }
 
-fn continues(op: &Op) -> bool {
-    match op {
+fn continues(graph: &Graph, id: NodeId) -> bool {
+    match &graph.node(id).op {
         Op::Binary(Binary::Add, then) => then.is_empty(),
         Op::Reduce(reduce) => reduce.kind == ReduceKind::Sum,
-        op => only_moves(op) && !matches!(op, Op::Concat { .. }),
+        op => only_moves(graph, id) && !matches!(op, Op::Concat { .. }),
     }
 }
 
@@ -190,7 +190,7 @@ pub(super) fn addends(tracer: &mut Tracer<'_>, block: Block) -> Result<Vec<Block
     let found = match &node.op {
         Op::Binary(Binary::Add, then) if then.is_empty() => added(graph, block),
         Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum => reduced(graph, block, reduce),
-        op if only_moves(op) => {
+        _ if only_moves(graph, block.node) => {
             return tracer
                 .back(block)
                 .map(|b| vec![b])
