@@ -135,25 +135,27 @@ impl Target {
         self.triple.to_string()
     }
 
-    /// The CPU's name: that of a core with the features of its level, or else the highest level that the
-    /// features reach, with what they are beyond that and the core, as in `x86-64-v2+avx@znver2`. Equal
-    /// names have equal features and equal estimates.
+    /// The CPU's name: that of a core with the features of its level, whether or not what it has beyond them
+    /// is used; or else the highest level that the features reach, with what they are beyond that and the
+    /// core, as in `x86-64-v2+avx@znver2`. For one model, equal names have equal features and estimates.
     pub fn cpu(&self) -> String {
-        let features = self.features_name();
-        match self.core {
-            None => features,
-            Some(core) if features == core.level() => core.to_string(),
-            Some(core) => format!("{features}{AT}{core}"),
+        let Some(core) = self.core else { return self.features_name(&[]) };
+        let features = self.features_name(core.beyond_level());
+        match features == core.level() {
+            true => core.to_string(),
+            false => format!("{features}{AT}{core}"),
         }
     }
 
-    fn features_name(&self) -> String {
+    /// The name of the features, without these.
+    fn features_name(&self, without: &[&str]) -> String {
         if !self.is_x86() {
             return "generic".into();
         }
         let reached = |(_, added): &&(&str, &[&str])| added.iter().all(|f| self.has(f));
         let levels: Vec<_> = LEVELS.iter().take_while(reached).collect();
-        let beyond = |f: &&String| !levels.iter().any(|(_, added)| added.contains(&f.as_str()));
+        let named = |f: &str| levels.iter().any(|(_, added)| added.contains(&f));
+        let beyond = |f: &&String| !named(f) && !without.contains(&f.as_str());
         let level = levels.last().map_or("", |(name, _)| name);
         let beyond = self.features.iter().filter(beyond).map(String::as_str);
         std::iter::once(level).chain(beyond).collect::<Vec<_>>().join("+")

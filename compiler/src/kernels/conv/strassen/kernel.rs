@@ -28,7 +28,10 @@ impl Kernel for StrassenInput {
         let piece = (pieces[0].saturating_mul(pieces[1]), BLOCK);
         let walk =
             |image, halves: &Halves| Walk::blocks([image, blocks.read(), piece]).by(halves.both());
-        Some(vec![(Role::Out, walk(images.written(), to)), (Role::In, walk(images.read(), from))])
+        let walks =
+            vec![(Role::Out, walk(images.written(), to)), (Role::In, walk(images.read(), from))];
+        // A piece of no pixels would be counted down from none.
+        (pieces[1] > 0).then_some(walks)
     }
 
     fn fields(&mut self, v: &mut dyn Fields) -> Result<()> {
