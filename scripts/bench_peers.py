@@ -3,6 +3,7 @@
 
     scripts/bench_peers.py MODEL.onnx... [--cardinal target/release] [--threads 1,2]
                            [--rounds 12] [--runs 5] [--cpu x86-64-v3] [--before OTHER/target/release]
+                           [--int8]
 
 The peers are installed with pip into target/bench-venv on first use. Each engine loads the model in a
 process of its own and stays there. In a round each runs a few inferences while the others wait (A B C D,
@@ -11,6 +12,10 @@ grows slower, or is busy for a while, does so for all of them. What is printed i
 rounds, and Cardinal's ratio to the engine with the lowest one: the median of the ratios within rounds.
 `--before` times an earlier build of Cardinal's too, which takes no part in the ratio; an engine that fails
 ends it with its last words, and `--peers onnxruntime,openvino` leaves one out.
+
+With `--int8` each engine runs what its own tool makes of the model in 8 bits, from the same 16 random
+samples: `cardinal quantize`, ONNX Runtime's quantize_static (QDQ, weights by channel) and NNCF. MNN is left
+out, and beside them stands OpenVINO in the precision that it takes by itself: bf16 where the CPU has it.
 """
 import argparse
 import ctypes
@@ -25,21 +30,25 @@ import venv
 
 PEERS = ['onnxruntime', 'openvino', 'mnn']
 NAMES = {'cardinal': 'Cardinal', 'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO', 'mnn': 'MNN',
-         'before': 'before'}
+         'before': 'before', 'installed': 'OpenVINO as installed'}
 PACKAGES = ['numpy==2.4.6', 'onnxruntime==1.32.0', 'openvino==2026.4.1', 'MNN==3.6.1']
+QUANTIZERS = ['onnx==1.23.2', 'sympy==1.14.0', 'nncf==3.4.0']
+SAMPLES = 16
 WARMUP = 5
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(HERE, 'target', 'bench-venv')
 
 
-def install():
+def install(int8):
     python = os.path.join(VENV, 'bin', 'python')
     if not os.path.exists(python):
         venv.create(VENV, with_pip=True)
-    check = subprocess.run([python, '-c', 'import numpy, onnxruntime, openvino, MNN'],
-                           capture_output=True)
-    if check.returncode:
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PACKAGES], check=True)
+    wanted = [(PACKAGES, 'numpy, onnxruntime, openvino, MNN')]
+    wanted += [(QUANTIZERS, 'onnx, sympy, nncf')] if int8 else []
+    for packages, modules in wanted:
+        check = subprocess.run([python, '-c', f'import {modules}'], capture_output=True)
+        if check.returncode:
+            subprocess.run([python, '-m', 'pip', 'install', '--quiet', *packages], check=True)
     return python
 
 
@@ -60,11 +69,12 @@ def onnxruntime(model, threads):
     return lambda: session.run(None, {first.name: x})
 
 
-def openvino(model, threads):
+def openvino(model, threads, precision='f32'):
     import openvino as ov
     core = ov.Core()
-    core.set_property('CPU', {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1,
-                              'INFERENCE_PRECISION_HINT': 'f32'})
+    core.set_property('CPU', {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1})
+    if precision:
+        core.set_property('CPU', {'INFERENCE_PRECISION_HINT': precision})
     compiled = core.compile_model(core.read_model(model), 'CPU')
     request = compiled.create_infer_request()
     shape = [d.get_length() if d.is_static else 1 for d in compiled.input(0).partial_shape]
@@ -131,8 +141,75 @@ def cardinal(build, model, threads, cpu):
     return run
 
 
+# ---- models in 8 bits, by each engine's own tool --------------------------------------------------
+
+def samples(model):
+    """Random inputs, and the input's name."""
+    import numpy as np
+    import onnxruntime as ort
+    first = ort.InferenceSession(model, providers=['CPUExecutionProvider']).get_inputs()[0]
+    shape = [SAMPLES] + [d if isinstance(d, int) else 1 for d in first.shape][1:]
+    return first.name, np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+
+
+def quantize_by_cardinal(build, model, to):
+    import numpy as np
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f'{folder}/samples.npy', samples(model)[1])
+        subprocess.run([f'{build}/cardinal', 'quantize', model, '--calibrate', f'{folder}/samples.npy', '-o', to],
+                       check=True, capture_output=True)
+
+
+def quantize_by_onnxruntime(_, model, to):
+    from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType, quantize_static,
+                                          shape_inference)
+    name, all_samples = samples(model)
+
+    class Reader(CalibrationDataReader):
+        rows = iter([{name: sample[None]} for sample in all_samples])
+
+        def get_next(self):
+            return next(self.rows, None)
+
+    shape_inference.quant_pre_process(model, f'{to}.pre')
+    quantize_static(f'{to}.pre', to, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    os.remove(f'{to}.pre')
+
+
+def quantize_by_openvino(_, model, to):
+    import nncf
+    import openvino as ov
+    rows = [sample[None] for sample in samples(model)[1]]
+    network = ov.Core().read_model(model)
+    network.reshape(rows[0].shape)
+    quantized = nncf.quantize(network, nncf.Dataset(rows), preset=nncf.QuantizationPreset.MIXED,
+                              subset_size=SAMPLES)
+    ov.save_model(quantized, to, compress_to_fp16=False)
+
+
+QUANTIZE = {'cardinal': (quantize_by_cardinal, 'onnx'), 'onnxruntime': (quantize_by_onnxruntime, 'onnx'),
+            'openvino': (quantize_by_openvino, 'xml')}
+
+
+def in_8_bits(name, build, model):
+    """The model as an engine's tool makes it, or as it did before."""
+    quantize, extension = QUANTIZE[name]
+    made = os.path.join(VENV, f'{os.path.basename(model)}.{name}.int8.{extension}')
+    # Cardinal's is made anew: it may be another build's.
+    is_old = not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(model)
+    if name == 'cardinal' or is_old:
+        quantize(build, model, made)
+    return made
+
+
 def engine(args):
     name, model, threads = args.engine, args.models[0], int(args.threads)
+    if args.int8 and name in QUANTIZE:
+        model = in_8_bits(name, args.cardinal, model)
+    # Whatever it takes for the rest of a quantized model.
+    if name == 'installed' or (name == 'openvino' and args.int8):
+        return openvino(model, threads, precision=None)
     if name == 'cardinal':
         return cardinal(args.cardinal, model, threads, args.cpu)
     return {'onnxruntime': onnxruntime, 'openvino': openvino, 'mnn': mnn}[name](model, threads)
@@ -166,6 +243,7 @@ class Engine:
         else:
             command += ['--engine', name, '--cardinal', args.cardinal]
         command += ['--cpu', args.cpu] if args.cpu else []
+        command += ['--int8'] if args.int8 else []
         self.name, self.rounds = name, []
         self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -234,14 +312,18 @@ def main():
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--peers', default=','.join(PEERS))
-    parser.add_argument('--engine', choices=['cardinal', *PEERS], help=argparse.SUPPRESS)
+    parser.add_argument('--int8', action='store_true')
+    parser.add_argument('--engine', choices=['cardinal', 'installed', *PEERS], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.engine:
         return serve(args)
-    python = install()
+    python = install(args.int8)
     peers = [name for name in args.peers.split(',') if name]
+    if args.int8:
+        peers = [name for name in peers if name in QUANTIZE] + ['installed']
     names = ['cardinal', *(['before'] if args.before else []), *peers]
-    print(f'{machine()}; medians in ms of {args.rounds} rounds of {args.runs}, batch 1, f32\n')
+    print(f'{machine()}; medians in ms of {args.rounds} rounds of {args.runs}, batch 1, '
+          f'{"int8" if args.int8 else "f32"}\n')
     print('| model | threads | ' + ' | '.join(NAMES[name] for name in names) + ' | ratio |')
     print('|---' * (3 + len(names)) + '|')
     for model in args.models:
