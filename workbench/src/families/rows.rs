@@ -272,6 +272,13 @@ pub const FAMILIES: &[Family] = &[
         layers: &[("128@56", Extents::square(64, 128, 56))],
     },
     Family {
+        name: "bytes average pool, padding counted",
+        operator: Operator::Pool("average_pool padding counted", taps(3, 2, 1)),
+        way: Way::Bytes,
+        tails: tails::planes,
+        layers: &[],
+    },
+    Family {
         name: "bytes attention",
         operator: Operator::Attention(2),
         way: Way::Bytes,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32X4, I8X16, I32X4};
+use cranelift_codegen::ir::types::{F32X4, I8X16, I32, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::BlockPool;
@@ -68,30 +68,41 @@ impl Elements {
         }
     }
 
-    /// Stores a window, of whose elements so many were added up.
-    fn store(self, e: &mut Emitter<'_, '_>, to: Value, window: Vec<Value>, count: Option<Value>) {
+    /// Stores a window, or what its mean is.
+    fn store(self, e: &mut Emitter<'_, '_>, to: Value, window: Vec<Value>, mean: Option<Counts>) {
         if self.are_maxima_of_bytes() {
             return window.into_iter().for_each(|maxima| e.store(maxima, to, 0));
         }
         for (vector, sum) in window.into_iter().enumerate() {
-            let value = match count {
-                Some(count) => self.mean(e, sum, count),
+            let value = match mean {
+                Some(counts) => self.mean(e, sum, counts),
                 None => e.without_denormals(sum),
             };
             e.store(value, to, (vector * LANES * F32_BYTES) as i64);
         }
     }
 
-    /// A mean, given how many elements there would be with those of the padding. These stand for 0.
-    fn mean(self, e: &mut Emitter<'_, '_>, sum: Value, count: Value) -> Value {
-        let Some(bytes) = self.bytes else { return e.builder.ins().fdiv(sum, count) };
-        let sum = e.builder.ins().fcvt_from_sint(F32X4, sum);
-        let mean = e.builder.ins().fdiv(sum, count);
-        let lowest = e.float(F32X4, f64::from(bytes.lowest));
-        let steps = e.builder.ins().fadd(mean, lowest);
+    fn mean(self, e: &mut Emitter<'_, '_>, sum: Value, counts: Counts) -> Value {
+        let Some(bytes) = self.bytes else { return e.builder.ins().fdiv(sum, counts.divisor) };
+        // Each byte that was added counts from the lowest.
+        let offset = e.mul_imm(counts.added, i64::from(bytes.lowest));
+        let offset = e.builder.ins().ireduce(I32, offset);
+        let offset = e.builder.ins().splat(I32X4, offset);
+        let steps = e.builder.ins().iadd(sum, offset);
+        let steps = e.builder.ins().fcvt_from_sint(F32X4, steps);
+        let mean = e.builder.ins().fdiv(steps, counts.divisor);
         let scale = e.float(F32X4, f64::from(bytes.scale));
-        e.builder.ins().fmul(steps, scale)
+        e.builder.ins().fmul(mean, scale)
     }
+}
+
+/// What a mean is made of its sum with.
+#[derive(Clone, Copy)]
+struct Counts {
+    /// How many elements were added up.
+    added: Value,
+    /// What the sum is divided by, in every lane of f32: it may count padding, which is 0.
+    divisor: Value,
 }
 
 pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &BlockPool, call: KernelCall) {
@@ -168,14 +179,16 @@ impl Row<'_> {
             let by = e.mul_imm(horizontal.first, (BLOCK * spec.read().bytes()) as i64);
             let corner = e.add(self.from, by);
             let sums = window(e, self, corner, horizontal.count);
-            let divisor = match spec.kind {
+            let mean = match spec.kind {
                 PoolKind::Max => None,
                 PoolKind::Average { count_padding } => {
                     let count = divisor(e, count_padding, &self.vertical, &horizontal);
-                    Some(e.builder.ins().splat(F32X4, count))
+                    let divisor = e.builder.ins().splat(F32X4, count);
+                    let added = e.builder.ins().imul(self.vertical.count, horizontal.count);
+                    Some(Counts { added, divisor })
                 }
             };
-            self.store(e, x, sums, divisor);
+            self.store(e, x, sums, mean);
         });
     }
 
@@ -183,9 +196,12 @@ impl Row<'_> {
     fn whole(&self, e: &mut Emitter<'_, '_>, columns: Range<usize>) {
         let spec = self.spec;
         let Window { kernel: [kh, kw], stride, pad_before, dilation, .. } = spec.window;
-        let divisor = match spec.kind {
+        let mean = match spec.kind {
             PoolKind::Max => None,
-            PoolKind::Average { .. } => Some(e.float(F32X4, (kh * kw) as f64)),
+            PoolKind::Average { .. } => {
+                let divisor = e.float(F32X4, (kh * kw) as f64);
+                Some(Counts { added: e.int((kh * kw) as i64), divisor })
+            }
         };
         let [begin, end] = [columns.start, columns.end].map(|n| e.int(n as i64));
         let element = spec.read().bytes() as i64;
@@ -201,14 +217,14 @@ impl Row<'_> {
                     *sum = self.elements.joined(e, *sum, next);
                 }
             }
-            self.store(e, x, sums, divisor);
+            self.store(e, x, sums, mean);
         });
     }
 
-    fn store(&self, e: &mut Emitter<'_, '_>, x: Value, sums: Vec<Value>, count: Option<Value>) {
+    fn store(&self, e: &mut Emitter<'_, '_>, x: Value, sums: Vec<Value>, mean: Option<Counts>) {
         let by = e.mul_imm(x, (BLOCK * self.spec.made().bytes()) as i64);
         let to = e.add(self.to, by);
-        self.elements.store(e, to, sums, count);
+        self.elements.store(e, to, sums, mean);
     }
 }
 
