@@ -192,6 +192,10 @@ impl Draft<'_, '_> {
         for (_, parameter) in function.parameters() {
             *parameter = *self.u.choose(&[0.5, 0.25, 1.0, 0.0, 6.0])?;
         }
+        // Compiled code and the interpreter may round what lies in the middle to different neighbours.
+        if matches!(function, Unary::Quantized { .. } | Unary::Round) {
+            return Ok(());
+        }
         let goes_far =
             matches!(function, Unary::Exp | Unary::Log | Unary::Sqrt | Unary::Reciprocal);
         let Some(x) = self.pick(None, goes_far)? else { return Ok(()) };
