@@ -108,6 +108,12 @@ impl<'m> Pipeline<'m> {
             VariantTrace { target, schedule, plan: None }
         };
         trace.variants = targets.into_iter().map(scheduled).collect();
+        // Some may ask for the same now.
+        let order = |v: &VariantTrace| {
+            (v.target.features().len(), v.target.features().to_vec(), v.target.core())
+        };
+        trace.variants.sort_by_cached_key(order);
+        trace.variants.dedup_by_key(|variant| variant.target.cpu());
         Ok(trace)
     }
 

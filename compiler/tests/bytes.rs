@@ -259,3 +259,40 @@ fn a_network_of_bytes_is_what_its_nodes_compute() {
         }
     }
 }
+
+/// Conversions to u8 truncate and stop at the ends: they are not what makes bytes of rounded values.
+#[test]
+fn conversions_truncate() {
+    let source = "graph @g {\n  input %x f32[3, 64]\n  weight %s f32[1] = [700]\n  \
+                  %y f32[3, 64] = mul(%x, %s)\n  %z u8[3, 64] = cast(%y)\n  output %z\n}";
+    let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
+    verify(&graph).unwrap();
+    let (runs, expected) = outputs(&graph);
+    for found in runs {
+        assert_eq!(to_reference(&found[0]).data, expected[0].data);
+    }
+}
+
+/// Parts of groups that are no whole blocks have no layout of their own, whatever follows.
+#[test]
+fn slices_of_filled_groups_keep_what_follows() {
+    for rounded in [false, true] {
+        let mut s = String::from(
+            "graph @g {\n  input %x f32[1, 32, 6, 6]\n  input %y f32[1, 32, 6, 6]\n  \
+             weight %raw f32[48, 16, 1, 1] rand(3)\n",
+        );
+        s += &quantized("w", "f32[48, 16, 1, 1]", "raw", WEIGHTS);
+        s += &quantized("xq", "f32[1, 32, 6, 6]", "x", ACTIVATIONS);
+        s += "  %c f32[1, 48, 6, 6] = group_conv(%xq, %w)\n    groups 2\n    window 1x1\n";
+        s += &quantized("q", "f32[1, 48, 6, 6]", "c", [0.03, -128.0, 127.0]);
+        let from = if rounded { "q" } else { "c" };
+        let _ = writeln!(
+            s,
+            "  %part f32[1, 32, 6, 6] = slice(%{from})\n    starts [0, 0, 0, 0]\n    steps [1, 1, 1, 1]"
+        );
+        s += "  %g f32[1, 32, 6, 6] = sigmoid(%part)\n  %m f32[1, 32, 6, 6] = mul(%g, %y)\n";
+        s += "  %p f32[1, 32, 3, 3] = max_pool(%part)\n    window 2x2 stride 2\n";
+        s += "  output %m\n  output %p\n}";
+        check(&s, &[Some(0.03), Some(0.03)]);
+    }
+}

@@ -176,12 +176,12 @@ impl Linker {
         Ok(offset)
     }
 
-    /// Assembled functions are System V's everywhere.
     /// Whether leaf functions may be written in the portable instructions.
     pub(crate) fn has_assembler(&self) -> bool {
         asm::is_encoded(self.vectors)
     }
 
+    /// Assembled functions are System V's everywhere.
     fn leaf_conv(&self) -> CallConv {
         match asm::is_encoded(self.vectors) {
             true => CallConv::SystemV,

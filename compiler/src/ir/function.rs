@@ -179,7 +179,9 @@ functions! {
             /// The highest multiple, a whole number.
             highest
         } "quantized"
-            floats within(f64::from((x / scale) as f32), lowest, highest).round_ties_even() * scale + 0.0;
+            floats within(f64::from((x / scale) as f32), lowest, highest).round_ties_even()
+                * scale
+                + 0.0;
         /// The nearest whole number; of two the even one.
         Round "round"
             floats x.round_ties_even();

@@ -100,7 +100,9 @@ impl Value for ByteScale {
             }
             cursor.number("an integer")
         });
-        Ok(ByteScale { scale, lowest: lowest?, highest: highest? })
+        let read = ByteScale { scale, lowest: lowest?, highest: highest? };
+        let whole = ByteScale::of(&read.function()).filter(|of| *of == read);
+        whole.ok_or_else(|| cursor.error("bytes cannot stand for these"))
     }
 }
 

@@ -42,11 +42,6 @@ impl ByteValues {
         }
     }
 
-    /// Whether anything is stored as bytes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.convs.is_empty()
-    }
-
     /// What bytes of a value stand for.
     pub(super) fn of(&self, id: NodeId) -> Option<ByteScale> {
         self.values.get(&id).copied()
@@ -100,19 +95,19 @@ fn has_multiples(graph: &Graph, id: NodeId) -> bool {
 /// The scale of which all these f32 are multiples, from -128 to 127 times it; the largest, and 1 where all
 /// are 0. A product of an integer and a scale is rounded, so they need not be it exactly.
 pub(crate) fn scale_of(words: &[[u8; 4]]) -> Option<f32> {
-    /// Of a product and of the scale that is found, in multiples of up to 128.
-    const ROUNDED: f64 = 128.0 * f32::EPSILON as f64 * 2.0;
+    /// A product and the scale that is found are rounded each, relative to their size.
+    const ROUNDED: f64 = 2.0 * f32::EPSILON as f64;
     let values = || words.iter().map(|word| f64::from(f32::from_le_bytes(*word)));
     let magnitudes = || values().map(f64::abs).filter(|x| *x > 0.0);
-    let Some(least) = magnitudes().reduce(f64::min) else { return Some(1.0) };
-    let most = magnitudes().fold(0.0, f64::max);
     if !values().all(f64::is_finite) {
         return None;
     }
+    let Some(least) = magnitudes().reduce(f64::min) else { return Some(1.0) };
+    let most = magnitudes().fold(0.0, f64::max);
     let steps = (128.5 * least / most).floor();
     let is_multiple = |x: f64, scale: f64| {
         let steps = (x / scale).round();
-        (steps - x / scale).abs() < ROUNDED && (-128.0..=127.0).contains(&steps)
+        (steps - x / scale).abs() <= ROUNDED * steps.abs() && (-128.0..=127.0).contains(&steps)
     };
     let scales = (1..=steps as usize).map(|step| least / step as f64);
     let mut fitting = scales.filter(|scale| values().all(|x| is_multiple(x, *scale)));

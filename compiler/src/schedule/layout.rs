@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocked::Blocked;
+use super::byte_scale::ByteScale;
 use super::byte_values::ByteValues;
 use super::groups::Groups;
 use super::stages::{Stages, View};
@@ -34,7 +35,7 @@ pub(super) fn assign(
             let segments = segments(view, id, groups, &wishes, &layouts);
             let size = [shape[2], shape[3]];
             let layout = Blocked::new(shape[0], segments, shape[1] / segments, size, [0; 4]);
-            layouts.insert(id, layout.stored(bytes.of(id)));
+            layouts.insert(id, layout.stored(stored(view, id, bytes, &layouts)));
         }
     }
     layouts
@@ -77,6 +78,14 @@ pub(super) fn with_borders(
         }
     }
     layouts
+}
+
+/// What the bytes of a value stand for, where it is bytes. Maxima are what they are taken of.
+fn stored(graph: View<'_>, id: NodeId, bytes: &ByteValues, layouts: &Layouts) -> Option<ByteScale> {
+    match graph.node(id).op {
+        Op::Pool(_) => bytes.of(id).and_then(|_| layouts.get(&graph.operand(id, 0)?)?.bytes),
+        _ => bytes.of(id),
+    }
 }
 
 /// A slice is a view, but of channels that lie as they are counted only.

@@ -34,7 +34,7 @@ pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
 
 use crate::ir::{Graph, NodeId};
-use crate::machine::{Machine, Vectors};
+use crate::machine::{Element, Machine, Vectors};
 use algorithm::Algorithm;
 use byte_values::ByteValues;
 use convs::{Convs, Site};
@@ -97,8 +97,8 @@ impl Algorithms {
 /// Everything that is chosen for a graph on a machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
+    /// As far as it is made use of.
     machine: Machine,
-    multiplies_bytes: bool,
     stages: Stages,
     groups: Groups,
     layouts: Layouts,
@@ -113,13 +113,29 @@ impl Schedule {
         preferences: &Preferences,
         algorithms: Algorithms,
     ) -> Schedule {
+        // Not every CPU multiplies bytes, and bytes round otherwise.
+        let dots = machine.dots && !preferences.portable_bits;
+        let machine = Machine { dots, ..*machine };
+        let schedule = Schedule::on(graph, &machine, preferences, algorithms);
+        let multiplies = |conv: &ConvSchedule| conv.problem.reads == Element::U8;
+        if !dots || schedule.convs.values().any(multiplies) {
+            return schedule;
+        }
+        // Nothing is stored as bytes for nothing.
+        let without = Machine { dots: false, ..machine };
+        Schedule::on(graph, &without, preferences, algorithms)
+    }
+
+    /// With bytes where the machine multiplies them.
+    fn on(
+        graph: &Graph,
+        machine: &Machine,
+        preferences: &Preferences,
+        algorithms: Algorithms,
+    ) -> Schedule {
         let stages = Stages::find(graph);
+        let bytes = ByteValues::find(graph, &stages, machine);
         // Where channels lie has a part in the order of sums.
-        let bytes = match preferences.portable_bits {
-            // Not every CPU multiplies bytes, and bytes round otherwise.
-            true => ByteValues::default(),
-            false => ByteValues::find(graph, &stages, machine),
-        };
         let reference = Machine { vectors: Vectors::Avx2, core: None, dots: false };
         let judge = if preferences.portable_bits { &reference } else { machine };
         let (groups, flat) =
@@ -135,8 +151,7 @@ impl Schedule {
             offered: Default::default(),
         };
         let (convs, layouts) = site.decide(&flat);
-        let multiplies_bytes = !bytes.is_empty();
-        Schedule { machine: *machine, multiplies_bytes, stages, groups, layouts, convs }
+        Schedule { machine: *machine, stages, groups, layouts, convs }
     }
 
     /// The convolutions that something was chosen for, in the order of the plan.
@@ -162,7 +177,7 @@ impl Schedule {
 
     /// Whether something is computed with dot products of bytes.
     pub(crate) fn multiplies_bytes(&self) -> bool {
-        self.multiplies_bytes
+        self.machine.dots
     }
 
     /// The stages, fewest images first.

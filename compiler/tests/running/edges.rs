@@ -65,7 +65,22 @@ pub(crate) fn floats(dtype: DType) -> Vec<f64> {
         true => (f32::MAX.into(), f32::from_bits(1).into()),
         false => (f64::MAX, f64::from_bits(1)),
     };
-    let sizes = [0.0, least, least_normal(dtype), 0.5, 1.0, 2.5, 3.0, 4.5, 12.0, 90.0, 705.0, most];
+    let sizes = [
+        0.0,
+        least,
+        least_normal(dtype),
+        0.5,
+        0.75,
+        1.0,
+        2.5,
+        2.75,
+        3.0,
+        4.5,
+        12.0,
+        90.0,
+        705.0,
+        most,
+    ];
     let all = sizes.into_iter().chain([f64::INFINITY]).flat_map(|x| [x, -x]);
     all.chain([f64::NAN]).collect()
 }

@@ -67,7 +67,10 @@ impl Lowering<'_, '_> {
         let (u, squeezed) = if layout.is_some() {
             let splits = if dense { 1 } else { k * r };
             let otherwise = for_groups(self.ty(x), splits, [0; 4]);
+            // Sums of bytes over all splits are i32.
+            let is_summed = r * h * w <= i32::MAX as usize / usize::from(u8::MAX);
             let made = self.schedule.layout(x).and_then(|layout| layout.bytes);
+            let made = made.filter(|_| is_summed);
             let otherwise = otherwise.stored(made);
             let u = self.in_layout(x, |layout| layout.is_of_splits(op), otherwise)?;
             (Splits::Blocks(u), self.blocked_squeeze(x, u, planes)?)

@@ -94,7 +94,11 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, pool: &Pool) -> Result
     let layout = l.layout(id)?;
     let x = l.operand(id, 0)?;
     let size = l.plane(x);
-    let from = l.in_blocks_as_made(x, &layout.with_size(size))?;
+    let like = layout.with_size(size);
+    let from = match pool.kind {
+        PoolKind::Max => l.in_blocks_like(x, &like),
+        PoolKind::Average { .. } => l.in_blocks_as_made(x, &like),
+    }?;
     let (read, out) = (from.layout, l.new_blocked(id, layout));
     let made = layout;
     let kernel = BlockPool {

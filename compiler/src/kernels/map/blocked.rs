@@ -237,8 +237,8 @@ impl Lowering<'_, '_> {
     ) -> Result<()> {
         let layout = self.layout(id)?;
         let x = self.operand(id, 0)?;
-        if own == 1 && self.schedule.layout(x).is_none() {
-            // Only what becomes bytes comes into blocks here.
+        let becomes_bytes = own == 1 && then.is_empty() && layout.bytes.is_some();
+        if becomes_bytes && self.schedule.layout(x).is_none() {
             let (from, out) = (self.place(x)?, self.new_blocked(id, layout));
             self.pack_into(out, from, head)?;
             self.blocked.insert(id, vec![out]);

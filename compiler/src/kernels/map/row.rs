@@ -35,7 +35,9 @@ impl Row {
         // Every machine that has bytes in blocks has as many.
         const DEEPEST: usize = 12;
         let is_stored = match (&self.expr, self.dtypes[0]) {
-            (Expr::Cast(DType::U8, number), DType::U8) => self.can_compute(number),
+            (Expr::Cast(DType::U8, number), DType::U8) => {
+                is_byte(number) && self.can_compute(number)
+            }
             (expr, DType::F32) => self.can_compute(expr),
             _ => false,
         };
@@ -47,7 +49,7 @@ impl Row {
         match expr {
             Expr::Constant(_) => true,
             Expr::Operand(operand) => self.dtypes.get(*operand) == Some(&DType::F32),
-            Expr::Cast(DType::F32, inner) => self.is_byte(inner),
+            Expr::Cast(DType::F32, inner) => self.reads_byte(inner),
             Expr::Unary(Unary::Relu, a) => !matches!(**a, Expr::Operand(_)) && self.can_compute(a),
             Expr::Unary(Unary::Quantized { scale: 1.0, .. }, a) => self.can_compute(a),
             Expr::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) => {
@@ -57,7 +59,7 @@ impl Row {
         }
     }
 
-    fn is_byte(&self, expr: &Expr) -> bool {
+    fn reads_byte(&self, expr: &Expr) -> bool {
         matches!(expr, Expr::Operand(operand) if self.dtypes.get(*operand) == Some(&DType::U8))
     }
 
@@ -93,6 +95,24 @@ impl Row {
         emission.function();
         emission.a.finish()
     }
+}
+
+/// Whether a number is whole and from 0 to 255, as what is stored as a byte here must be: conversions that
+/// truncate and stop at the ends are made elsewhere.
+fn is_byte(number: &Expr) -> bool {
+    let (rounded, less) = match number {
+        Expr::Constant(Number(x)) => return x.fract() == 0.0 && (0.0..=255.0).contains(x),
+        Expr::Binary(Binary::Sub, rounded, less) => match **less {
+            Expr::Constant(Number(less)) => (&**rounded, less),
+            _ => return false,
+        },
+        rounded => (rounded, 0.0),
+    };
+    let Expr::Unary(Unary::Quantized { scale: 1.0, lowest, highest }, _) = rounded else {
+        return false;
+    };
+    let [lowest, highest] = [lowest, highest].map(|x| f64::from(*x) - less);
+    less.fract() == 0.0 && lowest >= 0.0 && highest <= 255.0
 }
 
 /// Registers that an expression takes.

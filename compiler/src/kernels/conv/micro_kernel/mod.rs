@@ -8,7 +8,8 @@
 //! Bytes are multiplied four channels at a time, a word each, and summed in i32:
 //!
 //! ```text
-//! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · (start[block][16] + Σ_r in[pixel + r] · w[r][block][16])))
+//! sum = start[block][16] + Σ_r in[pixel + r] · w[r][block][16]
+//! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · sum))
 //! ```
 //!
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
@@ -145,8 +146,10 @@ impl MicroKernel {
         if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != of_group) {
             return false;
         }
-        if self.element == Element::F32 && self.bytes != Bytes::default() {
-            return false;
+        match self.element {
+            Element::F32 if self.bytes != Bytes::default() => return false,
+            Element::U8 if self.narrow > 0 && self.blocks != 1 => return false,
+            Element::F32 | Element::U8 => {}
         }
         let block = [matrices, self.lines(), BLOCK].into_iter().fold(1, usize::saturating_mul);
         self.blocks == 1 || self.weights_block == block
