@@ -1,5 +1,5 @@
 //! Models that are quantized.
 
 pub(crate) use cardinal_compiler::onnx::quantize::{
-    Grid, Layer, Point, Quantized, Quantizer, Seen,
+    Histogram, Layer, Point, Quantized, Quantizer, Range, Seen,
 };

@@ -1,14 +1,12 @@
 //! Post-training quantization: ranges of values from samples, and what rounding changes.
 //!
 //! [`subject`] is the float model; [`samples`] reads inputs; [`mod@observe`] runs the model on them and
-//! keeps a [`histogram`] of each value that will be rounded, of which [`range`] chooses where its grid
+//! keeps a histogram of each value that will be rounded, from which the compiler chooses where its grid
 //! ends; a [`trial`] runs the quantized model, [`agreement`] compares it with the float one, and
 //! [`report`] says what came of it.
 
 mod agreement;
-mod histogram;
 mod observe;
-mod range;
 mod report;
 mod samples;
 mod subject;
@@ -18,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::ProgressBar;
 
+use crate::engine::quantize::Range;
 use crate::exit::Outcome;
 use crate::image_input::ImageOptions;
 
@@ -27,7 +26,6 @@ pub(crate) use subject::Subject;
 
 use agreement::Agreement;
 use observe::{observe, outputs};
-use range::Range;
 use samples::Feed;
 use trial::{Trial, Trials};
 

@@ -5,10 +5,8 @@ use std::num::NonZeroUsize;
 
 use indicatif::ProgressBar;
 
-use super::histogram::Histogram;
-use super::range::{self, Range};
 use super::samples::{Feed, Read, Samples};
-use crate::engine::quantize::{Point, Seen};
+use crate::engine::quantize::{Histogram, Point, Range, Seen};
 use crate::exit::{Failure, Outcome};
 use crate::program::{Program, Session};
 use crate::tensors::{Array, Spec};
@@ -44,7 +42,7 @@ impl Observed {
             }
         }
         let chosen: BTreeMap<&str, Range> =
-            merged.iter().map(|(name, whole)| (*name, range::choose(whole))).collect();
+            merged.iter().map(|(name, whole)| (*name, Range::choose(whole))).collect();
         let range = |point: &Point| Some((point.name.clone(), *chosen.get(point.grid.as_str())?));
         points.iter().filter_map(range).collect()
     }

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 
 use super::Made;
 use super::agreement::Agreement;
-use super::range::Range;
 use super::samples::Read;
-use crate::engine::quantize::Layer;
+use crate::engine::quantize::{Layer, Range};
 use crate::exit::Outcome;
 use crate::output;
 

@@ -6,10 +6,9 @@ use indicatif::ProgressBar;
 
 use super::agreement::{Agreement, compare};
 use super::observe::{Outputs, outputs};
-use super::range::Range;
 use super::samples::{Feed, Samples};
 use super::subject::Subject;
-use crate::engine::quantize::{Layer, Quantized, Seen};
+use crate::engine::quantize::{Layer, Quantized, Range, Seen};
 use crate::exit::Outcome;
 
 /// A quantized model, and how it compares with the float one.

@@ -4,18 +4,21 @@
 //! - [`network`] opens a model for changes, with what is [`constants`] made so; [`opset`] raises its operator
 //!   set where that is needed;
 //! - [`fold`] takes BatchNormalization into the convolution before it;
+//! - [`histogram`] counts how often elements of a value lie where, and [`range`] chooses from that what is kept;
 //! - [`points`] decides which convolutions and which values are rounded;
 //! - [`weights`] rounds weights and biases;
 //! - [`write`](mod@write) puts the operators in.
 //!
-//! What ranges values have is for the caller to find out: [`Quantizer::observed`] is the same model with
-//! the values in question for outputs.
+//! What values there are is for the caller to find out: [`Quantizer::observed`] is the same model with
+//! the values in question for outputs, to be run on samples and counted.
 
 mod constants;
 mod fold;
+mod histogram;
 mod network;
 mod opset;
 mod points;
+mod range;
 mod weights;
 mod write;
 
@@ -28,7 +31,9 @@ use crate::error::{Error, Problem, Result};
 use network::Network;
 use points::Placement;
 
+pub use histogram::Histogram;
 pub use points::Point;
+pub use range::Range;
 pub use write::{Layer, Quantized};
 
 /// A model that is to be quantized.

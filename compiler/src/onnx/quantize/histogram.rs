@@ -7,7 +7,7 @@ const BINS: usize = 4096;
 /// A histogram of finite numbers. Zeros, of which ReLU makes many, are counted apart: they are exact on
 /// every grid.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Histogram {
+pub struct Histogram {
     /// A power of 2, so that two bins are one bin of twice the width.
     width: f64,
     /// By distance from 0.
@@ -19,15 +19,21 @@ pub(super) struct Histogram {
     pub(super) high: f64,
 }
 
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram::new()
+    }
+}
+
 impl Histogram {
     /// A histogram of nothing.
-    pub(super) fn new() -> Histogram {
+    pub fn new() -> Histogram {
         let (below, above) = (vec![0; BINS], vec![0; BINS]);
         Histogram { width: f64::MIN_POSITIVE, below, above, zeros: 0, low: 0., high: 0. }
     }
 
     /// Counts elements, all of which are finite.
-    pub(super) fn add(&mut self, elements: &[f32]) {
+    pub fn add(&mut self, elements: &[f32]) {
         let ends = elements.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
         (self.low, self.high) = (self.low.min(ends.0.into()), self.high.max(ends.1.into()));
         self.widen(self.low.abs().max(self.high));
@@ -47,7 +53,7 @@ impl Histogram {
     }
 
     /// Counts what another has counted.
-    pub(super) fn merge(&mut self, other: &Histogram) {
+    pub fn merge(&mut self, other: &Histogram) {
         let mut other = other.clone();
         (self.low, self.high) = (self.low.min(other.low), self.high.max(other.high));
         self.widen(self.low.abs().max(self.high));

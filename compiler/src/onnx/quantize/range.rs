@@ -1,8 +1,7 @@
 //! Where the grid of a value ends: what is beyond is cut off, and the rest is rounded the more finely the
 //! less is kept. Several ways propose ranges, and the one with the least squared error is taken.
 
-use super::histogram::Histogram;
-use crate::engine::quantize::Grid;
+use super::{Grid, Histogram};
 
 /// Shares of the elements that ranges by percentile keep.
 const SHARES: [(&str, f64); 3] = [("99.9 %", 0.999), ("99.99 %", 0.9999), ("99.999 %", 0.99999)];
@@ -17,41 +16,38 @@ const ENTROPY_BINS: usize = 2048;
 
 /// A range that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Range {
+pub struct Range {
     /// What it becomes.
-    pub(crate) grid: Grid,
+    pub grid: Grid,
     /// What proposed it.
-    pub(crate) way: &'static str,
+    pub way: &'static str,
     /// Power of the elements over that of their errors.
-    pub(crate) signal_to_noise: f64,
+    pub signal_to_noise: f64,
 }
 
-/// The best range for elements like those counted.
-pub(super) fn choose(histogram: &Histogram) -> Range {
-    let (low, high) = (histogram.low, histogram.high);
-    let mut proposals = vec![("extremes", (low, high))];
-    for (way, share) in SHARES {
-        proposals.push((
-            way,
-            (
-                low.min(0.).max(histogram.quantile(1. - share).min(0.)),
-                histogram.quantile(share).max(0.),
-            ),
-        ));
+impl Range {
+    /// The best range for elements like those counted.
+    pub fn choose(histogram: &Histogram) -> Range {
+        let (low, high) = (histogram.low, histogram.high);
+        let mut proposals = vec![("extremes", (low, high))];
+        for (way, share) in SHARES {
+            let ends = (histogram.quantile(1. - share).min(0.), histogram.quantile(share).max(0.));
+            proposals.push((way, (ends.0.max(low), ends.1)));
+        }
+        proposals.push(("entropy", least_entropy(histogram)));
+        proposals.push(("least squares", least_squares(histogram)));
+        let power = histogram.power();
+        let ranges = proposals.into_iter().map(|(way, ends)| {
+            let (grid, error) = (Grid::spanning(ends.0, ends.1), error(histogram, ends));
+            (error, Range { grid, way, signal_to_noise: power / error })
+        });
+        // The first of equals: the simplest.
+        let best = ranges.reduce(|best, next| if next.0 < best.0 { next } else { best });
+        best.map_or_else(
+            || Range { grid: Grid::spanning(low, high), way: "extremes", signal_to_noise: 0. },
+            |(_, range)| range,
+        )
     }
-    proposals.push(("entropy", least_entropy(histogram)));
-    proposals.push(("least squares", least_squares(histogram)));
-    let power = histogram.power();
-    let ranges = proposals.into_iter().map(|(way, ends)| {
-        let error = error(histogram, ends);
-        (error, Range { grid: Grid::spanning(ends.0, ends.1), way, signal_to_noise: power / error })
-    });
-    // The first of equals: the simplest.
-    let best = ranges.reduce(|best, next| if next.0 < best.0 { next } else { best });
-    best.map_or_else(
-        || Range { grid: Grid::spanning(low, high), way: "extremes", signal_to_noise: 0. },
-        |(_, range)| range,
-    )
 }
 
 /// The squared errors of all elements on the grid of a range.
@@ -137,7 +133,7 @@ mod tests {
 
     #[test]
     fn evenly_spread_elements_keep_their_whole_range() {
-        let range = choose(&of((0..100_000).map(|i| i as f32 / 1e5 * 6.)));
+        let range = Range::choose(&of((0..100_000).map(|i| i as f32 / 1e5 * 6.)));
         assert_eq!(range.grid.zero, 0);
         assert!((top(range) - 6.).abs() < 0.07, "{range:?}");
         // An even distribution of errors over a step has a twelfth of its square.
@@ -147,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_single_outlier_is_cut_off() {
-        let range = choose(&of((0..1_000_000).map(|i| i as f32 / 1e6).chain([50.])));
+        let range = Range::choose(&of((0..1_000_000).map(|i| i as f32 / 1e6).chain([50.])));
         assert!(top(range) < 30. && top(range) > 1., "{range:?}");
         let all = error(&of((0..1_000_000).map(|i| i as f32 / 1e6).chain([50.])), (0., 50.));
         assert!(range.signal_to_noise > 1e6 / 3. / all, "{range:?}");
@@ -163,7 +159,7 @@ mod tests {
         };
         let normal: Vec<f32> =
             (0..300_000).map(|_| (0..12).map(|_| next()).sum::<f32>() - 6.).collect();
-        let range = choose(&of(normal));
+        let range = Range::choose(&of(normal));
         // 8 bits of a Laplacian or a normal distribution: 40 dB and more; clipping near 4 deviations.
         assert!((3.3..4.6).contains(&top(range)), "{range:?}");
         assert!((38. ..44.).contains(&(10. * range.signal_to_noise.log10())), "{range:?}");
@@ -171,9 +167,9 @@ mod tests {
 
     #[test]
     fn what_is_never_negative_starts_at_zero() {
-        let range = choose(&of([0., 0., 0.5, 3., 2.]));
+        let range = Range::choose(&of([0., 0., 0.5, 3., 2.]));
         assert_eq!(range.grid.zero, 0);
-        assert_eq!(choose(&of([0., 0.])).grid, Grid { scale: 1., zero: 0 });
+        assert_eq!(Range::choose(&of([0., 0.])).grid, Grid { scale: 1., zero: 0 });
     }
 
     #[test]
@@ -181,7 +177,7 @@ mod tests {
         let elements: Vec<f32> =
             (0..20_000).map(|i| ((i * 7919) % 2003) as f32 / 100. - 5.).collect();
         let histogram = of(elements.into_iter().chain([-40., 90.]));
-        let range = choose(&histogram);
+        let range = Range::choose(&histogram);
         let error_of = |noise: f64| histogram.power() / noise;
         let chosen = error_of(range.signal_to_noise);
         let ends =
