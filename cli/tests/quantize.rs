@@ -69,7 +69,7 @@ fn the_quantized_digits_are_the_same_classes_and_the_model_says_so() {
     let report = json(&report);
     assert_eq!(report["schema"], "cardinal.quantize/v1");
     assert_eq!(report["calibration"]["samples"], 25);
-    assert_eq!(report["layers"].as_array().unwrap().len(), 17);
+    assert_eq!(report["layers"].as_array().unwrap().len(), 26);
     assert!(report["layers"][0]["weights_db"].as_f64().unwrap() > 35., "{report}");
     let agreement = &report["agreement"];
     assert!(agreement["top1_same"].as_u64().unwrap() >= 24, "{agreement}");
@@ -112,7 +112,7 @@ fn layers_stay_in_float_until_enough_samples_agree() {
     assert_eq!(report["agreement_without_kept"]["top1_same"], before);
     assert_eq!(report["agreement"]["top1_same"], 200);
     let kept = report["kept"].as_array().unwrap().len();
-    assert_eq!(kept + report["layers"].as_array().unwrap().len(), 17);
+    assert_eq!(kept + report["layers"].as_array().unwrap().len(), 26);
     assert_eq!(kept > 0, before < 200);
 }
 

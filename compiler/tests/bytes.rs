@@ -260,6 +260,62 @@ fn a_network_of_bytes_is_what_its_nodes_compute() {
     }
 }
 
+/// A dense layer whose weights are multiples, in each way that there is to say one.
+fn dense(seed: u64) -> String {
+    let mut n = Numbers(seed);
+    let (depth, made) = (n.one_of(&[16, 40, 255, 256, 301, 1024]), n.one_of(&[64, 65, 72, 130]));
+    let (images, has_bias) = (n.one_of(&[1, 1, 3, 8]), n.below(2) == 1);
+    let bias = if has_bias { ", %b" } else { "" };
+    let (x, filters, y, says) = match n.below(3) {
+        0 => (vec![images, depth], vec![depth, made], vec![images, made], "matmul"),
+        1 => (vec![images, depth], vec![made, depth], vec![images, made], "matmul transposed"),
+        _ => {
+            let pixels = |channels| vec![images, channels, 1, 1];
+            (pixels(depth), vec![made, depth, 1, 1], pixels(made), "conv")
+        }
+    };
+    let after = match says {
+        "matmul" => "",
+        "conv" => "\n    window 1x1",
+        _ => "\n    trans_b true",
+    };
+    let [x, filters, y] = [x, filters, y].map(|shape| format!("f32{shape:?}"));
+    let mut s = format!("graph @g {{\n  input %x {x}\n  weight %raw {filters} rand(3)\n");
+    let _ = writeln!(s, "  weight %b f32[{made}] rand(4)");
+    s += &quantized("w", &filters, "raw", WEIGHTS);
+    let mnemonic = says.split(' ').next().unwrap_or_default();
+    let _ = writeln!(s, "  %y {y} = {mnemonic}(%x, %w{bias}){after}\n  output %y\n}}");
+    s
+}
+
+#[test]
+fn dense_layers_with_weights_of_bytes_agree_on_every_machine() {
+    for seed in 0..60 {
+        let source = dense(seed);
+        eprintln!("seed {seed}");
+        // A convolution of its own lies in blocks.
+        let is_row_major = source.contains("matmul");
+        assert!(!is_row_major || plan(&graph(&source)).contains(" i8["), "{source}");
+        check(&source, &[None]);
+    }
+}
+
+/// Few weights may be multiples of something by chance, and gain nothing.
+#[test]
+fn weights_that_are_no_multiples_or_few_stay_as_they_are() {
+    let of = |depth: usize, made: usize, weight: &str| {
+        format!(
+            "graph @g {{\n  input %x f32[1, {depth}]\n  weight %w f32[{depth}, {made}] {weight}\n  \
+             %y f32[1, {made}] = matmul(%x, %w)\n  output %y\n}}"
+        )
+    };
+    for (depth, made) in [(1, 4096), (8, 512), (64, 64), (16, 8)] {
+        let source = of(depth, made, "rand(3)");
+        assert!(!plan(&graph(&source)).contains(" i8["), "{source}");
+        check(&source, &[None]);
+    }
+}
+
 /// Conversions to u8 truncate and stop at the ends: they are not what makes bytes of rounded values.
 #[test]
 fn conversions_truncate() {

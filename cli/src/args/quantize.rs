@@ -27,7 +27,7 @@ pub(crate) struct QuantizeArgs {
     /// Example: --test validation/
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) test: Vec<PathBuf>,
-    /// Keep convolutions in float until so many percent of the samples have the float model's top class
+    /// Keep layers in float until so many percent of the samples have the float model's top class
     ///
     /// Those whose weights and inputs have the largest rounding errors stay first, as few as will do.
     ///

@@ -45,9 +45,9 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Made {
     /// The quantized model.
     pub(crate) trial: Trial,
-    /// How it compares with no convolution in float.
+    /// How it compares with no layer in float.
     pub(crate) before: Agreement,
-    /// The convolutions that could be quantized and are not.
+    /// The layers that could be quantized and are not.
     pub(crate) kept: Vec<String>,
     /// The range of each rounded value.
     pub(crate) ranges: BTreeMap<String, Range>,
@@ -83,7 +83,7 @@ pub(crate) fn quantize(
     if let Some(percent) = request.agree.filter(|percent| !before.is_at_least(*percent)) {
         trial = trials.fewest(percent, &trial.quantized.layers, &ranges)?;
     }
-    let mut kept = quantizer.convolutions(&nothing);
+    let mut kept = quantizer.layers(&nothing);
     kept.retain(|name| trial.quantized.layers.iter().all(|layer| layer.name != *name));
     Ok(Made { trial, before, kept, ranges, calibration: observed.read, test })
 }

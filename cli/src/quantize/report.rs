@@ -1,5 +1,6 @@
 //! What came of quantizing a model: as text, as JSON, and for the model to say of itself.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -66,12 +67,12 @@ impl Report<'_> {
         let Made { ranges, kept, .. } = self.made;
         let widest =
             self.layers().iter().map(|layer| text::line(&layer.name).chars().count()).max();
-        let width = widest.unwrap_or(0).max("convolution".len());
-        writeln!(out, "{:width$}  weights   input  range of the input", "convolution")?;
+        let width = widest.unwrap_or(0).max("layer".len());
+        writeln!(out, "{:width$}  weights   input  range of the input", "layer")?;
         for layer in self.layers() {
             let name = text::line(&layer.name);
             write!(out, "{name:width$}  {:>7}", decibels(layer.weights))?;
-            match ranges.get(&layer.input) {
+            match range_of(ranges, layer) {
                 Some(range) => {
                     let (low, high) = ends(range);
                     let input = decibels(range.signal_to_noise);
@@ -95,7 +96,7 @@ impl Report<'_> {
         let (quantized, all) = (self.layers().len(), self.layers().len() + kept.len());
         let [float, small] = [self.sizes.0, self.sizes.1].map(|bytes| bytes as f64 / 1e6);
         let mut lines = vec![
-            format!("{quantized} of {all} convolutions in 8 bits; {small:.2} MB, of {float:.2} MB"),
+            format!("{quantized} of {all} layers in 8 bits; {small:.2} MB, of {float:.2} MB"),
             format!("{} on {} samples", said(trial.agreement), test.count),
         ];
         if !kept.is_empty() {
@@ -107,15 +108,14 @@ impl Report<'_> {
     fn to_json(&self) -> Value {
         let Made { trial, before, kept, ranges, calibration, test } = self.made;
         let layer = |layer: &Layer| {
-            let range = ranges.get(&layer.input);
-            let (low, high) = range.map_or((0., 0.), ends);
+            let range = range_of(ranges, layer);
             json!({
                 "name": layer.name,
                 "weights_db": number(layer.weights),
                 "input": layer.input,
                 "input_db": range.and_then(|range| number(range.signal_to_noise)),
-                "low": low,
-                "high": high,
+                "low": range.map(|range| ends(range).0),
+                "high": range.map(|range| ends(range).1),
                 "range_by": range.map(|range| range.way),
             })
         };
@@ -134,6 +134,11 @@ impl Report<'_> {
             "seconds": self.seconds,
         })
     }
+}
+
+/// The range of what a layer reads, if that is rounded.
+fn range_of<'r>(ranges: &'r BTreeMap<String, Range>, layer: &Layer) -> Option<&'r Range> {
+    ranges.get(layer.input.as_ref()?)
 }
 
 fn samples(read: &Read) -> Value {

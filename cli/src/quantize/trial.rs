@@ -43,7 +43,7 @@ impl Trials<'_, '_> {
     pub(crate) fn run(&mut self, kept: &BTreeSet<String>) -> Outcome<Trial> {
         self.progress.set_message(match kept.len() {
             0 => "running the quantized model".into(),
-            count => format!("running it with {count} convolutions in float"),
+            count => format!("running it with {count} layers in float"),
         });
         let subject = self.subject;
         let quantized = subject.accepted(subject.quantizer.quantized(&self.seen, kept))?;
@@ -89,7 +89,8 @@ impl Trials<'_, '_> {
 /// The names of layers by the noise that their weights and inputs add, the most first.
 fn worst_first(layers: &[Layer], ranges: &BTreeMap<String, Range>) -> Vec<String> {
     let noise = |layer: &Layer| {
-        let input = ranges.get(&layer.input).map_or(0., |range| 1. / range.signal_to_noise);
+        let range = layer.input.as_ref().and_then(|input| ranges.get(input));
+        let input = range.map_or(0., |range| 1. / range.signal_to_noise);
         input + 1. / layer.weights
     };
     let mut order: Vec<&Layer> = layers.iter().collect();

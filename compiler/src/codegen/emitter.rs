@@ -107,6 +107,12 @@ impl Emitter<'_, '_> {
         self.builder.ins().load(ty, plain(), address, offset)
     }
 
+    /// Eight bytes with signs, as `i16x8`.
+    pub(crate) fn load_signed_bytes(&mut self, address: Value, offset: i64) -> Value {
+        let (address, offset) = self.reach(address, offset);
+        self.builder.ins().sload8x8(plain(), address, offset)
+    }
+
     pub(crate) fn store(&mut self, value: Value, address: Value, offset: i64) {
         let (address, offset) = self.reach(address, offset);
         self.builder.ins().store(plain(), value, address, offset);

@@ -1,7 +1,8 @@
 //! Kernels: for each, what it is, how operators become it, its code, and how its weights are packed. A
 //! kernel is a folder, and a row of `ROWS` or of its algorithm for convolutions.
 //!
-//! [`lowering`] is what all of them write plans with, [`pointers`] how their code finds its arguments.
+//! [`lowering`] is what all of them write plans with, [`pointers`] how their code finds its arguments,
+//! [`multiples`] weights that are packed as bytes.
 //! [`conv`] has the algorithms for convolutions, [`attention`] writes Split-Attention with the kernels of
 //! others.
 
@@ -19,6 +20,7 @@ pub mod gather;
 pub mod gemm;
 mod lowering;
 pub mod map;
+mod multiples;
 mod pointers;
 pub mod pool;
 pub mod reduce;

@@ -4,6 +4,7 @@
 //! - [`stages`] says how many images go through which part of the network together,
 //! - [`groups`] whether narrow groups of channels are computed together,
 //! - [`byte_values`] which values can be stored as bytes ([`byte_scale`]), and which convolutions compute with them,
+//! - [`byte_weights`] which dense layers have their weights stored as bytes,
 //! - [`tiled`] which convolutions are computed in blocks of channels,
 //! - [`layout`] which values lie in blocks of channels ([`blocked`]), and with which borders,
 //! - [`convs`] which algorithm computes each convolution, with which tiles, and what is made along with
@@ -16,6 +17,7 @@ pub(crate) mod algorithm;
 pub(crate) mod blocked;
 pub mod byte_scale;
 pub(crate) mod byte_values;
+pub(crate) mod byte_weights;
 pub mod choice;
 mod convs;
 pub mod epilogue;
@@ -37,6 +39,7 @@ use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};
 use algorithm::Algorithm;
 use byte_values::ByteValues;
+use byte_weights::ByteWeights;
 use convs::{Convs, Site};
 use groups::Groups;
 use layout::Layouts;
@@ -103,6 +106,7 @@ pub struct Schedule {
     groups: Groups,
     layouts: Layouts,
     convs: Convs,
+    byte_weights: ByteWeights,
 }
 
 impl Schedule {
@@ -151,7 +155,8 @@ impl Schedule {
             offered: Default::default(),
         };
         let (convs, layouts) = site.decide(&flat);
-        Schedule { machine: *machine, stages, groups, layouts, convs }
+        let byte_weights = ByteWeights::find(graph, |id| convs.contains_key(&id));
+        Schedule { machine: *machine, stages, groups, layouts, convs, byte_weights }
     }
 
     /// The convolutions that something was chosen for, in the order of the plan.
@@ -198,6 +203,11 @@ impl Schedule {
     /// How the value lies in blocks, if it does.
     pub(crate) fn layout(&self, id: NodeId) -> Option<blocked::Blocked> {
         self.layouts.get(&id).copied()
+    }
+
+    /// Whether the weights of a dense layer, which a node reads in this slot, are bytes.
+    pub(crate) fn has_byte_weights(&self, id: NodeId, slot: usize) -> bool {
+        self.byte_weights.has(id, slot)
     }
 
     /// How a convolution in blocks is computed.

@@ -43,6 +43,13 @@ fn print_node(out: &mut String, graph: &Graph, schedule: &Schedule, id: NodeId) 
     let lies = schedule.layout(id).map_or("row-major".into(), |layout| described(&layout));
     let _ = writeln!(out, "\n  {} = {}", sigiled('%', &node.name), node.op.mnemonic());
     let _ = writeln!(out, "    lies      {lies}");
+    let slots = graph.operands(id).into_iter().map(|(slot, _)| slot);
+    for slot in slots.filter(|slot| schedule.has_byte_weights(id, *slot)) {
+        let _ = writeln!(
+            out,
+            "    weights   those of slot {slot} are multiples of a scale, stored as i8"
+        );
+    }
     if let Some(conv) = schedule.conv(id) {
         print_conv(out, conv);
     }

@@ -23,7 +23,7 @@ pub(super) fn rounded(graph: &Graph) -> Graph {
         let operands = graph.operands(id).into_iter().map(|(slot, operand)| {
             let ty = graph.ty(operand);
             let value = match (&node.op, &graph.node(operand).op) {
-                (Op::Conv(_), Op::Weight(weight)) if slot == 1 => to.weight(operand, weight, ty),
+                (op, Op::Weight(weight)) if is_matrix(op, slot) => to.weight(operand, weight, ty),
                 (op, _) if reads_bytes(op, slot) => to.value(operand, new[&operand], ty),
                 _ => new[&operand],
             };
@@ -37,6 +37,15 @@ pub(super) fn rounded(graph: &Graph) -> Graph {
         to.graph.add_output(&output.name, value);
     }
     to.graph
+}
+
+/// Whether an operator reads weights in this slot that can be bytes.
+fn is_matrix(op: &Op, slot: usize) -> bool {
+    match op {
+        Op::Conv(_) | Op::MatMul { .. } => slot == 1,
+        Op::SplitAttention(_) => [SplitAttention::W1, SplitAttention::W2].contains(&slot),
+        _ => false,
+    }
 }
 
 /// Whether an operator reads bytes in this slot.

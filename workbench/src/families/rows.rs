@@ -292,6 +292,13 @@ pub const FAMILIES: &[Family] = &[
         tails: tails::cubes,
         layers: &[("2048-1000", Extents::square(2048, 1000, 1))],
     },
+    Family {
+        name: "bytes product",
+        operator: Operator::Other(product, product_work),
+        way: Way::Bytes,
+        tails: tails::cubes,
+        layers: &[("2048-1000", Extents::square(2048, 1000, 1))],
+    },
     only_proved("map", map),
     only_proved("softmax", softmax),
     only_proved("argmax", argmax),

@@ -217,9 +217,10 @@ impl Lowering<'_, '_> {
             (rows.count * filled(rows.each, fill_rows), filled(width, fill_columns));
         let weights = match fill_rows || fill_columns {
             true => {
-                self.packed(matrix, Filled { groups: k, rows: rows.each, fill_rows, fill_columns })
+                let filled = Filled { groups: k, rows: rows.each, fill_rows, fill_columns };
+                self.matrix((id, weight), filled)
             }
-            false => self.packed(matrix, Rows(k, height)),
+            false => self.matrix((id, weight), Rows(k, height)),
         }?;
         let bias = match fill_rows && height.is_multiple_of(CHANNEL_BLOCK) {
             // One filled segment for each split is as long as a row of the matrix is high.
@@ -240,6 +241,7 @@ impl Lowering<'_, '_> {
             reduce,
             tile: 1,
             bias: bias.is_some(),
+            bytes: self.schedule.has_byte_weights(id, weight),
             then: activation.iter().fold(Expr::Operand(0), |x, f| x.unary(*f)),
         };
         let args = [(Role::Out, out), (Role::In, input), (Role::Weights, weights)];

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::micro_kernel::{MicroKernel, orders};
 use crate::ir::{DType, TensorType};
+use crate::kernels::multiples::Multiples;
 use crate::machine::{BLOCK, Element};
-use crate::plan::weights::{Order, Packing, Places, Word, float, run_of};
+use crate::plan::weights::{Order, Packing, Places, Word, run_of};
 use crate::schedule::byte_scale::ByteScale;
-use crate::schedule::byte_values::scale_of;
 use crate::schedule::problem::WORD;
 
 /// How a convolution's channels are packed for tiles.
@@ -254,30 +254,6 @@ impl ByteTiles {
     }
 }
 
-/// The weights of an output channel, as multiples of a scale. What are none are not scheduled so.
-struct Multiples<'w> {
-    weights: &'w [Word],
-    scale: f32,
-}
-
-impl<'w> Multiples<'w> {
-    fn of(weights: &'w [Word]) -> Multiples<'w> {
-        Multiples { weights, scale: scale_of(weights).unwrap_or(1.0) }
-    }
-
-    /// How many times the scale a weight is; 0 where there is none.
-    fn steps(&self, at: usize) -> i32 {
-        let steps = |word: &Word| (float(*word) / f64::from(self.scale)).round() as i32;
-        self.weights.get(at).map_or(0, steps)
-    }
-
-    /// What the sums of bytes that stand for this start from, and what they are scaled by.
-    fn header(&self, read: ByteScale) -> [Word; 2] {
-        let sum: i32 = (0..self.weights.len()).map(|at| self.steps(at)).sum();
-        [(read.lowest * sum).to_le_bytes(), (read.scale * self.scale).to_le_bytes()]
-    }
-}
-
 impl Order for ByteTiles {
     fn stripes(&self) -> Vec<usize> {
         let header = MicroKernel { element: Element::U8, ..MicroKernel::default() }.header();
@@ -293,7 +269,7 @@ impl Order for ByteTiles {
         let rows = self.channels.rows(stripe);
         let rows = rows.each_ref().map(|f| f.as_ref().map(|f| (f, self.row(from, f))));
         for (lane, row) in rows.iter().enumerate() {
-            let header = row.as_ref().map_or([[0; 4]; 2], |(_, row)| row.header(self.read));
+            let header = row.as_ref().map_or([[0; 4]; 2], |(_, row)| header(row, self.read));
             [starts[lane], scales[lane]] = header;
         }
         let inputs = self.channels.inputs;
@@ -308,12 +284,17 @@ impl Order for ByteTiles {
                             let channel = filters.of(input)? - filters.first;
                             Some(row.steps(channel * self.taps + tap))
                         });
-                        (weight.unwrap_or(0) as i8).cast_unsigned()
+                        weight.unwrap_or(0).cast_unsigned()
                     });
                 }
             }
         }
     }
+}
+
+/// What the sums of bytes that stand for this start from, and what they are scaled by.
+fn header(row: &Multiples<'_>, read: ByteScale) -> [Word; 2] {
+    [(read.lowest * row.sum()).to_le_bytes(), (read.scale * row.scale).to_le_bytes()]
 }
 
 /// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`. A
@@ -379,7 +360,7 @@ impl Order for NarrowWords {
         let block = &from[stripe * BLOCK * channels * taps..][..BLOCK * channels * taps];
         let rows: Vec<Multiples<'_>> = block.chunks(channels * taps).map(Multiples::of).collect();
         for (lane, row) in rows.iter().enumerate() {
-            [starts[lane], scales[lane]] = row.header(self.read);
+            [starts[lane], scales[lane]] = header(row, self.read);
         }
         for (word, line) in (0..orders(channels)).zip(&mut lines) {
             for (lane, slot) in line.iter_mut().enumerate() {
@@ -394,7 +375,7 @@ impl Order for NarrowWords {
                     let channel = word * WORD + byte;
                     let weight =
                         if channel < channels { row.steps(channel * taps + tap) } else { 0 };
-                    (weight as i8).cast_unsigned()
+                    weight.cast_unsigned()
                 });
             }
         }

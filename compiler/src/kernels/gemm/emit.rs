@@ -13,6 +13,9 @@
 //! For each contracted element the tile loads two vectors of packed weights once and multiplies
 //! them with one broadcast element of each pixel. The small inner axes (kernel taps) are unrolled,
 //! their input offsets are immediate; only the channel loop moves pointers.
+//!
+//! Weights that are bytes become floats as they are loaded; what the channels' scales are is left to the
+//! end, where sums are multiplied with them and the bias is added.
 
 use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -65,6 +68,8 @@ struct Row {
     input: Value,
     weights: Value,
     bias: Option<Value>,
+    /// The scales of the channels, where weights are bytes.
+    scales: Option<Value>,
     /// Byte offset in the output, and in every operand laid out like it.
     output: Value,
     /// Channels of this block that exist, when the last block is not full.
@@ -92,14 +97,18 @@ fn row(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, item: 
     output = e.add(output, by);
     let first = e.mul_imm(matrix, spec.blocks() as i64);
     let packed = e.add(first, block);
-    let by = e.mul_imm(packed, (spec.depth() * CHANNEL_BLOCK) as i64 * ELEMENT);
-    let weights = e.add(pointers.weights, by);
+    let by = e.mul_imm(packed, spec.block_bytes() as i64);
+    let mut weights = e.add(pointers.weights, by);
+    let scales = spec.bytes.then_some(weights);
+    if spec.bytes {
+        weights = e.add_imm(weights, CHANNEL_BLOCK as i64 * ELEMENT);
+    }
     let bias = pointers.bias.map(|bias| {
         let by = e.mul_imm(packed, CHANNEL_BLOCK as i64 * ELEMENT);
         e.add(bias, by)
     });
     let input = e.add(pointers.input, input);
-    let row = Row { input, weights, bias, output, block };
+    let row = Row { input, weights, bias, scales, output, block };
     match spec.reduce[..] {
         [axis] if spec.columns.count == 1 && axis.count >= DEEP => {
             dense(e, spec, pointers, &row, axis);
@@ -118,8 +127,8 @@ fn dense(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, row:
     let add = |e: &mut Emitter<'_, '_>, sums: &mut [Value], at: &[Value], i: usize| {
         let element = e.load(F32, at[0], bytes(i * axis.input));
         let element = e.builder.ins().splat(F32X4, element);
-        for (vector, sum) in sums.iter_mut().enumerate() {
-            let weight = e.load(F32X4, at[1], bytes(i * CHANNEL_BLOCK + vector * LANES));
+        let weights = weights(e, spec, at[1], i);
+        for (weight, sum) in weights.into_iter().zip(sums) {
             *sum = e.multiply_add(weight, element, *sum);
         }
     };
@@ -133,7 +142,8 @@ fn dense(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, row:
         for (part, sums) in next.chunks_mut(VECTORS).enumerate() {
             add(e, sums, at, part * long);
         }
-        next.extend([e.add_imm(at[0], bytes(axis.input)), e.add_imm(at[1], bytes(CHANNEL_BLOCK))]);
+        let line = spec.line_bytes() as i64;
+        next.extend([e.add_imm(at[0], bytes(axis.input)), e.add_imm(at[1], line)]);
         next
     });
     let at = sums.split_off(VECTORS * PARTS);
@@ -147,13 +157,46 @@ fn dense(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, row:
     epilogue(e, spec, pointers, row, 1, &sums);
 }
 
-/// What the sums of a pixel begin with.
+/// What the sums of a pixel begin with: the bias, unless they are to be scaled first.
 fn start(e: &mut Emitter<'_, '_>, row: &Row) -> Vec<Value> {
-    let vector = |e: &mut Emitter<'_, '_>, v: usize| match row.bias {
-        Some(bias) => e.load(F32X4, bias, (v * LANES) as i64 * ELEMENT),
-        None => e.float(F32X4, 0.0),
+    match row.bias.filter(|_| row.scales.is_none()) {
+        Some(bias) => floats(e, bias, 0),
+        None => vec![e.float(F32X4, 0.0); VECTORS],
+    }
+}
+
+/// One number for each channel of a block, so many bytes behind an address.
+fn floats(e: &mut Emitter<'_, '_>, at: Value, offset: i64) -> Vec<Value> {
+    let vector = |v: usize| e.load(F32X4, at, offset + (v * LANES) as i64 * ELEMENT);
+    (0..VECTORS).map(vector).collect()
+}
+
+/// The weights of a block for one contracted element, so many lines behind an address.
+fn weights(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, at: Value, line: usize) -> Vec<Value> {
+    let offset = (line * spec.line_bytes()) as i64;
+    if !spec.bytes {
+        return floats(e, at, offset);
+    }
+    let words = e.load_signed_bytes(at, offset);
+    let low = e.builder.ins().swiden_low(words);
+    let high = e.builder.ins().swiden_high(words);
+    [low, high].map(|steps| e.builder.ins().fcvt_from_sint(F32X4, steps)).to_vec()
+}
+
+/// Sums of products with bytes, as sums of products with what the bytes stand for, and the bias.
+fn scaled(e: &mut Emitter<'_, '_>, row: &Row, sums: &[Value]) -> Vec<Value> {
+    let Some(scales) = row.scales else { return sums.to_vec() };
+    let scales = floats(e, scales, 0);
+    let biases = row.bias.map(|bias| floats(e, bias, 0));
+    let mut channels = (0..VECTORS).cycle();
+    let scale = |sum: &Value| {
+        let vector = channels.next().unwrap_or(0);
+        match &biases {
+            Some(biases) => e.multiply_add(*sum, scales[vector], biases[vector]),
+            None => e.builder.ins().fmul(*sum, scales[vector]),
+        }
     };
-    (0..VECTORS).map(|v| vector(e, v)).collect()
+    sums.iter().map(scale).collect()
 }
 
 /// All pixels of a row, a tile at a time, then what is left over.
@@ -276,13 +319,10 @@ fn multiply(
     pixels: usize,
     mut state: Vec<Value>,
 ) -> Vec<Value> {
-    let (input, weights) = (state[pixels * VECTORS], state[pixels * VECTORS + 1]);
+    let (input, first) = (state[pixels * VECTORS], state[pixels * VECTORS + 1]);
     let offsets = tap_offsets(taps);
     for (tap, offset) in offsets.iter().enumerate() {
-        let at = (tap * CHANNEL_BLOCK) as i64 * ELEMENT;
-        let vectors: Vec<Value> = (0..VECTORS)
-            .map(|v| e.load(F32X4, weights, at + (v * LANES) as i64 * ELEMENT))
-            .collect();
+        let vectors = weights(e, spec, first, tap);
         for pixel in 0..pixels {
             let at = (offset + pixel * spec.columns.input) as i64 * ELEMENT;
             let element = e.load(F32, input, at);
@@ -293,8 +333,8 @@ fn multiply(
             }
         }
     }
-    let by = (offsets.len() * CHANNEL_BLOCK) as i64 * ELEMENT;
-    state[pixels * VECTORS + 1] = e.add_imm(weights, by);
+    let by = (offsets.len() * spec.line_bytes()) as i64;
+    state[pixels * VECTORS + 1] = e.add_imm(first, by);
     state
 }
 
@@ -319,7 +359,8 @@ fn epilogue(
 ) {
     let whole = spec.channels.count / CHANNEL_BLOCK;
     let rest = spec.channels.count % CHANNEL_BLOCK;
-    let sums = activated(e, spec, pointers, &sums[..pixels * VECTORS]);
+    let sums = scaled(e, row, &sums[..pixels * VECTORS]);
+    let sums = activated(e, spec, pointers, &sums);
     match (whole, rest) {
         (_, 0) => store(e, spec, pointers, row, pixels, CHANNEL_BLOCK, &sums),
         (0, rest) => store(e, spec, pointers, row, pixels, rest, &sums),

@@ -1,12 +1,13 @@
 //! Convolutions of row-major values, and matrix products.
 
-use super::pack::{Bias, Columns, Rows};
+use super::pack::{Bias, Columns, InBytes, Rows};
 use super::{CHANNEL_BLOCK, RowMajorGemm};
 use crate::error::{Error, Result};
 use crate::ir::expr::Expr;
 use crate::ir::{Conv, DType, Epilogue, NodeId, Op, TensorType, Window};
 use crate::kernels::lowering::{Lowering, broadcast, computable, dense, four};
 use crate::kernels::map::lower::elementwise;
+use crate::plan::weights::Packing;
 use crate::plan::{Loop, Nest, Place, Role};
 
 /// Most pixels of a register tile: with 8 channels, 12 vectors of sums.
@@ -19,7 +20,7 @@ pub(in crate::kernels) fn conv(l: &mut Lowering<'_, '_>, id: NodeId, conv: &Conv
     let [m, cg, kh, kw] = four(l.ty(w))?;
     let [_, _, oh, ow] = four(l.ty(id))?;
     let group = m / conv.groups;
-    let weights = l.packed(w, Rows(conv.groups, group))?;
+    let weights = l.matrix((id, 1), Rows(conv.groups, group))?;
     let bias = l.packed_operand(id, 2, Bias(conv.groups))?;
     let (input, [h, width]) = l.padded(x, &conv.window, [n, c, h, width])?;
     let Window { stride, dilation, .. } = conv.window;
@@ -43,6 +44,7 @@ pub(in crate::kernels) fn conv(l: &mut Lowering<'_, '_>, id: NodeId, conv: &Conv
         ],
         tile: tile(columns.count),
         bias: bias.is_some(),
+        bytes: l.schedule.has_byte_weights(id, 1),
         then,
     };
     l.gemm(id, gemm, [input, weights], bias, &sources)
@@ -66,8 +68,8 @@ pub(in crate::kernels) fn matmul(
     let (row, step) = if ta { (1, rows) } else { (depth, 1) };
     let matrices: usize = sb[..sb.len() - 2].iter().product();
     let weights = match l.graph.node(b).op {
-        Op::Weight(_) if tb => l.packed(b, Rows(matrices, n))?,
-        Op::Weight(_) => l.packed(b, Columns(matrices))?,
+        Op::Weight(_) if tb => l.matrix((id, 1), Rows(matrices, n))?,
+        Op::Weight(_) => l.matrix((id, 1), Columns(matrices))?,
         _ => l.pack_at_run_time(b, tb, matrices, n, depth)?,
     };
     if l.graph.operand(id, 2).is_some() && matrices > 1 {
@@ -92,6 +94,7 @@ pub(in crate::kernels) fn matmul(
         reduce: vec![Loop::reading(depth, step)],
         tile: tile(rows),
         bias: bias.is_some(),
+        bytes: l.schedule.has_byte_weights(id, 1),
         then,
     };
     let input = l.place(a)?;
@@ -107,6 +110,19 @@ fn sum_of_no_products(l: &mut Lowering<'_, '_>, id: NodeId, then: &Epilogue) -> 
 }
 
 impl Lowering<'_, '_> {
+    /// The matrix that a node has for weights in a slot, as bytes if it is scheduled so.
+    pub(in crate::kernels) fn matrix(
+        &mut self,
+        (id, slot): (NodeId, usize),
+        packing: impl Packing,
+    ) -> Result<Place> {
+        let weight = self.operand(id, slot)?;
+        match self.schedule.has_byte_weights(id, slot) {
+            true => self.packed(weight, InBytes(packing)),
+            false => self.packed(weight, packing),
+        }
+    }
+
     /// The step of a product, whose result is row-major.
     fn gemm(
         &mut self,

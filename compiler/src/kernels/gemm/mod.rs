@@ -9,6 +9,7 @@ use cranelift_codegen::ir::Function;
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::expr::Expr;
+use crate::machine::F32_BYTES;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Loop, Walk};
 
@@ -20,6 +21,9 @@ pub const CHANNEL_BLOCK: usize = 8;
 /// Weights are packed `[w blocks][m/8][r…][8]` (zeros beyond m), the bias is padded to a
 /// multiple of 8 and laid out `[w blocks][m/8][8]`; operands `x{i}` of `then`, i ≥ 1, are laid out as
 /// out, and `x0` is the sum. Items are (b, m block, y).
+///
+/// Weights may be i8, of which those of a channel are multiples of a scale: then the scales of its eight
+/// channels lie in front of each block, as f32, and are multiplied with sums.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RowMajorGemm {
     /// Outer loops that share nothing (images, groups, matrices of a batch), outermost first. Weights
@@ -35,8 +39,10 @@ pub struct RowMajorGemm {
     pub reduce: Vec<Loop>,
     /// Pixels computed together: a register tile is this many pixels by 8 channels.
     pub tile: usize,
-    /// Whether sums start from a bias.
+    /// Whether there is a bias.
     pub bias: bool,
+    /// Whether weights are i8.
+    pub bytes: bool,
     /// Epilogue.
     pub then: Expr,
 }
@@ -50,6 +56,17 @@ impl RowMajorGemm {
     /// Multiply-adds per output element.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
+    }
+
+    /// Bytes of the weights of a block for one contracted element.
+    fn line_bytes(&self) -> usize {
+        if self.bytes { CHANNEL_BLOCK } else { CHANNEL_BLOCK * F32_BYTES }
+    }
+
+    /// Bytes of a block, its scales included.
+    fn block_bytes(&self) -> usize {
+        let scales = if self.bytes { CHANNEL_BLOCK * F32_BYTES } else { 0 };
+        self.depth().saturating_mul(self.line_bytes()).saturating_add(scales)
     }
 
     /// Trips of all outer loops.
@@ -90,18 +107,20 @@ impl Kernel for RowMajorGemm {
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let outer = |of: fn(&Loop) -> (usize, usize)| self.outer.iter().map(of);
-        let matrices = |elements: usize| {
+        let matrices = |bytes: usize, elements: usize| {
             let apart = |each: &Loop| (each.count, each.weights.saturating_mul(elements));
-            Walk::floats([elements]).by(self.outer.iter().map(apart))
+            Walk::dense(bytes, [elements]).by(self.outer.iter().map(apart))
         };
         let around = [self.channels, self.rows, self.columns];
         let read = around[1..].iter().chain(&self.reduce).map(Loop::read);
         let written = outer(Loop::written).chain(around.iter().map(Loop::written));
-        let (packed, out) = (self.blocks() * CHANNEL_BLOCK, Walk::floats([]).by(written));
+        let out = Walk::floats([]).by(written);
+        let weight = if self.bytes { 1 } else { F32_BYTES };
+        let packed = self.blocks().saturating_mul(self.block_bytes()) / weight;
         let mut walks = vec![
             (Role::In, Walk::floats([]).by(outer(Loop::read).chain(read))),
-            (Role::Weights, matrices(packed.saturating_mul(self.depth()))),
-            (Role::Bias, matrices(packed)),
+            (Role::Weights, matrices(weight, packed)),
+            (Role::Bias, matrices(F32_BYTES, self.blocks() * CHANNEL_BLOCK)),
         ];
         walks.extend((1..=self.operands()).map(|operand| (Role::Operand(operand), out.clone())));
         walks.push((Role::Out, out));
@@ -116,6 +135,7 @@ impl Kernel for RowMajorGemm {
         v.field("reduce", &mut self.reduce)?;
         v.field("tile", &mut self.tile)?;
         v.field("bias", &mut self.bias)?;
+        v.field_unless("false", "bytes", &mut self.bytes)?;
         v.field("store", &mut self.then)
     }
 

@@ -2,6 +2,7 @@
 
 use super::CHANNEL_BLOCK;
 use crate::ir::{DType, TensorType};
+use crate::kernels::multiples::Multiples;
 use crate::plan::weights::{Order, Packing, Places, Word};
 
 /// `[matrices][m][depth]` as `[matrices][m/8][depth][8]`, zeros beyond `m`: so many matrices with
@@ -119,6 +120,54 @@ impl Filled {
         };
         let rows = filled(height, height / self.rows.max(1), self.fill_rows);
         Matrix::new(self.groups, width, rows, filled(width, 1, self.fill_columns))
+    }
+}
+
+/// A matrix that is packed in blocks of 8 rows, each of multiples of a scale, as the scales of a block's
+/// rows in f32, and then the multiples as i8 in the same order.
+#[derive(Debug)]
+pub(in crate::kernels) struct InBytes<P>(pub(in crate::kernels) P);
+
+impl<P: Packing> Packing for InBytes<P> {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        self.0.accepts(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        vec![self.order(ty).stripes().into_iter().sum()]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(ByteBlocks(self.0.order(ty)))
+    }
+}
+
+/// Blocks of 8 rows of words, as bytes.
+struct ByteBlocks(Box<dyn Order>);
+
+impl Order for ByteBlocks {
+    fn stripes(&self) -> Vec<usize> {
+        let scales = CHANNEL_BLOCK * size_of::<Word>();
+        self.0.stripes().into_iter().map(|words| scales + words / size_of::<Word>()).collect()
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let (scales, to) = to.split_at_mut(CHANNEL_BLOCK * size_of::<Word>());
+        let mut block = vec![0; to.len() * size_of::<Word>()];
+        self.0.fill(from, stripe, &mut block);
+        let words = block.as_chunks::<4>().0;
+        for (lane, scale) in scales.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let row: Vec<Word> = words[lane..].iter().step_by(CHANNEL_BLOCK).copied().collect();
+            let multiples = Multiples::of(&row);
+            *scale = multiples.scale.to_le_bytes();
+            for (at, byte) in to[lane..].iter_mut().step_by(CHANNEL_BLOCK).enumerate() {
+                *byte = multiples.steps(at).cast_unsigned();
+            }
+        }
     }
 }
 

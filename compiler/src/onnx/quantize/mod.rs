@@ -1,11 +1,11 @@
 //! Post-training quantization: from a float model to one with QuantizeLinear and DequantizeLinear, which
-//! rounds activations to u8 and the weights of convolutions to i8.
+//! rounds activations to u8 and weights to i8.
 //!
 //! - [`network`] opens a model for changes, with what is [`constants`] made so; [`opset`] raises its operator
 //!   set where that is needed;
 //! - [`fold`] takes BatchNormalization into the convolution before it;
 //! - [`histogram`] counts how often elements of a value lie where, and [`range`] chooses from that what is kept;
-//! - [`points`] decides which convolutions and which values are rounded;
+//! - [`points`] decides which layers and which values are rounded;
 //! - [`weights`] rounds weights and biases;
 //! - [`write`](mod@write) puts the operators in.
 //!
@@ -95,7 +95,7 @@ impl Quantizer {
         let mut network = Network::open(model, external, options)?;
         fold::fold_batch_norm(&mut network);
         let quantizer = Quantizer { network };
-        if quantizer.convolutions(&BTreeSet::new()).is_empty() {
+        if Placement::of(&quantizer.network, &BTreeSet::new()).convs.is_empty() {
             let what = "no convolution with constant weights over more than one pixel";
             return Err(Error::from(Problem::Unsupported(what.into()))
                 .with_remedy("only convolutions are quantized: leave this model as it is"));
@@ -103,14 +103,15 @@ impl Quantizer {
         Ok(quantizer)
     }
 
-    /// The names of the convolutions that are quantized, those in `kept` left out.
-    pub fn convolutions(&self, kept: &BTreeSet<String>) -> Vec<String> {
+    /// The names of the layers that are quantized, those in `kept` left out: convolutions, and dense layers, of
+    /// which only the weights are.
+    pub fn layers(&self, kept: &BTreeSet<String>) -> Vec<String> {
         let placement = Placement::of(&self.network, kept);
-        placement.convs.iter().map(|conv| self.network.node_name(*conv)).collect()
+        placement.layers().map(|layer| self.network.node_name(layer)).collect()
     }
 
-    /// The values that are rounded when the convolutions in `kept` stay in float. Those with more
-    /// convolutions kept are among those with fewer.
+    /// The values that are rounded when the layers in `kept` stay in float. Those with more
+    /// layers kept are among those with fewer.
     pub fn points(&self, kept: &BTreeSet<String>) -> Vec<Point> {
         Placement::of(&self.network, kept).points
     }
@@ -129,7 +130,7 @@ impl Quantizer {
         write::observed(&self.network, &self.points(&BTreeSet::new()))
     }
 
-    /// The quantized model, in which the convolutions in `kept` stay in float. `seen` is by the names
+    /// The quantized model, in which the layers in `kept` stay in float. `seen` is by the names
     /// of points.
     ///
     /// # Errors

@@ -99,6 +99,13 @@ impl Network {
         self.model.graph.initializer.iter().any(is_it)
     }
 
+    /// The extents of a constant of f32.
+    pub(super) fn floats_shape(&self, name: &str) -> Option<Vec<usize>> {
+        let tensor = self.model.graph.initializer.iter().find(|tensor| tensor.name == name)?;
+        let is_floats = tensor.data_type == DataType::FLOAT as i32;
+        is_floats.then(|| tensor.dims.iter().map(|extent| *extent as usize).collect())
+    }
+
     /// A constant of f32.
     pub(super) fn floats(&self, name: &str) -> Option<Floats> {
         let tensor = self.model.graph.initializer.iter().find(|tensor| tensor.name == name)?;

@@ -1,4 +1,4 @@
-//! Which convolutions are quantized, and which values are rounded for them.
+//! Which layers are quantized, and which values are rounded for them.
 //!
 //! A convolution computes with u8 what it reads, adds in f32 a bias, what its activation takes and a
 //! residual, and rounds the result once. So between a convolution and the activation or the addition
@@ -8,9 +8,10 @@
 //! - the residual of an addition, which is the operand with fewer convolutions before it;
 //! - results of quantized convolutions, unless only means over whole planes are taken of them.
 //!
-//! A value of one pixel never is: this leaves attention in float, from its means to its weights.
+//! A value of one pixel never is: this leaves attention in float, from its means to its weights. Of dense
+//! layers, which read such values, only the weights are rounded, most of whose time it takes to read them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use onnx_protobuf::NodeProto;
 
@@ -25,6 +26,11 @@ const PICKS: &[&str] = &["MaxPool", "Slice", "Split", "Concat"];
 const PASSES: &[&str] = &["MaxPool", "Slice", "Split", "Concat", "AveragePool", "Pad"];
 /// What takes one number of a plane.
 const MEANS: &[&str] = &["GlobalAveragePool", "GlobalMaxPool", "ReduceMean"];
+
+/// Fewer weights are not worth a scale for each channel.
+const LEAST_WEIGHTS: usize = 1024;
+/// Nor are so few for each.
+const LEAST_DEPTH: usize = 16;
 
 /// A value that is rounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub struct Point {
 pub(super) struct Placement {
     /// The convolutions, by node.
     pub(super) convs: Vec<usize>,
+    /// The dense layers, by node, with the axis of their weights that has the channels of the result.
+    pub(super) dense: BTreeMap<usize, usize>,
     pub(super) points: Vec<Point>,
 }
 
@@ -60,7 +68,14 @@ impl Placement {
         let ends = ends.filter(|value| view.is_spatial(value) && !view.only_means(value));
         rounded.extend(ends.collect::<Vec<_>>());
         let points = view.points(&rounded);
-        Placement { convs: view.convs, points }
+        let dense = view.dense(kept);
+        Placement { convs: view.convs, dense, points }
+    }
+
+    /// All layers that are quantized, in order.
+    pub(super) fn layers(&self) -> impl Iterator<Item = usize> {
+        let layers: BTreeSet<usize> = self.convs.iter().chain(self.dense.keys()).copied().collect();
+        layers.into_iter()
     }
 }
 
@@ -97,6 +112,33 @@ impl<'n> View<'n> {
         let [x, weight, bias @ ..] = node.input.as_slice() else { return false };
         let bias = bias.first().filter(|name| !name.is_empty());
         is(node, "Conv") && self.is_spatial(x) && constant(weight) && bias.is_none_or(constant)
+    }
+
+    /// The layers of which only the weights are rounded.
+    fn dense(&self, kept: &BTreeSet<String>) -> BTreeMap<usize, usize> {
+        let nodes = self.network.nodes().iter().enumerate();
+        let axes = nodes.filter_map(|(index, node)| {
+            let axis = self.channel_axis(node)?;
+            (!kept.contains(&self.network.node_name(index))).then_some((index, axis))
+        });
+        axes.collect()
+    }
+
+    /// Which axis of a dense layer's weights has the channels of the result, if it is a dense layer with
+    /// weights enough.
+    fn channel_axis(&self, node: &NodeProto) -> Option<usize> {
+        let [x, weight, ..] = node.input.as_slice() else { return None };
+        let axis = match node.op_type.as_str() {
+            "Conv" if !self.is_spatial(x) => 0,
+            "Gemm" if node.attribute.iter().any(|a| a.name == "transB" && a.i != 0) => 0,
+            "Gemm" | "MatMul" => 1,
+            _ => return None,
+        };
+        let shape = self.network.floats_shape(weight)?;
+        let [elements, channels] = [shape.iter().product(), *shape.get(axis)?];
+        let is_matrix = is(node, "Conv") || shape.len() == 2;
+        let is_large = elements >= LEAST_WEIGHTS && elements >= LEAST_DEPTH * channels;
+        (node.domain.is_empty() && is_matrix && is_large).then_some(axis)
     }
 
     /// Whether a value has channels of more than one pixel, and is no constant.

@@ -7,7 +7,7 @@ const LARGEST: f64 = 127.;
 /// The largest bias, with room for the sum that it is added to.
 const LARGEST_BIAS: f64 = (1 << 30) as f64;
 
-/// What a convolution computes with.
+/// What a layer computes with.
 pub(super) struct Rounded {
     pub(super) weights: Vec<i8>,
     /// One a channel of the result.
@@ -48,6 +48,27 @@ pub(super) fn round(
     }
     rounded.signal_to_noise = signal / noise;
     rounded
+}
+
+/// Rounds the weights of a dense layer, whose input and bias stay as they are. `axis` has the channels of
+/// the result.
+pub(super) fn round_dense(weights: &Floats, axis: usize) -> Rounded {
+    let channels = weights.dims.get(axis).map_or(0, |channels| *channels as usize).max(1);
+    let depth = (weights.values.len() / channels).max(1);
+    // Rows follow each other where channels are outermost, and lie side by side elsewhere.
+    let (row, step) = if axis == 0 { (depth, 1) } else { (1, channels) };
+    let mut rounded = Rounded::empty(weights.values.len());
+    let mut steps = vec![0; weights.values.len()];
+    let (mut signal, mut noise) = (0., 0.);
+    for channel in 0..channels {
+        let at = || (channel * row..).step_by(step).take(depth);
+        let floats: Vec<f32> = at().filter_map(|at| weights.values.get(at)).copied().collect();
+        let errors = rounded.push_row(&floats, scale_of(&floats, 0., 1.));
+        signal += floats.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>();
+        noise += errors.iter().map(|error| error.powi(2)).sum::<f64>();
+        at().zip(&rounded.weights[channel * depth..]).for_each(|(at, step)| steps[at] = *step);
+    }
+    Rounded { weights: steps, signal_to_noise: signal / noise, ..rounded }
 }
 
 impl Rounded {
@@ -101,6 +122,18 @@ mod tests {
         assert_eq!(rounded.scales, [0.01, 1., 2.]);
         assert_eq!(rounded.bias_scales, [0.005, 0.5, 1.]);
         assert_eq!(rounded.bias, [100, 0, 1_000_000_000]);
+    }
+
+    #[test]
+    fn channels_of_dense_layers_are_rows_or_columns() {
+        let rows = round_dense(&floats(&[2, 3], &[1.27, -0.5, 0.01, 0., 254., 3.]), 0);
+        assert_eq!((rows.weights, rows.scales), (vec![127, -50, 1, 0, 127, 2], vec![0.01, 2.]));
+        let columns = round_dense(&floats(&[3, 2], &[1.27, 0., -0.5, 254., 0.01, 3.]), 1);
+        assert_eq!(
+            (columns.weights, columns.scales),
+            (vec![127, 0, -50, 127, 1, 2], vec![0.01, 2.])
+        );
+        assert!(rows.bias.is_empty() && rows.signal_to_noise == columns.signal_to_noise);
     }
 
     #[test]

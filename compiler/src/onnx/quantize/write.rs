@@ -22,17 +22,17 @@ const MAX_BYTES: u64 = 2 << 30;
 #[derive(Debug, Clone)]
 pub struct Quantized {
     model: ModelProto,
-    /// Its quantized convolutions in order.
+    /// Its quantized layers in order.
     pub layers: Vec<Layer>,
 }
 
-/// A quantized convolution.
+/// A quantized layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// The node's name.
     pub name: String,
-    /// The point that it reads.
-    pub input: String,
+    /// The point that it reads; `None` where only its weights are rounded.
+    pub input: Option<String>,
     /// Power of the weights over that of their rounding errors.
     pub weights: f64,
 }
@@ -65,7 +65,7 @@ pub(super) fn observed(network: &Network, points: &[Point]) -> Result<Vec<u8>> {
     serialize(&model)
 }
 
-/// The network with its points and the weights of its convolutions rounded.
+/// The network with its points and the weights of its layers rounded.
 pub(super) fn quantized(
     network: &Network,
     placement: &Placement,
@@ -89,8 +89,12 @@ pub(super) fn quantized(
         let mut node = node.clone();
         if placement.convs.binary_search(&index).is_ok() {
             let signal = writer.round_weights(&mut node)?;
-            let (name, input) = (network.node_name(index), node.input[0].clone());
+            let (name, input) = (network.node_name(index), Some(node.input[0].clone()));
             layers.push(Layer { name, input, weights: signal });
+        }
+        if let Some(axis) = placement.dense.get(&index) {
+            let signal = writer.round_dense_weights(&mut node, *axis)?;
+            layers.push(Layer { name: network.node_name(index), input: None, weights: signal });
         }
         writer.read_rounded(&mut node);
         let made = node.output.clone();
@@ -145,25 +149,38 @@ impl Writer<'_> {
             weights::round(&floats, bias_floats.as_ref(), (groups, grid.scale), channel_means);
         let steps = rounded.weights.iter().map(|w| w.to_le_bytes()[0]).collect();
         let steps = (DataType::INT8, floats.dims.as_slice(), steps);
-        let weights = self.round_constant(&w, steps, &rounded.scales);
+        let weights = self.round_constant(&w, steps, &rounded.scales, 0);
         node.input.truncate(1);
         node.input.push(weights);
         if bias.is_some() || rounded.bias.iter().any(|bias| *bias != 0) {
             let name = bias.unwrap_or_else(|| self.name(&node.output[0], "bias"));
             let steps = rounded.bias.iter().flat_map(|b| b.to_le_bytes()).collect();
             let steps = (DataType::INT32, &[rounded.bias.len() as i64][..], steps);
-            node.input.push(self.round_constant(&name, steps, &rounded.bias_scales));
+            node.input.push(self.round_constant(&name, steps, &rounded.bias_scales, 0));
         }
         Ok(rounded.signal_to_noise)
     }
 
-    /// Adds integers with a scale for each of the outermost axis, and the operator that makes floats of
+    /// Replaces the weights of a dense layer, whose channels are on an axis; gives their signal-to-noise ratio.
+    fn round_dense_weights(&mut self, node: &mut NodeProto, axis: usize) -> Result<f64> {
+        let missing = || Error::internal("a quantized dense layer has no constant weights");
+        let name = node.input[1].clone();
+        let floats = self.out.floats(&name).ok_or_else(missing)?;
+        let rounded = weights::round_dense(&floats, axis);
+        let steps = rounded.weights.iter().map(|w| w.cast_unsigned()).collect();
+        let steps = (DataType::INT8, floats.dims.as_slice(), steps);
+        node.input[1] = self.round_constant(&name, steps, &rounded.scales, axis);
+        Ok(rounded.signal_to_noise)
+    }
+
+    /// Adds integers with a scale for each of an axis, and the operator that makes floats of
     /// them, whose name it gives.
     fn round_constant(
         &mut self,
         name: &str,
         (kind, dims, bytes): (DataType, &[i64], Vec<u8>),
         scales: &[f32],
+        axis: usize,
     ) -> String {
         let rows = [scales.len() as i64];
         let size = if kind == DataType::INT8 { 1 } else { 4 };
@@ -172,7 +189,7 @@ impl Writer<'_> {
         let scale = self.constant(name, "scale", DataType::FLOAT, &rows, scale);
         let zero = self.constant(name, "zero_point", kind, &rows, vec![0; size * scales.len()]);
         let floats = self.name(name, "dequantized");
-        self.push("DequantizeLinear", [&integers, &scale, &zero], &floats, Some(0));
+        self.push("DequantizeLinear", [&integers, &scale, &zero], &floats, Some(axis as i64));
         floats
     }
 
