@@ -58,6 +58,11 @@ impl ByteScale {
             Expr::Unary(function, inner) if ByteScale::of(&function) == Some(self) => *inner,
             other => other,
         };
+        // What is below 0 is rounded to the lowest multiple all the same.
+        let number = match number {
+            Expr::Unary(Unary::Relu, inner) if self.lowest == 0 => *inner,
+            other => other,
+        };
         let steps = number.binary(Binary::Mul, Expr::number(f64::from(self.scale.recip())));
         let whole = steps.unary(ByteScale { scale: 1.0, ..self }.function());
         let byte = match self.lowest {

@@ -36,7 +36,7 @@ impl Row {
         const DEEPEST: usize = 12;
         let is_stored = match (&self.expr, self.dtypes[0]) {
             (Expr::Cast(DType::U8, number), DType::U8) => {
-                is_byte(number) && self.can_compute(number)
+                Clipped::of(number).is_some_and(|clipped| self.can_compute(clipped.number))
             }
             (expr, DType::F32) => self.can_compute(expr),
             _ => false,
@@ -66,7 +66,14 @@ impl Row {
     /// Distinct numbers that are computed with.
     fn constants(&self) -> Vec<Number> {
         let mut all = Vec::new();
-        self.expr.visit(&mut |expr| match expr {
+        let mut number = &self.expr;
+        if let Expr::Cast(DType::U8, byte) = &self.expr
+            && let Some(clipped) = Clipped::of(byte)
+        {
+            all.extend(clipped.constants().map(Number));
+            number = clipped.number;
+        }
+        number.visit(&mut |expr| match expr {
             Expr::Constant(number) => all.push(*number),
             Expr::Unary(Unary::Relu, _) => all.push(Number(0.0)),
             Expr::Unary(Unary::Quantized { lowest, highest, .. }, _) => {
@@ -97,22 +104,45 @@ impl Row {
     }
 }
 
-/// Whether a number is whole and from 0 to 255, as what is stored as a byte here must be: conversions that
-/// truncate and stop at the ends are made elsewhere.
-fn is_byte(number: &Expr) -> bool {
-    let (rounded, less) = match number {
-        Expr::Constant(Number(x)) => return x.fract() == 0.0 && (0.0..=255.0).contains(x),
-        Expr::Binary(Binary::Sub, rounded, less) => match **less {
-            Expr::Constant(Number(less)) => (&**rounded, less),
-            _ => return false,
-        },
-        rounded => (rounded, 0.0),
-    };
-    let Expr::Unary(Unary::Quantized { scale: 1.0, lowest, highest }, _) = rounded else {
-        return false;
-    };
-    let [lowest, highest] = [lowest, highest].map(|x| f64::from(*x) - less);
-    less.fract() == 0.0 && lowest >= 0.0 && highest <= 255.0
+/// What is stored as a byte: a number, rounded to the nearest integer from `lowest` to `highest`, and then
+/// `added` to that.
+struct Clipped<'e> {
+    number: &'e Expr,
+    lowest: f64,
+    highest: f64,
+    added: f64,
+}
+
+impl<'e> Clipped<'e> {
+    /// Of a number that is whole and from 0 to 255, as what is stored as a byte here must be: conversions
+    /// that truncate and stop at the ends are made elsewhere.
+    fn of(number: &'e Expr) -> Option<Clipped<'e>> {
+        let (rounded, added) = match number {
+            Expr::Binary(Binary::Sub, rounded, less) => match **less {
+                Expr::Constant(Number(less)) => (&**rounded, -less),
+                _ => return None,
+            },
+            rounded => (rounded, 0.0),
+        };
+        let Expr::Unary(Unary::Quantized { scale: 1.0, lowest, highest }, number) = rounded else {
+            return None;
+        };
+        let [lowest, highest] = [lowest, highest].map(|x| f64::from(*x));
+        let is_byte = lowest + added >= 0.0 && highest + added <= 255.0 && added >= 0.0;
+        let is_whole = [lowest, highest, added].iter().all(|x| x.fract() == 0.0);
+        (is_byte && is_whole).then_some(Clipped { number, lowest, highest, added })
+    }
+
+    /// What registers hold for it: both ends, and what is added, as an integer.
+    fn constants(&self) -> impl Iterator<Item = f64> {
+        let added = (self.added > 0.0).then_some(integer(self.added));
+        [self.lowest, self.highest].into_iter().chain(added)
+    }
+}
+
+/// The f32 that has the bits of an i32, which is small and not negative.
+fn integer(value: f64) -> f64 {
+    f64::from(f32::from_bits(value as u32))
 }
 
 /// Registers that an expression takes.
@@ -158,15 +188,29 @@ impl Emission<'_> {
     fn store(&mut self) {
         let (to, result) = (Register::To.at(self.at(self.row.dtypes[0])), Vector(0));
         match &self.row.expr {
-            Expr::Cast(DType::U8, number) => {
-                self.compute(number, 0);
-                self.a.integers_of_floats(result, result);
+            Expr::Cast(DType::U8, byte) => {
+                if let Some(clipped) = Clipped::of(byte) {
+                    self.compute(clipped.number, 0);
+                    self.round(&clipped, result);
+                }
                 self.a.store_bytes(to, result);
             }
             number => {
                 self.compute(number, 0);
                 self.a.store(to, result);
             }
+        }
+    }
+
+    /// Makes a number the integer that is stored.
+    fn round(&mut self, clipped: &Clipped<'_>, number: Vector) {
+        let [lowest, highest] = [clipped.lowest, clipped.highest].map(|end| self.constant(end));
+        self.a.max(number, number, lowest);
+        self.a.min(number, number, highest);
+        self.a.integers_of_floats(number, number);
+        if clipped.added > 0.0 {
+            let added = self.constant(integer(clipped.added));
+            self.a.add_integers(number, number, added);
         }
     }
 
