@@ -121,10 +121,15 @@ impl Build {
 
     /// Runs `tests/c/runtime.c`, built so.
     fn holds(&self) {
+        self.runs("runtime.c", &["digits.cardinal", "two.cardinal"]);
+    }
+
+    /// Runs a program of `tests/c`, built so, which counts its failures.
+    fn runs(&self, source: &str, arguments: &[&str]) {
         let folder = compiled();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/runtime.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(source);
         let mut program = Command::new(self.program(&folder, &source));
-        program.current_dir(folder.path(".")).args(["digits.cardinal", "two.cardinal"]);
+        program.current_dir(folder.path(".")).args(arguments);
         let said = program.output().unwrap();
         let text = String::from_utf8_lossy(&said.stdout);
         let errors = String::from_utf8_lossy(&said.stderr);
@@ -150,6 +155,14 @@ fn linked_statically_it_does_too() {
 fn memory_is_respected_and_freed() {
     let options = &["-std=c11", "-fsanitize=address,undefined"];
     Build { options, ..Build::default() }.holds();
+}
+
+/// The model's own function and the runtime's leave registers, flags and vectors as a function must.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_leave_to_the_caller_what_is_the_callers() {
+    let options = &["-std=gnu11", "-Wno-pedantic"];
+    Build { options, ..Build::default() }.runs("registers.c", &["digits.cardinal"]);
 }
 
 #[test]
