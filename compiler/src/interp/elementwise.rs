@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::operands::{Operands, gives, ints};
 use super::scalar::{truncate, wrap};
-use super::walk::{broadcast, repeating, walk};
+use super::walk::{broadcast, elements, repeating, walk};
 use super::{Data, Tensor};
 use crate::error::{Error, Result};
 use crate::ir::{Binary, DType, Epilogue, Step, TensorType, Unary};
@@ -138,5 +138,10 @@ pub(super) fn spread<'x>(x: &'x Tensor, shape: &[usize]) -> Cow<'x, Data> {
     if x.shape == shape {
         return Cow::Borrowed(&x.data);
     }
-    Cow::Owned(x.data.pick(walk(shape, 0, repeating(&x.shape, shape))))
+    let mut strides = repeating(&x.shape, shape);
+    // Most often rows have a number each: it stands for all of its row.
+    let is_same = strides.iter().rev().take_while(|stride| **stride == 0).count();
+    let (outer, inner) = shape.split_at(shape.len() - is_same);
+    strides.truncate(outer.len());
+    Cow::Owned(x.data.repeat(walk(outer, 0, strides), elements(inner)))
 }

@@ -96,6 +96,19 @@ impl Data {
         }
     }
 
+    /// The elements at these offsets, each so many times.
+    pub(super) fn repeat(&self, at: impl Iterator<Item = usize>, times: usize) -> Data {
+        fn of<T: Copy>(v: &[T], at: impl Iterator<Item = usize>, times: usize) -> Vec<T> {
+            let mut all = Vec::with_capacity(at.size_hint().0.saturating_mul(times));
+            at.for_each(|i| all.resize(all.len() + times, v[i]));
+            all
+        }
+        match self {
+            Data::Float(v) => Data::Float(of(v, at, times)),
+            Data::Int(v) => Data::Int(of(v, at, times)),
+        }
+    }
+
     /// Puts the elements of `x`, in order, at these offsets.
     pub(super) fn place(&mut self, x: &Data, at: impl Iterator<Item = usize>) -> Result<()> {
         match (self, x) {
