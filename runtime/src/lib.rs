@@ -19,6 +19,7 @@ pub mod abi;
 mod artifact;
 mod code;
 pub mod cpu;
+mod digest;
 mod dtype;
 mod encoding;
 mod error;

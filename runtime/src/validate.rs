@@ -46,6 +46,7 @@ use prost::Message;
 
 use crate::code;
 use crate::cpu::missing_features;
+use crate::digest::digest;
 use crate::dtype::DType;
 use crate::encoding::{Run, check_runs};
 use crate::error::{LoadError, ManifestError, Part, Role, TableError};
@@ -301,8 +302,8 @@ pub(crate) fn check_section(table: &Table, at: usize, bytes: &[u8]) -> Result<()
     check_digest(table.part(at), bytes, &table.sections[at].digest)
 }
 
-fn check_digest(part: Part, bytes: &[u8], digest: &[u8]) -> Result<(), LoadError> {
-    if blake3::hash(bytes).as_bytes() != digest {
+fn check_digest(part: Part, bytes: &[u8], stated: &[u8]) -> Result<(), LoadError> {
+    if digest(bytes).as_bytes() != stated {
         return Err(LoadError::Digest(part));
     }
     Ok(())
