@@ -8,7 +8,6 @@ use crate::classify::{self, Scores};
 use crate::exit::{Failure, Outcome};
 use crate::image_input::{self, Recipe};
 use crate::program::{self, Program, Session};
-use crate::render;
 use crate::request::RunRequest;
 use crate::stdio::is_dash;
 use crate::tensors::{self, Array, Named};
@@ -111,7 +110,7 @@ fn run_images(
     model: &str,
 ) -> Outcome<(Vec<Sample>, Vec<Array>)> {
     let recipe = Recipe::of(program.inputs(), program.metadata(), &request.image, model)?;
-    render::note(format_args!("images: {recipe}"));
+    recipe.announce();
     let batch = program.inputs()[0].shape[0];
     let fits = |shape: &[usize]| shape.first() == Some(&batch);
     if images.len() != batch && !program.outputs().iter().all(|spec| fits(&spec.shape)) {

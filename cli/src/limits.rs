@@ -21,6 +21,10 @@ pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
 /// Pixels of an image after resizing.
 pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;
 
+/// Bytes of a file that says how images are prepared.
+#[cfg(feature = "compiler")]
+pub(crate) const SETTINGS_BYTES: u64 = 1 << 20;
+
 /// Bytes of the header of a `.npy`. Numpy's own are 118, or a little more for many axes.
 pub(crate) const NPY_HEADER: u32 = 1 << 16;
 

@@ -86,10 +86,15 @@ fn shell(folder: &Folder, line: &str) -> Output {
 /// images, and gives that.
 fn one_line(output: &Output, code: i32) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
-    let said: String = said.split_inclusive('\n').filter(|l| !l.starts_with("images: ")).collect();
+    let said: String = said.split_inclusive('\n').filter(|l| !about_images(l)).collect();
     assert_eq!(output.status.code(), Some(code), "{:?}: {said}", output.status);
     assert!(said.starts_with("error: ") && said.lines().count() == 1, "{said}");
     said
+}
+
+/// Whether a line says how images are prepared.
+fn about_images(line: &str) -> bool {
+    line.starts_with("images: ") || line.starts_with("warning: neither the model")
 }
 
 fn number(signal: &str) -> i32 {

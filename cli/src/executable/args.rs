@@ -44,13 +44,14 @@ pub(super) struct ExecutableArgs {
 /// The flags that ask for something else than running the model.
 const INSTEAD: [&str; 3] = ["info", "selftest", "bench"];
 /// The arguments that mean nothing with those.
-const OF_RUNNING: [&str; 10] = [
+const OF_RUNNING: [&str; 11] = [
     "images",
     "input",
     "output",
     "top",
     "labels",
     "labels_offset",
+    "preprocess",
     "resize",
     "mean",
     "std",

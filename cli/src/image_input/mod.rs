@@ -4,6 +4,10 @@ mod jpeg;
 mod options;
 mod pixels;
 mod recipe;
+mod settings;
+#[cfg(feature = "compiler")]
+mod settings_file;
+mod timm;
 
 pub(crate) use options::ImageOptions;
 pub(crate) use pixels::Largest;

@@ -117,9 +117,6 @@ where
 fn size_before_crop((width, height): (u32, u32), recipe: &Recipe) -> Result<(u32, u32), String> {
     let (crop_height, crop_width) = recipe.crop;
     let (least_width, least_height) = match recipe.resize {
-        Resize::CropPct(_) if (width, height) == (crop_width, crop_height) => {
-            return Ok((width, height));
-        }
         Resize::CropPct(fraction) => {
             let before = |side: u32| (f64::from(side) / fraction).floor() as u64;
             (before(crop_width), before(crop_height))

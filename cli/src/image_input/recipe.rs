@@ -6,28 +6,18 @@ use std::num::NonZeroU32;
 use cardinal_runtime::DType;
 
 use super::options::{ImageOptions, Interpolation};
+use super::settings::{Settings, Source};
 use crate::exit::{Failure, Outcome};
+use crate::render;
 use crate::tensors::Spec;
-
-/// timm's default: the crop keeps this much of the resized image.
-const DEFAULT_CROP_PCT: f64 = 0.875;
 
 /// How large an image is made before the crop.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Resize {
     /// The shorter side gets this length.
     Shorter(u32),
-    /// The crop is this fraction of the resized image; an image of exactly the crop's size is left
-    /// as it is.
+    /// The crop is this fraction of the resized image.
     CropPct(f64),
-}
-
-/// Where a setting comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Flag,
-    Metadata,
-    Default,
 }
 
 /// Everything between a decoded image and the model's input.
@@ -49,13 +39,12 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe for a model's only input: flags first, then the model's metadata in timm's keys
-    /// (`mean`, `std`, `crop_pct`, `interpolation`), then defaults: ImageNet's statistics for
-    /// colour, 0.5 and 0.5 for grey.
+    /// The recipe for the only input of the model in a file: as the flags say, then as its [`Settings`] do,
+    /// else as most models of ImageNet want it for colour, and whole with 0.5 and 0.5 for grey.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when the model takes no images or a flag does not fit it;
-    /// [`Failure::BadModel`] when its metadata makes no sense.
+    /// [`Failure::Usage`] when the model takes no images or a flag does not fit it; [`Failure::BadModel`]
+    /// when its settings make no sense; those of reading what `--preprocess` names.
     pub(crate) fn of(
         inputs: &[Spec],
         metadata: &[(String, String)],
@@ -63,21 +52,46 @@ impl Recipe {
         model: &str,
     ) -> Outcome<Recipe> {
         let (channels, crop) = image_input(inputs)?;
-        let settings = Settings { metadata, channels, model };
-        let (mean_default, std_default) = match channels {
-            3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-            _ => (vec![0.5], vec![0.5]),
+        let settings = Settings::of(options.preprocess.as_ref(), metadata, model)?;
+        let reading = Reading { settings, channels, model };
+        let (mean_default, std_default, crop_default) = match channels {
+            3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225], 0.875),
+            _ => (vec![0.5], vec![0.5], 1.),
         };
         let (mean, mean_from) =
-            settings.per_channel("mean", options.mean.as_deref(), mean_default)?;
-        let (std, std_from) = settings.per_channel("std", options.std.as_deref(), std_default)?;
+            reading.per_channel("mean", options.mean.as_deref(), mean_default)?;
+        let (std, std_from) = reading.per_channel("std", options.std.as_deref(), std_default)?;
         if std.contains(&0.) {
             return Err(Failure::usage("an image cannot be divided by a standard deviation of 0"));
         }
-        let (resize, resize_from) = settings.resize(options.resize.map(NonZeroU32::get))?;
-        let (interpolation, how_from) = settings.interpolation(options.interpolation)?;
+        let (resize, resize_from) =
+            reading.resize(options.resize.map(NonZeroU32::get), crop_default)?;
+        let (interpolation, how_from) = reading.interpolation(options.interpolation)?;
         let sources = [resize_from, how_from, mean_from, std_from];
         Ok(Recipe { channels, crop, resize, interpolation, mean, std, sources })
+    }
+
+    /// Says on stderr what is done, and what of that is only assumed.
+    pub(crate) fn announce(&self) {
+        render::note(format_args!("images: {self}"));
+        if let Some(warning) = self.assumed() {
+            render::note(warning);
+        }
+    }
+
+    /// What is assumed because nothing says it; `None` where everything is said.
+    fn assumed(&self) -> Option<String> {
+        let names = ["the crop", "the interpolation", "the mean", "the standard deviation"];
+        let all = names.iter().zip(&self.sources);
+        let assumed: Vec<&str> =
+            all.filter(|(_, source)| **source == Source::Default).map(|(name, _)| *name).collect();
+        (!assumed.is_empty()).then(|| {
+            format!(
+                "warning: neither the model nor its file's name says how images are prepared, so {} are \
+                 assumed: wrong ones change results; see --preprocess",
+                assumed.join(", ")
+            )
+        })
     }
 }
 
@@ -100,23 +114,20 @@ fn image_input(inputs: &[Spec]) -> Outcome<(usize, (u32, u32))> {
     }
 }
 
-struct Settings<'a> {
-    metadata: &'a [(String, String)],
+/// Settings that are read for a model.
+struct Reading<'a> {
+    settings: Settings,
     channels: usize,
     model: &'a str,
 }
 
-impl Settings<'_> {
-    fn stored(&self, key: &str) -> Option<&str> {
-        self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.trim())
-    }
-
-    fn nonsense(&self, key: &str, value: &str) -> Failure {
+impl Reading<'_> {
+    fn nonsense(&self, key: &str, value: &str, source: &Source) -> Failure {
         Failure::BadModel {
             file: self.model.to_owned(),
-            message: format!("its metadata says {key} = `{value}`, which makes no sense here"),
+            message: format!("{source} says {key} = `{value}`, which makes no sense here"),
             help: Some(
-                "say what to do with flags: --mean, --std, --resize, --interpolation".into(),
+                "say what to do with --preprocess, or with --mean, --std, --resize and --interpolation".into(),
             ),
         }
     }
@@ -136,11 +147,13 @@ impl Settings<'_> {
             let values = self.spread(values).ok_or_else(|| Failure::usage(message))?;
             return Ok((values, Source::Flag));
         }
-        let Some(text) = self.stored(key) else {
+        let Some((text, source)) = self.settings.stored(key) else {
             return Ok((default, Source::Default));
         };
-        let values = numbers(text).and_then(|values| self.spread(&values));
-        Ok((values.ok_or_else(|| self.nonsense(key, text))?, Source::Metadata))
+        match numbers(text).and_then(|values| self.spread(&values)) {
+            Some(values) => Ok((values, source)),
+            None => Err(self.nonsense(key, text, &source)),
+        }
     }
 
     /// One value a channel.
@@ -151,28 +164,33 @@ impl Settings<'_> {
         }
     }
 
-    fn resize(&self, flag: Option<u32>) -> Outcome<(Resize, Source)> {
+    fn resize(&self, flag: Option<u32>, default: f64) -> Outcome<(Resize, Source)> {
         if let Some(side) = flag {
             return Ok((Resize::Shorter(side), Source::Flag));
         }
-        let Some(text) = self.stored("crop_pct") else {
-            return Ok((Resize::CropPct(DEFAULT_CROP_PCT), Source::Default));
+        if let Some((text, source)) = self.settings.stored("resize") {
+            return match text.parse().ok().filter(|side| *side > 0) {
+                Some(side) => Ok((Resize::Shorter(side), source)),
+                None => Err(self.nonsense("resize", text, &source)),
+            };
+        }
+        let Some((text, source)) = self.settings.stored("crop_pct") else {
+            return Ok((Resize::CropPct(default), Source::Default));
         };
-        let fraction = text.parse().ok().filter(|f| (0.05..=1.).contains(f));
-        Ok((
-            Resize::CropPct(fraction.ok_or_else(|| self.nonsense("crop_pct", text))?),
-            Source::Metadata,
-        ))
+        match text.parse().ok().filter(|f| (0.05..=1.).contains(f)) {
+            Some(fraction) => Ok((Resize::CropPct(fraction), source)),
+            None => Err(self.nonsense("crop_pct", text, &source)),
+        }
     }
 
     fn interpolation(&self, flag: Option<Interpolation>) -> Outcome<(Interpolation, Source)> {
         if let Some(how) = flag {
             return Ok((how, Source::Flag));
         }
-        match self.stored("interpolation") {
-            Some("bilinear") => Ok((Interpolation::Bilinear, Source::Metadata)),
-            Some("bicubic") => Ok((Interpolation::Bicubic, Source::Metadata)),
-            Some(other) => Err(self.nonsense("interpolation", other)),
+        match self.settings.stored("interpolation") {
+            Some(("bilinear", source)) => Ok((Interpolation::Bilinear, source)),
+            Some(("bicubic", source)) => Ok((Interpolation::Bicubic, source)),
+            Some((other, source)) => Err(self.nonsense("interpolation", other, &source)),
             None => Ok((Interpolation::Bicubic, Source::Default)),
         }
     }
@@ -187,7 +205,7 @@ fn numbers(text: &str) -> Option<Vec<f32>> {
 
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [resize, how, mean, std] = self.sources;
+        let [resize, how, mean, std] = &self.sources;
         match self.resize {
             Resize::Shorter(side) => write!(f, "shorter side to {side} ({resize})")?,
             Resize::CropPct(fraction) => write!(f, "crop_pct {fraction} ({resize})")?,
@@ -202,19 +220,10 @@ impl fmt::Display for Recipe {
     }
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Source::Flag => "flag",
-            Source::Metadata => "the model's metadata",
-            Source::Default => "default",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image_input::settings::Preprocess;
 
     fn recipe(
         shape: &[usize],
@@ -237,6 +246,48 @@ mod tests {
             "crop_pct 0.95 (the model's metadata), bicubic (default), centre crop 224x224, RGB, \
              mean [0.1, 0.2, 0.3] (the model's metadata), std [0.25, 0.25, 0.25] (flag)"
         );
+    }
+
+    #[test]
+    fn a_file_called_after_a_model_of_timms_is_prepared_as_timm_does() {
+        let spec = Spec { name: "x".into(), dtype: DType::F32, shape: vec![1, 3, 224, 224] };
+        let of = |file: &str, options: &ImageOptions| {
+            Recipe::of(std::slice::from_ref(&spec), &[], options, file).unwrap()
+        };
+        let none = ImageOptions::default();
+        let called = of("models/resnest50d.int8.onnx", &none);
+        assert_eq!(
+            (called.interpolation, called.resize, called.assumed()),
+            (Interpolation::Bilinear, Resize::CropPct(0.875), None)
+        );
+        assert!(
+            called.to_string().contains("timm's resnest50d, as the file is called"),
+            "{called}"
+        );
+        let unknown = of("model.onnx", &none);
+        let warning = unknown.assumed().unwrap();
+        assert!(warning.contains("the interpolation, the mean, the standard"), "{warning}");
+        let asked = ImageOptions { preprocess: Some(Preprocess::None), ..none };
+        let asked = of("resnest50d.onnx", &asked);
+        assert_eq!((asked.mean, asked.resize), (vec![0.; 3], Resize::CropPct(1.)));
+    }
+
+    #[test]
+    fn a_file_of_settings_beside_the_model_goes_before_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("resnest50d.onnx").display().to_string();
+        let spec = Spec { name: "x".into(), dtype: DType::F32, shape: vec![1, 3, 8, 8] };
+        let of = || Recipe::of(std::slice::from_ref(&spec), &[], &ImageOptions::default(), &model);
+        let write = |text: &str| std::fs::write(folder.path().join("config.json"), text).unwrap();
+        write(r#"{"model_type": "something else"}"#);
+        assert_eq!(of().unwrap().interpolation, Interpolation::Bilinear);
+        write(r#"{"pretrained_cfg": {"interpolation": "bicubic", "mean": [0.5, 0.5, 0.5]}}"#);
+        let recipe = of().unwrap();
+        assert_eq!((recipe.interpolation, &recipe.mean), (Interpolation::Bicubic, &vec![0.5; 3]));
+        assert!(recipe.to_string().contains("bicubic (config.json beside it)"), "{recipe}");
+        write(r#"{"mean": [1, 2]}"#);
+        let failure = of().unwrap_err();
+        assert!(failure.to_string().contains("config.json beside it says mean"), "{failure}");
     }
 
     #[test]

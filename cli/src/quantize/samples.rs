@@ -4,12 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cardinal_runtime::text;
-
 use crate::exit::{Failure, Outcome};
 use crate::image_input::{self, ImageOptions, Largest, Recipe};
 use crate::program::Program;
-use crate::render;
 use crate::stdio::is_dash;
 use crate::tensors::{self, Array, Spec};
 
@@ -152,7 +149,7 @@ impl<'a> Feed<'a> {
         }
         if self.recipe.is_none() {
             let recipe = Recipe::of(self.specs, self.metadata, self.options, &self.model)?;
-            render::note(format_args!("images: {}", text::line(&recipe.to_string())));
+            recipe.announce();
             self.recipe = Some(recipe);
         }
         let image = |recipe: &Recipe| image_input::decode(bytes, file, recipe, Largest::USUAL);
