@@ -13,17 +13,29 @@ use std::fmt::Write as _;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::machine::Dots;
 use cardinal_compiler::passes;
 use cardinal_runtime::{Tensor, cpu};
 use running::{host, planned, random, run, to_reference};
 
-/// Whether this machine multiplies bytes. What is tested is the same without, but not as bytes.
-fn multiplies_bytes() -> bool {
-    let is = host().machine().dots;
-    if !is {
+/// This machine, and what it can be besides that multiplies bytes in another way.
+fn targets() -> Vec<Target> {
+    let named = ["x86-64-v3", "x86-64-v3+avxvnni"].into_iter();
+    let named = named.filter(|_| cfg!(target_arch = "x86_64"));
+    let others = named.filter_map(|name| {
+        let target = Target::named(&cpu::host_triple(), name).unwrap();
+        let missing = cpu::missing_features(target.features(), &cpu::host_features());
+        if !missing.is_empty() {
+            eprintln!("NOT TESTED: kernels of bytes for {name}: this CPU lacks {missing:?}");
+        }
+        missing.is_empty().then_some(target)
+    });
+    let mut all = vec![host()];
+    all.extend(others);
+    if all.iter().all(|target| target.machine().dots.is_none()) {
         eprintln!("NOT TESTED: kernels of bytes, for which this CPU has no instruction");
     }
-    is
+    all
 }
 
 /// The graph of a text, after the passes.
@@ -34,9 +46,9 @@ fn graph(source: &str) -> Graph {
     graph
 }
 
-/// The text of a graph's plan for this machine.
-fn plan(graph: &Graph) -> String {
-    cardinal_compiler::plan::text::print(&planned(graph, &host()))
+/// How many layers of a graph have weights of bytes.
+fn of_bytes(graph: &Graph, target: &Target) -> usize {
+    cardinal_compiler::plan::text::print(&planned(graph, target)).matches(" i8[").count()
 }
 
 /// `x` rounded to what is said, as a line.
@@ -46,15 +58,19 @@ fn quantized(to: &str, ty: &str, x: &str, [scale, lowest, highest]: [f32; 3]) ->
     )
 }
 
-/// Runs a graph on one thread and on two, which must give the same bits, and with the least instructions.
+/// Runs a graph on one thread and on two, which must give the same bits, for each [target](targets), and with
+/// the least instructions.
 fn outputs(graph: &Graph) -> (Vec<Vec<Tensor>>, Vec<interp::Tensor>) {
     let inputs: Vec<Tensor> =
         graph.inputs().iter().zip(1..).map(|(id, seed)| random(graph.ty(*id), seed)).collect();
-    let [one, two] = [1, 2].map(|threads| run(graph, &host(), threads, &inputs));
-    for (one, two) in one.iter().zip(&two) {
-        assert_eq!(one.as_bytes(), two.as_bytes(), "threads\n{}", text::print(graph));
+    let mut all = Vec::new();
+    for target in targets() {
+        let [one, two] = [1, 2].map(|threads| run(graph, &target, threads, &inputs));
+        for (one, two) in one.iter().zip(&two) {
+            assert_eq!(one.as_bytes(), two.as_bytes(), "threads\n{}", text::print(graph));
+        }
+        all.push(one);
     }
-    let mut all = vec![one];
     if cfg!(target_arch = "x86_64") {
         let least = Target::named(&cpu::host_triple(), "x86-64").unwrap();
         all.push(run(graph, &least, 1, &inputs));
@@ -110,11 +126,14 @@ impl Numbers {
 const ACTIVATIONS: [f32; 3] = [1.0 / 128.0, -128.0, 127.0];
 const WEIGHTS: [f32; 3] = [1.0 / 127.0, -127.0, 127.0];
 
+/// Weights of which any two can be multiplied as a pair.
+const SMALL_WEIGHTS: [f32; 3] = [1.0 / 64.0, -64.0, 64.0];
+
 /// A convolution of bytes with everything that may be around it.
 fn convolution(seed: u64) -> (String, Option<f32>) {
     let mut n = Numbers(seed);
     let groups = n.one_of(&[1, 1, 1, 2]);
-    let [read, made] = [0; 2].map(|_| n.one_of(&[3, 16, 20, 32, 48, 64]));
+    let [read, made] = [0; 2].map(|_| n.one_of(&[3, 16, 20, 21, 32, 48, 64]));
     // Groups that are parts of a block, now and then.
     let (groups, [read, made]) = match n.below(4) {
         0 => {
@@ -142,7 +161,7 @@ fn convolution(seed: u64) -> (String, Option<f32>) {
     }
     let _ = writeln!(s, "  weight %raw {filters} rand(3)\n  weight %b f32[{m}] rand(4)");
     s += &quantized("xq", &x, "x", ACTIVATIONS);
-    s += &quantized("wq", &filters, "raw", WEIGHTS);
+    s += &quantized("wq", &filters, "raw", if seed % 4 == 0 { WEIGHTS } else { SMALL_WEIGHTS });
     let name = if groups > 1 { "group_conv" } else { "conv" };
     let _ = writeln!(s, "  %c {y} = {name}(%xq, %wq{})", if bias { ", %b" } else { "" });
     if groups > 1 {
@@ -173,15 +192,26 @@ fn convolution(seed: u64) -> (String, Option<f32>) {
 
 #[test]
 fn convolutions_of_bytes_agree() {
-    let (is_bytes, mut of_bytes) = (multiplies_bytes(), 0);
+    let targets = targets();
+    let mut counts = vec![0; targets.len()];
     for seed in 0..200 {
         let (source, step) = convolution(seed);
         eprintln!("seed {seed}");
-        of_bytes += usize::from(plan(&graph(&source)).contains(" i8["));
+        for (count, target) in counts.iter_mut().zip(&targets) {
+            *count += of_bytes(&graph(&source), target);
+        }
         check(&source, &[step]);
     }
-    // Groups of few channels are not computed in blocks.
-    assert!(!is_bytes || of_bytes > 150, "{of_bytes} are of bytes");
+    for (count, target) in counts.into_iter().zip(&targets) {
+        // Groups of few channels are not computed in blocks; some pairs are too large, and some
+        // convolutions are faster in f32.
+        let least = match target.machine().dots {
+            None => 0,
+            Some(Dots::Words) => 150,
+            Some(Dots::Pairs) => 70,
+        };
+        assert!(count >= least, "{count} are of bytes for {}", target.cpu());
+    }
 }
 
 /// A network in which every value between the first and the last convolution is rounded.
@@ -197,7 +227,7 @@ fn network(images: usize) -> String {
     ];
     for (seed, (name, shape)) in weights.iter().enumerate() {
         let _ = writeln!(s, "  weight %raw{name} f32[{shape}] rand({seed})");
-        s += &quantized(name, &format!("f32[{shape}]"), &format!("raw{name}"), WEIGHTS);
+        s += &quantized(name, &format!("f32[{shape}]"), &format!("raw{name}"), SMALL_WEIGHTS);
     }
     let _ = writeln!(s, "  weight %a1 f32[8, 32] rand(11)\n  weight %a2 f32[64, 8] rand(12)");
     let relu = |scale: f32| [scale, 0.0, 255.0];
@@ -239,13 +269,16 @@ fn network(images: usize) -> String {
 
 #[test]
 fn a_network_of_bytes_is_what_its_nodes_compute() {
-    let is_bytes = multiplies_bytes();
     for images in [1, 3] {
         let source = network(images);
         let graph = graph(&source);
-        if is_bytes {
-            let plan = plan(&graph);
-            assert_eq!(plan.matches(" i8[").count(), 6, "{plan}");
+        for target in targets() {
+            match target.machine().dots {
+                None => assert_eq!(of_bytes(&graph, &target), 0),
+                Some(Dots::Words) => assert_eq!(of_bytes(&graph, &target), 6),
+                // Or fewer, where Winograd's algorithm is faster.
+                Some(Dots::Pairs) => assert!((5..=6).contains(&of_bytes(&graph, &target))),
+            }
         }
         let (runs, expected) = outputs(&graph);
         for found in runs {
@@ -295,7 +328,7 @@ fn dense_layers_with_weights_of_bytes_agree_on_every_machine() {
         eprintln!("seed {seed}");
         // A convolution of its own lies in blocks.
         let is_row_major = source.contains("matmul");
-        assert!(!is_row_major || plan(&graph(&source)).contains(" i8["), "{source}");
+        assert!(!is_row_major || of_bytes(&graph(&source), &host()) == 1, "{source}");
         check(&source, &[None]);
     }
 }
@@ -311,8 +344,36 @@ fn weights_that_are_no_multiples_or_few_stay_as_they_are() {
     };
     for (depth, made) in [(1, 4096), (8, 512), (64, 64), (16, 8)] {
         let source = of(depth, made, "rand(3)");
-        assert!(!plan(&graph(&source)).contains(" i8["), "{source}");
+        assert_eq!(of_bytes(&graph(&source), &host()), 0, "{source}");
         check(&source, &[None]);
+    }
+}
+
+/// Where bytes are multiplied in pairs, the sum of two products must fit.
+#[test]
+fn pairs_that_are_too_large_are_multiplied_in_f32() {
+    let pairs = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap();
+    let words = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3+avxvnni").unwrap();
+    // Two channels that are neighbours, and two that are not.
+    for (row, fits) in [
+        ("127, 1, 0, 0", true),
+        ("127, 2, 0, 0", false),
+        ("1, 127, 2, 126", true),
+        ("0, 127, 2, 0", true),
+        ("-127, 127, -64, -64", true),
+        ("-127, -1, 0, 100", true),
+        ("0, 0, -65, -64", false),
+    ] {
+        let weights: Vec<&str> = vec![row; 16 * 4];
+        let source = format!(
+            "graph @g {{\n  input %x f32[1, 16, 8, 8]\n  weight %w f32[16, 16, 1, 1] = [{}]\n{}  \
+             %c f32[1, 16, 8, 8] = conv(%q, %w)\n    window 1x1\n  output %c\n}}",
+            weights.join(", "),
+            quantized("q", "f32[1, 16, 8, 8]", "x", ACTIVATIONS),
+        );
+        let graph = graph(&source);
+        assert_eq!(of_bytes(&graph, &pairs), usize::from(fits), "{row}");
+        assert_eq!(of_bytes(&graph, &words), 1, "{row}");
     }
 }
 

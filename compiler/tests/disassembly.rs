@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
+use cardinal_compiler::asm::{Assembler, Vector};
 use cardinal_compiler::codegen::{FunctionInfo, Listing, Target};
 use cardinal_compiler::kernels::conv::blocked::BlockedConv;
 use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
 use cardinal_compiler::kernels::conv::strassen::{Halves, StrassenInput, StrassenOutput};
 use cardinal_compiler::kernels::conv::winograd::{Grid, SIZES, WinogradInput, WinogradOutput};
-use cardinal_compiler::machine::{BLOCK, Vectors};
+use cardinal_compiler::machine::{BLOCK, Element, Vectors};
 use cardinal_compiler::plan::{Base, KernelRef, Loop, Place, Plan, Step, generate};
 use cardinal_compiler::schedule::epilogue::FusedStep;
 
@@ -169,13 +170,13 @@ fn sums_of_halves_read_as_before() {
 fn every(vectors: Vectors) -> Vec<KernelRef> {
     let mut all: Vec<KernelRef> = Vec::new();
     for blocks in 1..=4 {
-        for pixels in 1..=vectors.most_pixels(blocks) {
+        for pixels in 1..=vectors.most_pixels(None, blocks) {
             let steps = vec![FusedStep::AddResidual, FusedStep::Relu];
             all.push(tile(MicroKernel { pixels, blocks, steps, ..short() }).into());
         }
     }
     for narrow in [1, 4, 8] {
-        let most = vectors.for_groups_of(narrow).most_pixels(1);
+        let most = vectors.for_groups_of(narrow).most_pixels(None, 1);
         for window in [[1, 1], [3, 1], [3, 2], [7, 1]] {
             let of = |pixels| tile(groups_of(narrow, pixels, window)).into();
             all.extend((1..=most).map(of));
@@ -189,6 +190,30 @@ fn every(vectors: Vectors) -> Vec<KernelRef> {
     all.push(strassen_input().into());
     all.push(strassen_output(vec![FusedStep::AddResidual, FusedStep::Relu]).into());
     all
+}
+
+/// No machine that these tests run on need have AVX-VNNI: what is made for it is seen here, and what it means
+/// in the tests of leaves.
+#[test]
+fn bytes_are_multiplied_by_the_instructions_that_there_are() {
+    let products = |vectors, pairs| {
+        let reduce = vec![Loop::reading(3, 4)];
+        let micro = MicroKernel { element: Element::U8, pairs, pixels: 2, blocks: 1, ..short() };
+        let text = MicroKernel { reduce, ..micro }.assembled(vectors).disassemble().unwrap();
+        let count = |name: &str| text.lines().filter(|line| line.contains(name)).count();
+        ["vpdpbusd ", "vpmaddubsw ", "vpmaddwd ", "vpaddd "].map(count)
+    };
+    // Words of two pixels; twice as many registers of half as many lanes.
+    let words = 2 * 3;
+    assert_eq!(products(Vectors::Avx2, false), [2 * words, 0, 0, 0]);
+    assert_eq!(products(Vectors::Avx2, true), [0, 2 * words, 2 * words, 2 * words]);
+    assert_eq!(products(Vectors::Avx512, false), [words, 0, 0, 0]);
+    // In AVX-VNNI's encoding, which CPUs without AVX-512 have, and not in AVX-512's.
+    for (vectors, prefix) in [(Vectors::Avx2, 0xC4), (Vectors::Avx512, 0x62)] {
+        let mut a = Assembler::new("dot", vectors);
+        a.dot_bytes(Vector(0), Vector(1), Vector(2));
+        assert_eq!(a.finish().encode().unwrap()[0], prefix);
+    }
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn families(target: &Target) {
             run_planned(&name, family.way, &graph, &plan, target);
         }
     }
-    assert_eq!(of_bytes > 30, target.machine().dots, "{of_bytes} cases multiply bytes");
+    assert_eq!(of_bytes > 30, target.machine().dots.is_some(), "{of_bytes} cases multiply bytes");
     let every = kernels::registry().into_iter().map(|row| row.name);
     let missing: Vec<&str> =
         every.filter(|name| !seen.contains(name) && !needs_assembled_code(name, target)).collect();
@@ -227,7 +227,7 @@ fn micro_kernels(target: &Target) {
         [vec![], vec![Relu], vec![AddResidual], vec![AddResidual, Relu], vec![Relu, AddResidual]];
     let mut ends = ends.into_iter().cycle();
     for blocks in 1..=4 {
-        for pixels in 1..=target.vectors().most_pixels(blocks) {
+        for pixels in 1..=target.vectors().most_pixels(None, blocks) {
             for columns in rests(pixels) {
                 let all_blocks = blocks + columns % (blocks + 1);
                 let (parts, bias) = (1 + columns % 2, columns % 3 > 0);

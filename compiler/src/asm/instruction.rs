@@ -139,6 +139,11 @@ pub enum Instruction {
     /// `to += Σ bytes * weights` of the four bytes of each lane, in i32, which wraps: those of `bytes` have
     /// no sign, those of `weights` have one.
     DotBytes { to: Vector, bytes: Vector, weights: Vector },
+    /// Each half of a lane of `to` = the sum of two products of bytes, in i16, which stops at its ends: those
+    /// of `bytes` have no sign, those of `weights` have one.
+    DotPairs { to: Vector, bytes: Vector, weights: Vector },
+    /// Each lane of `to` = the sum of the products of its two i16, in i32.
+    DotHalves { to: Vector, a: Vector, b: Vector },
     /// `to = a + b`, in i32, which wraps.
     AddIntegers { to: Vector, a: Vector, b: Vector },
     /// `to = from`, of i32: the nearest f32, of two the even one.

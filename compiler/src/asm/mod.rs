@@ -222,6 +222,16 @@ impl Assembler {
         self.push(Instruction::DotBytes { to, bytes, weights });
     }
 
+    /// Each half of a lane of `to` = `Σ bytes * weights` of its two bytes, at most an i16.
+    pub fn dot_pairs(&mut self, to: Vector, bytes: Vector, weights: Vector) {
+        self.push(Instruction::DotPairs { to, bytes, weights });
+    }
+
+    /// `to = Σ a * b` of the two halves of each lane.
+    pub fn dot_halves(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::DotHalves { to, a, b });
+    }
+
     /// `to = a + b`
     pub fn add_integers(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::AddIntegers { to, a, b });

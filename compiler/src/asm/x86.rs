@@ -24,6 +24,8 @@ pub(super) struct Row {
     min: Code,
     /// Of bytes; only where the CPU has VNNI.
     dot_bytes: Code,
+    dot_pairs: Code,
+    dot_halves: Code,
     add_integers: Code,
     floats_of_integers: Code,
     integers_of_floats: Code,
@@ -65,6 +67,8 @@ pub(super) const AVX2: Row = Row {
     max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
     min: Code::VEX_Vminps_ymm_ymm_ymmm256,
     dot_bytes: Code::VEX_Vpdpbusd_ymm_ymm_ymmm256,
+    dot_pairs: Code::VEX_Vpmaddubsw_ymm_ymm_ymmm256,
+    dot_halves: Code::VEX_Vpmaddwd_ymm_ymm_ymmm256,
     add_integers: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
     floats_of_integers: Code::VEX_Vcvtdq2ps_ymm_ymmm256,
     integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
@@ -92,6 +96,8 @@ pub(super) const AVX512: Row = Row {
     max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
     min: Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
     dot_bytes: Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
+    dot_pairs: Code::EVEX_Vpmaddubsw_zmm_k1z_zmm_zmmm512,
+    dot_halves: Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512,
     add_integers: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
     floats_of_integers: Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
     integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
@@ -168,17 +174,12 @@ impl Maker<'_> {
         let row = self.row;
         match *instruction {
             Instruction::Load { to, from } => self.load(row.load, to, from),
-            Instruction::Store { to, from } => {
-                all([Machine::with2(row.store, memory(to), self.vector(from)?)])
-            }
+            Instruction::Store { to, from } => self.store(to, from),
             Instruction::Broadcast { to, from } => self.load(row.broadcast, to, from),
             Instruction::BroadcastInQuarters { to, from, lane } => self.in_quarters(to, from, lane),
             Instruction::MultiplyAdd { to, a, b } => self.three(row.multiply_add, to, a, b),
             Instruction::Add { to, a, b } => self.three(row.add, to, a, b),
-            Instruction::AddMemory { to, from } => {
-                let to = self.vector(to)?;
-                all([Machine::with3(row.add, to, to, memory(from))])
-            }
+            Instruction::AddMemory { to, from } => self.add_memory(to, from),
             Instruction::Subtract { to, a, b } => self.three(row.subtract, to, a, b),
             Instruction::Multiply { to, a, b } => self.three(row.multiply, to, a, b),
             Instruction::Max { to, a, b } => self.three(row.max, to, a, b),
@@ -186,6 +187,10 @@ impl Maker<'_> {
             Instruction::DotBytes { to, bytes, weights } => {
                 self.three(row.dot_bytes, to, bytes, weights)
             }
+            Instruction::DotPairs { to, bytes, weights } => {
+                self.three(row.dot_pairs, to, bytes, weights)
+            }
+            Instruction::DotHalves { to, a, b } => self.three(row.dot_halves, to, a, b),
             Instruction::AddIntegers { to, a, b } => self.three(row.add_integers, to, a, b),
             Instruction::FloatsOfIntegers { to, from } => {
                 self.two(row.floats_of_integers, to, from)
@@ -194,11 +199,7 @@ impl Maker<'_> {
                 self.two(row.integers_of_floats, to, from)
             }
             Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
-            Instruction::SpreadWords { to, from, order } => {
-                let mut parts = self.load(row.repeat_quarter, to, from)?;
-                parts.extend(self.three(row.permute_by, to, to, order)?);
-                Ok(parts)
-            }
+            Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order),
             Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
@@ -215,9 +216,7 @@ impl Maker<'_> {
             Instruction::Set { to, value } => immediate(Code::Mov_rm64_imm32, to, value),
             Instruction::AddImmediate { to, by } => immediate(Code::Add_rm64_imm32, to, by),
             Instruction::CopyIfEqual { to, from, counter, value } => {
-                let mut parts = immediate(Code::Cmp_rm64_imm32, counter, value)?;
-                parts.extend(all([Machine::with2(Code::Cmove_r64_rm64, name(to), name(from))])?);
-                Ok(parts)
+                copy_if_equal(to, from, (counter, value))
             }
             Instruction::Save { register } => all([Machine::with1(Code::Push_r64, name(register))]),
             Instruction::Restore { register } => {
@@ -243,6 +242,21 @@ impl Maker<'_> {
 
     fn load(&self, code: Code, to: Vector, from: Address) -> Parts {
         all([Machine::with2(code, self.vector(to)?, memory(from))])
+    }
+
+    fn store(&self, to: Address, from: Vector) -> Parts {
+        all([Machine::with2(self.row.store, memory(to), self.vector(from)?)])
+    }
+
+    fn add_memory(&self, to: Vector, from: Address) -> Parts {
+        let to = self.vector(to)?;
+        all([Machine::with3(self.row.add, to, to, memory(from))])
+    }
+
+    fn spread_words(&self, to: Vector, from: Address, order: Vector) -> Parts {
+        let mut parts = self.load(self.row.repeat_quarter, to, from)?;
+        parts.extend(self.three(self.row.permute_by, to, to, order)?);
+        Ok(parts)
     }
 
     fn three(&self, code: Code, to: Vector, a: Vector, b: Vector) -> Parts {
@@ -308,6 +322,12 @@ fn prefetch(code: Code, at: Address) -> Parts {
 fn immediate(code: Code, to: Register, value: impl TryInto<i32>) -> Parts {
     let value = value.try_into().map_err(|_| "the constant has more than 32 bits")?;
     all([Machine::with2(code, name(to), value)])
+}
+
+fn copy_if_equal(to: Register, from: Register, (counter, value): (Register, usize)) -> Parts {
+    let mut parts = immediate(Code::Cmp_rm64_imm32, counter, value)?;
+    parts.extend(all([Machine::with2(Code::Cmove_r64_rm64, name(to), name(from))])?);
+    Ok(parts)
 }
 
 fn memory(Address { base, bytes }: Address) -> MemoryOperand {

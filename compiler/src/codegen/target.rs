@@ -45,6 +45,7 @@ pub(super) const USED: &[(&str, Option<&str>)] = &[
     ("avx512f", None),
     ("avx512vl", None),
     ("avx512vnni", None),
+    ("avxvnni", None),
     ("bmi1", Some("has_bmi1")),
     ("bmi2", Some("has_bmi2")),
     ("fma", Some("has_fma")),
@@ -82,11 +83,18 @@ impl Target {
         }
         let used = USED.iter().map(|(name, _)| (*name).to_owned());
         let features = used.filter(|f| features.contains(f)).collect();
-        Ok(Target { triple, features, core: None })
+        let mut target = Target { triple, features, core: None };
+        // Bytes are multiplied in the vectors that convolutions use, and in no others.
+        let own = target.vectors().dots_feature();
+        let others = Vectors::X86_64.map(Vectors::dots_feature).into_iter().flatten();
+        let others: Vec<&str> = others.filter(|feature| Some(*feature) != own).collect();
+        target.features.retain(|feature| !others.contains(&feature.as_str()));
+        Ok(target)
     }
 
-    /// A target from a triple and a CPU: one of [`CPUS`], a [`Core`] with all of its features, or
-    /// features and a core, as in `x86-64-v3@znver4`.
+    /// A target from a triple and a CPU: one of [`CPUS`], also with features that it has besides, as in
+    /// `x86-64-v3+avxvnni`; a [`Core`] with all of its features, or features and a core, as in
+    /// `x86-64-v3@znver4`.
     ///
     /// # Errors
     /// [`Problem::Target`] for other names, and for CPUs of another architecture.
@@ -98,18 +106,25 @@ impl Target {
             Error::from(problem).with_remedy(format!("known are native, {}", known.join(", ")))
         };
         let (level, beyond, core) = match (cpu.split_once(AT), Core::named(cpu)) {
-            (Some((level, core)), _) => {
-                (level, &[][..], Some(Core::named(core).ok_or_else(unknown)?))
+            (Some((features, core)), _) => {
+                let (level, beyond) = split_features(features);
+                (level, beyond, Some(Core::named(core).ok_or_else(unknown)?))
             }
-            (None, Some(core)) => (core.level(), core.beyond_level(), Some(core)),
-            (None, None) => (cpu, &[][..], None),
+            (None, Some(core)) => (core.level(), core.beyond_level().to_vec(), Some(core)),
+            (None, None) => {
+                let (level, beyond) = split_features(cpu);
+                (level, beyond, None)
+            }
         };
         let levels = match LEVELS.iter().position(|(name, _)| *name == level) {
             Some(level) => &LEVELS[..=level],
-            None if level == "generic" => &[],
+            None if level == "generic" && beyond.is_empty() => &[],
             None => return Err(unknown()),
         };
-        let features = levels.iter().flat_map(|(_, added)| *added).chain(beyond);
+        if beyond.iter().any(|feature| USED.iter().all(|(used, _)| used != feature)) {
+            return Err(unknown());
+        }
+        let features = levels.iter().flat_map(|(_, added)| *added).chain(&beyond);
         let features: Vec<String> = features.map(|f| (*f).into()).collect();
         let target = Target::new(triple, &features)?;
         if (!levels.is_empty() || core.is_some()) && !target.is_x86() {
@@ -191,7 +206,7 @@ impl Target {
     /// What schedules depend on.
     pub fn machine(&self) -> Machine {
         let vectors = self.vectors();
-        let dots = vectors.dots_feature().is_some_and(|feature| self.has(feature));
+        let dots = vectors.dots(vectors.dots_feature().is_some_and(|feature| self.has(feature)));
         Machine { vectors, core: self.core, dots }
     }
 
@@ -239,6 +254,12 @@ impl Target {
     }
 }
 
+/// A level and the features beyond it: `x86-64-v3+avxvnni`.
+fn split_features(name: &str) -> (&str, Vec<&str>) {
+    let mut parts = name.split('+');
+    (parts.next().unwrap_or_default(), parts.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +270,39 @@ mod tests {
         for feature in needed.chain(LEVELS.iter().flat_map(|(_, added)| *added)) {
             assert!(USED.iter().any(|(name, _)| name == feature), "{feature}");
         }
+    }
+
+    #[test]
+    fn names_with_features_are_read_back() {
+        use crate::machine::Dots;
+        for (name, dots) in [
+            ("x86-64", None),
+            ("x86-64-v3", Some(Dots::Pairs)),
+            ("x86-64-v3@znver4", Some(Dots::Pairs)),
+            ("znver3", Some(Dots::Pairs)),
+            ("x86-64-v3+avxvnni", Some(Dots::Words)),
+            ("x86-64-v4", None),
+            ("x86-64-v4+avx512vnni", Some(Dots::Words)),
+            ("x86-64-v4+avx512vnni@skylake-avx512", Some(Dots::Words)),
+            ("znver4", Some(Dots::Words)),
+        ] {
+            let target = Target::named("x86_64-unknown-linux-gnu", name).unwrap();
+            assert_eq!((target.cpu().as_str(), target.machine().dots), (name, dots));
+        }
+        for name in ["x86-64-v3+", "x86-64-v3+telepathy", "generic+avxvnni", "znver3+avxvnni"] {
+            assert!(Target::named("x86_64-unknown-linux-gnu", name).is_err(), "{name}");
+        }
+    }
+
+    /// A CPU may have dot products in narrower vectors too.
+    #[test]
+    fn dot_products_of_other_vectors_are_not_asked_for() {
+        let features = LEVELS.iter().flat_map(|(_, added)| *added);
+        let all: Vec<String> =
+            features.chain(&["avx512vnni", "avxvnni"]).map(|f| (*f).into()).collect();
+        let target = Target::new("x86_64-unknown-linux-gnu", &all).unwrap();
+        assert_eq!(target.cpu(), "x86-64-v4+avx512vnni");
+        assert_eq!(target.without_dots().cpu(), "x86-64-v4");
     }
 
     #[test]

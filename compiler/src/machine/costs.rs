@@ -2,13 +2,15 @@
 //! it names; a core without a row of its own has that of its vectors, from which others of their kind
 //! differ by less than the ways that are compared.
 
-use super::{Core, Vectors};
+use super::{Core, Dots, Vectors};
 
 /// Costs of a core with vectors of a kind. Cycles, unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Costs {
     /// Vector multiply-adds that start in a cycle.
     pub multiply_adds: f64,
+    /// Dot products of vectors of bytes that start in a cycle: of words by one instruction, and by pairs.
+    pub dots: [f64; 2],
     /// Of an element that is broadcast to a vector.
     pub broadcast: f64,
     /// Of a vector of weights.
@@ -32,6 +34,8 @@ pub struct Costs {
     pub transformed: f64,
     /// Of a vector of inputs and of one of outputs, in the sums around Strassen's products.
     pub summed: [f64; 2],
+    /// Of a vector that becomes f32 of bytes, or bytes of f32, in a step of its own.
+    pub converted: f64,
     /// Weights of a group up to so many bytes stay in the second-level cache while rows of pixels go by.
     pub cached_weights: usize,
     /// Data up to so many bytes is still in the second-level cache when a loop comes back to it, while
@@ -43,6 +47,16 @@ pub struct Costs {
 }
 
 impl Costs {
+    /// Products of vectors that start in a cycle: of f32, or of bytes that are multiplied so.
+    pub fn products(&self, dots: Option<Dots>) -> f64 {
+        let [words, pairs] = self.dots;
+        match dots {
+            None => self.multiply_adds,
+            Some(Dots::Words) => words,
+            Some(Dots::Pairs) => pairs,
+        }
+    }
+
     /// The row of a core with these vectors; `None` is any that has them.
     pub(super) fn of(vectors: Vectors, core: Option<Core>) -> &'static Costs {
         match (vectors, core) {
@@ -68,6 +82,8 @@ impl Costs {
 /// with AVX2 on a Sapphire Rapids (family 6, model 207).
 const AVX2: Costs = Costs {
     multiply_adds: 2.0,
+    // Pairs take two multiplications.
+    dots: [2.0, 1.0],
     broadcast: 0.5,
     load: 0.5,
     line: 1.5,
@@ -79,6 +95,7 @@ const AVX2: Costs = Costs {
     hides_weights: false,
     transformed: 4.0,
     summed: [5.5, 4.0],
+    converted: 4.0,
     cached_weights: 256 << 10,
     cached_passing: 1 << 20,
     cached_products: 256 << 10,
@@ -99,6 +116,7 @@ const AVX512: Costs = Costs {
 /// many and as wide. A second-level cache of 1 MiB. Measured on an EPYC with Zen 4 (family 25, model 17).
 const AVX512_IN_HALVES: Costs = Costs {
     multiply_adds: 1.0,
+    dots: [1.0, 0.5],
     broadcast: 1.2,
     load: 0.5,
     line: 2.75,
@@ -110,6 +128,7 @@ const AVX512_IN_HALVES: Costs = Costs {
     hides_weights: true,
     transformed: 12.0,
     summed: [6.0, 5.0],
+    converted: 8.0,
     cached_weights: 384 << 10,
     cached_passing: 768 << 10,
     cached_products: 512 << 10,

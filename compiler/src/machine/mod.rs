@@ -21,9 +21,33 @@ pub struct Machine {
     pub vectors: Vectors,
     /// The micro-architecture, where it is known.
     pub core: Option<Core>,
-    /// Whether an instruction of these vectors multiplies four bytes of each lane and adds the products to
-    /// an i32 (VNNI): whether kernels of bytes are worth it.
-    pub dots: bool,
+    /// How bytes are multiplied, where kernels of bytes are worth it.
+    pub dots: Option<Dots>,
+}
+
+/// How the four bytes of each lane are multiplied, and the products added to an i32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dots {
+    /// By one instruction (VNNI).
+    Words,
+    /// By one that adds up two products in an i16, which stops at its ends, and two more that add up what
+    /// becomes of both: without VNNI. So it is exact for weights only of which no pair adds up to more than
+    /// [`LARGEST_PAIR`].
+    Pairs,
+}
+
+/// The largest sum of two neighbouring weights in bytes, of those of one sign: 255 times this is an i16.
+pub const LARGEST_PAIR: u32 = 128;
+
+impl Dots {
+    /// Registers that it takes, besides those of sums, weights and elements.
+    pub fn registers(self) -> usize {
+        match self {
+            Dots::Words => 0,
+            // Of products, and of ones, by which pairs are multiplied to be added up.
+            Dots::Pairs => 2,
+        }
+    }
 }
 
 impl Machine {
@@ -123,11 +147,21 @@ impl Vectors {
         BLOCK / self.lanes()
     }
 
-    /// The feature that a CPU must have besides for dot products of bytes in these vectors.
+    /// How bytes are multiplied in these vectors, given whether the CPU has their [feature](Self::dots_feature).
+    pub fn dots(self, has_feature: bool) -> Option<Dots> {
+        match self {
+            Vectors::Avx512 | Vectors::Avx2 if has_feature => Some(Dots::Words),
+            Vectors::Avx2 => Some(Dots::Pairs),
+            Vectors::Avx512 | Vectors::Sse | Vectors::Neon => None,
+        }
+    }
+
+    /// The feature with which a CPU has instructions for dot products of four bytes in these vectors.
     pub fn dots_feature(self) -> Option<&'static str> {
         match self {
             Vectors::Avx512 => Some("avx512vnni"),
-            Vectors::Avx2 | Vectors::Sse | Vectors::Neon => None,
+            Vectors::Avx2 => Some("avxvnni"),
+            Vectors::Sse | Vectors::Neon => None,
         }
     }
 
@@ -141,10 +175,11 @@ impl Vectors {
         if narrow == 8 { self.row().for_eight } else { self }
     }
 
-    /// Most pixels of a register tile so many blocks wide: beside the sums, registers hold one row of
-    /// weights and a broadcast element.
-    pub fn most_pixels(self, blocks: usize) -> usize {
+    /// Most pixels of a register tile so many blocks wide, of f32 or of bytes that are multiplied so: beside
+    /// the sums, registers hold one row of weights, a broadcast element, and what the products take.
+    pub fn most_pixels(self, dots: Option<Dots>, blocks: usize) -> usize {
         let row = self.per_block() * blocks;
-        self.registers().saturating_sub(row + 1) / row
+        let taken = row + 1 + dots.map_or(0, Dots::registers);
+        self.registers().saturating_sub(taken) / row
     }
 }

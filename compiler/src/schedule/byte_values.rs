@@ -8,7 +8,7 @@ use super::byte_scale::ByteScale;
 use super::stages::{Stages, View};
 use super::tiled::is_tiled;
 use crate::ir::{DType, Graph, NodeId, Op, PoolKind, Step};
-use crate::machine::Machine;
+use crate::machine::{Dots, LARGEST_PAIR, Machine};
 
 /// More splits are summed in several passes, between which sums of f32 are kept in the result.
 pub(crate) const MOST_SPLITS: usize = 8;
@@ -24,22 +24,38 @@ impl ByteValues {
     /// Of a verified graph.
     pub(super) fn find(graph: &Graph, stages: &Stages, machine: &Machine) -> ByteValues {
         let mut bytes = ByteValues::default();
-        if !machine.dots {
-            return bytes;
-        }
+        let Some(dots) = machine.dots else { return bytes };
         for id in graph.topological() {
             let scale = bytes.scale(graph, id).filter(|_| graph.ty(id).dtype == DType::F32);
             bytes.values.extend(scale.map(|scale| (id, scale)));
         }
         let multiplied = |id: &NodeId| {
             let view = stages.view(graph, stages.of(*id));
-            bytes.multiplies_bytes(view, *id)
+            bytes.multiplies_bytes(view, *id, dots)
         };
         bytes.convs = graph.nodes().filter(multiplied).collect();
-        match bytes.convs.is_empty() {
-            true => ByteValues::default(),
-            false => bytes,
-        }
+        bytes.if_any()
+    }
+
+    /// The same with these convolutions in f32.
+    pub(super) fn without(&self, convs: &BTreeSet<NodeId>) -> ByteValues {
+        let convs = self.convs.difference(convs).copied().collect();
+        ByteValues { values: self.values.clone(), convs }.if_any()
+    }
+
+    /// Nothing is stored as bytes for nothing.
+    fn if_any(self) -> ByteValues {
+        if self.is_empty() { ByteValues::default() } else { self }
+    }
+
+    /// Whether no convolution multiplies bytes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.convs.is_empty()
+    }
+
+    /// The convolutions that multiply bytes.
+    pub(super) fn convs(&self) -> impl Iterator<Item = NodeId> {
+        self.convs.iter().copied()
     }
 
     /// What bytes of a value stand for.
@@ -71,15 +87,16 @@ impl ByteValues {
         }
     }
 
-    fn multiplies_bytes(&self, graph: View<'_>, id: NodeId) -> bool {
+    fn multiplies_bytes(&self, graph: View<'_>, id: NodeId, dots: Dots) -> bool {
         let Op::Conv(conv) = &graph.node(id).op else { return false };
         let x = graph.operand(id, 0).and_then(|x| self.of(x));
-        x.is_some() && is_tiled(graph, id, conv) && has_multiples(&graph, id)
+        x.is_some() && is_tiled(graph, id, conv) && has_multiples(&graph, id, dots)
     }
 }
 
-/// Whether the weights of a convolution are multiples, and its sums no larger than an i32.
-fn has_multiples(graph: &Graph, id: NodeId) -> bool {
+/// Whether the weights of a convolution are multiples, its sums no larger than an i32, and those of pairs no
+/// larger than what adds them up.
+fn has_multiples(graph: &Graph, id: NodeId, dots: Dots) -> bool {
     const LONGEST_SUM: usize = i32::MAX as usize / (255 * 128);
     let Some(weight) = graph.operand(id, 1) else { return false };
     let (Op::Weight(values), ty) = (&graph.node(weight).op, graph.ty(weight)) else { return false };
@@ -89,7 +106,27 @@ fn has_multiples(graph: &Graph, id: NodeId) -> bool {
     }
     let elements = values.bytes(ty).unwrap_or_default();
     let words = elements.as_chunks::<4>().0;
-    !words.is_empty() && words.chunks(row).all(|row| scale_of(row).is_some())
+    let taps = ty.shape().iter().skip(2).product::<usize>();
+    let fits = |row: &[[u8; 4]]| {
+        scale_of(row).is_some_and(|scale| match dots {
+            Dots::Words => true,
+            Dots::Pairs => pairs_fit(row, scale, taps),
+        })
+    };
+    !words.is_empty() && words.chunks(row).all(fits)
+}
+
+/// Whether no two weights of a pair of channels, `[c, taps]` multiples of a scale, add up to more than
+/// [`LARGEST_PAIR`] on either side of 0.
+fn pairs_fit(row: &[[u8; 4]], scale: f32, taps: usize) -> bool {
+    let steps = |word: &[u8; 4]| f64::from(f32::from_le_bytes(*word)) / f64::from(scale);
+    let fits = |(a, b): (&[u8; 4], &[u8; 4])| {
+        let (a, b) = (steps(a).round(), steps(b).round());
+        let largest = f64::from(LARGEST_PAIR);
+        a.max(0.0) + b.max(0.0) <= largest && a.min(0.0) + b.min(0.0) >= -largest
+    };
+    // A channel alone fits anyway.
+    row.chunks_exact(2 * taps).all(|pair| pair[..taps].iter().zip(&pair[taps..]).all(fits))
 }
 
 /// The scale of which all these f32 are multiples, from -128 to 127 times it; the largest, and 1 where all

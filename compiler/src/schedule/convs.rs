@@ -19,7 +19,7 @@ use super::stages::{Stages, View};
 use super::{Algorithms, Preferences};
 use crate::ir::text::values::Value as _;
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
-use crate::machine::{Element, Machine};
+use crate::machine::{Dots, Element, Machine};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -315,6 +315,9 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
     );
     if problem.reads != Element::F32 {
         key += &format!(" of {} to {}", problem.reads.name(), problem.made.element.name());
+    }
+    if problem.dots() == Some(Dots::Pairs) {
+        key += " in pairs";
     }
     if problem.residual_bytes.is_some() {
         key += " with bytes";

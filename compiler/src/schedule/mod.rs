@@ -3,7 +3,8 @@
 //!
 //! - [`stages`] says how many images go through which part of the network together,
 //! - [`groups`] whether narrow groups of channels are computed together,
-//! - [`byte_values`] which values can be stored as bytes ([`byte_scale`]), and which convolutions compute with them,
+//! - [`byte_values`] which values can be stored as bytes ([`byte_scale`]), and which convolutions can compute with
+//!   them, of which those do that are faster so ([`byte_convs`]),
 //! - [`byte_weights`] which dense layers have their weights stored as bytes,
 //! - [`tiled`] which convolutions are computed in blocks of channels,
 //! - [`layout`] which values lie in blocks of channels ([`blocked`]), and with which borders,
@@ -15,6 +16,7 @@
 
 pub(crate) mod algorithm;
 pub(crate) mod blocked;
+mod byte_convs;
 pub mod byte_scale;
 pub(crate) mod byte_values;
 pub(crate) mod byte_weights;
@@ -38,6 +40,7 @@ pub(crate) use stages::{Stage, View};
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};
 use algorithm::Algorithm;
+use byte_convs::Ways;
 use byte_values::ByteValues;
 use byte_weights::ByteWeights;
 use convs::{Convs, Site};
@@ -118,15 +121,15 @@ impl Schedule {
         algorithms: Algorithms,
     ) -> Schedule {
         // Not every CPU multiplies bytes, and bytes round otherwise.
-        let dots = machine.dots && !preferences.portable_bits;
+        let dots = machine.dots.filter(|_| !preferences.portable_bits);
         let machine = Machine { dots, ..*machine };
         let schedule = Schedule::on(graph, &machine, preferences, algorithms);
         let multiplies = |conv: &ConvSchedule| conv.problem.reads == Element::U8;
-        if !dots || schedule.convs.values().any(multiplies) {
+        if dots.is_none() || schedule.convs.values().any(multiplies) {
             return schedule;
         }
         // Nothing is stored as bytes for nothing.
-        let without = Machine { dots: false, ..machine };
+        let without = Machine { dots: None, ..machine };
         Schedule::on(graph, &without, preferences, algorithms)
     }
 
@@ -138,12 +141,29 @@ impl Schedule {
         algorithms: Algorithms,
     ) -> Schedule {
         let stages = Stages::find(graph);
-        let bytes = ByteValues::find(graph, &stages, machine);
+        let mut bytes = ByteValues::find(graph, &stages, machine);
         // Where channels lie has a part in the order of sums.
-        let reference = Machine { vectors: Vectors::Avx2, core: None, dots: false };
+        let reference = Machine { vectors: Vectors::Avx2, core: None, dots: None };
         let judge = if preferences.portable_bits { &reference } else { machine };
-        let (groups, flat) =
-            regions::choose(graph, &stages, judge, preferences, algorithms, &bytes);
+        let choose = |bytes: &ByteValues| {
+            regions::choose(graph, &stages, judge, preferences, algorithms, bytes)
+        };
+        let (mut groups, mut flat) = choose(&bytes);
+        let in_floats = byte_convs::faster_in_floats(&Ways {
+            graph,
+            stages: &stages,
+            groups: &groups,
+            machine,
+            preferences,
+            algorithms,
+            bytes: &bytes,
+            layouts: &flat,
+        });
+        if !in_floats.is_empty() {
+            bytes = bytes.without(&in_floats);
+            (groups, flat) = choose(&bytes);
+        }
+        let machine = &Machine { dots: machine.dots.filter(|_| !bytes.is_empty()), ..*machine };
         let site = Site {
             graph,
             stages: &stages,
@@ -182,7 +202,7 @@ impl Schedule {
 
     /// Whether something is computed with dot products of bytes.
     pub(crate) fn multiplies_bytes(&self) -> bool {
-        self.machine.dots
+        self.machine.dots.is_some()
     }
 
     /// The stages, fewest images first.

@@ -8,7 +8,7 @@ use super::layout::Layouts;
 use super::stages::View;
 use super::tiled::narrow_groups;
 use crate::ir::{Conv, NodeId, Window};
-use crate::machine::{BLOCK, Element, Machine};
+use crate::machine::{BLOCK, Dots, Element, Machine};
 
 /// Bytes whose products are added up by an instruction.
 pub(crate) const WORD: usize = 4;
@@ -65,8 +65,17 @@ impl ConvProblem {
         let flat = |x: Option<NodeId>| x.and_then(|x| layouts.get(&x)).is_none_or(Blocked::is_flat);
         let residual = fused.residual.and_then(|slot| graph.operand(id, slot));
         let residual_bytes = residual.and_then(|x| layouts.get(&x)?.bytes);
+        let source = |read| {
+            let fits = |layout: &&Blocked| layout.serves(groups) && layout.bytes == read;
+            let copied = || for_groups(graph.ty(x), groups, [0; 4]).stored(read);
+            layouts.get(&x).filter(fits).copied().unwrap_or_else(copied)
+        };
         let read = layouts.get(&x).and_then(|layout| layout.bytes);
-        let read = read.filter(|_| bytes.are_multiplied(id));
+        let keeps_pairs = || {
+            let of_group = graph.operand(id, 1).map_or(0, |weight| graph.ty(weight).shape()[1]);
+            machine.dots != Some(Dots::Pairs) || keeps_pairs(&source(read), of_group)
+        };
+        let read = read.filter(|_| bytes.are_multiplied(id) && keeps_pairs());
         let mut made = *layouts.get(&id)?;
         if made.bytes.is_some() {
             // Kernels of bytes round their sums, as the last step of the epilogue would.
@@ -75,9 +84,6 @@ impl ConvProblem {
                 _ => made = made.with_halo([0; 4]).stored(None),
             }
         }
-        let fits = |layout: &&Blocked| layout.serves(groups) && layout.bytes == read;
-        let made_so = layouts.get(&x).filter(fits).copied();
-        let copied = || for_groups(graph.ty(x), groups, [0; 4]).stored(read);
         let row_major = !layouts.contains_key(&x) && channels < BLOCK;
         Some(ConvProblem {
             machine,
@@ -85,7 +91,7 @@ impl ConvProblem {
             narrow: narrow_groups(&graph, id, conv),
             window: conv.window,
             channels,
-            source: (!row_major).then(|| made_so.unwrap_or_else(copied)),
+            source: (!row_major).then(|| source(read)),
             reads_flat: flat(Some(x)),
             residual_flat: flat(residual),
             reads: if read.is_some() { Element::U8 } else { Element::F32 },
@@ -94,6 +100,14 @@ impl ConvProblem {
             bias: graph.operand(id, 2).is_some(),
             fused,
         })
+    }
+
+    /// How the bytes of the input are multiplied, where it is bytes.
+    pub(crate) fn dots(&self) -> Option<Dots> {
+        match self.reads {
+            Element::F32 => None,
+            Element::U8 => self.machine.dots,
+        }
     }
 
     /// What the bytes of the input stand for, where they are multiplied.
@@ -164,6 +178,13 @@ impl ConvProblem {
         let ([h, w], joined) = (self.made.size, self.joined_rows());
         [h / joined, joined * w]
     }
+}
+
+/// Whether neighbouring channels of a group, of so many, are neighbours in words too: no segment begins between
+/// them. A channel of its own has a word of its own.
+fn keeps_pairs(source: &Blocked, of_group: usize) -> bool {
+    let is_even = |n: usize| n.is_multiple_of(2);
+    of_group == 1 || source.channels == of_group || (is_even(of_group) && is_even(source.channels))
 }
 
 /// How many rows of an image are one row of tiles, where nothing lies between them.

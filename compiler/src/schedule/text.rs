@@ -14,7 +14,7 @@ pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
     let Machine { vectors, core, dots } = schedule.machine;
     let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
-    let dots = if dots { " with dot products of bytes" } else { "" };
+    let dots = if dots.is_some() { " with dot products of bytes" } else { "" };
     let _ = writeln!(out, "  machine   {}{core}{dots}", vectors.name());
     let mut stage = None;
     for (at, id) in schedule.order(graph) {

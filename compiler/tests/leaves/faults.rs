@@ -57,6 +57,29 @@ fn memory_ends_where_it_ends() {
     assert_eq!(written, Err((1, Wrong::Memory(read_only))));
 }
 
+/// Two products of bytes may be more than an i16.
+#[test]
+fn sums_of_pairs_stop_at_their_ends() {
+    const ONES: u32 = 0x0001_0001;
+    for (weights, expected) in [
+        (0x7F7F_7F7F_u32, 2.0 * 32767.0),
+        (0x8080_8080, -2.0 * 32768.0),
+        (0x0040_0040, 2.0 * 255.0 * 64.0),
+        (0x807F_0001, 255.0 * (127.0 - 128.0) + 255.0),
+    ] {
+        let found = outcome(|a| {
+            for (vector, bits) in [(1, u32::MAX), (2, weights), (3, ONES)] {
+                a.splat(Vector(vector), f32::from_bits(bits));
+            }
+            a.dot_pairs(Vector(1), Vector(1), Vector(2));
+            a.dot_halves(Vector(1), Vector(1), Vector(3));
+            a.floats_of_integers(Vector(1), Vector(1));
+            a.store(Register::To.at(0), Vector(1));
+        });
+        assert_eq!(found, Ok(vec![expected; 8]), "{weights:#x}");
+    }
+}
+
 #[test]
 fn no_address_is_wrong_for_a_prefetch() {
     let fetched = outcome(|a| {

@@ -75,6 +75,16 @@ fn micro_kernels_of_bytes_in_narrow_groups_contract_words_of_the_group() {
 }
 
 #[test]
+fn micro_kernels_of_bytes_in_pairs_contract_words() {
+    check(8);
+}
+
+#[test]
+fn micro_kernels_of_bytes_in_pairs_contract_words_of_narrow_groups() {
+    check(9);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {

@@ -10,8 +10,9 @@ use cardinal_compiler::ir::{
 /// the middle within what f32 can tell are rounded otherwise by bytes than by the definition.
 pub const STEP: f32 = 1.0 / 64.0;
 
-/// Steps of weights: the largest is at most 1.
-const WEIGHT_STEPS: f32 = 127.0;
+/// Steps of weights: the largest is at most 1, and two are as much as CPUs that multiply bytes in pairs can
+/// add up.
+const WEIGHT_STEPS: f32 = 63.0;
 
 /// The same graph with everything rounded that convolutions and what works on their results read, and the
 /// outputs.

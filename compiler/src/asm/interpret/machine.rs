@@ -2,7 +2,7 @@
 
 use super::memory::ELEMENT;
 use super::{Access, AccessKind, Content, Memory, Wrong};
-use crate::asm::{Address, Instruction, Register, Vector, Vectors};
+use crate::asm::{Address, Instruction, Label, Register, Vector, Vectors};
 
 /// The most lanes that registers have.
 const MOST_LANES: usize = 16;
@@ -57,28 +57,18 @@ impl<'m> Machine<'m> {
     /// Carries out an instruction.
     pub(super) fn step(&mut self, instruction: &Instruction) -> Result<Then, Wrong> {
         match *instruction {
-            Instruction::Load { to, from } => {
-                let lanes = self.read(from)?;
-                self.put(to, lanes)?;
-            }
+            Instruction::Load { to, from } => self.read(from).and_then(|x| self.put(to, x))?,
             Instruction::Store { to, from } => self.write(to, from)?,
-            Instruction::Broadcast { to, from } => {
-                let element = self.read_lanes(from, 1)?[0];
-                self.put(to, [element; MOST_LANES])?;
-            }
+            Instruction::Broadcast { to, from } => self.broadcast(to, from)?,
             Instruction::BroadcastInQuarters { to, from, lane } => {
                 let lanes = self.read(from)?;
                 self.put(to, in_quarters(lanes, lane)?)?;
             }
             Instruction::MultiplyAdd { to, a, b } => {
-                let [sum, a, b] = [self.get(to)?, self.get(a)?, self.get(b)?];
-                self.put(to, each(|i| float(a[i]).mul_add(float(b[i]), float(sum[i]))))?;
+                self.each(to, [to, a, b], |[s, a, b]| bits(float(a).mul_add(float(b), float(s))))?;
             }
             Instruction::Add { to, a, b } => self.floats(to, [a, b], |a, b| a + b)?,
-            Instruction::AddMemory { to, from } => {
-                let [a, b] = [self.get(to)?, self.read(from)?];
-                self.put(to, each(|i| float(a[i]) + float(b[i])))?;
-            }
+            Instruction::AddMemory { to, from } => self.add_memory(to, from)?,
             Instruction::Subtract { to, a, b } => self.floats(to, [a, b], |a, b| a - b)?,
             Instruction::Multiply { to, a, b } => self.floats(to, [a, b], |a, b| a * b)?,
             Instruction::Max { to, a, b } => {
@@ -88,41 +78,35 @@ impl<'m> Machine<'m> {
                 self.floats(to, [a, b], |a, b| if a < b { a } else { b })?;
             }
             Instruction::DotBytes { to, bytes, weights } => {
-                let [sum, a, b] = [self.get(to)?, self.get(bytes)?, self.get(weights)?];
-                self.put(to, each_bits(|i| sum[i].wrapping_add_signed(dot(a[i], b[i]))))?;
+                self.each(to, [to, bytes, weights], |[sum, a, b]| {
+                    sum.wrapping_add_signed(dot(a, b))
+                })?
+            }
+            Instruction::DotPairs { to, bytes, weights } => {
+                self.each(to, [bytes, weights], |[a, b]| dot_pairs(a, b))?;
+            }
+            Instruction::DotHalves { to, a, b } => {
+                self.each(to, [a, b], |[a, b]| dot_halves(a, b).cast_unsigned())?;
             }
             Instruction::AddIntegers { to, a, b } => {
-                let [a, b] = [self.get(a)?, self.get(b)?];
-                self.put(to, each_bits(|i| a[i].wrapping_add(b[i])))?;
+                self.each(to, [a, b], |[a, b]| a.wrapping_add(b))?;
             }
             Instruction::FloatsOfIntegers { to, from } => {
-                let from = self.get(from)?;
-                self.put(to, each(|i| from[i].cast_signed() as f32))?;
+                self.each(to, [from], |[x]| bits(x.cast_signed() as f32))?;
             }
             Instruction::IntegersOfFloats { to, from } => {
-                let from = self.get(from)?;
-                self.put(to, each_bits(|i| nearest(float(from[i])).cast_unsigned()))?;
+                self.each(to, [from], |[x]| nearest(float(x)).cast_unsigned())?;
             }
             Instruction::LoadBytes { to, from } => {
-                let lanes = self.read_bytes(from)?;
-                self.put(to, lanes)?;
+                self.read_bytes(from).and_then(|x| self.put(to, x))?;
             }
-            Instruction::SpreadWords { to, from, order } => {
-                let (words, order) = (self.read_lanes(from, QUARTER)?, self.get(order)?);
-                if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= QUARTER as u32) {
-                    return Err(Wrong::NoLane(*lane as usize));
-                }
-                self.put(to, each_bits(|i| words[order[i] as usize % QUARTER]))?;
-            }
+            Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order)?,
             Instruction::StoreBytes { to, from } => {
                 self.write_bytes(to, from)?;
                 self.forget(from)?;
             }
             Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
-            Instruction::CopyVector { to, from } => {
-                let lanes = self.get(from)?;
-                self.put(to, lanes)?;
-            }
+            Instruction::CopyVector { to, from } => self.each(to, [from], |[x]| x)?,
             Instruction::Splat { to, value } => {
                 self.put(to, [value.to_bits(); MOST_LANES])?;
                 self.set(Register::Scratch0, Content::Nothing);
@@ -131,12 +115,10 @@ impl<'m> Machine<'m> {
             Instruction::PrefetchT1 { at } => self.prefetch(AccessKind::PrefetchT1, at)?,
             Instruction::PrefetchWrite { at } => self.prefetch(AccessKind::PrefetchWrite, at)?,
             Instruction::Copy { to, from } => {
-                let number = self.number(from)?;
-                self.set(to, Content::Number(number));
+                self.number(from).map(|number| self.set(to, Content::Number(number)))?;
             }
             Instruction::Lea { to, from } => {
-                let address = self.address(from)?;
-                self.set(to, Content::Number(address));
+                self.address(from).map(|address| self.set(to, Content::Number(address)))?;
             }
             Instruction::Set { to, value } => self.set(to, Content::Number(value as u64)),
             Instruction::AddImmediate { to, by } => {
@@ -144,24 +126,58 @@ impl<'m> Machine<'m> {
                 self.set(to, Content::Number(sum));
             }
             Instruction::CopyIfEqual { to, from, counter, value } => {
-                let [counter, from, to_is] =
-                    [self.number(counter)?, self.number(from)?, self.number(to)?];
-                let number = if counter == value as u64 { from } else { to_is };
-                self.set(to, Content::Number(number));
+                self.copy_if_equal(to, from, (counter, value))?;
             }
             Instruction::Save { register } => self.saved.push(self.integers[register as usize]),
-            Instruction::Restore { register } => {
-                let content = self.saved.pop().ok_or(Wrong::NothingSaved)?;
-                self.set(register, content);
-            }
-            Instruction::LoopBack { counter, to } => {
-                let left = self.number(counter)?.checked_sub(1).ok_or(Wrong::Counter(counter))?;
-                self.set(counter, Content::Number(left));
-                return Ok(if left > 0 { Then::Jump(to.0) } else { Then::Next });
-            }
+            Instruction::Restore { register } => self.restore(register)?,
+            Instruction::LoopBack { counter, to } => return self.loop_back(counter, to),
             Instruction::Return => return self.finish().map(|()| Then::Return),
         }
         Ok(Then::Next)
+    }
+
+    // ---- what takes more than a line -----------------------------------------------------------
+
+    fn broadcast(&mut self, to: Vector, from: Address) -> Result<(), Wrong> {
+        let element = self.read_lanes(from, 1)?[0];
+        self.put(to, [element; MOST_LANES])
+    }
+
+    fn add_memory(&mut self, to: Vector, from: Address) -> Result<(), Wrong> {
+        let [a, b] = [self.get(to)?, self.read(from)?];
+        self.put(to, by_lane(|i| bits(float(a[i]) + float(b[i]))))
+    }
+
+    fn spread_words(&mut self, to: Vector, from: Address, order: Vector) -> Result<(), Wrong> {
+        let (words, order) = (self.read_lanes(from, QUARTER)?, self.get(order)?);
+        if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= QUARTER as u32) {
+            return Err(Wrong::NoLane(*lane as usize));
+        }
+        self.put(to, by_lane(|i| words[order[i] as usize % QUARTER]))
+    }
+
+    fn copy_if_equal(
+        &mut self,
+        to: Register,
+        from: Register,
+        (counter, value): (Register, usize),
+    ) -> Result<(), Wrong> {
+        let [counter, from, to_is] = [self.number(counter)?, self.number(from)?, self.number(to)?];
+        let number = if counter == value as u64 { from } else { to_is };
+        self.set(to, Content::Number(number));
+        Ok(())
+    }
+
+    fn restore(&mut self, register: Register) -> Result<(), Wrong> {
+        let content = self.saved.pop().ok_or(Wrong::NothingSaved)?;
+        self.set(register, content);
+        Ok(())
+    }
+
+    fn loop_back(&mut self, counter: Register, to: Label) -> Result<Then, Wrong> {
+        let left = self.number(counter)?.checked_sub(1).ok_or(Wrong::Counter(counter))?;
+        self.set(counter, Content::Number(left));
+        Ok(if left > 0 { Then::Jump(to.0) } else { Then::Next })
     }
 
     /// The caller must find what it left.
@@ -196,15 +212,28 @@ impl<'m> Machine<'m> {
         Ok(())
     }
 
-    /// `to = of(a, b)`, lane by lane.
+    /// `to = of(from)`, lane by lane.
+    fn each<const N: usize>(
+        &mut self,
+        to: Vector,
+        from: [Vector; N],
+        of: impl Fn([u32; N]) -> u32,
+    ) -> Result<(), Wrong> {
+        let mut all = [[0; MOST_LANES]; N];
+        for (all, vector) in all.iter_mut().zip(from) {
+            *all = self.get(vector)?;
+        }
+        self.put(to, by_lane(|i| of(all.each_ref().map(|lanes| lanes[i]))))
+    }
+
+    /// The same of two f32.
     fn floats(
         &mut self,
         to: Vector,
         [a, b]: [Vector; 2],
         of: impl Fn(f32, f32) -> f32,
     ) -> Result<(), Wrong> {
-        let [a, b] = [self.get(a)?, self.get(b)?];
-        self.put(to, each(|i| of(float(a[i]), float(b[i]))))
+        self.each(to, [a, b], |[a, b]| bits(of(float(a), float(b))))
     }
 
     fn number(&self, register: Register) -> Result<u64, Wrong> {
@@ -245,14 +274,14 @@ impl<'m> Machine<'m> {
     fn read_lanes(&mut self, from: Address, count: usize) -> Result<Lanes, Wrong> {
         let access = self.access(AccessKind::Read, from, count * ELEMENT)?;
         let (elements, _) = self.memory.read(access)?.as_chunks::<ELEMENT>();
-        Ok(each_bits(|i| elements.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes))))
+        Ok(by_lane(|i| elements.get(i).map_or(0, |bytes| u32::from_le_bytes(*bytes))))
     }
 
     /// A byte in memory for each lane.
     fn read_bytes(&mut self, from: Address) -> Result<Lanes, Wrong> {
         let access = self.access(AccessKind::Read, from, self.lanes)?;
         let bytes = self.memory.read(access)?;
-        Ok(each_bits(|i| bytes.get(i).map_or(0, |byte| u32::from(*byte))))
+        Ok(by_lane(|i| bytes.get(i).map_or(0, |byte| u32::from(*byte))))
     }
 
     /// Each lane as a byte.
@@ -284,18 +313,31 @@ fn float(bits: u32) -> f32 {
     f32::from_bits(bits)
 }
 
-fn each_bits(lane: impl FnMut(usize) -> u32) -> Lanes {
-    std::array::from_fn(lane)
+fn bits(float: f32) -> u32 {
+    float.to_bits()
 }
 
-fn each(lane: impl Fn(usize) -> f32) -> Lanes {
-    each_bits(|i| lane(i).to_bits())
+fn by_lane(lane: impl FnMut(usize) -> u32) -> Lanes {
+    std::array::from_fn(lane)
 }
 
 /// The sum of the products of four bytes, the first without signs.
 fn dot(bytes: u32, weights: u32) -> i32 {
     let pairs = bytes.to_le_bytes().into_iter().zip(weights.to_le_bytes());
     pairs.map(|(byte, weight)| i32::from(byte) * i32::from(weight.cast_signed())).sum()
+}
+
+/// The sums of the products of two bytes, the first without signs, as i16, which stop at its ends.
+fn dot_pairs(bytes: u32, weights: u32) -> u32 {
+    let halves = [0, 16].map(|at| dot(bytes >> at & 0xFFFF, weights >> at & 0xFFFF));
+    let [low, high] = halves.map(|sum| sum.clamp(i16::MIN.into(), i16::MAX.into()) as u16);
+    u32::from(low) | u32::from(high) << 16
+}
+
+/// The sum of the products of two i16, of which only that of four least ones wraps.
+fn dot_halves(a: u32, b: u32) -> i32 {
+    let half = |x: u32, at: u32| i32::from((x >> at) as i16);
+    (half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16))
 }
 
 /// The nearest integer, of two the even one; the least where there is none near.
@@ -310,5 +352,5 @@ fn in_quarters(lanes: Lanes, lane: usize) -> Result<Lanes, Wrong> {
     if lane >= QUARTER {
         return Err(Wrong::NoLane(lane));
     }
-    Ok(each_bits(|i| lanes[i / QUARTER * QUARTER + lane]))
+    Ok(by_lane(|i| lanes[i / QUARTER * QUARTER + lane]))
 }

@@ -8,22 +8,23 @@ use super::{Relocation, Stubs};
 use crate::asm::x86::encode;
 use crate::error::{Error, Result};
 
-/// A leaf of `cpuid`, the register that has the answer, and the features by bit (Intel's Software
-/// Developer's Manual, volume 2, CPUID).
-type Row = (u32, Register, &'static [(&'static str, u32)]);
+/// A leaf of `cpuid` and its sub-leaf, the register that has the answer, and the features by bit (Intel's
+/// Software Developer's Manual, volume 2, CPUID). A sub-leaf that there is not answers with zeros.
+type Row = ([u32; 2], Register, &'static [(&'static str, u32)]);
 
 #[rustfmt::skip]
-const ROWS: [Row; 4] = [
-    (1, Register::ECX, &[
+const ROWS: [Row; 5] = [
+    ([1, 0], Register::ECX, &[
         ("sse3", 0), ("ssse3", 9), ("fma", 12), ("sse4.1", 19), ("sse4.2", 20), ("popcnt", 23),
         (OSXSAVE, 27), ("avx", 28),
     ]),
-    (7, Register::EBX, &[
+    ([7, 0], Register::EBX, &[
         ("bmi1", 3), ("avx2", 5), ("bmi2", 8), ("avx512f", 16), ("avx512dq", 17), ("avx512cd", 28),
         ("avx512bw", 30), ("avx512vl", 31),
     ]),
-    (7, Register::ECX, &[("avx512vnni", 11)]),
-    (0x8000_0001, Register::ECX, &[("lzcnt", 5)]),
+    ([7, 0], Register::ECX, &[("avx512vnni", 11)]),
+    ([7, 1], Register::EAX, &[("avxvnni", 4)]),
+    ([0x8000_0001, 0], Register::ECX, &[("lzcnt", 5)]),
 ];
 
 /// That the system saves registers as `xgetbv` says.
@@ -131,7 +132,7 @@ impl Detection {
             if bits != 0 {
                 asm.cpuid(leaf, register, bits)?;
             }
-            if leaf == 1 && self.state != 0 {
+            if leaf == [1, 0] && self.state != 0 {
                 asm.xgetbv(self.state)?;
             }
         }
@@ -161,13 +162,13 @@ impl Checks {
     }
 
     /// Fails unless the leaf exists and has all the bits in the register.
-    fn cpuid(&mut self, leaf: u32, register: Register, bits: u32) -> Result<()> {
+    fn cpuid(&mut self, [leaf, part]: [u32; 2], register: Register, bits: u32) -> Result<()> {
         self.set(Register::EAX, leaf & RANGE)?;
         self.push(Ok(Instruction::with(Code::Cpuid)))?;
         self.push(Instruction::with2(Code::Cmp_rm32_imm32, Register::EAX, leaf))?;
         self.push(Instruction::with_branch(Code::Jb_rel32_64, FAILED))?;
         self.set(Register::EAX, leaf)?;
-        self.set(Register::ECX, 0)?;
+        self.set(Register::ECX, part)?;
         self.push(Ok(Instruction::with(Code::Cpuid)))?;
         self.all_of(register, bits)
     }
@@ -218,9 +219,9 @@ mod tests {
             let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
             Detection::new(&names).unwrap()
         };
-        assert_eq!(needs(&[]), Detection { bits: [0, 0, 0, 0], state: 0 });
-        assert_eq!(needs(&["lzcnt", "sse3"]), Detection { bits: [1, 0, 0, 1 << 5], state: 0 });
-        let avx2 = Detection { bits: [1 << 27, 1 << 5, 0, 0], state: 0b110 };
+        assert_eq!(needs(&[]), Detection { bits: [0; 5], state: 0 });
+        assert_eq!(needs(&["lzcnt", "sse3"]), Detection { bits: [1, 0, 0, 0, 1 << 5], state: 0 });
+        let avx2 = Detection { bits: [1 << 27, 1 << 5, 0, 0, 0], state: 0b110 };
         assert_eq!(needs(&["avx2"]), avx2);
         assert_eq!(needs(&["avx2", "avx512f"]).state, 0b1110_0110);
     }

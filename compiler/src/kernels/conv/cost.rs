@@ -4,7 +4,7 @@
 //! What differs between machines is in their [rows](crate::machine::Costs); constants here are the same
 //! on all.
 
-use crate::machine::{Costs, Machine};
+use crate::machine::{Costs, Dots, Machine};
 
 /// Cycles around a call of a micro-kernel.
 pub(super) const CALL: f64 = 40.0;
@@ -21,9 +21,14 @@ pub(super) fn unevenness(items: usize) -> f64 {
     THREADS.map(longer).iter().sum::<f64>() / THREADS.len() as f64
 }
 
-/// Cycles of a tile of so many pixels and blocks for each contracted element, where sums stay in
-/// registers for `sum` of them.
-pub(super) fn tile(machine: Machine, pixels: usize, blocks: usize, sum: usize) -> f64 {
+/// Cycles of a tile of so many pixels and blocks for each contracted element, or word of bytes that are
+/// multiplied so, where sums stay in registers for `sum` of them.
+pub(super) fn tile(
+    machine: Machine,
+    dots: Option<Dots>,
+    [pixels, blocks]: [usize; 2],
+    sum: usize,
+) -> f64 {
     // A sum's next multiply-add waits for the one before.
     const IN_FLIGHT: f64 = 4.0;
     // What every element costs besides.
@@ -33,7 +38,7 @@ pub(super) fn tile(machine: Machine, pixels: usize, blocks: usize, sum: usize) -
     }
     let [p, b] = [pixels, blocks].map(|n| n as f64);
     let (costs, row) = (machine.costs(), b * machine.vectors.per_block() as f64);
-    let products = p * row / costs.multiply_adds;
+    let products = p * row / costs.products(dots);
     let loads = p * costs.broadcast + row * costs.load;
     // Each bounds the loop, and those that are close hinder each other.
     let bounds = [products, loads, b * costs.line, IN_FLIGHT];
@@ -82,8 +87,8 @@ mod tests {
     use super::*;
     use crate::machine::{Core, Vectors};
 
-    const V3: Machine = Machine { vectors: Vectors::Avx2, core: None, dots: false };
-    const V4: Machine = Machine { vectors: Vectors::Avx512, core: None, dots: false };
+    const V3: Machine = Machine { vectors: Vectors::Avx2, core: None, dots: None };
+    const V4: Machine = Machine { vectors: Vectors::Avx512, core: None, dots: None };
     const ZEN4: Machine = Machine { core: Some(Core::Znver4), ..V4 };
 
     /// Cycles for each element of tiles of pixels × blocks, in a 1×1 convolution of 256 channels, with
@@ -122,7 +127,7 @@ mod tests {
         let all = [(V3, &AVX2[..]), (V4, &AVX512[..]), (ZEN4, &AVX512_IN_HALVES[..])];
         for (machine, measured) in all {
             for ([pixels, blocks], cycles) in measured {
-                let estimate = tile(machine, *pixels, *blocks, 256);
+                let estimate = tile(machine, None, [*pixels, *blocks], 256);
                 let ratio = estimate / cycles;
                 assert!((0.88..1.12).contains(&ratio), "{pixels}x{blocks}: {estimate} of {cycles}");
             }

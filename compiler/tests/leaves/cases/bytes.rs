@@ -25,22 +25,38 @@ fn orders(narrow: usize) -> usize {
     if narrow > 1 { narrow / WORD } else { 0 }
 }
 
+/// The largest sum of two weights of a pair on either side of 0, where bytes are multiplied in pairs.
+const LARGEST_PAIR: i32 = 128;
+
 /// Groups of whole blocks.
 pub(crate) fn tile(random: &mut Random, vectors: Vectors) -> Case {
-    case(random, vectors, 0)
+    case(random, vectors, 0, false)
+}
+
+/// The same, with bytes multiplied in pairs.
+pub(crate) fn pairs(random: &mut Random, vectors: Vectors) -> Case {
+    case(random, vectors, 0, true)
+}
+
+/// Narrow groups, with bytes multiplied in pairs.
+pub(crate) fn narrow_pairs(random: &mut Random, vectors: Vectors) -> Case {
+    let narrow = random.one_of(&[1, 4, 8]);
+    case(random, vectors, narrow, true)
 }
 
 /// Groups of fewer channels than a block.
 pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
     let narrow = random.one_of(&[1, 4, 8]);
-    case(random, vectors, narrow)
+    case(random, vectors, narrow, false)
 }
 
-fn case(random: &mut Random, vectors: Vectors, narrow: usize) -> Case {
+fn case(random: &mut Random, vectors: Vectors, narrow: usize, pairs: bool) -> Case {
     let most = |blocks: usize| {
         let row = blocks * vectors.per_block();
-        let spare = SPARE + orders(narrow) * vectors.per_block();
-        vectors.most_pixels(blocks).min((vectors.registers() - spare) / row)
+        // A row of weights and an element, and later what rounds; ones, and products of pairs.
+        let spare = SPARE.max(row + 1) + orders(narrow) * vectors.per_block();
+        let spare = spare + if pairs { 2 } else { 0 };
+        vectors.registers().saturating_sub(spare) / row
     };
     let fits = |blocks: &usize| most(*blocks) > 0;
     let widest = if narrow > 0 { 1 } else { 4 };
@@ -61,6 +77,7 @@ fn case(random: &mut Random, vectors: Vectors, narrow: usize) -> Case {
     let [made, residual] = [(); 2].map(|()| random.is().then(|| scale(random)));
     let spec = MicroKernel {
         element: Element::U8,
+        pairs,
         bytes: Bytes { made, residual },
         pixels,
         blocks,
@@ -155,8 +172,9 @@ fn sum(
                 block[of_group(number % words)]
             }
         };
-        let weights =
-            weights.word_of(line(HEADER + orders(spec.narrow) + number), || random.bytes());
+        let weights = weights.word_of(line(HEADER + orders(spec.narrow) + number), || {
+            weights_of(random, spec.pairs)
+        });
         let products = bytes.into_iter().zip(weights.map(u8::cast_signed));
         sum += products.map(|(a, b)| i64::from(a) * i64::from(b)).sum::<i64>();
     }
@@ -169,6 +187,19 @@ fn sum(
     let mut eighths = || (random.below(2001) as f32 - 1000.0) / 8.0;
     let word = bias.word_of(block * BLOCK + lane, || eighths().to_le_bytes());
     scaled + f64::from(f32::from_le_bytes(word))
+}
+
+/// Four weights; of pairs that are too large, what is too much is taken from the second.
+fn weights_of(random: &mut Random, pairs: bool) -> [u8; WORD] {
+    let mut word = random.bytes();
+    for pair in word.chunks_mut(2).filter(|_| pairs) {
+        let [a, b] = [pair[0], pair[1]].map(|weight| i32::from(weight.cast_signed()));
+        if (a < 0) == (b < 0) && (a + b).abs() > LARGEST_PAIR {
+            let second = (LARGEST_PAIR - a.abs()) * b.signum();
+            pair[1] = (second as i8).cast_unsigned();
+        }
+    }
+    word
 }
 
 /// An element of the residual operand, the `i`-th behind one at the start of a word.

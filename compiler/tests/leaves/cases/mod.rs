@@ -26,7 +26,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 8] = [
+pub(crate) const KINDS: [(&str, Make); 10] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -35,6 +35,8 @@ pub(crate) const KINDS: [(&str, Make); 8] = [
     ("Strassen's sums of products", strassen::products),
     ("micro-kernel of bytes", bytes::tile),
     ("micro-kernel of bytes in narrow groups", bytes::narrow),
+    ("micro-kernel of bytes in pairs", bytes::pairs),
+    ("micro-kernel of bytes in pairs in narrow groups", bytes::narrow_pairs),
 ];
 
 /// What code is assembled for.

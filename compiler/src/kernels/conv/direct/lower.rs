@@ -9,7 +9,7 @@ use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes,
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::Lowering;
-use crate::machine::{BLOCK, Element, F32_BYTES};
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES};
 use crate::plan::{Loop, Place, Role};
 use crate::schedule::ConvSchedule;
 use crate::schedule::problem::ConvProblem;
@@ -88,6 +88,7 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     };
     MicroKernel {
         element: problem.reads,
+        pairs: problem.dots() == Some(Dots::Pairs),
         bytes: made_of(problem),
         pixels: tile.pixels,
         blocks: tile.blocks,

@@ -66,18 +66,22 @@ fn machine(problem: &ConvProblem) -> Machine {
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
     let sum = problem.words().min(LONGEST_SUM);
-    let ranked = RegisterTile::ranked(machine(problem), columns, problem.blocks(), sum);
+    let (machine, dots) = (machine(problem), problem.dots());
+    let ranked = RegisterTile::ranked(machine, dots, columns, problem.blocks(), sum);
     let all = ranked.into_iter().map(|(_, tile)| tile);
     let tiles: Vec<RegisterTile> = all.filter(|tile| leaves_spare(problem, *tile)).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
 }
 
-/// Whether beside the sums there are registers for what bytes are made with.
+/// Whether beside the sums there are registers for how bytes are found, multiplied and made.
 fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
-    let vectors = problem.machine.vectors;
-    let sums = tile.pixels * tile.blocks * vectors.per_block();
-    let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * vectors.per_block();
-    problem.reads == Element::F32 || sums + micro_kernel::ROUNDING + orders <= vectors.registers()
+    let (vectors, per_block) = (problem.machine.vectors, problem.machine.vectors.per_block());
+    let Some(dots) = problem.dots() else { return true };
+    let row = tile.blocks * per_block;
+    let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * per_block;
+    // A row of weights and an element, and later what rounds.
+    let passing = micro_kernel::ROUNDING.max(row + 1);
+    tile.pixels * row + orders + dots.registers() + passing <= vectors.registers()
 }
 
 /// A tile in the order that weights of this size want, and in the other.
@@ -124,9 +128,10 @@ impl Algorithm for Direct {
 
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let [_, columns] = problem.rows();
-        Way::read(choice)
-            .filter(|way| way.tile.fits(machine(problem).vectors, columns, problem.blocks()))
-            .is_some_and(|way| leaves_spare(problem, way.tile))
+        Way::read(choice).filter(|way| leaves_spare(problem, way.tile)).is_some_and(|way| {
+            let (vectors, dots) = (machine(problem).vectors, problem.dots());
+            way.tile.fits(vectors, dots, columns, problem.blocks())
+        })
     }
 
     fn reads(&self, choice: &Choice) -> bool {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::{MicroKernel, Prefetch, orders};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
-use crate::machine::{BLOCK, Element, F32_BYTES, Vectors};
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Vectors};
 use crate::plan::Loop;
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
@@ -114,6 +114,7 @@ impl Kernel<'_> {
         }
         self.start_ahead();
         self.load_orders();
+        self.set_ones();
         let tile = self.a.here();
         self.start();
         self.a.copy(IN_AT, FROM);
@@ -204,6 +205,39 @@ impl Kernel<'_> {
         }
     }
 
+    /// Registers that hold the same throughout, or that products take, the last ones.
+    fn kept(&self) -> usize {
+        self.orders() + self.pairs()
+    }
+
+    /// Registers that products of pairs take, before the orders: ones, and what is to be added.
+    fn pairs(&self) -> usize {
+        if self.spec.pairs { Dots::Pairs.registers() } else { 0 }
+    }
+
+    fn pair(&self, number: usize) -> Vector {
+        Vector(self.a.vectors().registers() - self.kept() + number)
+    }
+
+    /// Sets both halves of each lane to one.
+    fn set_ones(&mut self) {
+        const ONES: u32 = 0x0001_0001;
+        if self.spec.pairs {
+            self.a.splat(self.pair(0), f32::from_bits(ONES));
+        }
+    }
+
+    /// `sum += Σ bytes * weights`
+    fn dot(&mut self, sum: Vector, bytes: Vector, weights: Vector) {
+        if !self.spec.pairs {
+            return self.a.dot_bytes(sum, bytes, weights);
+        }
+        let [ones, products] = [0, 1].map(|number| self.pair(number));
+        self.a.dot_pairs(products, bytes, weights);
+        self.a.dot_halves(products, products, ones);
+        self.a.add_integers(sum, sum, products);
+    }
+
     fn order(&self, word: usize, vector: usize) -> Vector {
         let first = self.a.vectors().registers() - self.orders();
         Vector(first + word * self.vectors + vector)
@@ -246,7 +280,7 @@ impl Kernel<'_> {
         let (count, stride) = innermost.map_or((1, 0), |r| (r.count, r.input));
         let (weights, row) = (self.spare(), self.row());
         // Broadcasts take turns, so that one need not wait for the products of the last.
-        let broadcasts = self.a.vectors().registers() - self.orders() - weights - row;
+        let broadcasts = self.a.vectors().registers() - self.kept() - weights - row;
         let mut turn = 0;
         for i in 0..count {
             self.fetch_ahead(i, count);
@@ -267,7 +301,7 @@ impl Kernel<'_> {
                     let weights = Vector(weights + vector);
                     match self.spec.element {
                         Element::F32 => self.a.multiply_add(sum, weights, element),
-                        Element::U8 => self.a.dot_bytes(sum, element, weights),
+                        Element::U8 => self.dot(sum, element, weights),
                     }
                 }
             }
@@ -413,7 +447,7 @@ impl Kernel<'_> {
                             1 => self.a.load_bytes(element, IN_AT.at(at + lanes)),
                             _ => self.a.spread_words(element, IN_AT.at(at), self.order(i, vector)),
                         }
-                        self.a.dot_bytes(sum, element, weights);
+                        self.dot(sum, element, weights);
                     }
                 }
             }

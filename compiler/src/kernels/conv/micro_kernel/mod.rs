@@ -39,6 +39,9 @@ use crate::schedule::problem::WORD;
 pub struct MicroKernel {
     /// What the input is stored as, and the weights: bytes, or f32.
     pub element: Element,
+    /// Whether words of bytes are multiplied a pair at a time. Then no pair of weights of one sign adds up to
+    /// more than [`LARGEST_PAIR`](crate::machine::LARGEST_PAIR).
+    pub pairs: bool,
     /// What else is bytes, where these are.
     pub bytes: Bytes,
     /// Pixels of a tile.
@@ -147,7 +150,7 @@ impl MicroKernel {
             return false;
         }
         match self.element {
-            Element::F32 if self.bytes != Bytes::default() => return false,
+            Element::F32 if self.pairs || self.bytes != Bytes::default() => return false,
             Element::U8 if self.narrow > 0 && self.blocks != 1 => return false,
             Element::F32 | Element::U8 => {}
         }
@@ -217,6 +220,7 @@ impl MicroKernel {
         v.field("tile", &mut tile)?;
         [self.pixels, self.blocks] = tile;
         v.field_unless("f32", "elements", &mut self.element)?;
+        v.field_unless("false", "pairs", &mut self.pairs)?;
         v.field_unless("none", "bytes_made", &mut self.bytes.made)?;
         v.field_unless("none", "bytes_added", &mut self.bytes.residual)?;
         v.field("weights_block", &mut self.weights_block)?;

@@ -102,7 +102,7 @@ impl InHalves {
         let sum = self.depth.min(LONGEST_SUM);
         let mut all = Vec::new();
         for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
-            for (cost, tile) in RegisterTile::ranked(self.machine, row, self.blocks, sum) {
+            for (cost, tile) in RegisterTile::ranked(self.machine, None, row, self.blocks, sum) {
                 if self.fits(row, tile) {
                     all.push((self.cost(cost, row, tile), (row, tile)));
                 }
@@ -126,7 +126,7 @@ impl InHalves {
         let divides = row > 0 && self.longest.is_multiple_of(row);
         divides
             && (self.divisible || row == self.longest)
-            && tile.fits(self.machine.vectors, row, self.blocks)
+            && tile.fits(self.machine.vectors, None, row, self.blocks)
             && (row == 1 || self.bytes(row, tile) <= MOST_BYTES)
     }
 

@@ -105,7 +105,7 @@ impl Products {
         let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         divides(together, self.images)
             && self.grid(together).allows(chunk)
-            && tile.fits(self.machine.vectors, self.columns(together, chunk), self.blocks)
+            && tile.fits(self.machine.vectors, None, self.columns(together, chunk), self.blocks)
             && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
     }
 
@@ -131,7 +131,7 @@ impl Products {
             (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
         };
         let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
-        RegisterTile::ranked_for(self.machine, &rows, self.blocks, self.depth)
+        RegisterTile::ranked_for(self.machine, None, &rows, self.blocks, self.depth)
     }
 
     /// Tiles of outputs of an item.
