@@ -35,7 +35,7 @@ import common
 CALIBRATION = 500
 CHUNK = 500
 # Pieces of photographs to calibrate with and to classify, and the sides of pieces beside the shorter side of each.
-PIECES, SIDES = (64, 64), (0.4, 1.0)
+PIECES, SIDES = (32, 32), (0.4, 1.0)
 MOST_LOST, LEAST_AGREED = 0.10, 99.8
 
 
