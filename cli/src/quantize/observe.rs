@@ -37,7 +37,7 @@ impl Observed {
         let mut merged: BTreeMap<&str, Histogram> = BTreeMap::new();
         for point in points {
             if let Some(value) = self.values.get(&point.name) {
-                let whole = merged.entry(&point.grid).or_insert_with(Histogram::new);
+                let whole = merged.entry(&point.grid).or_default();
                 whole.merge(&value.histogram);
             }
         }
