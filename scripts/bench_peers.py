@@ -5,7 +5,7 @@
                            [--rounds 12] [--runs 5] [--cpu x86-64-v3] [--before OTHER/target/release]
                            [--int8]
 
-The peers are installed with pip into target/bench-venv on first use. Each engine loads the model in a
+The peers are installed with pip on first use (scripts/common.py). Each engine loads the model in a
 process of its own and stays there. In a round each runs a few inferences while the others wait (A B C D,
 A B C D, ...), on the same random f32 input with batch 1, after one that is not counted: so a machine that
 grows slower, or is busy for a while, does so for all of them. What is printed is the median over all
@@ -26,76 +26,54 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
+
+import common
 
 PEERS = ['onnxruntime', 'openvino', 'mnn']
 NAMES = {'cardinal': 'Cardinal', 'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO', 'mnn': 'MNN',
          'before': 'before', 'installed': 'OpenVINO as installed'}
-PACKAGES = ['numpy==2.4.6', 'onnxruntime==1.32.0', 'openvino==2026.4.1', 'MNN==3.6.1']
-QUANTIZERS = ['onnx==1.23.2', 'sympy==1.14.0', 'nncf==3.4.0']
+PACKAGES = ['numpy', 'onnx', 'onnxruntime', 'openvino', 'MNN']
+QUANTIZERS = ['sympy', 'nncf']
 SAMPLES = 16
 WARMUP = 5
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(HERE, 'target', 'bench-venv')
-
-
-def install(int8):
-    python = os.path.join(VENV, 'bin', 'python')
-    if not os.path.exists(python):
-        venv.create(VENV, with_pip=True)
-    wanted = [(PACKAGES, 'numpy, onnxruntime, openvino, MNN')]
-    wanted += [(QUANTIZERS, 'onnx, sympy, nncf')] if int8 else []
-    for packages, modules in wanted:
-        check = subprocess.run([python, '-c', f'import {modules}'], capture_output=True)
-        if check.returncode:
-            subprocess.run([python, '-m', 'pip', 'install', '--quiet', *packages], check=True)
-    return python
+# What models become for an engine.
+CONVERTED = os.path.join(common.HERE, 'target', 'bench-peers')
 
 
 # ---- the engines, each in a process of its own --------------------------------------------------
 
 def random_input(shape):
+    """An input, with 1 for extents that are not fixed."""
     import numpy as np
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return np.random.default_rng(0).standard_normal([n or 1 for n in shape]).astype(np.float32)
 
 
 def onnxruntime(model, threads):
-    import onnxruntime as ort
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-    first = session.get_inputs()[0]
-    x = random_input([d if isinstance(d, int) else 1 for d in first.shape])
-    return lambda: session.run(None, {first.name: x})
+    session = common.onnxruntime_session(model, threads)
+    name, shape = common.first_input(model)
+    x = random_input(shape)
+    return lambda: session.run(None, {name: x})
 
 
 def openvino(model, threads, precision='f32'):
-    import openvino as ov
-    core = ov.Core()
-    core.set_property('CPU', {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1})
-    if precision:
-        core.set_property('CPU', {'INFERENCE_PRECISION_HINT': precision})
-    compiled = core.compile_model(core.read_model(model), 'CPU')
+    compiled = common.openvino_model(model, threads, precision)
     request = compiled.create_infer_request()
-    shape = [d.get_length() if d.is_static else 1 for d in compiled.input(0).partial_shape]
-    x = random_input(shape)
+    x = random_input([d.get_length() if d.is_static else 1 for d in compiled.input(0).partial_shape])
     return lambda: request.infer({0: x})
 
 
 def mnn(model, threads):
     import MNN
-    import onnxruntime as ort
-    converted = os.path.join(VENV, os.path.basename(model) + '.mnn')
+    converted = os.path.join(CONVERTED, os.path.basename(model) + '.mnn')
     if not os.path.exists(converted) or os.path.getmtime(converted) < os.path.getmtime(model):
-        tool = os.path.join(VENV, 'bin', 'mnnconvert')
+        tool = os.path.join(common.VENV, 'bin', 'mnnconvert')
         subprocess.run([tool, '-f', 'ONNX', '--modelFile', model, '--MNNModel', converted,
                         '--bizCode', 'bench'], check=True, capture_output=True)
     runtime = MNN.nn.create_runtime_manager(
         ({'backend': 0, 'precision': 'high', 'numThread': threads},))
     network = MNN.nn.load_module_from_file(converted, [], [], runtime_manager=runtime)
-    first = ort.InferenceSession(model, providers=['CPUExecutionProvider']).get_inputs()[0]
-    shape = [d if isinstance(d, int) else 1 for d in first.shape]
-    x = MNN.expr.const(random_input(shape), shape, MNN.expr.NCHW)
+    given = random_input(common.first_input(model)[1])
+    x = MNN.expr.const(given, given.shape, MNN.expr.NCHW)
 
     def run():
         y = network.forward([x])
@@ -111,12 +89,10 @@ class Buffer(ctypes.Structure):
 def cardinal(build, model, threads, cpu):
     """An artifact in the runtime's C library, both of this build."""
     import numpy as np
-    import onnxruntime as ort
-    session = ort.InferenceSession(model, providers=['CPUExecutionProvider'])
-    first, last = session.get_inputs()[0], session.get_outputs()[0]
-    x = random_input([d if isinstance(d, int) else 1 for d in first.shape])
+    last = common.onnxruntime_session(model).get_outputs()[0]
+    x = random_input(common.first_input(model)[1])
     y = np.zeros([d if isinstance(d, int) else 1 for d in last.shape], np.float32)
-    artifact = f'{VENV}/{os.path.basename(model)}.{os.getpid()}.cardinal'
+    artifact = f'{CONVERTED}/{os.path.basename(model)}.{os.getpid()}.cardinal'
     command = [f'{build}/cardinal', 'compile', model, '-o', artifact]
     subprocess.run(command + (['--cpu', cpu] if cpu else []), check=True, capture_output=True)
     library = ctypes.CDLL(f'{build}/libcardinal_runtime.so')
@@ -144,48 +120,26 @@ def cardinal(build, model, threads, cpu):
 # ---- models in 8 bits, by each engine's own tool --------------------------------------------------
 
 def samples(model):
-    """Random inputs, and the input's name."""
+    """Random inputs."""
     import numpy as np
-    import onnxruntime as ort
-    first = ort.InferenceSession(model, providers=['CPUExecutionProvider']).get_inputs()[0]
-    shape = [SAMPLES] + [d if isinstance(d, int) else 1 for d in first.shape][1:]
-    return first.name, np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+    shape = (SAMPLES, *common.first_input(model)[1][1:])
+    return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
 
 
 def quantize_by_cardinal(build, model, to):
     import numpy as np
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f'{folder}/samples.npy', samples(model)[1])
+        np.save(f'{folder}/samples.npy', samples(model))
         subprocess.run([f'{build}/cardinal', 'quantize', model, '--calibrate', f'{folder}/samples.npy', '-o', to],
                        check=True, capture_output=True)
 
 
 def quantize_by_onnxruntime(_, model, to):
-    from onnxruntime.quantization import (CalibrationDataReader, QuantFormat, QuantType, quantize_static,
-                                          shape_inference)
-    name, all_samples = samples(model)
-
-    class Reader(CalibrationDataReader):
-        rows = iter([{name: sample[None]} for sample in all_samples])
-
-        def get_next(self):
-            return next(self.rows, None)
-
-    shape_inference.quant_pre_process(model, f'{to}.pre')
-    quantize_static(f'{to}.pre', to, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
-    os.remove(f'{to}.pre')
+    common.quantize_by_onnxruntime(model, to, samples(model))
 
 
 def quantize_by_openvino(_, model, to):
-    import nncf
-    import openvino as ov
-    rows = [sample[None] for sample in samples(model)[1]]
-    network = ov.Core().read_model(model)
-    network.reshape(rows[0].shape)
-    quantized = nncf.quantize(network, nncf.Dataset(rows), preset=nncf.QuantizationPreset.MIXED,
-                              subset_size=SAMPLES)
-    ov.save_model(quantized, to, compress_to_fp16=False)
+    common.quantize_by_nncf(model, to, samples(model))
 
 
 QUANTIZE = {'cardinal': (quantize_by_cardinal, 'onnx'), 'onnxruntime': (quantize_by_onnxruntime, 'onnx'),
@@ -195,7 +149,7 @@ QUANTIZE = {'cardinal': (quantize_by_cardinal, 'onnx'), 'onnxruntime': (quantize
 def in_8_bits(name, build, model):
     """The model as an engine's tool makes it, or as it did before."""
     quantize, extension = QUANTIZE[name]
-    made = os.path.join(VENV, f'{os.path.basename(model)}.{name}.int8.{extension}')
+    made = os.path.join(CONVERTED, f'{os.path.basename(model)}.{name}.int8.{extension}')
     # Cardinal's is made anew: it may be another build's.
     is_old = not os.path.exists(made) or os.path.getmtime(made) < os.path.getmtime(model)
     if name == 'cardinal' or is_old:
@@ -305,7 +259,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='+', metavar='MODEL')
-    parser.add_argument('--cardinal', default=os.path.join(HERE, 'target', 'release'))
+    parser.add_argument('--cardinal', default=os.path.join(common.HERE, 'target', 'release'))
     parser.add_argument('--before', metavar='DIR')
     parser.add_argument('--cpu')
     parser.add_argument('--threads', default='1,2')
@@ -317,7 +271,8 @@ def main():
     args = parser.parse_args()
     if args.engine:
         return serve(args)
-    python = install(args.int8)
+    python = common.python_with(*PACKAGES, *(QUANTIZERS if args.int8 else []))
+    os.makedirs(CONVERTED, exist_ok=True)
     peers = [name for name in args.peers.split(',') if name]
     if args.int8:
         peers = [name for name in peers if name in QUANTIZE] + ['installed']

@@ -23,10 +23,11 @@ import sys
 import tempfile
 import warnings
 
+import common
 import node_tests
 
 OPSET = 21
-REGISTRY = os.path.join(node_tests.HERE, 'compiler', 'src', 'onnx', 'registry.rs')
+REGISTRY = os.path.join(common.HERE, 'compiler', 'src', 'onnx', 'registry.rs')
 TYPES = ['float32', 'int64', 'int32', 'uint8', 'int8', 'bool']
 FORMS = ['running', 'folded', 'empty and running', 'empty and folded']
 
@@ -165,16 +166,11 @@ def run_cardinal(binary, case, model):
 
 def run_peers(case, model, operands):
     """ONNX Runtime's result, or that of ONNX's reference where it has no kernel; None if neither has one."""
-    import onnxruntime
     from onnx.reference import ReferenceEvaluator
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    # What it folds, it folds with the same kernels; but where a fold fails, it would run no kernel at all.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     given = {info.name: operands[int(info.name[1:])] for info in model.graph.input}
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                               providers=['CPUExecutionProvider'])
+        # What it folds, it folds with the same kernels; but where a fold fails, it would run no kernel at all.
+        session = common.onnxruntime_session(model.SerializeToString(), literal=True)
         return session.run(None, given)[0]
     except Exception:  # onnxruntime has no common type for them
         try:
@@ -363,7 +359,7 @@ def main():
     parser.add_argument('--only', action='append', default=[])
     parser.add_argument('--most', type=int, default=4, help='how many wrong elements of a case to print')
     options = parser.parse_args()
-    node_tests.enter_venv(__file__)
+    common.enter(*node_tests.PACKAGES)
     cases = [case for case in all_cases() if not options.only or case.operator in options.only]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         done = list(pool.map(lambda case: judge(options, case), cases))

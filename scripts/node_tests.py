@@ -3,9 +3,9 @@
 
     scripts/node_tests.py [target/release/cardinal] [--check | --bless] [--only SUBSTRING]... [--light]
 
-The tests, ONNX Runtime and NumPy are installed with pip into target/node-tests-venv on first use. A test is a
-model of one operator, or of the function that defines it, with inputs and outputs; some outputs come from
-random inputs, drawn here from a fixed seed. Each test runs in up to two forms:
+The tests, ONNX Runtime and NumPy are installed with pip on first use (scripts/common.py). A test is a model of one
+operator, or of the function that defines it, with inputs and outputs; some outputs come from random inputs, drawn
+here from a fixed seed. Each test runs in up to two forms:
 
     as it is    the inputs are given when the model runs
     constant    inputs that are not f32, or have no elements, are initializers, as Cardinal has shapes and axes
@@ -32,32 +32,18 @@ import re
 import subprocess
 import sys
 import tempfile
-import venv
 import warnings
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(HERE, 'target', 'node-tests-venv')
-PACKAGES = ['numpy==2.4.6', 'onnx==1.23.2', 'onnxruntime==1.32.0']
-LIST = os.path.join(HERE, 'scripts', 'node_tests.txt')
+import common
+
+PACKAGES = ['numpy', 'onnx', 'onnxruntime']
+LIST = os.path.join(common.HERE, 'scripts', 'node_tests.txt')
 NEWEST = 28
 SECONDS = 60
 # Inputs of other types are not written to a file: models that take them are refused before that matters.
 READABLE = ['f4', 'f8', 'i8', 'i4', 'u1', 'i1', 'b1']
 FORMS = ['as it is', 'constant']
 RESULTS = ['right', 'wrong', 'refused', 'error']
-
-
-def enter_venv(script):
-    """Goes on with the script in the virtual environment, which is made if it is not there."""
-    python = os.path.join(VENV, 'bin', 'python')
-    if sys.prefix == VENV:
-        return
-    if not os.path.exists(python):
-        venv.create(VENV, with_pip=True)
-    check = subprocess.run([python, '-c', 'import numpy, onnx, onnxruntime'], capture_output=True)
-    if check.returncode:
-        subprocess.run([python, '-m', 'pip', 'install', '--quiet', *PACKAGES], check=True)
-    os.execv(python, [python, os.path.abspath(script), *sys.argv[1:]])
 
 
 # ---- the tests ----------------------------------------------------------------------------------
@@ -163,12 +149,8 @@ def run_cardinal(binary, case):
 
 
 def run_onnxruntime(case):
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
     try:
-        session = onnxruntime.InferenceSession(case.model.SerializeToString(), options,
-                                               providers=['CPUExecutionProvider'])
+        session = common.onnxruntime_session(case.model.SerializeToString())
         found = dict(zip(case.outputs, session.run(list(case.outputs), case.inputs)))
         return judge(case, found)
     except Exception as error:  # onnxruntime has no common type for them
@@ -214,7 +196,6 @@ def light_cases():
     import numpy as np
     import onnx
     import onnx.backend.test
-    import onnxruntime
     folder = os.path.join(os.path.dirname(onnx.backend.test.__file__), 'data', 'light')
     for path in sorted(glob.glob(os.path.join(folder, '*.onnx'))):
         random = np.random.default_rng(0)
@@ -222,7 +203,7 @@ def light_cases():
         model.ir_version = 8  # From 4 on, initializers need not be inputs.
         fill_weights(model.graph, random)
         inputs = {info.name: random.standard_normal(shape_of(info)).astype(np.float32) for info in model.graph.input}
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
+        session = common.onnxruntime_session(model.SerializeToString())
         outputs = dict(zip([info.name for info in model.graph.output], session.run(None, inputs)))
         atol = 1e-4 * max(float(np.abs(value).max()) for value in outputs.values())
         yield Case(os.path.basename(path), '', 'light', model, inputs, outputs, 0, atol)
@@ -321,7 +302,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    enter_venv(__file__)
+    common.enter(*PACKAGES)
     cases = [case for case in load_cases() if not options.only or any(part in case.name for part in options.only)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         done = list(pool.map(lambda case: run(options, case), cases))

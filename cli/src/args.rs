@@ -292,6 +292,9 @@ pub(crate) struct BenchArgs {
     pub(crate) steps: bool,
     /// Print one JSON object (cardinal.bench/v1) with every latency
     ///
+    /// Its precision is the narrowest type that convolutions multiply, f32 or int8: code for CPUs that do
+    /// not multiply bytes computes quantized models in f32.
+    ///
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,

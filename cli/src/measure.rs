@@ -27,6 +27,7 @@ pub(crate) struct Measured {
     latencies_ms: Vec<f64>,
     threads: NonZeroUsize,
     batch: usize,
+    precision: String,
     preparation: Preparation,
 }
 
@@ -54,7 +55,8 @@ pub(crate) fn measure(
         latencies_ms.push(milliseconds(begin));
     }
     let batch = program.inputs().first().and_then(|s| s.shape.first()).copied().unwrap_or(1);
-    Ok(Measured { latencies_ms, threads, batch, preparation })
+    let precision = program.precision().to_owned();
+    Ok(Measured { latencies_ms, threads, batch, precision, preparation })
 }
 
 impl Measured {
@@ -76,6 +78,7 @@ impl Measured {
             "latency_ms": self.latencies_ms,
             "threads": self.threads,
             "batch": self.batch,
+            "precision": self.precision,
             "compile_ms": self.preparation.compile_ms,
             "load_ms": self.preparation.load_ms,
             "peak_rss_bytes": peak_rss_bytes(),
@@ -101,7 +104,11 @@ impl Measured {
         ];
         let (count, batch, threads) = (sorted.len(), self.batch, self.threads);
         output::print(|out| {
-            writeln!(out, "{count} inferences, batch {batch}, {threads} threads")?;
+            writeln!(
+                out,
+                "{count} inferences, batch {batch}, {threads} threads, {}",
+                self.precision
+            )?;
             rows.iter().try_for_each(|(name, value)| writeln!(out, "  {name:<12} {value}"))
         })
     }

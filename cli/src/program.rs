@@ -71,6 +71,11 @@ impl Program {
         &self.metadata
     }
 
+    /// The narrowest type that its convolutions multiply.
+    pub(crate) fn precision(&self) -> &str {
+        self.program.variant().precision()
+    }
+
     /// The CPU whose code runs.
     #[cfg(feature = "compiler")]
     pub(crate) fn isa(&self) -> &str {

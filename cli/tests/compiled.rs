@@ -198,14 +198,14 @@ fn latencies_are_json_when_asked() {
     let out = scores().run("bench m.cardinal --threads 2 --warmup 1 --iterations 7 --json");
     let out = json(&out.succeeds());
     let keys: Vec<&String> = out.as_object().unwrap().keys().collect();
-    assert_eq!(
-        keys,
-        ["schema", "latency_ms", "threads", "batch", "compile_ms", "load_ms", "peak_rss_bytes"]
-    );
+    let (what, took) = (["threads", "batch", "precision"], ["compile_ms", "load_ms"]);
+    let expected = [&["schema", "latency_ms"][..], &what, &took, &["peak_rss_bytes"]].concat();
+    assert_eq!(keys, expected);
     assert_eq!(out["schema"], "cardinal.bench/v1");
     assert_eq!(out["latency_ms"].as_array().unwrap().len(), 7);
     assert!(out["latency_ms"][0].as_f64().unwrap() > 0.);
     assert_eq!((&out["threads"], &out["batch"]), (&json("2"), &json("2")));
+    assert_eq!(out["precision"], "f32");
     assert_eq!(out["compile_ms"], Value::Null);
     assert!(out["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(scores().run("bench m.cardinal --iterations 3").succeeds().contains("median"));

@@ -151,7 +151,7 @@ fn it_says_what_it_is() {
     assert_eq!(succeeds(&ran), version);
     let ran = run(&folder, &["--bench", "--iterations", "3", "--threads", "1", "--json"]);
     let json: Value = serde_json::from_str(succeeds(&ran)).unwrap();
-    assert_eq!(json["schema"], "cardinal.bench/v1");
+    assert_eq!((&json["schema"], &json["precision"]), (&"cardinal.bench/v1".into(), &"f32".into()));
     assert_eq!(json["latency_ms"].as_array().unwrap().len(), 3);
 }
 

@@ -161,7 +161,12 @@ fn convolution(seed: u64) -> (String, Option<f32>) {
     }
     let _ = writeln!(s, "  weight %raw {filters} rand(3)\n  weight %b f32[{m}] rand(4)");
     s += &quantized("xq", &x, "x", ACTIVATIONS);
-    s += &quantized("wq", &filters, "raw", if seed.is_multiple_of(4) { WEIGHTS } else { SMALL_WEIGHTS });
+    s += &quantized(
+        "wq",
+        &filters,
+        "raw",
+        if seed.is_multiple_of(4) { WEIGHTS } else { SMALL_WEIGHTS },
+    );
     let name = if groups > 1 { "group_conv" } else { "conv" };
     let _ = writeln!(s, "  %c {y} = {name}(%xq, %wq{})", if bias { ", %b" } else { "" });
     if groups > 1 {

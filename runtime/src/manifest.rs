@@ -111,6 +111,18 @@ pub struct Variant {
     /// The target triple that it is for.
     #[prost(string, tag = "12")]
     pub target: String,
+    /// What it computes in, where that is not f32; see [`precision`](Variant::precision).
+    #[prost(string, tag = "13")]
+    pub precision: String,
+}
+
+impl Variant {
+    /// What it computes in: the narrowest type that any of its convolutions multiplies, `f32` or `int8`.
+    /// What is not a convolution may be computed in wider ones.
+    pub fn precision(&self) -> &str {
+        // Neither does older code say more.
+        if self.precision.is_empty() { "f32" } else { &self.precision }
+    }
 }
 
 /// Name, element type and shape of a model input or output.

@@ -86,6 +86,7 @@ fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
         structure: structure.digest.to_vec(),
         outline: structure.outline,
         core: target.core().map(|core| core.to_string()).unwrap_or_default(),
+        precision: if traced.schedule.multiplies_bytes() { "int8".into() } else { String::new() },
         // What the manifest says too is filled in where both are written.
         ..Variant::default()
     })
