@@ -17,7 +17,8 @@ import subprocess
 import sys
 import time
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import common
+
 MB = 1e6
 # After which a process has touched all that it needs.
 SECONDS = 3
@@ -57,7 +58,7 @@ def at_once(command, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model')
-    parser.add_argument('--cardinal', default=os.path.join(HERE, 'target', 'release', 'cardinal'))
+    parser.add_argument('--cardinal', default=os.path.join(common.HERE, 'target', 'release', 'cardinal'))
     parser.add_argument('--processes', type=int, default=2)
     parser.add_argument('--loads', type=int, default=40)
     options = parser.parse_args()

@@ -149,7 +149,8 @@ def measure(binary, model, samples, test, labels):
         common.quantize_by_onnxruntime(model, peers, samples)
         common.quantize_by_nncf(model, theirs, samples)
         sizes = [os.path.getsize(file) / 1e6 for file in (model, ours, peers, theirs.replace('.xml', '.bin'))]
-        print(os.path.basename(model) + ': {:.1f} MB; by Cardinal {:.1f}, ONNX Runtime {:.1f}, NNCF {:.1f}'.format(*sizes))
+        said = '{:.1f} MB; by Cardinal {:.1f}, ONNX Runtime {:.1f}, NNCF {:.1f}'.format(*sizes)
+        print(f'{os.path.basename(model)}: {said}')
         table = Table(run_in_onnxruntime(model, test), labels)
         table.add('float, ONNX Runtime', table.expected)
         table.add('float, Cardinal', run_in_cardinal(binary, model, test))
