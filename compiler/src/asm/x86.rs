@@ -50,7 +50,7 @@ pub(super) struct Row {
 enum StoreBytes {
     /// By an instruction.
     At(Code),
-    /// By packing the lanes of each half of a register, twice.
+    /// By packing the lanes of each half of a register to 16 bits, and all of these to 8.
     Packed,
 }
 
@@ -272,14 +272,14 @@ impl Maker<'_> {
         match self.row.store_bytes {
             StoreBytes::At(code) => all([Machine::with2(code, memory(to), whole)]),
             StoreBytes::Packed => {
+                // The lower quarters of both halves, beside each other.
+                const BOTH: u32 = 0b10_00;
                 let half = Name::XMM0 + from.0 as u32;
-                let behind = Address { bytes: to.bytes + 4, ..to };
                 all([
                     Machine::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, whole, whole, whole),
-                    Machine::with3(Code::VEX_Vpackuswb_ymm_ymm_ymmm256, whole, whole, whole),
-                    Machine::with2(Code::VEX_Vmovd_rm32_xmm, memory(to), half),
-                    Machine::with3(Code::VEX_Vextracti128_xmmm128_ymm_imm8, half, whole, 1),
-                    Machine::with2(Code::VEX_Vmovd_rm32_xmm, memory(behind), half),
+                    Machine::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, whole, whole, BOTH),
+                    Machine::with3(Code::VEX_Vpackuswb_xmm_xmm_xmmm128, half, half, half),
+                    Machine::with2(Code::VEX_Vmovq_xmmm64_xmm, memory(to), half),
                 ])
             }
         }
