@@ -23,6 +23,8 @@ mod convs;
 pub mod epilogue;
 mod groups;
 pub(crate) mod layout;
+#[doc(hidden)]
+pub mod mutants;
 pub(crate) mod problem;
 mod regions;
 mod stages;
