@@ -1,20 +1,24 @@
-//! Mutants: valid graphs and plans with one field changed and nothing else. What checks them must notice
-//! before any code is made; what it does not notice must touch no byte that is not its own.
+//! Mutants: valid graphs, schedules and plans with one field changed and nothing else. What checks them must
+//! notice before any code is made; what it does not notice must touch no byte that is not its own.
 //!
-//! Mutants are made of texts, in which every field stands: `parse(print(x)) == x` is tested elsewhere with
-//! derived equality, so a new field is a new token here. (A plan's text leaves out from when to when
-//! buffers live; these are changed by hand.) Names of models, origins and reasons, which code does not
-//! depend on, are left alone, and so are hashes.
+//! Mutants of graphs and plans are made of texts, in which every field stands: `parse(print(x)) == x` is
+//! tested elsewhere with derived equality, so a new field is a new token here. (A plan's text leaves out from
+//! when to when buffers live; these are changed by hand.) Schedules have no text that is read; theirs are
+//! made by `schedule::mutants`, which names every field. Names of models, origins and reasons, which code
+//! does not depend on, are left alone, and so are hashes.
 //!
-//! What escapes runs between guard pages, in a child process, as in `guarded.rs`. A mutant of a graph that
-//! escapes must be another valid network: its code computes what the interpreter makes of it. One of a
-//! plan is *equal* if it has the bits of the plan that it was made of, and *wrong* otherwise.
+//! A mutant is *caught* by an error that comes before code is made. One that means the same is no mutant: a
+//! plan that differs in names, a schedule that is written down as the same plan. What escapes runs between
+//! guard pages, in a child process, as in `guarded.rs`. A mutant of a graph that escapes must be another
+//! valid network: its code computes what the interpreter makes of it. One of a schedule or a plan is *equal*
+//! if it has the bits of the plan that it was made of, and *wrong* otherwise. What escapes is listed, and
+//! counted by the field that was changed.
 //!
 //! `CARDINAL_MUTANTS` says how many of each kind, `all` for every one, and `CARDINAL_SEED` which.
 
 #![cfg(all(unix, target_arch = "x86_64"))]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::process::Command;
 
@@ -23,7 +27,7 @@ use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::{Graph, text, verify};
 use cardinal_compiler::kernels;
 use cardinal_compiler::plan::{self, Buffer, Plan, check::check, generate};
-use cardinal_compiler::schedule::Preferences;
+use cardinal_compiler::schedule::{Preferences, Schedule, mutants};
 use cardinal_runtime::cpu;
 use cardinal_workbench::families::FAMILIES;
 use cardinal_workbench::memory::Placement;
@@ -110,6 +114,7 @@ fn other_numbers(token: &str) -> Vec<String> {
 struct Fixture {
     name: String,
     graph: Graph,
+    schedule: Schedule,
     plan: Plan,
 }
 
@@ -125,12 +130,13 @@ fn fixtures() -> Vec<Fixture> {
         for extents in [tails.first(), tails.last()].into_iter().flatten() {
             let graph = family.graph(extents).unwrap();
             let name = format!("{}, {extents}", family.name);
-            let Ok(plan) =
-                family.plan(&graph, &target()).inspect_err(|e| println!("REFUSED {name}: {e:?}"))
+            let schedule = family.schedule(&graph, &target());
+            let Ok(plan) = kernels::lower(&graph, &schedule)
+                .inspect_err(|e| println!("REFUSED {name}: {e:?}"))
             else {
                 continue;
             };
-            all.push(Fixture { name, graph, plan });
+            all.push(Fixture { name, graph, schedule, plan });
         }
     }
     all
@@ -252,6 +258,7 @@ fn of_graphs() {
     in_child("of_graphs", || {
         let fixtures = fixtures();
         let (mut made, mut valid) = (0, 0);
+        let mut fields: BTreeMap<String, usize> = BTreeMap::new();
         for (at, mutant) in chosen(graphs(&fixtures)) {
             made += 1;
             let Ok(graph) = mutant else { continue };
@@ -260,12 +267,16 @@ fn of_graphs() {
             let change = difference(&text::print(&fixture.graph), &text::print(&graph));
             println!("escaped {}: {change}", fixture.name);
             valid += 1;
+            let field = change.split([' ', ';']).next().unwrap_or_default().to_owned();
+            *fields.entry(field).or_insert(0) += 1;
             computes(&graph, &plan, &format!("{}: {change}", fixture.name));
         }
+        println!("valid networks by field: {fields:?}");
         println!(
-            "trust: mutants of graphs | {made} made, {} caught before code, {valid} escaped ({valid} valid \
-             networks)",
-            made - valid
+            "trust: mutants of graphs | {made} made, {} caught before code ({:.1} %), {valid} escaped \
+             ({valid} other networks that are valid)",
+            made - valid,
+            100.0 * (made - valid) as f64 / made.max(1) as f64
         );
     });
 }
@@ -304,21 +315,19 @@ const FROM: &str = "CARDINAL_MUTANTS_FROM";
 
 /// A child names each mutant that escapes before it runs it, and says afterwards what became of it. One that
 /// kills its child is counted, and another child goes on behind it.
-#[test]
-fn of_plans() {
+fn judged(test: &str, of: &str, judge: fn(usize)) {
     if std::env::var_os(CHILD).is_some() {
-        let from = std::env::var(FROM).unwrap().parse().unwrap();
-        return run_plans(from);
+        return judge(std::env::var(FROM).unwrap().parse().unwrap());
     }
     let (mut verdicts, mut astray, mut from) = (Vec::new(), Vec::new(), 0);
     loop {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child
-            .args(["of_plans", "--exact", "--nocapture"])
-            .env(CHILD, "1")
-            .env(FROM, from.to_string());
+        child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env(FROM, from.to_string());
         let output = child.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if from == 0 {
+            println!("{}", said.lines().find(|line| line.starts_with("seed ")).unwrap_or_default());
+        }
         let of_mutants = said.lines().filter(|line| line.starts_with("mutant "));
         verdicts.extend(of_mutants.map(str::to_owned));
         if output.status.success() {
@@ -330,43 +339,143 @@ fn of_plans() {
         astray.push(escaped.to_owned());
         from = escaped.split(' ').nth(1).unwrap().parse::<usize>().unwrap() + 1;
     }
-    let count = |word: &str| verdicts.iter().filter(|line| line.starts_with(word)).count();
-    let [caught, equal, wrong] = ["mutant caught", "mutant equal", "mutant wrong"].map(count);
-    for line in verdicts.iter().filter(|line| !line.starts_with("mutant caught")).chain(&astray) {
+    let is_listed =
+        |line: &&String| !line.starts_with("mutant caught") && !line.starts_with("mutant same");
+    for line in verdicts.iter().filter(is_listed).chain(&astray) {
         println!("{line}");
     }
+    summarised(of, &verdicts, &astray);
+    assert_eq!(astray, [""; 0]);
+    let wrong = verdicts.iter().filter(|line| line.starts_with("mutant wrong"));
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0], "they compute something else");
+}
+
+/// Counts verdicts, and what escaped by field.
+fn summarised(of: &str, verdicts: &[String], astray: &[String]) {
+    let count = |word: &str| verdicts.iter().filter(|line| line.starts_with(word)).count();
+    let [caught, same, equal, wrong, late] =
+        ["caught", "same", "equal", "wrong", "late"].map(|word| count(&format!("mutant {word}")));
+    let escaped = equal + wrong + late + astray.len();
+    let mut fields: BTreeMap<&str, usize> = BTreeMap::new();
+    for field in verdicts.iter().filter_map(|line| line.split(" field ").nth(1)) {
+        *fields.entry(field).or_default() += 1;
+    }
+    println!("escaped by field: {fields:?}");
     println!(
-        "trust: mutants of plans | {} made, {caught} caught before code, {} escaped ({equal} with the same \
-         bits, {wrong} wrong and inside their memory, {} outside)",
-        caught + equal + wrong + astray.len(),
-        equal + wrong + astray.len(),
+        "trust: mutants of {of} | {} made, {caught} caught before code ({:.1} %), {escaped} escaped ({equal} \
+         with the same bits, {wrong} wrong and inside their memory, {} outside, {late} without code); {same} \
+         more mean the same",
+        caught + escaped,
+        100.0 * caught as f64 / (caught + escaped).max(1) as f64,
         astray.len()
     );
-    assert_eq!(astray, [""; 0]);
+}
+
+#[test]
+fn of_plans() {
+    judged("of_plans", "plans", run_plans);
+}
+
+#[test]
+fn of_schedules() {
+    judged("of_schedules", "schedules", run_schedules);
 }
 
 fn run_plans(from: usize) {
     let fixtures = fixtures();
     for (number, (at, mutant)) in chosen(plans(&fixtures)).into_iter().enumerate().skip(from) {
-        // Cranelift's verifier is the last that may say no.
-        let passes = |plan: &Plan| {
-            let code = || generate(plan, &target(), Listing::default()).is_ok();
-            // A panic is a bug, but makes no code.
-            check(plan).is_ok() && std::panic::catch_unwind(AssertUnwindSafe(code)).unwrap_or(false)
-        };
-        let Ok(plan) =
-            mutant.and_then(|plan| if passes(&plan) { Ok(plan) } else { Err(String::new()) })
-        else {
+        let fixture = &fixtures[at];
+        let Fixture { name, graph, schedule, plan: before } = fixture;
+        if mutant.as_ref().is_ok_and(|plan| means_the_same(plan, before)) {
+            println!("mutant same");
+            continue;
+        }
+        let checked = mutant.ok().filter(|plan| check(plan).is_ok());
+        let checked =
+            checked.filter(|plan| kernels::validate::check(graph, schedule, plan).is_ok());
+        let Some(plan) = checked else {
             println!("mutant caught");
             continue;
         };
-        let fixture = &fixtures[at];
-        let change = difference(&plan::text::print(&fixture.plan), &plan::text::print(&plan));
-        println!("escaped {number} {}: {change}", fixture.name);
-        let given = inputs(&fixture.plan);
-        let same = [Placement::BeforeGuard, Placement::BehindGuard]
-            .map(|p| outputs(&plan, &given, p) == outputs(&fixture.plan, &given, p));
-        let verdict = if same == [true; 2] { "equal" } else { "wrong" };
-        println!("mutant {verdict}: {}: {change}", fixture.name);
+        let change = difference(&plan::text::print(before), &plan::text::print(&plan));
+        let field = change.split([' ', ';']).next().unwrap_or_default();
+        run_escaped(number, fixture, &plan, &format!("{name}: {change}"), field);
     }
+}
+
+/// Whether two plans differ in names only, or in distances between trips of loops that have one.
+fn means_the_same(plan: &Plan, other: &Plan) -> bool {
+    let [plan, other] = [plan, other].map(unnamed);
+    let texts = [&plan, &other].map(plan::text::print);
+    let [words, others] = [0, 1].map(|i| without_distances(&texts[i]));
+    let lives =
+        |plan: &Plan| -> Vec<_> { plan.buffers.iter().map(|b| (b.first, b.last)).collect() };
+    words == others && lives(&plan) == lives(&other)
+}
+
+/// The words of a plan's text without distances of loops of one trip: `1 by in 64 out 32` is `1`.
+fn without_distances(text: &str) -> Vec<&str> {
+    let mut words = text.split_whitespace().peekable();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        kept.push(word);
+        if word.trim_start_matches('[') != "1" || words.next_if_eq(&"by").is_none() {
+            continue;
+        }
+        while words.next_if(|word| ["in", "weights", "out", "residual"].contains(word)).is_some() {
+            let distance = words.next().unwrap_or_default();
+            kept.extend(distance.find([',', ']']).map(|end| &distance[end..]));
+        }
+    }
+    kept
+}
+
+/// The plan without the names of what it has.
+fn unnamed(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    let ports = plan.inputs.iter_mut().chain(&mut plan.outputs).map(|port| &mut port.name);
+    let names = ports.chain(plan.constants.iter_mut().map(|constant| &mut constant.name));
+    let names = names.chain(plan.buffers.iter_mut().map(|buffer| &mut buffer.name));
+    names.chain(plan.steps.iter_mut().map(|step| &mut step.name)).for_each(String::clear);
+    plan
+}
+
+fn run_schedules(from: usize) {
+    let fixtures = fixtures();
+    let numbers = fixtures.iter().enumerate().flat_map(|(at, fixture)| {
+        (0..mutants::count(&fixture.schedule)).map(move |number| (at, number))
+    });
+    for (number, (at, of)) in chosen(numbers.collect()).into_iter().enumerate().skip(from) {
+        let fixture = &fixtures[at];
+        let (what, schedule) = mutants::mutant(&fixture.schedule, of).unwrap();
+        let lower = AssertUnwindSafe(|| kernels::lower(&fixture.graph, &schedule));
+        let change = format!("{}: {what}", fixture.name);
+        match std::panic::catch_unwind(lower) {
+            Ok(Err(_)) => println!("mutant caught"),
+            Ok(Ok(plan)) if plan == fixture.plan => println!("mutant same"),
+            Ok(Ok(plan)) => {
+                let field = what.split(": ").next().unwrap_or_default();
+                let words = field.split(' ').filter(|word| word.parse::<usize>().is_err());
+                let field: Vec<&str> = words.collect();
+                run_escaped(number, fixture, &plan, &change, &field.join(" "));
+            }
+            // A panic is a bug, but makes no code.
+            Err(_) => println!("mutant late: {change} field panic"),
+        }
+    }
+}
+
+/// Runs what no check has caught, between guards.
+fn run_escaped(number: usize, fixture: &Fixture, plan: &Plan, change: &str, field: &str) {
+    println!("escaped {number} {change}");
+    let code = || generate(plan, &target(), Listing::default()).is_ok();
+    if !std::panic::catch_unwind(AssertUnwindSafe(code)).unwrap_or(false) {
+        println!("mutant late: {change} field {field}");
+        return;
+    }
+    let given = inputs(&fixture.plan);
+    let same = [Placement::BeforeGuard, Placement::BehindGuard]
+        .map(|p| outputs(plan, &given, p) == outputs(&fixture.plan, &given, p));
+    let verdict = if same == [true; 2] { "equal" } else { "wrong" };
+    println!("mutant {verdict}: {change} field {field}");
 }

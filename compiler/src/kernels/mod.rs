@@ -25,6 +25,7 @@ mod pointers;
 pub mod pool;
 pub mod reduce;
 pub mod softmax;
+pub mod validate;
 
 use crate::error::{Error, Result};
 use crate::ir::expr::Expr;
@@ -33,7 +34,7 @@ use crate::machine::Machine;
 use crate::plan::kernel::Row;
 use crate::plan::weights::SectionLayout;
 use crate::plan::{Plan, check};
-use crate::schedule::{Preferences, Schedule};
+use crate::schedule::{self, Preferences, Schedule};
 use lowering::Lowering;
 
 /// Kernels besides those of algorithms for convolutions.
@@ -76,12 +77,18 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Plan> {
 /// # Errors
 /// Those of [`lower`].
 pub fn lower_all(graph: &Graph, schedules: &[Schedule]) -> Result<Vec<Plan>> {
+    for schedule in schedules {
+        schedule::check::check(graph, schedule, conv::ALGORITHMS)?;
+    }
     let mut section = SectionLayout::new();
     let plan = |schedule| Lowering::new(graph, schedule, &mut section).everything(node);
     let mut plans = schedules.iter().map(plan).collect::<Result<Vec<Plan>>>()?;
     for plan in &mut plans {
         plan.weight_bytes = section.bytes;
         check::check(plan)?;
+    }
+    for (schedule, plan) in schedules.iter().zip(&plans) {
+        validate::check(graph, schedule, plan)?;
     }
     Ok(plans)
 }

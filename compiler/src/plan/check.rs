@@ -5,8 +5,9 @@
 //! 1. every place lies inside what it points into, with all that its kernel touches from there, for every
 //!    group of images;
 //! 2. a step has as many places as its kernel has arguments, and writes only buffers and outputs;
-//! 3. a buffer is written before it is read, and no step touches it outside its live range; what steps of
-//!    several stages touch lives from the first step on, as earlier stages run again for more images;
+//! 3. a buffer is written before it is read, and lives from the first step that touches it to the last; what
+//!    steps of several stages touch lives from the first of all steps on, as earlier stages run again for more
+//!    images;
 //! 4. two buffers whose live ranges meet do not share a byte, and all lie inside the arena;
 //! 5. every output is written;
 //! 6. stages come one after the other, each of a multiple of the images of the one before, and a step
@@ -36,6 +37,7 @@ pub fn check(plan: &Plan) -> Result<()> {
     check_overlap(plan)?;
     check_constants(plan)?;
     check_sizes(plan)?;
+    check_lives(plan)?;
     let mut touched = Touched::new(plan);
     let mut written = BTreeSet::new();
     let mut stages: BTreeMap<usize, usize> = BTreeMap::new();
@@ -186,6 +188,27 @@ fn check_sizes(plan: &Plan) -> Result<()> {
         true => Ok(()),
         false => Err(Error::internal("arena or scratch memory are not as long as what they hold")),
     }
+}
+
+/// Rule 3, of how long buffers live.
+fn check_lives(plan: &Plan) -> Result<()> {
+    let mut touched: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        for place in &step.args {
+            let Base::Buffer(b) = place.base else { continue };
+            touched.entry(b).or_insert((at, at)).1 = at;
+        }
+    }
+    for (b, buffer) in plan.buffers.iter().enumerate() {
+        let Some(&(first, last)) = touched.get(&b) else { continue };
+        let passed_on = plan.steps[first].stage != plan.steps[last].stage;
+        if (buffer.first, buffer.last) != (if passed_on { 0 } else { first }, last) {
+            let what =
+                format!("buffer `{}` lives longer or shorter than it is touched", buffer.name);
+            return Err(Error::internal(what));
+        }
+    }
+    Ok(())
 }
 
 /// Rules 1 to 3 for one step, given what was written before.

@@ -25,7 +25,7 @@ enum Channel {
 
 /// The weights that are stored as bytes, by who reads them in which slot.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct ByteWeights(BTreeSet<(NodeId, usize)>);
+pub(crate) struct ByteWeights(pub(super) BTreeSet<(NodeId, usize)>);
 
 impl ByteWeights {
     /// Of a verified graph, of which some convolutions are computed in blocks.

@@ -12,6 +12,7 @@
 //!   its result; [`problem`] is a convolution as an [`algorithm`] sees it, [`epilogue`] what is done to its
 //!   sums, [`choice`] a way to compute it as a text,
 //! - [`tuning`] goes from times that were measured to choices,
+//! - [`check`] checks a schedule against its graph, apart from all that decides,
 //! - [`text`] shows a schedule with its reasons.
 
 pub(crate) mod algorithm;
@@ -20,11 +21,14 @@ mod byte_convs;
 pub mod byte_scale;
 pub(crate) mod byte_values;
 pub(crate) mod byte_weights;
+pub(crate) mod check;
 pub mod choice;
 mod convs;
 pub mod epilogue;
 mod groups;
 pub(crate) mod layout;
+#[doc(hidden)]
+pub mod mutants;
 pub(crate) mod problem;
 mod regions;
 mod stages;

@@ -26,11 +26,11 @@ const MOST_TOGETHER: usize = 8;
 /// The stages of a graph.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Stages {
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
     /// What runs once.
-    rest: Vec<NodeId>,
+    pub(super) rest: Vec<NodeId>,
     /// The stage of each node that is of one.
-    of: BTreeMap<NodeId, usize>,
+    pub(super) of: BTreeMap<NodeId, usize>,
 }
 
 /// A run of nodes, and how many images run through it together.
@@ -42,7 +42,7 @@ pub(crate) struct Stage {
     /// Images of a group; a multiple of the stage's before.
     pub(crate) images: usize,
     /// The types of all values that go image by image, for as many images.
-    types: BTreeMap<NodeId, TensorType>,
+    pub(super) types: BTreeMap<NodeId, TensorType>,
 }
 
 /// A graph as a stage sees it: values that go image by image have as many images as a group.

@@ -14,7 +14,7 @@ use cardinal_compiler::error::Result;
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::kernels;
 use cardinal_compiler::plan::Plan;
-use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences};
+use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences, Schedule};
 
 pub use bytes::STEP;
 pub use rows::FAMILIES;
@@ -149,6 +149,11 @@ impl Family {
     /// # Errors
     /// Those of [`kernels::lower`].
     pub fn plan(&self, graph: &Graph, target: &Target) -> Result<Plan> {
+        kernels::lower(graph, &self.schedule(graph, target))
+    }
+
+    /// The schedule of a graph of this row.
+    pub fn schedule(&self, graph: &Graph, target: &Target) -> Schedule {
         let winograd = self.way != Way::Exact;
         let mut preferences = Preferences { winograd, ..Preferences::default() };
         if let Way::By(algorithm) = self.way {
@@ -161,7 +166,7 @@ impl Family {
             let layers = estimated.layers(graph).into_iter();
             preferences.choices = layers.filter_map(insisted).collect();
         }
-        kernels::lower(graph, &kernels::schedule(graph, &target.machine(), &preferences))
+        kernels::schedule(graph, &target.machine(), &preferences)
     }
 
     /// The graph.

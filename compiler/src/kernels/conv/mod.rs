@@ -14,7 +14,7 @@ pub mod blocked;
 mod cost;
 mod direct;
 pub mod micro_kernel;
-mod pack;
+pub(in crate::kernels) mod pack;
 mod parameters;
 mod register_tile;
 mod source;

@@ -12,15 +12,15 @@ use crate::schedule::problem::WORD;
 
 /// How a convolution's channels are packed for tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ChannelPacking {
+pub(in crate::kernels) struct ChannelPacking {
     /// Groups of channels, as they are computed.
-    pub(super) groups: usize,
+    pub(in crate::kernels) groups: usize,
     /// How many of the weight's groups each of them is, with zeros between one and another.
-    pub(super) joined: usize,
+    pub(in crate::kernels) joined: usize,
     /// Segments of all output channels, each filled up to whole blocks.
-    pub(super) out_segments: usize,
+    pub(in crate::kernels) out_segments: usize,
     /// Segments of all input channels; `None` for a row-major input.
-    pub(super) in_segments: Option<usize>,
+    pub(in crate::kernels) in_segments: Option<usize>,
 }
 
 /// Whether it is the weight of a convolution.
@@ -30,7 +30,7 @@ pub(super) fn is_filter(ty: &TensorType) -> bool {
 
 /// A convolution's weights for tiles of the definition.
 #[derive(Debug)]
-pub(super) struct Direct(pub(super) ChannelPacking);
+pub(in crate::kernels) struct Direct(pub(in crate::kernels) ChannelPacking);
 
 impl Packing for Direct {
     fn accepts(&self, ty: &TensorType) -> bool {
@@ -48,12 +48,12 @@ impl Packing for Direct {
 
 /// The same for sums of bytes, of so many words of each pixel and tap.
 #[derive(Debug)]
-pub(super) struct DirectBytes {
-    pub(super) packing: ChannelPacking,
+pub(in crate::kernels) struct DirectBytes {
+    pub(in crate::kernels) packing: ChannelPacking,
     /// What the bytes of the input stand for.
-    pub(super) read: ByteScale,
+    pub(in crate::kernels) read: ByteScale,
     /// Words of four bytes that a pixel has.
-    pub(super) words: usize,
+    pub(in crate::kernels) words: usize,
 }
 
 impl Packing for DirectBytes {
@@ -78,7 +78,7 @@ impl Packing for DirectBytes {
 
 /// The same where groups are parts of a block.
 #[derive(Debug)]
-pub(super) struct NarrowGroups;
+pub(in crate::kernels) struct NarrowGroups;
 
 impl Packing for NarrowGroups {
     fn accepts(&self, ty: &TensorType) -> bool {
@@ -96,9 +96,9 @@ impl Packing for NarrowGroups {
 
 /// The same for sums of bytes.
 #[derive(Debug)]
-pub(super) struct NarrowBytes {
+pub(in crate::kernels) struct NarrowBytes {
     /// What the bytes of the input stand for.
-    pub(super) read: ByteScale,
+    pub(in crate::kernels) read: ByteScale,
 }
 
 impl Packing for NarrowBytes {

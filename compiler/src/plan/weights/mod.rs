@@ -104,6 +104,11 @@ impl Packed {
         Packed { weight, ty, packing }
     }
 
+    /// Whether it is this weight, of this type and packed like this.
+    pub(crate) fn is_of(&self, weight: &Weight, ty: &TensorType, packing: &dyn Packing) -> bool {
+        (&self.weight, &self.ty) == (weight, ty) && self.packing.key() == packing.key()
+    }
+
     /// Whether more is known than a hash.
     pub(crate) fn is_known(&self) -> bool {
         self.weight.is_known(&self.ty)

@@ -27,7 +27,7 @@ mod emit;
 mod kernel;
 mod lower;
 mod offer;
-mod pack;
+pub(in crate::kernels) mod pack;
 mod spec;
 mod sums;
 

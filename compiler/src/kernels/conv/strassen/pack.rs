@@ -8,7 +8,7 @@ use crate::plan::weights::{Order, Packing, Word, float, run_of};
 
 /// Filters for Strassen's products: for each product, a sum of quarters of them.
 #[derive(Debug)]
-pub(super) struct QuarterSums(pub(super) ChannelPacking);
+pub(in crate::kernels) struct QuarterSums(pub(in crate::kernels) ChannelPacking);
 
 impl Packing for QuarterSums {
     fn accepts(&self, ty: &TensorType) -> bool {

@@ -23,7 +23,7 @@ mod emit;
 mod grid;
 mod kernel;
 mod lower;
-mod pack;
+pub(in crate::kernels) mod pack;
 pub mod points;
 mod products;
 mod spec;

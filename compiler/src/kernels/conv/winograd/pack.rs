@@ -8,7 +8,10 @@ use crate::plan::weights::{Order, Packing, float, run_of};
 
 /// Filters in Winograd's transformed domain, with tiles of so many outputs.
 #[derive(Debug)]
-pub(super) struct Transformed(pub(super) ChannelPacking, pub(super) usize);
+pub(in crate::kernels) struct Transformed(
+    pub(in crate::kernels) ChannelPacking,
+    pub(in crate::kernels) usize,
+);
 
 impl Packing for Transformed {
     fn accepts(&self, ty: &TensorType) -> bool {

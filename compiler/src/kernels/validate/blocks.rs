@@ -1,0 +1,295 @@
+//! Convolutions of values in blocks by their definition, and what those by other algorithms share with them.
+
+use super::things::{Part, Thing, block_of, channel_at, last_place};
+use super::{Check, Goal, Site, Validation, flat, must, position, same};
+use crate::ir::{Binary, Conv, Op, Step, Unary};
+use crate::kernels::conv::blocked::BlockedConv;
+use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
+use crate::kernels::conv::pack::{ChannelPacking, Direct, DirectBytes, NarrowBytes, NarrowGroups};
+use crate::machine::{BLOCK, Element, F32_BYTES};
+use crate::plan::weights::{InBlocks, Packing};
+use crate::plan::{Loop, Role};
+use crate::schedule::ConvSchedule;
+use crate::schedule::byte_scale::ByteScale;
+use crate::schedule::epilogue::FusedStep;
+use crate::schedule::problem::ConvProblem;
+
+/// Products that are summed one after the other, at most.
+const LONGEST_SUM: usize = 512;
+/// Bytes of weights of a group that stay in a cache.
+const STAYING: usize = 256 << 10;
+
+impl<'a> Validation<'a> {
+    pub(super) fn in_blocks_by_definition(
+        &mut self,
+        site: &Site<'_>,
+        kernel: &BlockedConv,
+    ) -> Check {
+        let scheduled = self.scheduled(site)?;
+        let problem = &scheduled.problem;
+        let micro = &kernel.micro;
+        let order = if kernel.pixels_first { "pixels" } else { "weights" };
+        let choice = format!("direct {}x{} by {order}", micro.pixels, micro.blocks);
+        same("choice", choice.as_str(), scheduled.choice.as_str())?;
+        let elements = (micro.element, micro.narrow, micro.accumulate);
+        same("elements", elements, (problem.reads, problem.narrow.unwrap_or(0), false))?;
+        same("parts", kernel.k_splits, self::parts(micro, problem.reads))?;
+        same("prefetch", micro.prefetch, self.prefetch(kernel))?;
+        let distances =
+            [micro.output_pixel, micro.output_block, micro.weights_block, micro.input_pixel];
+        same("distances", distances, distances_of(problem, micro))?;
+        let is_added = micro.steps.contains(&FusedStep::AddResidual);
+        must(is_added || micro.residual_block == 0, "its residual has blocks, and is none")?;
+        let [n, group, row, block, column, lane] =
+            <[usize; 6]>::try_from(site.trips).map_err(|_| "its loops are others")?;
+        let place = (group * kernel.blocks + block, lane);
+        same("channel", place, block_of(&problem.made, site.index[1]))?;
+        let around = |of: fn(&Loop) -> usize| {
+            n * of(&kernel.images) + group * of(&kernel.groups) + row * of(&kernel.rows)
+        };
+        let from = around(|each| each.input) + column * micro.input_pixel;
+        self.direct_reads(site, kernel, scheduled, [from, group, lane])?;
+        let added = around(|each| each.residual) + block * micro.residual_block;
+        let added = added + column * micro.output_pixel + lane;
+        self.sums(site, &micro.steps, micro.bytes, added)?;
+        self.bias(site, micro.bias, InBlocks(problem.made.segments))
+    }
+
+    /// How a convolution is scheduled.
+    pub(super) fn scheduled(&self, site: &Site<'_>) -> Check<&'a ConvSchedule> {
+        self.schedule.conv(site.thing.node).ok_or_else(|| "it is no convolution in blocks".into())
+    }
+
+    pub(super) fn convolution(&self, site: &Site<'_>) -> Check<&'a Conv> {
+        match &self.graph.node(site.thing.node).op {
+            Op::Conv(conv) => Ok(conv),
+            _ => Err("it is no convolution".into()),
+        }
+    }
+
+    /// What is multiplied for a sum, and with which weights.
+    fn direct_reads(
+        &mut self,
+        site: &Site<'_>,
+        kernel: &BlockedConv,
+        scheduled: &ConvSchedule,
+        [from, group, lane]: [usize; 3],
+    ) -> Check {
+        let (problem, micro) = (&scheduled.problem, &kernel.micro);
+        let counts: Vec<usize> = micro.reduce.iter().map(|each| each.count).collect();
+        let in_segments = self.direct_weights(site, scheduled)?;
+        let [kh, kw] = problem.window.kernel;
+        let is_bytes = problem.reads == Element::U8;
+        let each = if is_bytes { 4 } else { 1 };
+        let blocks = problem.read().div_ceil(BLOCK);
+        let of_block = if is_bytes { problem.read_words().min(BLOCK / each) } else { BLOCK };
+        let shape = match (problem.narrow, in_segments) {
+            (Some(narrow), _) => [1, kh, kw, narrow.div_ceil(each)],
+            (None, Some(_)) => [blocks, kh, kw, of_block],
+            (None, None) => [problem.channels, kh, kw, 1],
+        };
+        let depth = shape.iter().product();
+        same("depth", counts.iter().product(), depth)?;
+        let mut samples = self.some(depth);
+        // The middle of the window, which is in the plane where its ends are not.
+        let middle = [self.any(shape[0]), kh / 2, kw / 2, self.any(shape[3])];
+        samples.push(flat(&middle, &shape));
+        if let (Some(segments), false) = (in_segments, is_bytes) {
+            // The last channel, before those that fill a block up.
+            let last = last_place(problem.channels, segments / problem.groups.max(1));
+            samples.push(flat(&[last / BLOCK, kh / 2, kw / 2, last % BLOCK], &shape));
+        }
+        for r in samples {
+            let within = position(r, &counts);
+            let inputs = micro.reduce.iter().zip(&within).map(|(each, trip)| each.input * trip);
+            let at = from + inputs.sum::<usize>();
+            let [block, ky, kx, word] =
+                <[usize; 4]>::try_from(position(r, &shape)).unwrap_or_default();
+            let byte = self.any(each.min(problem.channels));
+            let (channel, offset) = match problem.narrow {
+                Some(narrow) => {
+                    let own = lane / narrow * narrow + word * each + byte.min(narrow - 1);
+                    (Some(group * BLOCK + own), own)
+                }
+                None => {
+                    let place = (group * blocks + block) * BLOCK + word * each + byte;
+                    match in_segments {
+                        Some(segments) => {
+                            let all = problem.channels * problem.groups;
+                            (channel_at(place, all, segments), if is_bytes { byte } else { 0 })
+                        }
+                        None => (Some(group * problem.channels + block), 0),
+                    }
+                }
+            };
+            let bytes = match is_bytes {
+                true => at * 4 + offset,
+                false => (at + offset) * F32_BYTES,
+            };
+            self.tap(site, bytes, channel, [ky, kx], problem.read_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What lies where a tap of a window reads a channel of the input.
+    pub(super) fn tap(
+        &mut self,
+        site: &Site<'_>,
+        byte: usize,
+        channel: Option<usize>,
+        tap: [usize; 2],
+        bytes: Option<ByteScale>,
+    ) -> Check {
+        let (x, window) = (self.operand(site.thing.node, 0)?, self.convolution(site)?.window);
+        let [_, _, h, w] = self.four(x)?;
+        let inside = |axis: usize, extent: usize| {
+            let at = site.index[2 + axis] * window.stride[axis] + tap[axis] * window.dilation[axis];
+            at.checked_sub(window.pad_before[axis]).filter(|at| *at < extent)
+        };
+        let goal = match (inside(0, h).zip(inside(1, w)), channel) {
+            (_, None) => Goal::Filler,
+            (None, Some(_)) => Goal::Number(0.0),
+            (Some((y, x_at)), Some(channel)) => {
+                Goal::Element(Thing::whole(x), vec![site.index[0], channel, y, x_at])
+            }
+        };
+        self.read(site.run, Role::In, byte as i64, goal, bytes)
+    }
+
+    /// The weights are the convolution's, packed for how its input lies: in so many segments, or row-major.
+    fn direct_weights(&self, site: &Site<'_>, scheduled: &ConvSchedule) -> Check<Option<usize>> {
+        let problem = &scheduled.problem;
+        let (base, w) = (self.place_of(site, Role::Weights)?, self.operand(site.thing.node, 1)?);
+        if problem.narrow.is_some() {
+            let is_packed = match problem.read_bytes() {
+                None => self.is_packed(base, w, NarrowGroups)?,
+                Some(read) => self.is_packed(base, w, NarrowBytes { read })?,
+            };
+            must(is_packed, "weights are not its own")?;
+            return Ok(None);
+        }
+        if problem.source.is_none() {
+            let packing = self.channels(scheduled, None);
+            must(self.is_packed(base, w, Direct(packing))?, "weights are not its own")?;
+            return Ok(None);
+        }
+        let words = problem.read_words();
+        self.segments(site, scheduled, |packing| match problem.read_bytes() {
+            None => Box::new(Direct(packing)),
+            Some(read) => Box::new(DirectBytes { packing, read, words }),
+        })
+        .map(Some)
+    }
+
+    /// The segments of the input that weights are packed for: those of the input's maker, or of a copy.
+    pub(super) fn segments(
+        &self,
+        site: &Site<'_>,
+        scheduled: &ConvSchedule,
+        packed: impl Fn(ChannelPacking) -> Box<dyn Packing>,
+    ) -> Check<usize> {
+        let base = self.place_of(site, Role::Weights)?;
+        let w = self.operand(site.thing.node, 1)?;
+        let made = self.schedule.layout(self.operand(site.thing.node, 0)?).map(|l| l.segments);
+        let of_source = scheduled.problem.source.map(|source| source.segments);
+        let likely = of_source.into_iter().chain(made).chain([1, scheduled.problem.groups]);
+        for segments in likely {
+            if self.is_packed_as(base, w, &*packed(self.channels(scheduled, Some(segments))))? {
+                return Ok(segments);
+            }
+        }
+        Err("weights are not its own".into())
+    }
+
+    fn channels(&self, scheduled: &ConvSchedule, in_segments: Option<usize>) -> ChannelPacking {
+        ChannelPacking {
+            groups: scheduled.problem.groups,
+            joined: scheduled.joined,
+            out_segments: scheduled.problem.made.segments,
+            in_segments,
+        }
+    }
+
+    /// What is done to sums in registers: the first steps of the epilogue, with the residual so many
+    /// elements from its place, and rounding where sums are made bytes.
+    pub(super) fn sums(
+        &mut self,
+        site: &Site<'_>,
+        steps: &[FusedStep],
+        bytes: Bytes,
+        added: usize,
+    ) -> Check {
+        let then = &self.convolution(site)?.epilogue.steps;
+        let mut residual = None;
+        for (fused, step) in steps.iter().zip(then) {
+            match (fused, step) {
+                (FusedStep::Relu, Step::Unary(Unary::Relu)) => {}
+                (FusedStep::AddResidual, Step::Binary(Binary::Add, slot)) => residual = Some(*slot),
+                _ => return Err("its epilogue is another".into()),
+            }
+        }
+        same("rounding", bytes.made, self.bytes_of(site.thing))?;
+        let left = then.get(steps.len()..).ok_or("its epilogue is longer than the operator's")?;
+        let wanted = match (left, bytes.made) {
+            ([], _) => Part::Whole,
+            ([Step::Unary(last)], Some(made)) if ByteScale::of(last) == Some(made) => Part::Whole,
+            (_, None) => Part::After(steps.len()),
+            (_, Some(_)) => return Err("it rounds what is not rounded next".into()),
+        };
+        same("epilogue", site.thing.part, wanted)?;
+        let Some(slot) = residual else { return same("residual", bytes.residual, None) };
+        let size = if bytes.residual.is_some() { 1 } else { F32_BYTES };
+        let goal =
+            Goal::Element(Thing::whole(self.operand(site.thing.node, slot)?), site.index.to_vec());
+        self.read(site.run, Role::Residual, (added * size) as i64, goal, bytes.residual)
+    }
+
+    /// What is fetched ahead: the next weights, unless few stay where they are.
+    fn prefetch(&self, kernel: &BlockedConv) -> Prefetch {
+        let micro = &kernel.micro;
+        let block = (header(micro) + micro.depth()) * BLOCK;
+        match kernel.pixels_first && kernel.blocks * block * F32_BYTES <= STAYING {
+            true => Prefetch::default(),
+            false => Prefetch {
+                tiles: kernel.columns.div_ceil(micro.pixels.max(1)),
+                earlier: 0,
+                distance: micro.blocks * block,
+            },
+        }
+    }
+}
+
+/// Distances between pixels and blocks of the output, blocks of weights, and pixels of the input.
+fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
+    let is_row_major = problem.source.is_none() && problem.narrow.is_none();
+    let pixel = match problem.reads {
+        Element::F32 if is_row_major => 1,
+        Element::F32 => BLOCK,
+        Element::U8 => BLOCK / 4,
+    };
+    let weights = (header(micro) + micro.depth()) * BLOCK;
+    [BLOCK, problem.made.block(), weights, problem.window.stride[1] * pixel]
+}
+
+/// Lines before the weights of a block.
+fn header(micro: &MicroKernel) -> usize {
+    match (micro.element, micro.narrow) {
+        (Element::F32, _) => 0,
+        (Element::U8, 4) => 3,
+        (Element::U8, 8) => 4,
+        (Element::U8, _) => 2,
+    }
+}
+
+/// In how many parts a contraction is summed.
+pub(super) fn parts(micro: &MicroKernel, reads: Element) -> usize {
+    parts_of(micro, if reads == Element::U8 { usize::MAX } else { LONGEST_SUM })
+}
+
+/// As few as make none longer than so many products, where the outermost loop can be cut.
+pub(super) fn parts_of(micro: &MicroKernel, longest: usize) -> usize {
+    let outermost = micro.reduce.first().map_or(1, |each| each.count).max(1);
+    let most = if micro.reduce.len() > 1 { outermost } else { 1 };
+    let fits = |parts: &usize| outermost.is_multiple_of(*parts) && micro.depth() / parts <= longest;
+    (1..=most).find(fits).unwrap_or(1)
+}
