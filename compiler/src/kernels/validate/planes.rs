@@ -118,7 +118,10 @@ impl Validation<'_> {
         must(is_kind && *window == pool.window, "its window is another")?;
         let x = self.operand(site.thing.node, 0)?;
         let [_, _, h, w] = self.four(x)?;
-        for tap in self.some(window.kernel.iter().product()) {
+        let [kh, kw] = window.kernel;
+        // The middle of the window, which is in the plane where its ends are not.
+        let middle = flat(&[kh / 2, kw / 2], &window.kernel);
+        for tap in self.some(kh * kw).into_iter().chain([middle]) {
             let tap = position(tap, &window.kernel);
             let inside = |axis: usize, extent: usize| {
                 let at =

@@ -41,7 +41,9 @@ impl Validation<'_> {
         must(self.is_matrix(site, gemm, 1, Rows(conv.groups, made))?, "weights are not its own")?;
         self.bias(site, gemm.bias, Bias(conv.groups))?;
         same("depth", gemm.depth(), c * kh * kw)?;
-        for r in self.some(gemm.depth()) {
+        // The middle of the window, which is in the plane where its ends are not.
+        let middle = flat(&[self.any(c), kh / 2, kw / 2], &[c, kh, kw]);
+        for r in self.some(gemm.depth()).into_iter().chain([middle]) {
             let [of, ky, kx] =
                 <[usize; 3]>::try_from(position(r, &[c, kh, kw])).unwrap_or_default();
             let along = |at: usize, k: usize, axis: usize, extent: usize| {
