@@ -15,7 +15,9 @@ import sys
 import tempfile
 import zipfile
 
-VERSION = '1.0.31'
+import common
+
+VERSION = common.VERSIONS['timm']
 MODULES = ['resnest', 'resnet', 'senet', 'sknet']
 TABLE = pathlib.Path(__file__).resolve().parent.parent / 'cli/src/image_input/timm.csv'
 # What makes a set of weights one that can be had.

@@ -94,7 +94,7 @@ fn one_line(output: &Output, code: i32) -> String {
 
 /// Whether a line says how images are prepared.
 fn about_images(line: &str) -> bool {
-    line.starts_with("images: ") || line.starts_with("warning: neither the model")
+    line.starts_with("images: ") || line.starts_with("warning: nothing says how images")
 }
 
 fn number(signal: &str) -> i32 {

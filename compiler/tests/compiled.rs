@@ -132,6 +132,27 @@ fn convolutions_agree() {
     }
 }
 
+/// A value that lies in blocks for one of its users is read by others whose groups begin elsewhere.
+#[test]
+fn users_with_other_groups_agree() {
+    for channels in [40, 48] {
+        let half = channels / 2;
+        body(&format!(
+            "input %x f32[1, {channels}, 2, 2]\nweight %a f32[32, {half}, 1, 1] rand(1)\n\
+             weight %b f32[32, {channels}, 1, 1] rand(2)\n\
+             %y f32[1, 32, 2, 2] = group_conv(%x, %a)\ngroups 2\nwindow 1x1\n\
+             %z f32[1, 32, 2, 2] = conv(%x, %b)\nwindow 1x1\noutput %y\noutput %z"
+        ));
+    }
+    // Eight channels of each group begin a block of their own, and the groups of the next share one.
+    body(
+        "input %x f32[1, 32, 3, 3]\nweight %a f32[16, 16, 1, 1] rand(1)\n\
+         weight %b f32[16, 8, 1, 1] rand(2)\n\
+         %y f32[1, 16, 3, 3] = group_conv(%x, %a)\ngroups 2\nwindow 1x1\n\
+         %z f32[1, 16, 3, 3] = group_conv(%y, %b)\ngroups 2\nwindow 1x1\noutput %z",
+    );
+}
+
 #[test]
 fn products_agree() {
     body(

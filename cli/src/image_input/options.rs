@@ -14,8 +14,8 @@ pub(crate) struct ImageOptions {
     ///
     /// `timm:resnest50d` is what timm does for that model; a file is timm's config.json, Hugging Face's
     /// preprocessor_config.json, or has mean, std, crop_pct, interpolation or resize. By default as the
-    /// model's metadata say, else as such a file in its folder does, else as timm does for the model that
-    /// the file is called after.
+    /// model's metadata say, else (not in executables) as such a file in its folder does, else as timm does
+    /// for the model that the file is called after.
     ///
     /// Example: --preprocess timm:resnest50d
     #[arg(long, value_name = "HOW", value_parser = Preprocess::parse)]

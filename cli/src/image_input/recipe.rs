@@ -61,8 +61,11 @@ impl Recipe {
         let (mean, mean_from) =
             reading.per_channel("mean", options.mean.as_deref(), mean_default)?;
         let (std, std_from) = reading.per_channel("std", options.std.as_deref(), std_default)?;
-        if std.contains(&0.) {
-            return Err(Failure::usage("an image cannot be divided by a standard deviation of 0"));
+        if !std.iter().all(|std| *std > 0. && std.is_normal()) {
+            let message = format!(
+                "an image cannot be divided by a standard deviation of {std:?} ({std_from})"
+            );
+            return Err(Failure::usage(message));
         }
         let (resize, resize_from) =
             reading.resize(options.resize.map(NonZeroU32::get), crop_default)?;
@@ -87,8 +90,8 @@ impl Recipe {
             all.filter(|(_, source)| **source == Source::Default).map(|(name, _)| *name).collect();
         (!assumed.is_empty()).then(|| {
             format!(
-                "warning: neither the model nor its file's name says how images are prepared, so {} are \
-                 assumed: wrong ones change results; see --preprocess",
+                "warning: nothing says how images are prepared for this model, so {} are assumed: wrong ones \
+                 change results; see --preprocess",
                 assumed.join(", ")
             )
         })
@@ -168,19 +171,16 @@ impl Reading<'_> {
         if let Some(side) = flag {
             return Ok((Resize::Shorter(side), Source::Flag));
         }
-        if let Some((text, source)) = self.settings.stored("resize") {
-            return match text.parse().ok().filter(|side| *side > 0) {
-                Some(side) => Ok((Resize::Shorter(side), source)),
-                None => Err(self.nonsense("resize", text, &source)),
-            };
-        }
-        let Some((text, source)) = self.settings.stored("crop_pct") else {
+        let Some((key, text, source)) = self.settings.stored_as(&["resize", "crop_pct"]) else {
             return Ok((Resize::CropPct(default), Source::Default));
         };
-        match text.parse().ok().filter(|f| (0.05..=1.).contains(f)) {
-            Some(fraction) => Ok((Resize::CropPct(fraction), source)),
-            None => Err(self.nonsense("crop_pct", text, &source)),
-        }
+        let side = || text.parse().ok().filter(|side| *side > 0).map(Resize::Shorter);
+        let fraction =
+            || text.parse().ok().filter(|f| (0.05..=1.).contains(f)).map(Resize::CropPct);
+        let resize = if key == "resize" { side() } else { fraction() };
+        resize
+            .map(|resize| (resize, source.clone()))
+            .ok_or_else(|| self.nonsense(key, text, &source))
     }
 
     fn interpolation(&self, flag: Option<Interpolation>) -> Outcome<(Interpolation, Source)> {
@@ -261,7 +261,7 @@ mod tests {
             (Interpolation::Bilinear, Resize::CropPct(0.875), None)
         );
         assert!(
-            called.to_string().contains("timm's resnest50d, as the file is called"),
+            called.to_string().contains("timm's resnest50d, after which the file is called"),
             "{called}"
         );
         let unknown = of("model.onnx", &none);

@@ -18,7 +18,7 @@ pub(crate) enum Preprocess {
     Imagenet,
     /// As a model of timm's wants it.
     Timm(String),
-    /// As a file says. Executables have none: what they are made of says it.
+    /// As a file says. Executables read none.
     #[cfg(feature = "compiler")]
     File(PathBuf),
     /// Scaled to [0, 1], and that is all.
@@ -96,7 +96,7 @@ impl fmt::Display for Source {
             Source::Metadata => f.write_str("the model's metadata"),
             #[cfg(feature = "compiler")]
             Source::File(name) => write!(f, "{name} beside it"),
-            Source::Called(name) => write!(f, "timm's {name}, as the file is called"),
+            Source::Called(name) => write!(f, "timm's {name}, after which the file is called,"),
             Source::Default => f.write_str("default"),
         }
     }
@@ -136,9 +136,16 @@ impl Settings {
 
     /// What is said of a key, and by whom.
     pub(super) fn stored(&self, key: &str) -> Option<(&str, Source)> {
+        self.stored_as(&[key]).map(|(_, value, source)| (value, source))
+    }
+
+    /// What the first source that has one of these keys says of it.
+    pub(super) fn stored_as<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &str, Source)> {
         self.sources.iter().find_map(|(source, pairs)| {
-            let (_, value) = pairs.iter().find(|(k, _)| k == key)?;
-            Some((value.trim(), source.clone()))
+            keys.iter().find_map(|key| {
+                let (_, value) = pairs.iter().find(|(k, _)| k == key)?;
+                Some((*key, value.trim(), source.clone()))
+            })
         })
     }
 }

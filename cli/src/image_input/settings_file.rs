@@ -1,6 +1,7 @@
 //! Files that say how images are prepared: timm's, Hugging Face's, and our own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -30,15 +31,24 @@ pub(super) fn beside(model: &Path) -> impl Iterator<Item = (&'static str, Pairs)
 /// [`Failure::Io`], and [`Failure::Damaged`] where it says nothing.
 pub(super) fn read(path: &Path) -> Outcome<Pairs> {
     let text = read_bytes(path)?;
-    let is_small = text.len() as u64 <= SETTINGS_BYTES;
-    of_json(&text).filter(|_| is_small).ok_or_else(|| Failure::damaged(path, UNKNOWN))
+    if text.len() as u64 > SETTINGS_BYTES {
+        let what = format!("it is longer than {SETTINGS_BYTES} bytes, and no file of settings");
+        return Err(Failure::damaged(path, what));
+    }
+    of_json(&text).ok_or_else(|| Failure::damaged(path, UNKNOWN))
 }
 
+/// Nothing is read of what is no file, or a long one: whoever put it there may not know of us.
 fn of_neighbour(model: &Path, name: &str) -> Option<Pairs> {
     let path = model.parent()?.join(name);
     let about = fs::metadata(&path).ok()?;
-    let is_small = about.is_file() && about.len() <= SETTINGS_BYTES;
-    of_json(&fs::read(path).ok().filter(|_| is_small)?)
+    if !about.is_file() || about.len() > SETTINGS_BYTES {
+        return None;
+    }
+    let mut text = Vec::new();
+    // It may have grown meanwhile.
+    File::open(path).ok()?.take(SETTINGS_BYTES).read_to_end(&mut text).ok()?;
+    of_json(&text)
 }
 
 /// What JSON says: our own names and timm's (in `pretrained_cfg`), or Hugging Face's.
@@ -54,7 +64,8 @@ fn of_json(text: &[u8]) -> Option<Pairs> {
         _ => None,
     };
     let pair = |key: &&str| {
-        let value = settings.get(key).or_else(|| alternatives(key))?;
+        let own = settings.get(key).filter(|value| !value.is_null());
+        let value = own.or_else(|| alternatives(key))?;
         Some(((*key).to_owned(), said(key, value)?))
     };
     let pairs: Pairs = KEYS.iter().filter_map(pair).collect();
@@ -71,6 +82,10 @@ fn said(key: &str, value: &Value) -> Option<String> {
             _ => Some(number.to_string()),
         },
         (_, Value::String(text)) => Some(text.clone()),
+        ("resize", Value::Number(number)) => {
+            let whole = number.as_f64().filter(|side| side.fract() == 0.)?;
+            Some(format!("{whole:.0}"))
+        }
         (_, Value::Number(number)) => Some(number.to_string()),
         (_, Value::Array(all)) => {
             let numbers: Option<Vec<String>> =
@@ -120,6 +135,23 @@ mod tests {
         // Without a crop this is the size of the input.
         let json = r#"{"size": {"shortest_edge": 224}, "crop_pct": 0.875}"#;
         assert_eq!(pairs(json), owned(&[("crop_pct", "0.875")]));
+    }
+
+    #[test]
+    fn neighbours_that_are_no_files_or_long_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.onnx");
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, r#"{"crop_pct": 0.5}"#).unwrap();
+        assert_eq!(beside(&model).count(), 1);
+        File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
+        assert_eq!(beside(&model).count(), 0);
+        let failure = read(&path).unwrap_err().to_string();
+        assert!(failure.contains("longer than"), "{failure}");
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(beside(&model).count(), 0);
     }
 
     #[test]

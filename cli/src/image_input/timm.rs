@@ -21,8 +21,9 @@ const IMAGENET: [&str; 2] = ["0.485 0.456 0.406", "0.229 0.224 0.225"];
 
 /// What the table has for a name.
 fn row(name: &str) -> Option<impl Iterator<Item = &'static str>> {
-    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-    Some(lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(','))?.split(','))
+    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    let (_, values) = lines.filter_map(|line| line.split_once(',')).find(|(of, _)| *of == name)?;
+    Some(values.split(','))
 }
 
 /// The model that a file is called after: the longest name in the table that its stem begins with, up to a dot.
@@ -57,7 +58,7 @@ mod tests {
         }
         assert_eq!(of("resnet50.a1_in1k", "crop_pct"), of("resnet50", "crop_pct"));
         assert_ne!(of("resnet50.gluon_in1k", "crop_pct"), of("resnet50", "crop_pct"));
-        for name in ["", "resnest", "resnest50", "resnest50dd", "# timm"] {
+        for name in ["", "resnest", "resnest50", "resnest50dd", "# timm", "resnest50d,bilinear"] {
             assert_eq!(find(name), None, "{name}");
         }
     }

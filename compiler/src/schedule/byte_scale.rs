@@ -28,7 +28,9 @@ impl ByteScale {
         let is_whole = bytes.lowest as f32 == lowest && bytes.highest as f32 == highest;
         let has_zero = bytes.lowest <= 0 && bytes.highest >= 0;
         let fits = bytes.highest.checked_sub(bytes.lowest)? <= i32::from(u8::MAX);
-        (is_whole && has_zero && fits && scale.is_normal() && scale > 0.0).then_some(bytes)
+        // Bytes are made by multiplying with what divides.
+        let is_scale = scale > 0.0 && scale.is_normal() && scale.recip().is_normal();
+        (is_whole && has_zero && fits && is_scale).then_some(bytes)
     }
 
     /// The function that rounds to the multiples.

@@ -90,13 +90,13 @@ impl ByteValues {
     fn multiplies_bytes(&self, graph: View<'_>, id: NodeId, dots: Dots) -> bool {
         let Op::Conv(conv) = &graph.node(id).op else { return false };
         let x = graph.operand(id, 0).and_then(|x| self.of(x));
-        x.is_some() && is_tiled(graph, id, conv) && has_multiples(&graph, id, dots)
+        x.is_some_and(|x| is_tiled(graph, id, conv) && has_multiples(&graph, id, x.scale, dots))
     }
 }
 
-/// Whether the weights of a convolution are multiples, its sums no larger than an i32, and those of pairs no
-/// larger than what adds them up.
-fn has_multiples(graph: &Graph, id: NodeId, dots: Dots) -> bool {
+/// Whether the weights of a convolution are multiples, whose scale with that of what is read is an f32 of full
+/// precision, its sums no larger than an i32, and those of pairs no larger than what adds them up.
+fn has_multiples(graph: &Graph, id: NodeId, read: f32, dots: Dots) -> bool {
     const LONGEST_SUM: usize = i32::MAX as usize / (255 * 128);
     let Some(weight) = graph.operand(id, 1) else { return false };
     let (Op::Weight(values), ty) = (&graph.node(weight).op, graph.ty(weight)) else { return false };
@@ -108,7 +108,8 @@ fn has_multiples(graph: &Graph, id: NodeId, dots: Dots) -> bool {
     let words = elements.as_chunks::<4>().0;
     let taps = ty.shape().iter().skip(2).product::<usize>();
     let fits = |row: &[[u8; 4]]| {
-        scale_of(row).is_some_and(|scale| match dots {
+        let scale = scale_of(row).filter(|scale| (scale * read).is_normal());
+        scale.is_some_and(|scale| match dots {
             Dots::Words => true,
             Dots::Pairs => pairs_fit(row, scale, taps),
         })

@@ -7,6 +7,7 @@ use crate::kernels::lowering::{InBlocks, Lowering, four};
 use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
+use crate::schedule::blocked::{Blocked, for_groups};
 use crate::schedule::problem::{ConvProblem, WORD};
 
 /// What a convolution reads: where, and how far apart things are in elements, or in words of four bytes.
@@ -39,10 +40,14 @@ impl Source {
         if problem.source.is_none() && problem.narrow.is_none() {
             return Source::row_major(l, x, window, groups);
         }
-        let from = match flat {
-            true => l.in_blocks_flat(x, bytes, groups)?,
-            false => l.in_blocks(x, bytes, groups, padding(window))?,
+        let halo = if flat { [0; 4] } else { padding(window) };
+        let fits = |layout: &Blocked| {
+            let borders = || layout.halo.iter().zip(halo).all(|(have, want)| *have >= want);
+            // Groups that are parts of a block find their channels where they are in the model.
+            let is_served = problem.narrow.is_none() || layout.is_full();
+            is_served && layout.serves(groups) && if flat { layout.is_flat() } else { borders() }
         };
+        let from = l.in_layout(x, fits, for_groups(l.ty(x), groups, halo).stored(bytes))?;
         let source = Source::in_blocks(from, window, groups, problem.narrow);
         Ok(match problem.reads {
             Element::F32 => source,

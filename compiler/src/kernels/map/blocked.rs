@@ -33,17 +33,6 @@ impl Lowering<'_, '_> {
         self.in_layout(id, fits, for_groups(self.ty(id), groups, halo).stored(bytes))
     }
 
-    /// The same without a border, where image rows need not end.
-    pub(in crate::kernels) fn in_blocks_flat(
-        &mut self,
-        id: NodeId,
-        bytes: Option<ByteScale>,
-        groups: usize,
-    ) -> Result<InBlocks> {
-        let fits = |layout: &Blocked| layout.serves(groups) && layout.is_flat();
-        self.in_layout(id, fits, for_groups(self.ty(id), groups, [0; 4]).stored(bytes))
-    }
-
     /// The value in a layout that fits: one that there is, or else a copy in this one, from one that
     /// differs in its border and its elements only if there is such.
     ///

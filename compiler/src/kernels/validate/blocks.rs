@@ -81,11 +81,14 @@ impl<'a> Validation<'a> {
         let [kh, kw] = problem.window.kernel;
         let is_bytes = problem.reads == Element::U8;
         let each = if is_bytes { 4 } else { 1 };
-        let blocks = problem.read().div_ceil(BLOCK);
+        let blocks = |segments: usize| {
+            let of_segment = (problem.channels * problem.groups / segments.max(1)).div_ceil(BLOCK);
+            of_segment * segments / problem.groups.max(1)
+        };
         let of_block = if is_bytes { problem.read_words().min(BLOCK / each) } else { BLOCK };
         let shape = match (problem.narrow, in_segments) {
             (Some(narrow), _) => [1, kh, kw, narrow.div_ceil(each)],
-            (None, Some(_)) => [blocks, kh, kw, of_block],
+            (None, Some(segments)) => [blocks(segments), kh, kw, of_block],
             (None, None) => [problem.channels, kh, kw, 1],
         };
         let depth = shape.iter().product();
@@ -112,7 +115,7 @@ impl<'a> Validation<'a> {
                     (Some(group * BLOCK + own), own)
                 }
                 None => {
-                    let place = (group * blocks + block) * BLOCK + word * each + byte;
+                    let place = (group * shape[0] + block) * BLOCK + word * each + byte;
                     match in_segments {
                         Some(segments) => {
                             let all = problem.channels * problem.groups;
@@ -193,7 +196,10 @@ impl<'a> Validation<'a> {
         let made = self.schedule.layout(self.operand(site.thing.node, 0)?).map(|l| l.segments);
         let of_source = scheduled.problem.source.map(|source| source.segments);
         let likely = of_source.into_iter().chain(made).chain([1, scheduled.problem.groups]);
-        for segments in likely {
+        // A copy that was made for another of the input's users may serve this one too.
+        let channels = scheduled.problem.channels * scheduled.problem.groups;
+        let others = (1..=channels).filter(|segments| channels.is_multiple_of(*segments));
+        for segments in likely.chain(others) {
             if self.is_packed_as(base, w, &*packed(self.channels(scheduled, Some(segments))))? {
                 return Ok(segments);
             }

@@ -138,7 +138,11 @@ impl<'n> View<'n> {
         let [elements, channels] = [shape.iter().product(), *shape.get(axis)?];
         let is_matrix = is(node, "Conv") || shape.len() == 2;
         let is_large = elements >= LEAST_WEIGHTS && elements >= LEAST_DEPTH * channels;
-        (node.domain.is_empty() && is_matrix && is_large).then_some(axis)
+        let is_finite = || {
+            let floats = self.network.floats(weight);
+            floats.is_some_and(|floats| floats.values.iter().all(|w| w.is_finite()))
+        };
+        (node.domain.is_empty() && is_matrix && is_large && is_finite()).then_some(axis)
     }
 
     /// Whether a value has channels of more than one pixel, and is no constant.
