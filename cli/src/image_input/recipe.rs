@@ -82,13 +82,14 @@ impl Recipe {
         }
     }
 
-    /// What is assumed because nothing says it; `None` where everything is said.
+    /// What is assumed because nothing says it; `None` where everything is said, and of grey images, which no
+    /// customs go with.
     fn assumed(&self) -> Option<String> {
         let names = ["the crop", "the interpolation", "the mean", "the standard deviation"];
         let all = names.iter().zip(&self.sources);
         let assumed: Vec<&str> =
             all.filter(|(_, source)| **source == Source::Default).map(|(name, _)| *name).collect();
-        (!assumed.is_empty()).then(|| {
+        (self.channels == 3 && !assumed.is_empty()).then(|| {
             format!(
                 "warning: nothing says how images are prepared for this model, so {} are assumed: wrong ones \
                  change results; see --preprocess",
