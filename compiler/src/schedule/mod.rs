@@ -44,7 +44,6 @@ pub(crate) use stages::{Stage, View};
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};
 use algorithm::Algorithm;
-use byte_convs::Ways;
 use byte_values::ByteValues;
 use byte_weights::ByteWeights;
 use convs::{Convs, Site};
@@ -145,41 +144,34 @@ impl Schedule {
         algorithms: Algorithms,
     ) -> Schedule {
         let stages = Stages::find(graph);
-        let mut bytes = ByteValues::find(graph, &stages, machine);
+        let all = ByteValues::find(graph, &stages, machine);
         // Where channels lie has a part in the order of sums.
         let reference = Machine { vectors: Vectors::Avx2, core: None, dots: None };
         let judge = if preferences.portable_bits { &reference } else { machine };
         let choose = |bytes: &ByteValues| {
             regions::choose(graph, &stages, judge, preferences, algorithms, bytes)
         };
-        let (mut groups, mut flat) = choose(&bytes);
-        let in_floats = byte_convs::faster_in_floats(&Ways {
-            graph,
-            stages: &stages,
-            groups: &groups,
-            machine,
-            preferences,
-            algorithms,
-            bytes: &bytes,
-            layouts: &flat,
-        });
-        if !in_floats.is_empty() {
-            bytes = bytes.without(&in_floats);
-            (groups, flat) = choose(&bytes);
-        }
-        let machine = &Machine { dots: machine.dots.filter(|_| !bytes.is_empty()), ..*machine };
+        let first = choose(&all);
         let site = Site {
             graph,
             stages: &stages,
-            groups: &groups,
+            groups: &first.0,
             machine,
             preferences,
             algorithms,
-            bytes: &bytes,
+            bytes: &all,
             offered: Default::default(),
         };
-        let (convs, layouts) = site.decide(&flat);
+        let in_floats = byte_convs::faster_in_floats(&site, &first.1);
+        let bytes = all.without(&in_floats);
+        let second = (!in_floats.is_empty()).then(|| choose(&bytes));
+        let (groups, flat) = second.as_ref().unwrap_or(&first);
+        let machine = &Machine { dots: machine.dots.filter(|_| !bytes.is_empty()), ..*machine };
+        let offered = Default::default();
+        let site = Site { groups, machine, bytes: &bytes, offered, ..site };
+        let (convs, layouts) = site.decide(flat);
         let byte_weights = ByteWeights::find(graph, |id| convs.contains_key(&id));
+        let (groups, _) = second.unwrap_or(first);
         Schedule { machine: *machine, stages, groups, layouts, convs, byte_weights }
     }
 
