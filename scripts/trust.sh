@@ -21,7 +21,7 @@ page=docs/src/trust.md
 # A row a part: its name, a file without which it is missing, what it shows, its command in full and in small.
 parts() {
   cat <<'EOT'
-cases|../shared/cases/check.py|Small models on which Cardinal fell short before: each must give the numbers of ONNX Runtime, or be refused.|$(python3 scripts/common.py numpy onnx onnxruntime) ../shared/cases/check.py target/release/cardinal|$(python3 scripts/common.py numpy onnx onnxruntime) ../shared/cases/check.py target/release/cardinal
+cases|../shared/cases/check.py|Small models on which Cardinal fell short before, but those whose operators are not there: each must give the numbers of ONNX Runtime, or be refused.|scripts/cases.sh target/release/cardinal|scripts/cases.sh target/release/cardinal
 nodes|scripts/node_tests.py|ONNX's own tests of operators, in every version that Cardinal reads: right numbers or a refusal, never wrong ones.|scripts/node_tests.py target/release/cardinal --check --light|scripts/node_tests.py target/release/cardinal --check
 edges|scripts/edges.py|Operators where numbers end, on every element type, running and folded, against ONNX Runtime.|scripts/edges.py target/release/cardinal --check|scripts/edges.py target/release/cardinal --check
 quantized|scripts/quantized.py|Networks that ONNX Runtime's tools quantize in 13 ways, and NNCF, and each operator of quantized values alone, against ONNX Runtime.|scripts/quantized.py target/release/cardinal --check|scripts/quantized.py target/release/cardinal --small --check
