@@ -1,5 +1,6 @@
 //! What a compiled model says about itself.
 
+use cardinal_runtime::manifest::Manifest;
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
@@ -20,7 +21,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("digest", hex(&about.model_digest)),
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
-        line("winograd", if about.winograd { "allowed" } else { "off" }.into()),
+        line("winograd", winograd(about).into()),
         line("portable bits", if about.portable_bits { "yes" } else { "no" }.into()),
         line("tuned layers", about.choices.len().to_string()),
         line("weights", stored(artifact)),
@@ -49,6 +50,15 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
     lines.extend(artifact.outputs().iter().map(|s| line("output", spec(s).to_string())));
     lines.extend(about.metadata.iter().map(|p| line("metadata", format!("{}={}", p.key, p.value))));
     lines
+}
+
+/// What the compiler was allowed.
+fn winograd(about: &Manifest) -> &'static str {
+    match (about.winograd, about.winograd_of_bytes) {
+        (false, _) => "off",
+        (true, false) => "allowed",
+        (true, true) => "allowed, of bytes too",
+    }
 }
 
 /// How the weights are stored.

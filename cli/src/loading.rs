@@ -42,6 +42,7 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
         compile: CompileOptions {
             schedule: Preferences {
                 winograd: !options.no_winograd,
+                winograd_of_bytes: options.int8_winograd,
                 portable_bits: options.portable_bits,
                 ..Preferences::default()
             },
@@ -141,10 +142,12 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
         Failure::usage(format!("{what}, and the model is compiled already"))
             .with_help("compile the .onnx again with this option")
     };
-    let ModelOptions { batch, shape, cpu, no_winograd, portable_bits, max_memory } = options;
-    if !cpu.is_empty() || *no_winograd || *portable_bits || max_memory.is_some() {
+    let ModelOptions { batch, shape, cpu, max_memory, .. } = options;
+    let ModelOptions { no_winograd, int8_winograd, portable_bits, .. } = options;
+    let is_flagged = *no_winograd || *int8_winograd || *portable_bits;
+    if !cpu.is_empty() || is_flagged || max_memory.is_some() {
         return Err(fixed(
-            "--cpu, --no-winograd, --portable-bits and --max-memory say how to compile",
+            "--cpu, --no-winograd, --int8-winograd, --portable-bits and --max-memory say how to compile",
         ));
     }
     let another =

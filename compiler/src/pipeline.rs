@@ -94,7 +94,7 @@ impl<'m> Pipeline<'m> {
     /// Those of the passes, and [`Problem::Target`] for targets that do not go together.
     pub fn schedules(&self, targets: &[Target]) -> Result<Trace> {
         let targets = in_order(targets)?;
-        let preferences = &self.options.schedule;
+        let preferences = &self.preferences();
         check_portable(&targets, preferences)?;
         let mut trace = self.passes(None)?;
         verify(&trace.graph)?;
@@ -115,6 +115,13 @@ impl<'m> Pipeline<'m> {
         trace.variants.sort_by_cached_key(order);
         trace.variants.dedup_by_key(|variant| variant.target.cpu());
         Ok(trace)
+    }
+
+    /// What is asked for, and what the model's file allows.
+    fn preferences(&self) -> Preferences {
+        let asked = &self.options.schedule;
+        let winograd_of_bytes = asked.winograd_of_bytes || self.model.allows_winograd_of_bytes();
+        Preferences { winograd_of_bytes, ..asked.clone() }
     }
 
     /// The same, with a plan for each target.

@@ -39,6 +39,7 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     check_version(manifest)?;
     let schedule = Preferences {
         winograd: manifest.winograd,
+        winograd_of_bytes: manifest.winograd_of_bytes,
         portable_bits: manifest.portable_bits,
         choices: choices(manifest)?,
     };

@@ -9,7 +9,7 @@ use cardinal_compiler::kernels::conv::blocked::BlockedConv;
 use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
 use cardinal_compiler::kernels::conv::strassen::{Halves, StrassenInput, StrassenOutput};
 use cardinal_compiler::kernels::conv::winograd::{Grid, SIZES, WinogradInput, WinogradOutput};
-use cardinal_compiler::machine::{BLOCK, Element, Vectors};
+use cardinal_compiler::machine::{BLOCK, Element, Factor, Vectors};
 use cardinal_compiler::plan::{Base, KernelRef, Loop, Place, Plan, Step, generate};
 use cardinal_compiler::schedule::epilogue::FusedStep;
 
@@ -74,7 +74,7 @@ fn winograd_input(outputs: usize) -> WinogradInput {
     let [images, blocks] = [Loop::ONCE; 2];
     let size = [3 * outputs, 3 * outputs];
     let grid = Grid::new(outputs, 1, size, 1);
-    WinogradInput { grid, size, images, blocks, row: 256 }
+    WinogradInput { grid, size, images, blocks, row: 256, bytes: None }
 }
 
 /// Whole tiles, with one micro-kernel and one transform.
@@ -92,6 +92,7 @@ fn winograd_output(outputs: usize, steps: Vec<FusedStep>) -> WinogradOutput {
         bias: true,
         steps,
         totals: false,
+        made: None,
         micro: MicroKernel { pixels: 2, blocks: 1, output_pixel: BLOCK, ..short() },
     }
 }
@@ -170,13 +171,13 @@ fn sums_of_halves_read_as_before() {
 fn every(vectors: Vectors) -> Vec<KernelRef> {
     let mut all: Vec<KernelRef> = Vec::new();
     for blocks in 1..=4 {
-        for pixels in 1..=vectors.most_pixels(None, blocks) {
+        for pixels in 1..=vectors.most_pixels(Factor::F32, blocks) {
             let steps = vec![FusedStep::AddResidual, FusedStep::Relu];
             all.push(tile(MicroKernel { pixels, blocks, steps, ..short() }).into());
         }
     }
     for narrow in [1, 4, 8] {
-        let most = vectors.for_groups_of(narrow).most_pixels(None, 1);
+        let most = vectors.for_groups_of(narrow).most_pixels(Factor::F32, 1);
         for window in [[1, 1], [3, 1], [3, 2], [7, 1]] {
             let of = |pixels| tile(groups_of(narrow, pixels, window)).into();
             all.extend((1..=most).map(of));

@@ -42,6 +42,9 @@ pub struct Manifest {
     /// depends on it too.
     #[prost(bool, tag = "11")]
     pub portable_bits: bool,
+    /// Whether the compiler was asked for Winograd's transforms of bytes too: the code depends on it too.
+    #[prost(bool, tag = "12")]
+    pub winograd_of_bytes: bool,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.

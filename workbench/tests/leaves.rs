@@ -29,7 +29,9 @@ fn check(vectors: Vectors) {
     }
     for ((kind, make), seed) in KINDS.into_iter().flat_map(|k| (0..SEEDS).map(move |s| (k, s))) {
         let case = Case::of(make, vectors, seed);
-        let dots = |of: &Instruction| matches!(of, Instruction::DotBytes { .. });
+        let dots = |of: &Instruction| {
+            matches!(of, Instruction::DotBytes { .. } | Instruction::AddDotHalves { .. })
+        };
         if case.function.instructions.iter().any(dots) && !machine::has_dots(vectors) {
             println!("NOT TESTED: this machine has no dot products of bytes in {vectors:?}");
             continue;

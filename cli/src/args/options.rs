@@ -42,6 +42,14 @@ pub(crate) struct ModelOptions {
     /// Example: --no-winograd
     #[arg(long)]
     pub(crate) no_winograd: bool,
+    /// Compute 3×3 convolutions of 8 bits in Winograd's domain too, where that is faster
+    ///
+    /// Files of `cardinal quantize` allow it themselves. Results of others change by about as much as if
+    /// the weights were rounded once more, to ten bits or more.
+    ///
+    /// Example: --int8-winograd
+    #[arg(long, conflicts_with = "no_winograd")]
+    pub(crate) int8_winograd: bool,
     /// Give the same bits on every CPU with fused multiply-add: AVX2, AVX-512 and aarch64
     ///
     /// What changes bits is chosen for all of them alike, so every convolution is computed directly,

@@ -144,6 +144,8 @@ pub enum Instruction {
     DotPairs { to: Vector, bytes: Vector, weights: Vector },
     /// Each lane of `to` = the sum of the products of its two i16, in i32.
     DotHalves { to: Vector, a: Vector, b: Vector },
+    /// `to += Σ a * b` of the two i16 of each lane, in i32, which wraps.
+    AddDotHalves { to: Vector, a: Vector, b: Vector },
     /// `to = a + b`, in i32, which wraps.
     AddIntegers { to: Vector, a: Vector, b: Vector },
     /// `to = from`, of i32: the nearest f32, of two the even one.
@@ -152,11 +154,16 @@ pub enum Instruction {
     IntegersOfFloats { to: Vector, from: Vector },
     /// `to = [from]`, a byte without a sign for each lane, as i32.
     LoadBytes { to: Vector, from: Address },
+    /// `to = [from]`, a byte with a sign for each lane, as i32.
+    LoadSignedBytes { to: Vector, from: Address },
     /// `to = [from]`, four words, of which each lane gets the one whose number, from 0 to 3, the lane of
     /// `order` holds.
     SpreadWords { to: Vector, from: Address, order: Vector },
     /// `[to] = from`, each lane, of i32 from 0 to 255, as a byte. Afterwards nobody knows what `from` holds.
     StoreBytes { to: Address, from: Vector },
+    /// `[to] = from`, each lane, an i32 that is an i16 too, as an i16. Afterwards nobody knows what `from`
+    /// holds.
+    StoreHalves { to: Address, from: Vector },
     /// `to = 0`
     Zero { to: Vector },
     /// `to = from`

@@ -232,6 +232,11 @@ impl Assembler {
         self.push(Instruction::DotHalves { to, a, b });
     }
 
+    /// `to += Σ a * b` of the two halves of each lane.
+    pub fn add_dot_halves(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::AddDotHalves { to, a, b });
+    }
+
     /// `to = a + b`
     pub fn add_integers(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::AddIntegers { to, a, b });
@@ -252,6 +257,11 @@ impl Assembler {
         self.push(Instruction::LoadBytes { to, from });
     }
 
+    /// `to = [from]`, a byte with a sign for each lane.
+    pub fn load_signed_bytes(&mut self, to: Vector, from: Address) {
+        self.push(Instruction::LoadSignedBytes { to, from });
+    }
+
     /// `to = [from]`, four words, one for each lane by its number in `order`.
     pub fn spread_words(&mut self, to: Vector, from: Address, order: Vector) {
         self.push(Instruction::SpreadWords { to, from, order });
@@ -260,6 +270,11 @@ impl Assembler {
     /// `[to] = from`, each lane as a byte; `from` is overwritten.
     pub fn store_bytes(&mut self, to: Address, from: Vector) {
         self.push(Instruction::StoreBytes { to, from });
+    }
+
+    /// `[to] = from`, each lane as an i16; `from` is overwritten.
+    pub fn store_halves(&mut self, to: Address, from: Vector) {
+        self.push(Instruction::StoreHalves { to, from });
     }
 
     // ---- integers ----------------------------------------------------------------------------

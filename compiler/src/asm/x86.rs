@@ -26,11 +26,15 @@ pub(super) struct Row {
     dot_bytes: Code,
     dot_pairs: Code,
     dot_halves: Code,
+    /// Of i16, added up; only where the CPU has VNNI.
+    add_dot_halves: Code,
     add_integers: Code,
     floats_of_integers: Code,
     integers_of_floats: Code,
     load_bytes: Code,
-    store_bytes: StoreBytes,
+    load_signed_bytes: Code,
+    store_bytes: Narrowed,
+    store_halves: Narrowed,
     /// 128 bits of memory in every quarter.
     repeat_quarter: Code,
     /// Lanes within each quarter, picked by those of another register.
@@ -45,14 +49,17 @@ pub(super) struct Row {
     permute: Code,
 }
 
-/// How each lane is stored as a byte.
+/// How each lane is stored as a byte, or as 16 bits.
 #[derive(Debug)]
-enum StoreBytes {
+enum Narrowed {
     /// By an instruction.
     At(Code),
-    /// By packing the lanes of each half of a register to 16 bits, and all of these to 8.
+    /// By packing the lanes of each half of a register to 16 bits, and for bytes all of these to 8.
     Packed,
 }
+
+/// Puts the lower quarters of both halves beside each other.
+const LOWER_QUARTERS: u32 = 0b10_00;
 
 /// 16 registers of 256 bits, with FMA.
 pub(super) const AVX2: Row = Row {
@@ -69,11 +76,14 @@ pub(super) const AVX2: Row = Row {
     dot_bytes: Code::VEX_Vpdpbusd_ymm_ymm_ymmm256,
     dot_pairs: Code::VEX_Vpmaddubsw_ymm_ymm_ymmm256,
     dot_halves: Code::VEX_Vpmaddwd_ymm_ymm_ymmm256,
+    add_dot_halves: Code::VEX_Vpdpwssd_ymm_ymm_ymmm256,
     add_integers: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
     floats_of_integers: Code::VEX_Vcvtdq2ps_ymm_ymmm256,
     integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
     load_bytes: Code::VEX_Vpmovzxbd_ymm_xmmm64,
-    store_bytes: StoreBytes::Packed,
+    load_signed_bytes: Code::VEX_Vpmovsxbd_ymm_xmmm64,
+    store_bytes: Narrowed::Packed,
+    store_halves: Narrowed::Packed,
     repeat_quarter: Code::VEX_Vbroadcasti128_ymm_m128,
     permute_by: Code::VEX_Vpermilps_ymm_ymm_ymmm256,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
@@ -98,11 +108,14 @@ pub(super) const AVX512: Row = Row {
     dot_bytes: Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
     dot_pairs: Code::EVEX_Vpmaddubsw_zmm_k1z_zmm_zmmm512,
     dot_halves: Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512,
+    add_dot_halves: Code::EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32,
     add_integers: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
     floats_of_integers: Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
     integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
     load_bytes: Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
-    store_bytes: StoreBytes::At(Code::EVEX_Vpmovdb_xmmm128_k1z_zmm),
+    load_signed_bytes: Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128,
+    store_bytes: Narrowed::At(Code::EVEX_Vpmovdb_xmmm128_k1z_zmm),
+    store_halves: Narrowed::At(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm),
     repeat_quarter: Code::EVEX_Vbroadcasti32x4_zmm_k1z_m128,
     permute_by: Code::EVEX_Vpermilps_zmm_k1z_zmm_zmmm512b32,
     xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
@@ -191,6 +204,7 @@ impl Maker<'_> {
                 self.three(row.dot_pairs, to, bytes, weights)
             }
             Instruction::DotHalves { to, a, b } => self.three(row.dot_halves, to, a, b),
+            Instruction::AddDotHalves { to, a, b } => self.three(row.add_dot_halves, to, a, b),
             Instruction::AddIntegers { to, a, b } => self.three(row.add_integers, to, a, b),
             Instruction::FloatsOfIntegers { to, from } => {
                 self.two(row.floats_of_integers, to, from)
@@ -199,8 +213,10 @@ impl Maker<'_> {
                 self.two(row.integers_of_floats, to, from)
             }
             Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
+            Instruction::LoadSignedBytes { to, from } => self.load(row.load_signed_bytes, to, from),
             Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order),
             Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
+            Instruction::StoreHalves { to, from } => self.store_halves(to, from),
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
             Instruction::Splat { to, value } => self.splat(to, value),
@@ -270,16 +286,29 @@ impl Maker<'_> {
     fn store_bytes(&self, to: Address, from: Vector) -> Parts {
         let whole = self.vector(from)?;
         match self.row.store_bytes {
-            StoreBytes::At(code) => all([Machine::with2(code, memory(to), whole)]),
-            StoreBytes::Packed => {
-                // The lower quarters of both halves, beside each other.
-                const BOTH: u32 = 0b10_00;
+            Narrowed::At(code) => all([Machine::with2(code, memory(to), whole)]),
+            Narrowed::Packed => {
                 let half = Name::XMM0 + from.0 as u32;
                 all([
                     Machine::with3(Code::VEX_Vpackusdw_ymm_ymm_ymmm256, whole, whole, whole),
-                    Machine::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, whole, whole, BOTH),
+                    Machine::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, whole, whole, LOWER_QUARTERS),
                     Machine::with3(Code::VEX_Vpackuswb_xmm_xmm_xmmm128, half, half, half),
                     Machine::with2(Code::VEX_Vmovq_xmmm64_xmm, memory(to), half),
+                ])
+            }
+        }
+    }
+
+    fn store_halves(&self, to: Address, from: Vector) -> Parts {
+        let whole = self.vector(from)?;
+        match self.row.store_halves {
+            Narrowed::At(code) => all([Machine::with2(code, memory(to), whole)]),
+            Narrowed::Packed => {
+                let half = Name::XMM0 + from.0 as u32;
+                all([
+                    Machine::with3(Code::VEX_Vpackssdw_ymm_ymm_ymmm256, whole, whole, whole),
+                    Machine::with3(Code::VEX_Vpermq_ymm_ymmm256_imm8, whole, whole, LOWER_QUARTERS),
+                    Machine::with2(Code::VEX_Vmovups_xmmm128_xmm, memory(to), half),
                 ])
             }
         }

@@ -90,10 +90,15 @@ impl Emitter<'_, '_> {
 
     /// The address so many `stride`s of f32 elements further.
     pub(crate) fn moved(&mut self, base: Value, index: Value, stride: usize) -> Value {
-        if stride == 0 {
+        self.moved_by(base, index, stride * F32_BYTES)
+    }
+
+    /// The address so many times so many bytes further.
+    pub(crate) fn moved_by(&mut self, base: Value, index: Value, bytes: usize) -> Value {
+        if bytes == 0 {
             return base;
         }
-        let by = self.mul_imm(index, (stride * F32_BYTES) as i64);
+        let by = self.mul_imm(index, bytes as i64);
         self.add(base, by)
     }
 

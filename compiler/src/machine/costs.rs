@@ -2,7 +2,7 @@
 //! it names; a core without a row of its own has that of its vectors, from which others of their kind
 //! differ by less than the ways that are compared.
 
-use super::{Core, Dots, Vectors};
+use super::{Core, Dots, Factor, Vectors};
 
 /// Costs of a core with vectors of a kind. Cycles, unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Costs {
     pub multiply_adds: f64,
     /// Dot products of vectors of bytes that start in a cycle: of words by one instruction, and by pairs.
     pub dots: [f64; 2],
+    /// The same of vectors of i16, by pairs.
+    pub halves: f64,
     /// Of an element that is broadcast to a vector.
     pub broadcast: f64,
     /// Of a vector of weights.
@@ -47,13 +49,14 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Products of vectors that start in a cycle: of f32, or of bytes that are multiplied so.
-    pub fn products(&self, dots: Option<Dots>) -> f64 {
+    /// Products of vectors that start in a cycle.
+    pub fn products(&self, factor: Factor) -> f64 {
         let [words, pairs] = self.dots;
-        match dots {
-            None => self.multiply_adds,
-            Some(Dots::Words) => words,
-            Some(Dots::Pairs) => pairs,
+        match factor {
+            Factor::F32 => self.multiply_adds,
+            Factor::U8(Dots::Words) | Factor::I16(Dots::Words) => words,
+            Factor::U8(Dots::Pairs) => pairs,
+            Factor::I16(Dots::Pairs) => self.halves,
         }
     }
 
@@ -84,6 +87,7 @@ const AVX2: Costs = Costs {
     multiply_adds: 2.0,
     // Pairs take two multiplications.
     dots: [2.0, 1.0],
+    halves: 1.5,
     broadcast: 0.5,
     load: 0.5,
     line: 1.5,
@@ -117,6 +121,7 @@ const AVX512: Costs = Costs {
 const AVX512_IN_HALVES: Costs = Costs {
     multiply_adds: 1.0,
     dots: [1.0, 0.5],
+    halves: 0.75,
     broadcast: 1.2,
     load: 0.5,
     line: 2.75,

@@ -15,17 +15,20 @@ pub enum Element {
     F32,
     /// Which multiple of a scale it is, counted from the lowest.
     U8,
+    /// Integers on their way through Winograd's domain; no value is stored so.
+    I16,
 }
 
 impl Element {
     /// All that there are.
-    const ALL: [Element; 2] = [Element::F32, Element::U8];
+    const ALL: [Element; 3] = [Element::F32, Element::U8, Element::I16];
 
     /// The name in texts.
     pub fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::U8 => "u8",
+            Element::I16 => "i16",
         }
     }
 
@@ -39,6 +42,12 @@ impl Element {
         match self {
             Element::F32 => F32_BYTES,
             Element::U8 => 1,
+            Element::I16 => 2,
         }
+    }
+
+    /// How many are a word of 32 bits, which a lane of a register holds.
+    pub const fn of_word(self) -> usize {
+        F32_BYTES / self.bytes()
     }
 }

@@ -39,13 +39,35 @@ pub enum Dots {
 /// The largest sum of two neighbouring weights in bytes, of those of one sign: 255 times this is an i16.
 pub const LARGEST_PAIR: u32 = 128;
 
-impl Dots {
+/// What a register tile multiplies, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factor {
+    /// An f32 of each lane.
+    F32,
+    /// Four bytes of each lane.
+    U8(Dots),
+    /// Two i16 of each lane: added up by the same instruction, or by a second one.
+    I16(Dots),
+}
+
+impl Factor {
+    /// Elements of this kind, where bytes are multiplied so.
+    pub fn of(element: Element, dots: Dots) -> Factor {
+        match element {
+            Element::F32 => Factor::F32,
+            Element::U8 => Factor::U8(dots),
+            Element::I16 => Factor::I16(dots),
+        }
+    }
+
     /// Registers that it takes, besides those of sums, weights and elements.
     pub fn registers(self) -> usize {
         match self {
-            Dots::Words => 0,
-            // Of products, and of ones, by which pairs are multiplied to be added up.
-            Dots::Pairs => 2,
+            Factor::F32 | Factor::U8(Dots::Words) | Factor::I16(Dots::Words) => 0,
+            // Of products.
+            Factor::I16(Dots::Pairs) => 1,
+            // And of ones, by which pairs are multiplied to be added up.
+            Factor::U8(Dots::Pairs) => 2,
         }
     }
 }
@@ -175,11 +197,11 @@ impl Vectors {
         if narrow == 8 { self.row().for_eight } else { self }
     }
 
-    /// Most pixels of a register tile so many blocks wide, of f32 or of bytes that are multiplied so: beside
-    /// the sums, registers hold one row of weights, a broadcast element, and what the products take.
-    pub fn most_pixels(self, dots: Option<Dots>, blocks: usize) -> usize {
+    /// Most pixels of a register tile so many blocks wide: beside the sums, registers hold one row of weights,
+    /// a broadcast element, and what the products take.
+    pub fn most_pixels(self, factor: Factor, blocks: usize) -> usize {
         let row = self.per_block() * blocks;
-        let taken = row + 1 + dots.map_or(0, Dots::registers);
+        let taken = row + 1 + factor.registers();
         self.registers().saturating_sub(taken) / row
     }
 }

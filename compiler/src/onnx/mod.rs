@@ -64,7 +64,17 @@ pub struct ImportOptions {
     pub shapes: std::collections::BTreeMap<String, Vec<usize>>,
 }
 
+/// What metadata says of a file whose convolutions of bytes may be computed by Winograd's filtering.
+const WINOGRAD_OF_BYTES: (&str, &str) = ("cardinal.quantize.winograd", "allowed");
+
 impl Model {
+    /// Whether the file says that its convolutions of bytes may be computed by Winograd's filtering, as those do
+    /// that [`quantize`] has made.
+    pub fn allows_winograd_of_bytes(&self) -> bool {
+        let (key, allowed) = WINOGRAD_OF_BYTES;
+        self.metadata.iter().any(|(k, value)| k == key && value == allowed)
+    }
+
     /// Reads an ONNX model that has its weights in it, for the shapes that it states; a batch that it
     /// leaves open is 1. [`import`] takes other shapes, and weights from other files.
     ///

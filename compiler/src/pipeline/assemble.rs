@@ -66,6 +66,7 @@ pub(super) fn assemble(
         outputs: first().flat_map(|plan| &plan.outputs).map(info).collect(),
         metadata: model.metadata.iter().map(property).collect(),
         winograd: options.schedule.winograd,
+        winograd_of_bytes: options.schedule.winograd_of_bytes,
         weight_runs: weights.runs(),
         choices: choices.iter().map(choice).collect(),
         portable_bits: options.schedule.portable_bits,

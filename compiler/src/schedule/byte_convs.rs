@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::algorithm::Algorithm;
 use super::byte_values::ByteValues;
 use super::convs::Site;
 use super::layout::Layouts;
@@ -38,7 +39,8 @@ impl Ways<'_, '_> {
 
     /// Of the fastest way.
     fn cycles(&self, problem: &ConvProblem) -> f64 {
-        let ways = self.site.algorithms.all().filter(|a| self.site.preferences.allows(*a));
+        let may = |a: &&dyn Algorithm| self.site.preferences.allows(*a, problem.reads);
+        let ways = self.site.algorithms.all().filter(may);
         let cycles = ways.flat_map(|a| a.offers(problem)).map(|offer| offer.cycles);
         cycles.reduce(f64::min).unwrap_or(f64::INFINITY)
     }

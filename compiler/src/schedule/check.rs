@@ -144,7 +144,8 @@ impl<'s> Checking<'s> {
         let Blocked { images, segments, channels, size, halo, element, bytes, image } = *layout;
         let is_whole = (images, segments * channels, size) == (n, c, [h, w]) && segments > 0;
         must(is_whole, "its layout has other extents")?;
-        must((element == Element::U8) == bytes.is_some(), "its elements stand for nothing")?;
+        let wanted = if bytes.is_some() { Element::U8 } else { Element::F32 };
+        must(element == wanted, "its elements stand for nothing")?;
         if bytes.is_some() {
             must(self.schedule.machine.dots.is_some(), "the machine multiplies no bytes")?;
             must(self.rounded(id) == bytes, "it is not rounded to its bytes")?;
@@ -306,7 +307,8 @@ impl<'s> Checking<'s> {
         must(*reads_flat == flat(Some(x)), "its input lies otherwise")?;
         must(*residual_flat == flat(residual), "its residual lies otherwise")?;
         let bytes = source.and_then(|source| source.bytes);
-        must((*reads == Element::U8) == bytes.is_some(), "it reads other elements")?;
+        let wanted = if bytes.is_some() { Element::U8 } else { Element::F32 };
+        must(*reads == wanted, "it reads other elements")?;
         let added = residual.and_then(lies).and_then(|layout| layout.bytes);
         must(*residual_bytes == added.filter(|_| bytes.is_some()), "its residual is of others")?;
         self.source(view, x, scheduled)?;

@@ -19,7 +19,7 @@ use super::stages::{Stages, View};
 use super::{Algorithms, Preferences};
 use crate::ir::text::values::Value as _;
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
-use crate::machine::{Dots, Element, Machine};
+use crate::machine::{Dots, Element, Factor, Machine};
 
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
@@ -162,7 +162,7 @@ impl Site<'_> {
         let allowed = |choice: &Choice| {
             self.algorithms
                 .of(choice)
-                .is_some_and(|a| preferences.allows(a) && a.allows(&problem, choice))
+                .is_some_and(|a| preferences.allows(a, problem.reads) && a.allows(&problem, choice))
         };
         let chosen = preferences.choices.get(&key).filter(|c| allowed(&c.choice));
         let candidates = offers.candidates();
@@ -245,7 +245,7 @@ impl Offers {
         problem: &ConvProblem,
     ) -> Option<Offers> {
         let direct = algorithms.direct().offers(problem).into_iter().next()?;
-        let may = |a: &dyn Algorithm| preferences.allows(a);
+        let may = |a: &dyn Algorithm| preferences.allows(a, problem.reads);
         let all = algorithms.others().map(|a| (may(a), a.offers(problem)));
         let all: Vec<(bool, Vec<Offer>)> = all.filter(|(_, offers)| !offers.is_empty()).collect();
         let withheld = all.iter().any(|(may, _)| !may);
@@ -316,7 +316,7 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
     if problem.reads != Element::F32 {
         key += &format!(" of {} to {}", problem.reads.name(), problem.made.element.name());
     }
-    if problem.dots() == Some(Dots::Pairs) {
+    if problem.factor() == Factor::U8(Dots::Pairs) {
         key += " in pairs";
     }
     if problem.residual_bytes.is_some() {

@@ -58,6 +58,9 @@ pub struct Preferences {
     /// such as Winograd's: faster, with other rounding errors. Named after the first that there was;
     /// Strassen's products are meant too.
     pub winograd: bool,
+    /// Whether the same goes for convolutions of bytes, whose sums are else exact. What changes is less than
+    /// what weights in bytes have been rounded by, but these are somebody's numbers.
+    pub winograd_of_bytes: bool,
     /// Whether every CPU with fused multiply-adds is to give the same bits.
     pub portable_bits: bool,
     /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
@@ -67,14 +70,21 @@ pub struct Preferences {
 
 impl Default for Preferences {
     fn default() -> Preferences {
-        Preferences { winograd: true, portable_bits: false, choices: Choices::new() }
+        Preferences {
+            winograd: true,
+            winograd_of_bytes: false,
+            portable_bits: false,
+            choices: Choices::new(),
+        }
     }
 }
 
 impl Preferences {
-    /// Whether this algorithm may be taken. The definition always may.
-    fn allows(&self, algorithm: &dyn Algorithm) -> bool {
-        algorithm.has_portable_bits() || (self.winograd && !self.portable_bits)
+    /// Whether this algorithm may be taken for what reads such elements. The definition always may.
+    fn allows(&self, algorithm: &dyn Algorithm, reads: Element) -> bool {
+        let others = self.winograd && !self.portable_bits;
+        let is_exact = reads == Element::F32 || self.winograd_of_bytes;
+        algorithm.has_portable_bits() || (others && is_exact)
     }
 }
 

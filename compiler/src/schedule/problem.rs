@@ -8,7 +8,7 @@ use super::layout::Layouts;
 use super::stages::View;
 use super::tiled::narrow_groups;
 use crate::ir::{Conv, NodeId, Window};
-use crate::machine::{BLOCK, Dots, Element, Machine};
+use crate::machine::{BLOCK, Dots, Element, Factor, Machine};
 
 /// Bytes whose products are added up by an instruction.
 pub(crate) const WORD: usize = 4;
@@ -102,12 +102,9 @@ impl ConvProblem {
         })
     }
 
-    /// How the bytes of the input are multiplied, where it is bytes.
-    pub(crate) fn dots(&self) -> Option<Dots> {
-        match self.reads {
-            Element::F32 => None,
-            Element::U8 => self.machine.dots,
-        }
+    /// What tiles of the definition multiply, and how.
+    pub(crate) fn factor(&self) -> Factor {
+        self.machine.dots.map_or(Factor::F32, |dots| Factor::of(self.reads, dots))
     }
 
     /// What the bytes of the input stand for, where they are multiplied.
@@ -148,7 +145,7 @@ impl ConvProblem {
     pub(crate) fn words(&self) -> usize {
         match self.reads {
             Element::F32 => self.depth(),
-            Element::U8 => self.read_words() * self.taps(),
+            Element::U8 | Element::I16 => self.read_words() * self.taps(),
         }
     }
 

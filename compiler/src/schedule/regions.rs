@@ -172,7 +172,8 @@ impl Way<'_> {
         let view: View<'_> = self.stages.view(self.graph, self.stages.of(id));
         let of = ConvProblem::of(view, id, conv, *self.machine, self.bytes, self.layouts);
         let Some(problem) = of else { return 0.0 };
-        let ways = self.algorithms.all().filter(|a| self.preferences.allows(*a));
+        let ways = self.algorithms.all();
+        let ways = ways.filter(|a| self.preferences.allows(*a, problem.reads));
         let cycles = ways.flat_map(|a| a.offers(&problem)).map(|offer| offer.cycles);
         cycles.reduce(f64::min).unwrap_or(0.0)
     }

@@ -85,6 +85,26 @@ fn micro_kernels_of_bytes_in_pairs_contract_words_of_narrow_groups() {
 }
 
 #[test]
+fn micro_kernels_of_halves_contract_pairs() {
+    check(10);
+}
+
+#[test]
+fn micro_kernels_of_halves_without_vnni_contract_pairs() {
+    check(11);
+}
+
+#[test]
+fn input_transforms_of_bytes_are_exact() {
+    check(12);
+}
+
+#[test]
+fn output_transforms_round_to_bytes() {
+    check(13);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {
@@ -126,8 +146,10 @@ fn accessed(instruction: &mut Instruction) -> Option<&mut Address> {
         | Instruction::Broadcast { from: address, .. }
         | Instruction::BroadcastInQuarters { from: address, .. }
         | Instruction::LoadBytes { from: address, .. }
+        | Instruction::LoadSignedBytes { from: address, .. }
         | Instruction::SpreadWords { from: address, .. }
         | Instruction::StoreBytes { to: address, .. }
+        | Instruction::StoreHalves { to: address, .. }
         | Instruction::AddMemory { from: address, .. } => Some(address),
         _ => None,
     }

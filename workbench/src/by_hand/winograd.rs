@@ -3,7 +3,7 @@
 
 use cardinal_compiler::kernels::block_mean::BlockMean;
 use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
-use cardinal_compiler::kernels::conv::winograd::points::transformed;
+use cardinal_compiler::kernels::conv::winograd::points::Points;
 use cardinal_compiler::kernels::conv::winograd::{Grid, WinogradInput, WinogradOutput};
 use cardinal_compiler::machine::BLOCK;
 use cardinal_compiler::plan::{KernelRef, Loop, Nest, Role};
@@ -27,7 +27,7 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Res
     let elements = grid.elements();
     let once = Loop::ONCE;
     let (size, row) = ([h, w], w * BLOCK);
-    let to = WinogradInput { grid, size, images: once, blocks: once, row };
+    let to = WinogradInput { grid, size, images: once, blocks: once, row, bytes: None };
     let mut back = products(&to);
     if is_mean {
         back.steps = vec![FusedStep::Relu];
@@ -127,6 +127,7 @@ fn products(to: &WinogradInput) -> WinogradOutput {
         bias: true,
         steps: vec![FusedStep::AddResidual, FusedStep::Relu],
         totals: false,
+        made: None,
         micro,
     }
 }
@@ -137,7 +138,8 @@ fn packed(outputs: usize, filters: &[f32]) -> Vec<f32> {
     let mut all = vec![0.0; elements * BLOCK * BLOCK];
     for (i, filter) in filters.chunks_exact(9).enumerate() {
         let (made, read) = (i / BLOCK, i % BLOCK);
-        for (element, value) in transformed(outputs, filter).into_iter().enumerate() {
+        let transformed = Points::of_floats(outputs).transformed(filter);
+        for (element, value) in transformed.into_iter().enumerate() {
             all[(element * BLOCK + read) * BLOCK + made] = value as f32;
         }
     }

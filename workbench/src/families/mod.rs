@@ -44,6 +44,18 @@ pub enum Way {
     Bytes,
     /// By the algorithm whose choices begin with this word, wherever it can.
     By(&'static str),
+    /// The same, of values that are rounded.
+    BytesBy(&'static str),
+}
+
+impl Way {
+    /// Whether values are rounded to multiples of [`STEP`].
+    pub fn is_rounded(self) -> bool {
+        match self {
+            Way::Bytes | Way::BytesBy(_) => true,
+            Way::Exact | Way::Estimated | Way::By(_) => false,
+        }
+    }
 }
 
 /// What a row computes.
@@ -155,8 +167,9 @@ impl Family {
     /// The schedule of a graph of this row.
     pub fn schedule(&self, graph: &Graph, target: &Target) -> Schedule {
         let winograd = self.way != Way::Exact;
-        let mut preferences = Preferences { winograd, ..Preferences::default() };
-        if let Way::By(algorithm) = self.way {
+        let winograd_of_bytes = matches!(self.way, Way::BytesBy(_));
+        let mut preferences = Preferences { winograd, winograd_of_bytes, ..Preferences::default() };
+        if let Way::By(algorithm) | Way::BytesBy(algorithm) = self.way {
             let insisted = |layer: Layer| {
                 let is_of_it = |choice: &Choice| choice.algorithm() == algorithm;
                 let choice = layer.candidates.into_iter().find(is_of_it)?;
@@ -175,7 +188,7 @@ impl Family {
     /// If its text is none.
     pub fn graph(&self, e: &Extents) -> Result<Graph> {
         let graph = text::parse(&self.text(e))?;
-        Ok(if self.way == Way::Bytes { bytes::rounded(&graph) } else { graph })
+        Ok(if self.way.is_rounded() { bytes::rounded(&graph) } else { graph })
     }
 
     /// The graph's text, before values are rounded.

@@ -26,6 +26,13 @@ const fn only_proved(name: &'static str, text: fn(&Extents) -> String) -> Family
     Family { name, operator, way: Way::Exact, tails: tails::cubes, layers: &[] }
 }
 
+/// A 3×3 convolution of bytes that is computed in Winograd's domain.
+const fn bytes_by(name: &'static str, algorithm: &'static str) -> Family {
+    const LAYERS: &[(&str, Extents)] = &[("64-64@56", Extents::square(64, 64, 56))];
+    let (operator, layers) = (Operator::Conv(taps(3, 1, 1)), LAYERS);
+    Family { name, operator, way: Way::BytesBy(algorithm), tails: tails::windows, layers }
+}
+
 /// 1×1 convolutions.
 const POINTS: &[(&str, Extents)] = &[
     ("64-64@56", Extents::square(64, 64, 56)),
@@ -229,6 +236,9 @@ pub const FAMILIES: &[Family] = &[
             ("2 groups 512-1024@7", Extents::of([512, 1024, 2], [7, 7])),
         ],
     },
+    bytes_by("bytes conv 3x3 by F(2x2)", "F(2x2)"),
+    bytes_by("bytes conv 3x3 by F(3x3)", "F(3x3)"),
+    bytes_by("bytes conv 3x3 by F(4x4)", "F(4x4)"),
     Family {
         name: "bytes conv 7x7 stride 2",
         operator: Operator::Conv(taps(7, 2, 3)),

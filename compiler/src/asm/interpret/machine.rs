@@ -7,6 +7,9 @@ use crate::asm::{Address, Instruction, Label, Register, Vector, Vectors};
 /// The most lanes that registers have.
 const MOST_LANES: usize = 16;
 
+/// Bytes of an i16.
+const HALF: usize = size_of::<i16>();
+
 /// Lanes of 128 bits.
 const QUARTER: usize = 4;
 
@@ -77,16 +80,17 @@ impl<'m> Machine<'m> {
             Instruction::Min { to, a, b } => {
                 self.floats(to, [a, b], |a, b| if a < b { a } else { b })?;
             }
-            Instruction::DotBytes { to, bytes, weights } => {
-                self.each(to, [to, bytes, weights], |[sum, a, b]| {
-                    sum.wrapping_add_signed(dot(a, b))
-                })?
+            Instruction::DotBytes { to, bytes: a, weights: b } => {
+                self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(dot(a, b)))?;
             }
             Instruction::DotPairs { to, bytes, weights } => {
                 self.each(to, [bytes, weights], |[a, b]| dot_pairs(a, b))?;
             }
             Instruction::DotHalves { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| dot_halves(a, b).cast_unsigned())?;
+            }
+            Instruction::AddDotHalves { to, a, b } => {
+                self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(dot_halves(a, b)))?;
             }
             Instruction::AddIntegers { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| a.wrapping_add(b))?;
@@ -97,14 +101,11 @@ impl<'m> Machine<'m> {
             Instruction::IntegersOfFloats { to, from } => {
                 self.each(to, [from], |[x]| nearest(float(x)).cast_unsigned())?;
             }
-            Instruction::LoadBytes { to, from } => {
-                self.read_bytes(from).and_then(|x| self.put(to, x))?;
-            }
+            Instruction::LoadBytes { to, from } => self.load_bytes(to, from, u32::from)?,
+            Instruction::LoadSignedBytes { to, from } => self.load_bytes(to, from, signed)?,
             Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order)?,
-            Instruction::StoreBytes { to, from } => {
-                self.write_bytes(to, from)?;
-                self.forget(from)?;
-            }
+            Instruction::StoreBytes { to, from } => self.write_bytes(to, from)?,
+            Instruction::StoreHalves { to, from } => self.write_halves(to, from)?,
             Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
             Instruction::CopyVector { to, from } => self.each(to, [from], |[x]| x)?,
             Instruction::Splat { to, value } => {
@@ -146,6 +147,16 @@ impl<'m> Machine<'m> {
     fn add_memory(&mut self, to: Vector, from: Address) -> Result<(), Wrong> {
         let [a, b] = [self.get(to)?, self.read(from)?];
         self.put(to, by_lane(|i| bits(float(a[i]) + float(b[i]))))
+    }
+
+    fn load_bytes(
+        &mut self,
+        to: Vector,
+        from: Address,
+        of: impl Fn(u8) -> u32,
+    ) -> Result<(), Wrong> {
+        let bytes = self.read_bytes(from)?;
+        self.put(to, bytes.map(of))
     }
 
     fn spread_words(&mut self, to: Vector, from: Address, order: Vector) -> Result<(), Wrong> {
@@ -278,10 +289,10 @@ impl<'m> Machine<'m> {
     }
 
     /// A byte in memory for each lane.
-    fn read_bytes(&mut self, from: Address) -> Result<Lanes, Wrong> {
+    fn read_bytes(&mut self, from: Address) -> Result<[u8; MOST_LANES], Wrong> {
         let access = self.access(AccessKind::Read, from, self.lanes)?;
         let bytes = self.memory.read(access)?;
-        Ok(by_lane(|i| bytes.get(i).map_or(0, |byte| u32::from(*byte))))
+        Ok(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)))
     }
 
     /// Each lane as a byte.
@@ -295,7 +306,22 @@ impl<'m> Machine<'m> {
         for (byte, lane) in self.memory.write(access)?.iter_mut().zip(lanes) {
             *byte = lane.to_le_bytes()[0];
         }
-        Ok(())
+        self.forget(from)
+    }
+
+    /// Each lane as an i16.
+    fn write_halves(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
+        let lanes = self.get(from)?;
+        let no_half = |lane: &&u32| i16::try_from(lane.cast_signed()).is_err();
+        if let Some(lane) = lanes[..self.lanes].iter().find(no_half) {
+            return Err(Wrong::NoHalf { vector: from, lane: lane.cast_signed() });
+        }
+        let access = self.access(AccessKind::Write, to, self.lanes * HALF)?;
+        let (halves, _) = self.memory.write(access)?.as_chunks_mut::<HALF>();
+        for (half, lane) in halves.iter_mut().zip(lanes) {
+            *half = (lane as u16).to_le_bytes();
+        }
+        self.forget(from)
     }
 
     fn write(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
@@ -315,6 +341,11 @@ fn float(bits: u32) -> f32 {
 
 fn bits(float: f32) -> u32 {
     float.to_bits()
+}
+
+/// A byte with a sign, as an i32.
+fn signed(byte: u8) -> u32 {
+    i32::from(byte.cast_signed()).cast_unsigned()
 }
 
 fn by_lane(lane: impl FnMut(usize) -> u32) -> Lanes {

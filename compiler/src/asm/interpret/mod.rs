@@ -83,6 +83,14 @@ pub enum Wrong {
         /// What one of its lanes holds.
         lane: i32,
     },
+    /// A store of i16 from a lane that holds another number.
+    #[error("vector register {} holds {lane}, which is no i16", .vector.0)]
+    NoHalf {
+        /// The register.
+        vector: Vector,
+        /// What one of its lanes holds.
+        lane: i32,
+    },
     /// A restore of what was not saved.
     #[error("nothing is saved")]
     NothingSaved,

@@ -4,7 +4,7 @@
 //! What differs between machines is in their [rows](crate::machine::Costs); constants here are the same
 //! on all.
 
-use crate::machine::{Costs, Dots, Machine};
+use crate::machine::{Costs, Factor, Machine};
 
 /// Cycles around a call of a micro-kernel.
 pub(super) const CALL: f64 = 40.0;
@@ -21,11 +21,11 @@ pub(super) fn unevenness(items: usize) -> f64 {
     THREADS.map(longer).iter().sum::<f64>() / THREADS.len() as f64
 }
 
-/// Cycles of a tile of so many pixels and blocks for each contracted element, or word of bytes that are
-/// multiplied so, where sums stay in registers for `sum` of them.
+/// Cycles of a tile of so many pixels and blocks for each contracted word of such factors, where sums stay in
+/// registers for `sum` of them.
 pub(super) fn tile(
     machine: Machine,
-    dots: Option<Dots>,
+    factor: Factor,
     [pixels, blocks]: [usize; 2],
     sum: usize,
 ) -> f64 {
@@ -38,7 +38,7 @@ pub(super) fn tile(
     }
     let [p, b] = [pixels, blocks].map(|n| n as f64);
     let (costs, row) = (machine.costs(), b * machine.vectors.per_block() as f64);
-    let products = p * row / costs.products(dots);
+    let products = p * row / costs.products(factor);
     let loads = p * costs.broadcast + row * costs.load;
     // Each bounds the loop, and those that are close hinder each other.
     let bounds = [products, loads, b * costs.line, IN_FLIGHT];
@@ -127,7 +127,7 @@ mod tests {
         let all = [(V3, &AVX2[..]), (V4, &AVX512[..]), (ZEN4, &AVX512_IN_HALVES[..])];
         for (machine, measured) in all {
             for ([pixels, blocks], cycles) in measured {
-                let estimate = tile(machine, None, [*pixels, *blocks], 256);
+                let estimate = tile(machine, Factor::F32, [*pixels, *blocks], 256);
                 let ratio = estimate / cycles;
                 assert!((0.88..1.12).contains(&ratio), "{pixels}x{blocks}: {estimate} of {cycles}");
             }

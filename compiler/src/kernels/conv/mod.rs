@@ -6,7 +6,8 @@
 //! - [`blocked`] is the kernel of the definition, and [`micro_kernel`] the register tile that all are made
 //!   of,
 //! - [`register_tile`] and [`cost`] have the sizes of tiles and the estimates,
-//! - [`source`] says how a window reads a value, [`pack`] how channels are packed.
+//! - [`source`] says how a window reads a value, [`pack`] how channels are packed, [`rounding`] how sums
+//!   become bytes.
 //!
 //! A new algorithm is a folder like these and a row of [`ALL`].
 
@@ -17,6 +18,7 @@ pub mod micro_kernel;
 pub(in crate::kernels) mod pack;
 mod parameters;
 mod register_tile;
+mod rounding;
 mod source;
 pub mod strassen;
 pub mod winograd;

@@ -144,6 +144,16 @@ pub(super) struct Filters {
 }
 
 impl Filters {
+    /// The position of the first.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Their weights, of so many elements each.
+    pub(super) fn weights<'w>(&self, all: &'w [Word], taps: usize) -> &'w [Word] {
+        &all[self.first * taps..][..self.of.len() * taps]
+    }
+
     /// The position of that for an input channel; none joins groups.
     pub(super) fn of(&self, input: usize) -> Option<usize> {
         self.of.contains(&input).then(|| self.first + input - self.of.start)
@@ -250,7 +260,7 @@ struct ByteTiles {
 impl ByteTiles {
     /// The weights of an output channel.
     fn row<'w>(&self, from: &'w [Word], filters: &Filters) -> Multiples<'w> {
-        Multiples::of(&from[filters.first * self.taps..][..filters.of.len() * self.taps])
+        Multiples::of(filters.weights(from, self.taps))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::cost;
-use crate::machine::{Dots, Machine, Vectors};
+use crate::machine::{Factor, Machine, Vectors};
 
 /// A tile has at most so many blocks.
 pub(in crate::kernels::conv) const WIDEST: usize = 4;
@@ -22,36 +22,36 @@ impl RegisterTile {
     pub(in crate::kernels::conv) const ONE: RegisterTile = RegisterTile { pixels: 1, blocks: 1 };
 
     /// Every tile of rows of so many pixels and groups of so many blocks, with its cycles for each of
-    /// the contracted elements, or words of bytes that are multiplied so, `sum` to a sum, of a whole row and a
-    /// whole group; the cheapest first. Of equal ones the larger: fewer loops.
+    /// the contracted words of such factors, `sum` to a sum, of a whole row and a whole group; the cheapest
+    /// first. Of equal ones the larger: fewer loops.
     pub(in crate::kernels::conv) fn ranked(
         machine: Machine,
-        dots: Option<Dots>,
+        factor: Factor,
         columns: usize,
         blocks: usize,
         sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
-        RegisterTile::ranked_for(machine, dots, &[(1, columns)], blocks, sum)
+        RegisterTile::ranked_for(machine, factor, &[(1, columns)], blocks, sum)
     }
 
     /// The same for several rows, each so often and of so many pixels.
     pub(in crate::kernels::conv) fn ranked_for(
         machine: Machine,
-        dots: Option<Dots>,
+        factor: Factor,
         rows: &[(usize, usize)],
         blocks: usize,
         sum: usize,
     ) -> Vec<(f64, RegisterTile)> {
         let longest = rows.iter().map(|(_, columns)| *columns).max().unwrap_or(0);
         let of_width = |b: usize| {
-            let pixels = 1..=machine.vectors.most_pixels(dots, b).min(longest);
+            let pixels = 1..=machine.vectors.most_pixels(factor, b).min(longest);
             pixels.map(move |pixels| RegisterTile { pixels, blocks: b })
         };
         // A tile is a rest of many others.
         let each: [Vec<f64>; WIDEST] = std::array::from_fn(|narrower| {
             let b = narrower + 1;
-            let pixels = 0..=machine.vectors.most_pixels(dots, b).min(longest);
-            pixels.map(|p| cost::tile(machine, dots, [p, b], sum)).collect()
+            let pixels = 0..=machine.vectors.most_pixels(factor, b).min(longest);
+            pixels.map(|p| cost::tile(machine, factor, [p, b], sum)).collect()
         });
         let cost = |tile: RegisterTile| {
             let row = |(n, columns): &(usize, usize)| {
@@ -70,12 +70,12 @@ impl RegisterTile {
     pub(in crate::kernels::conv) fn fits(
         self,
         vectors: Vectors,
-        dots: Option<Dots>,
+        factor: Factor,
         columns: usize,
         blocks: usize,
     ) -> bool {
         (1..=blocks.min(WIDEST)).contains(&self.blocks)
-            && (1..=vectors.most_pixels(dots, self.blocks).min(columns)).contains(&self.pixels)
+            && (1..=vectors.most_pixels(factor, self.blocks).min(columns)).contains(&self.pixels)
     }
 
     /// Cycles for each contracted element, of a whole row and a whole group, given those of tiles.

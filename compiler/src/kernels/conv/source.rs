@@ -51,7 +51,7 @@ impl Source {
         let source = Source::in_blocks(from, window, groups, problem.narrow);
         Ok(match problem.reads {
             Element::F32 => source,
-            Element::U8 => source.in_words(problem.read_words()),
+            Element::U8 | Element::I16 => source.in_words(problem.read_words()),
         })
     }
 
@@ -109,11 +109,12 @@ impl Source {
         let [top, left] = window.pad_before;
         let layout = from.layout;
         let blocks = layout.blocks() / groups;
-        let mut reduce = contracted(vec![
+        let around = vec![
             Loop::reading(blocks, layout.block()),
             Loop::reading(kh, layout.row() * dilation[0]),
             Loop::reading(kw, BLOCK * dilation[1]),
-        ]);
+        ];
+        let mut reduce = contracted(around, BLOCK);
         if let (Some(channels), Some(last)) = (narrow, reduce.last_mut()) {
             *last = Loop::reading(channels, 0);
         }

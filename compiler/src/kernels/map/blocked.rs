@@ -292,7 +292,8 @@ impl Lowering<'_, '_> {
 fn dtype(layout: &Blocked) -> DType {
     match layout.element {
         Element::F32 => DType::F32,
-        Element::U8 => DType::U8,
+        // No value lies so.
+        Element::U8 | Element::I16 => DType::U8,
     }
 }
 

@@ -271,16 +271,17 @@ fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
     let pixel = match problem.reads {
         Element::F32 if is_row_major => 1,
         Element::F32 => BLOCK,
-        Element::U8 => BLOCK / 4,
+        Element::U8 | Element::I16 => BLOCK / 4,
     };
     let weights = (header(micro) + micro.depth()) * BLOCK;
     [BLOCK, problem.made.block(), weights, problem.window.stride[1] * pixel]
 }
 
 /// Lines before the weights of a block.
-fn header(micro: &MicroKernel) -> usize {
+pub(super) fn header(micro: &MicroKernel) -> usize {
     match (micro.element, micro.narrow) {
         (Element::F32, _) => 0,
+        (Element::I16, _) => 1,
         (Element::U8, 4) => 3,
         (Element::U8, 8) => 4,
         (Element::U8, _) => 2,

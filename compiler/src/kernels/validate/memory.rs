@@ -241,10 +241,13 @@ fn of_convolutions(kernel: &KernelRef, role: Role) -> Option<Written> {
     }
     if let Some(input) = kernel.get::<WinogradInput>() {
         let elements = input.grid.elements().saturating_mul(input.element());
-        return Some(Written::new(F32_BYTES, [(elements, 1)]));
+        let element = if input.bytes.is_some() { 2 } else { F32_BYTES };
+        return Some(Written::new(element, [(elements, 1)]));
     }
     if let Some(output) = kernel.get::<WinogradOutput>() {
-        return Some(Written::new(F32_BYTES, of_winograd(output, role)));
+        let is_bytes = output.made.is_some() && role != Role::Totals;
+        let element = if is_bytes { 1 } else { F32_BYTES };
+        return Some(Written::new(element, of_winograd(output, role)));
     }
     if let Some(input) = kernel.get::<StrassenInput>() {
         return Some(Written::new(F32_BYTES, [(input.images.count * input.images.output, 1)]));

@@ -1,21 +1,20 @@
 //! Convolutions by Winograd's filtering: the products and the way back, with the transform of the input
 //! before them.
 
+use super::blocks::header;
 use super::memory::Run;
 use super::things::{Part, Thing, block_of, channel_at, last_place};
 use super::{Check, Goal, Site, Validation, must, same};
 use crate::ir::NodeId;
-use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
-use crate::kernels::conv::winograd::pack::Transformed;
+use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
+use crate::kernels::conv::winograd::pack::{Transformed, TransformedHalves};
 use crate::kernels::conv::winograd::{WinogradInput, WinogradOutput};
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES};
 use crate::plan::weights::InBlocks;
 use crate::plan::{Loop, Role};
 use crate::schedule::ConvSchedule;
 use crate::schedule::epilogue::FusedStep;
-
-/// Elements of a block's weights for a block of inputs.
-const SQUARE: usize = BLOCK * BLOCK;
+use crate::schedule::problem::ConvProblem;
 
 impl Validation<'_> {
     pub(super) fn by_winograd(
@@ -35,8 +34,8 @@ impl Validation<'_> {
             must(scheduled.problem.fused.left == 0, "totals are of sums that change")?;
             return same("place", site.trips, &super::local(site.run, site.index));
         }
-        let (by, input) = self.transform(site, output)?;
         let problem = &scheduled.problem;
+        let (by, input) = self.transform(site, output, problem)?;
         let plane = [site.trips[3], site.trips[4]];
         same("place", plane, [site.index[2], site.index[3]])?;
         same("size", output.size, problem.made.size)?;
@@ -54,7 +53,7 @@ impl Validation<'_> {
         must(!unused && [output.block[0], output.rows[0]] == made, "its distances are others")?;
         let added = n * output.images.residual + group * output.groups.residual;
         let added = added + block * output.block[1] + y * output.rows[1] + x * BLOCK + lane;
-        self.sums(site, &output.steps, Default::default(), added)?;
+        self.sums(site, &output.steps, Bytes { made: output.made, residual: None }, added)?;
         self.bias(site, output.bias, InBlocks(problem.made.segments))
     }
 
@@ -70,7 +69,12 @@ impl Validation<'_> {
     }
 
     /// The step that made what products read, which must have cut planes alike.
-    fn transform(&self, site: &Site<'_>, output: &WinogradOutput) -> Check<(Run, WinogradInput)> {
+    fn transform(
+        &self,
+        site: &Site<'_>,
+        output: &WinogradOutput,
+        problem: &ConvProblem,
+    ) -> Check<(Run, WinogradInput)> {
         let place = self.plan.steps[site.run.step].place(Role::In).ok_or("it reads nothing")?;
         let byte = place.offset as i64 + self.memory.moved(site.run, place);
         let by = self.memory.written(site.run, place.base, byte).map(|(by, ..)| by);
@@ -79,13 +83,20 @@ impl Validation<'_> {
         let input = step.kernel.get::<WinogradInput>().ok_or("what it reads is not transformed")?;
         must(step.place(Role::Out) == Some(place), "it reads from another place than was written")?;
         same("grid", &output.grid, &input.grid)?;
-        let plane = input.grid.tiles[0] * input.grid.tiles[1] * BLOCK;
+        let bytes = problem.read_bytes();
+        same("bytes", input.bytes, bytes)?;
+        // Two i16 are a word.
+        let word = if bytes.is_some() { 2 } else { 1 };
+        let plane = input.grid.tiles[0] * input.grid.tiles[1] * BLOCK / word;
         let stride = input.images.count * plane;
         let read = input.blocks.count / output.groups.count.max(1);
         let distances = [output.images.input, output.groups.input, output.element];
-        same("distances", distances, [plane, read * stride, input.element()])?;
+        same("distances", distances, [plane, read * stride, input.element() / word])?;
         same("images", output.images.count, input.images.count)?;
-        same("products", &output.micro, &products(output, read, stride))?;
+        let is_paired = bytes.is_some() && problem.machine.dots == Some(Dots::Pairs);
+        let element = if bytes.is_some() { Element::I16 } else { Element::F32 };
+        let of = MicroKernel { element, pairs: is_paired, ..MicroKernel::default() };
+        same("products", &output.micro, &products(of, output, read, stride))?;
         Ok((by, input.clone()))
     }
 
@@ -107,8 +118,10 @@ impl Validation<'_> {
         let x = self.operand(site.thing.node, 0)?;
         let [_, _, h, w] = self.four(x)?;
         same("input", input.size, [h, w])?;
-        let segments =
-            self.segments(site, scheduled, |packing| Box::new(Transformed(packing, m)))?;
+        let segments = self.segments(site, scheduled, |packing| match problem.read_bytes() {
+            None => Box::new(Transformed(packing, m)),
+            Some(read) => Box::new(TransformedHalves { packing, outputs: m, read }),
+        })?;
         let read = input.blocks.count / output.groups.count.max(1);
         let mut places = self.some(read * BLOCK);
         places.push(last_place(problem.channels, segments / problem.groups.max(1)));
@@ -128,33 +141,36 @@ impl Validation<'_> {
                     Goal::Element(Thing::whole(x), vec![site.index[0], channel, y, x_at])
                 });
                 let at = n * input.images.input + block * input.blocks.input;
-                let byte = (at + y * input.row + x_at * BLOCK + lane) * F32_BYTES;
-                self.read(by, Role::In, byte as i64, goal, None)?;
+                let size = if input.bytes.is_some() { 1 } else { F32_BYTES };
+                let byte = (at + y * input.row + x_at * BLOCK + lane) * size;
+                self.read(by, Role::In, byte as i64, goal, input.bytes)?;
             }
         }
         Ok(())
     }
 }
 
-/// The register tile of products over so many blocks of inputs that lie so far apart.
-fn products(output: &WinogradOutput, read: usize, stride: usize) -> MicroKernel {
+/// The register tile of such products over so many blocks of inputs that lie so far apart.
+fn products(of: MicroKernel, output: &WinogradOutput, read: usize, stride: usize) -> MicroKernel {
     let MicroKernel { pixels, blocks, .. } = output.micro;
     let columns = output.grid.together * output.chunk * output.grid.tiles[1];
-    let mut reduce = vec![Loop::reading(read, stride), Loop::reading(BLOCK, 1)];
+    let words = if of.element == Element::I16 { BLOCK / 2 } else { BLOCK };
+    let weights = (header(&of) + read * words) * BLOCK;
+    let mut reduce = vec![Loop::reading(read, stride), Loop::reading(words, 1)];
     reduce.retain(|each| each.count != 1);
     MicroKernel {
         pixels,
         blocks,
-        weights_block: output.grid.elements() * read * SQUARE,
-        input_pixel: BLOCK,
+        weights_block: output.grid.elements() * weights,
+        input_pixel: words,
         output_pixel: BLOCK,
         output_block: columns * BLOCK,
         reduce,
         prefetch: Prefetch {
             tiles: columns.div_ceil(pixels.max(1)),
             earlier: 0,
-            distance: read * SQUARE,
+            distance: weights,
         },
-        ..MicroKernel::default()
+        ..of
     }
 }

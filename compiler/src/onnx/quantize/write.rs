@@ -13,6 +13,7 @@ use super::network::{Network, is};
 use super::points::{Placement, Point};
 use super::{Grid, Seen, weights};
 use crate::error::{Error, Problem, Result};
+use crate::onnx::WINOGRAD_OF_BYTES;
 use crate::onnx::names::Names;
 
 /// What protobuf can hold.
@@ -38,19 +39,22 @@ pub struct Layer {
 }
 
 impl Quantized {
-    /// The bytes of a file that says `metadata` of itself, besides what the float model said.
+    /// The bytes of a file that says `metadata` of itself, besides what the float model said, and that its
+    /// convolutions may be computed by Winograd's filtering.
     ///
     /// # Errors
     /// A model of 2 GiB or more.
     pub fn to_bytes(&self, metadata: &[(String, String)]) -> Result<Vec<u8>> {
         let mut model = self.model.clone();
-        model.metadata_props.retain(|entry| metadata.iter().all(|(key, _)| *key != entry.key));
-        let entry = |(key, value): &(String, String)| StringStringEntryProto {
-            key: key.clone(),
-            value: value.clone(),
+        let said = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let said: Vec<(&str, &str)> = said.chain([WINOGRAD_OF_BYTES]).collect();
+        model.metadata_props.retain(|entry| said.iter().all(|(key, _)| *key != entry.key));
+        let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+            key: key.to_owned(),
+            value: value.to_owned(),
             ..Default::default()
         };
-        model.metadata_props.extend(metadata.iter().map(entry));
+        model.metadata_props.extend(said.into_iter().map(entry));
         serialize(&model)
     }
 }

@@ -111,7 +111,7 @@ fn case(random: &mut Random, vectors: Vectors, narrow: usize, pairs: bool) -> Ca
     }
 }
 
-fn scale(random: &mut Random) -> ByteScale {
+pub(super) fn scale(random: &mut Random) -> ByteScale {
     let lowest = -(random.one_of(&[0, 0, 3, 128, 255]));
     let highest = lowest + random.one_of(&[255, 255, 200]).max(-lowest);
     ByteScale { scale: random.one_of(&[0.125, 1.0, 8.0]), lowest, highest }
@@ -219,7 +219,7 @@ fn residual(
 }
 
 /// The byte of the nearest multiple.
-fn byte(made: ByteScale, x: f64) -> u8 {
+pub(super) fn byte(made: ByteScale, x: f64) -> u8 {
     let steps = (x / f64::from(made.scale)).round_ties_even();
     (steps.clamp(made.lowest.into(), made.highest.into()) - f64::from(made.lowest)) as u8
 }

@@ -2,6 +2,7 @@
 //! compute, in f64 and without any code of what emits them.
 
 mod bytes;
+mod halves;
 mod random;
 mod strassen;
 mod tile;
@@ -26,7 +27,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 10] = [
+pub(crate) const KINDS: [(&str, Make); 14] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -37,6 +38,10 @@ pub(crate) const KINDS: [(&str, Make); 10] = [
     ("micro-kernel of bytes in narrow groups", bytes::narrow),
     ("micro-kernel of bytes in pairs", bytes::pairs),
     ("micro-kernel of bytes in pairs in narrow groups", bytes::narrow_pairs),
+    ("micro-kernel of i16", halves::tile),
+    ("micro-kernel of i16 in pairs", halves::pairs),
+    ("Winograd's input transform of bytes", winograd::input_of_bytes),
+    ("Winograd's output transform to bytes", winograd::output_of_bytes),
 ];
 
 /// What code is assembled for.

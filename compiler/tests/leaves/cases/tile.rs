@@ -2,6 +2,7 @@
 
 use cardinal_compiler::asm::Vectors;
 use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
+use cardinal_compiler::machine::Factor;
 use cardinal_compiler::plan::Loop;
 use cardinal_compiler::schedule::epilogue::FusedStep;
 
@@ -10,13 +11,13 @@ use super::{Argument, BLOCK, Case, Place, Value, apply, used};
 
 /// Groups of whole blocks.
 pub(crate) fn whole(random: &mut Random, vectors: Vectors) -> Case {
-    let fits = |blocks: &usize| vectors.most_pixels(None, *blocks) > 0;
+    let fits = |blocks: &usize| vectors.most_pixels(Factor::F32, *blocks) > 0;
     let blocks = random.one_of(&(1..=4).filter(fits).collect::<Vec<_>>());
     let outer = random.below(4);
     let mut reduce: Vec<Loop> = (0..outer).map(|_| outer_loop(random)).collect();
     reduce.push(Loop::reading(random.between(1, BLOCK), random.one_of(&[1, 1, 3, BLOCK])));
     let micro = MicroKernel {
-        pixels: random.between(1, vectors.most_pixels(None, blocks)),
+        pixels: random.between(1, vectors.most_pixels(Factor::F32, blocks)),
         blocks,
         input_pixel: random.one_of(&[1, 5, BLOCK, 2 * BLOCK]),
         reduce,
@@ -39,7 +40,7 @@ pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
     let taps = Loop::reading(random.between(1, 7), random.between(1, 2) * BLOCK);
     reduce.extend([taps, Loop::reading(narrow, 1)]);
     let micro = MicroKernel {
-        pixels: random.between(1, vectors.most_pixels(None, 1)),
+        pixels: random.between(1, vectors.most_pixels(Factor::F32, 1)),
         blocks: 1,
         input_pixel: random.between(1, 3) * BLOCK,
         reduce,

@@ -17,6 +17,10 @@ impl Value {
         Value { value: value.into(), magnitude: value.abs().into() }
     }
 
+    pub(crate) fn value(self) -> f64 {
+        self.value
+    }
+
     pub(crate) fn relu(self) -> Value {
         Value { value: self.value.max(0.0), ..self }
     }

@@ -1,7 +1,7 @@
 //! Winograd's transforms, with matrices from their definition: Toom-Cook's evaluation of polynomials.
 
 use cardinal_compiler::asm::Vectors;
-use cardinal_compiler::kernels::conv::winograd::points::points;
+use cardinal_compiler::kernels::conv::winograd::points::Points;
 use cardinal_compiler::kernels::conv::winograd::{Elements, Transform};
 use cardinal_compiler::schedule::epilogue::FusedStep;
 
@@ -25,9 +25,8 @@ fn product(roots: &[f64], length: usize) -> Vec<f64> {
 
 /// `Bᵀ` for tiles of `fewer` outputs and filters for tiles of `outputs`: a row is the product over all
 /// finite points but the element's own; infinity's is over all of the tile's.
-fn input_matrix(outputs: usize, fewer: usize) -> Matrix {
-    let all = points(outputs);
-    let (mine, beyond) = all[..outputs + 1].split_at(fewer + 1);
+fn input_matrix(points: Points, fewer: usize) -> Matrix {
+    let (mine, beyond) = points.finite().split_at(fewer + 1);
     let row = |own: usize| {
         let others: Vec<f64> = (0..mine.len()).filter(|i| *i != own).map(|i| mine[i]).collect();
         let factor: f64 = beyond.iter().map(|q| mine[own] - q).product();
@@ -39,10 +38,10 @@ fn input_matrix(outputs: usize, fewer: usize) -> Matrix {
 }
 
 /// `Aᵀ`: row i is each point to the power of i, and infinity has the last row alone.
-fn output_matrix(outputs: usize, fewer: usize) -> Matrix {
+fn output_matrix(points: Points, fewer: usize) -> Matrix {
     let row = |power: usize| {
-        let mut row: Vec<f64> =
-            points(outputs)[..=fewer].iter().map(|p| p.powi(power as i32)).collect();
+        let finite = &points.finite()[..=fewer];
+        let mut row: Vec<f64> = finite.iter().map(|p| p.powi(power as i32)).collect();
         row.insert(1, if power + 1 == fewer { 1.0 } else { 0.0 });
         row
     };
@@ -100,13 +99,14 @@ fn each([rows, columns]: [usize; 2]) -> impl Iterator<Item = [usize; 2]> {
 
 pub(crate) fn input(random: &mut Random, vectors: Vectors) -> Case {
     let (outputs, tile) = sizes(random);
+    let points = Points::of_floats(outputs);
     let sides = tile.map(|n| n + 2);
     let (tiles, dilation) = (random.between(1, 3), random.between(1, 3));
     let beyond = sides.map(|side| beyond(random, side));
     let row = (tiles * tile[1] + 2) * dilation * BLOCK + random.below(3) * BLOCK;
     let elements = elements(random, outputs, tiles);
     let (mut from, mut to) = (Place::new("input"), Place::new("output"));
-    let matrices = tile.map(|fewer| input_matrix(outputs, fewer));
+    let matrices = tile.map(|fewer| input_matrix(points, fewer));
     let is_there =
         |at: usize, axis: usize| (beyond[axis][0]..sides[axis] - beyond[axis][1]).contains(&at);
     for [number, lane] in each([tiles, BLOCK]) {
@@ -119,13 +119,111 @@ pub(crate) fn input(random: &mut Random, vectors: Vectors) -> Case {
             to.write(elements.at([i, j], outputs + 2) + number * BLOCK + lane, made[i][j]);
         }
     }
-    let spec = Transform::Input { outputs, tile, beyond, dilation, row, elements };
+    let bytes = None;
+    let spec = Transform::Input { points, tile, beyond, dilation, row, elements, bytes };
     let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
     case(vectors, &spec, tiles, [from, scratch, to, Place::default(), Place::default()])
 }
 
+/// The same from bytes to i16, to the bit: integers are not rounded.
+pub(crate) fn input_of_bytes(random: &mut Random, vectors: Vectors) -> Case {
+    let (outputs, tile) = sizes(random);
+    let points = Points::of_integers(outputs);
+    let sides = tile.map(|n| n + 2);
+    let (tiles, dilation) = (random.between(1, 3), random.between(1, 3));
+    let beyond = sides.map(|side| beyond(random, side));
+    let row = (tiles * tile[1] + 2) * dilation * BLOCK + random.below(3) * BLOCK;
+    let elements = elements(random, outputs, tiles);
+    let (mut from, mut to) = (Place::new("input"), Place::new("output"));
+    let matrices = tile.map(|fewer| input_matrix(points, fewer));
+    let bytes = super::bytes::scale(random);
+    let is_there =
+        |at: usize, axis: usize| (beyond[axis][0]..sides[axis] - beyond[axis][1]).contains(&at);
+    for [number, pair] in each([tiles, BLOCK / 2]) {
+        let made = [2 * pair, 2 * pair + 1].map(|lane| {
+            let first = number * tile[1] * dilation * BLOCK + lane;
+            transformed(&matrices, sides, |i, j| {
+                if !(is_there(i, 0) && is_there(j, 1)) {
+                    return Value::ZERO;
+                }
+                let at = first + i * row + j * dilation * BLOCK;
+                let byte = from.word_of(at / 4, || random.bytes())[at % 4];
+                Value::exact((i32::from(byte) + bytes.lowest) as f32)
+            })
+        });
+        for [i, j] in each(sides) {
+            let halves = made.each_ref().map(|made| (made[i][j].value() as i16).to_le_bytes());
+            let at = elements.at([i, j], outputs + 2) + number * BLOCK;
+            to.write_word(at / 2 + pair, [halves[0], halves[1]].concat().try_into().unwrap());
+        }
+    }
+    let bytes = Some(bytes);
+    let spec = Transform::Input { points, tile, beyond, dilation, row, elements, bytes };
+    let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
+    case(vectors, &spec, tiles, [from, scratch, to, Place::default(), Place::default()])
+}
+
+/// To bytes. Elements have few enough digits that nothing but the last step rounds.
+pub(crate) fn output_of_bytes(random: &mut Random, vectors: Vectors) -> Case {
+    let (outputs, tile) = sizes(random);
+    let points = Points::of_integers(outputs);
+    let sides = tile.map(|n| n + 2);
+    let (tiles, dilation) = (random.between(1, 3), random.between(1, 3));
+    let part = tile.map(|n| random.between(1, n));
+    let size = random.one_of(&[tile, part]);
+    let row = tiles * tile[1] * dilation * BLOCK + random.below(3) * BLOCK;
+    let elements = elements(random, outputs, tiles);
+    let bias = random.is();
+    let steps = random.one_of(&[vec![], vec![FusedStep::Relu]]);
+    let [mut from, mut to, mut biases] = ["input", "output", "bias"].map(Place::new);
+    let matrices = tile.map(|fewer| output_matrix(points, fewer));
+    let made_of = super::bytes::scale(random);
+    for [number, word] in each([tiles, BLOCK / 4]) {
+        let results: [_; 4] = std::array::from_fn(|i| {
+            let lane = 4 * word + i;
+            let of_tile = transformed(&matrices, sides, |i, j| {
+                let at = elements.at([i, j], outputs + 2) + number * BLOCK + lane;
+                Value::exact(f32::from_le_bytes(from.word_of(at, || eighths(random))))
+            });
+            let bias = bias.then(|| biases.word_of(lane, || eighths(random)));
+            let bias = bias.map_or(Value::ZERO, |word| Value::exact(f32::from_le_bytes(word)));
+            (of_tile, bias)
+        });
+        for [i, j] in each(size) {
+            let column = (number * tile[1] + j) * dilation * BLOCK + 4 * word;
+            let bytes = results.each_ref().map(|(of_tile, bias)| {
+                let sum = of_tile[i][j] + *bias;
+                let result = if steps.is_empty() { sum } else { sum.relu() };
+                super::bytes::byte(made_of, result.value())
+            });
+            to.write_word((i * row + column) / 4, bytes);
+        }
+    }
+    let (rows, totals, made) = ([row, 0], false, Some(made_of));
+    let spec = Transform::Output {
+        points,
+        tile,
+        dilation,
+        size,
+        elements,
+        rows,
+        bias,
+        steps,
+        totals,
+        made,
+    };
+    let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
+    case(vectors, &spec, tiles, [from, scratch, to, biases, Place::default()])
+}
+
+/// A number of eighths.
+fn eighths(random: &mut Random) -> [u8; 4] {
+    ((random.below(2001) as f32 - 1000.0) / 8.0).to_le_bytes()
+}
+
 pub(crate) fn output(random: &mut Random, vectors: Vectors) -> Case {
     let (outputs, tile) = sizes(random);
+    let points = Points::of_floats(outputs);
     let sides = tile.map(|n| n + 2);
     let (tiles, dilation) = (random.between(1, 3), random.between(1, 3));
     let part = tile.map(|n| random.between(1, n));
@@ -140,7 +238,7 @@ pub(crate) fn output(random: &mut Random, vectors: Vectors) -> Case {
     }
     let [mut from, mut to, mut biases, mut other] =
         ["input", "output", "bias", "other"].map(Place::new);
-    let matrices = tile.map(|fewer| output_matrix(outputs, fewer));
+    let matrices = tile.map(|fewer| output_matrix(points, fewer));
     let mut sums = [Value::ZERO; BLOCK];
     for [number, lane] in each([tiles, BLOCK]) {
         let made = transformed(&matrices, sides, |i, j| {
@@ -159,8 +257,19 @@ pub(crate) fn output(random: &mut Random, vectors: Vectors) -> Case {
         let before = other.read(lane, random);
         other.write(lane, before + sum);
     }
-    let spec =
-        Transform::Output { outputs, tile, dilation, size, elements, rows, bias, steps, totals };
+    let made = None;
+    let spec = Transform::Output {
+        points,
+        tile,
+        dilation,
+        size,
+        elements,
+        rows,
+        bias,
+        steps,
+        totals,
+        made,
+    };
     let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
     case(vectors, &spec, tiles, [from, scratch, to, biases, other])
 }

@@ -14,7 +14,7 @@ pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
     let ([rows, columns], images) = (problem.rows(), problem.made.images);
     let rows = images * rows;
     let sum = depth.min(LONGEST_SUM);
-    let ranked = RegisterTile::ranked(machine, problem.dots(), columns, blocks, sum);
+    let ranked = RegisterTile::ranked(machine, problem.factor(), columns, blocks, sum);
     let Some((each, tile)) = ranked.first() else { return 0.0 };
     let number = |n: usize| n as f64;
     let weights = number(depth) * number(blocks * BLOCK * F32_BYTES);

@@ -9,7 +9,7 @@ use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes,
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::Lowering;
-use crate::machine::{BLOCK, Dots, Element, F32_BYTES};
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor};
 use crate::plan::{Loop, Place, Role};
 use crate::schedule::ConvSchedule;
 use crate::schedule::problem::ConvProblem;
@@ -36,7 +36,7 @@ pub(super) fn lower(
     let k_splits = match problem.reads {
         Element::F32 => BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM),
         // Sums of integers are exact, and bytes hold none of them.
-        Element::U8 => 1,
+        Element::U8 | Element::I16 => 1,
     };
     let kernel = BlockedConv {
         images: Loop {
@@ -88,7 +88,7 @@ fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
     };
     MicroKernel {
         element: problem.reads,
-        pairs: problem.dots() == Some(Dots::Pairs),
+        pairs: problem.factor() == Factor::U8(Dots::Pairs),
         bytes: made_of(problem),
         pixels: tile.pixels,
         blocks: tile.blocks,

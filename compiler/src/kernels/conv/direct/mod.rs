@@ -5,6 +5,7 @@ mod lower;
 
 use super::blocked::BlockedConv;
 use super::register_tile::RegisterTile;
+use super::rounding::ROUNDING;
 use super::{ConvAlgorithm, micro_kernel, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
@@ -58,7 +59,7 @@ pub(super) fn read_order(word: &str) -> Option<bool> {
 fn machine(problem: &ConvProblem) -> Machine {
     match problem.reads {
         Element::F32 => problem.machine.for_groups_of(problem.narrow.unwrap_or(0)),
-        Element::U8 => problem.machine,
+        Element::U8 | Element::I16 => problem.machine,
     }
 }
 
@@ -66,8 +67,8 @@ fn machine(problem: &ConvProblem) -> Machine {
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
     let sum = problem.words().min(LONGEST_SUM);
-    let (machine, dots) = (machine(problem), problem.dots());
-    let ranked = RegisterTile::ranked(machine, dots, columns, problem.blocks(), sum);
+    let (machine, factor) = (machine(problem), problem.factor());
+    let ranked = RegisterTile::ranked(machine, factor, columns, problem.blocks(), sum);
     let all = ranked.into_iter().map(|(_, tile)| tile);
     let tiles: Vec<RegisterTile> = all.filter(|tile| leaves_spare(problem, *tile)).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
@@ -76,12 +77,14 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 /// Whether beside the sums there are registers for how bytes are found, multiplied and made.
 fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
     let (vectors, per_block) = (problem.machine.vectors, problem.machine.vectors.per_block());
-    let Some(dots) = problem.dots() else { return true };
+    if problem.reads == Element::F32 {
+        return true;
+    }
     let row = tile.blocks * per_block;
     let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * per_block;
     // A row of weights and an element, and later what rounds.
-    let passing = micro_kernel::ROUNDING.max(row + 1);
-    tile.pixels * row + orders + dots.registers() + passing <= vectors.registers()
+    let passing = ROUNDING.max(row + 1);
+    tile.pixels * row + orders + problem.factor().registers() + passing <= vectors.registers()
 }
 
 /// A tile in the order that weights of this size want, and in the other.
@@ -104,6 +107,7 @@ impl Algorithm for Direct {
     fn takes(&self, reads: Element) -> bool {
         match reads {
             Element::F32 | Element::U8 => true,
+            Element::I16 => false,
         }
     }
 
@@ -129,8 +133,8 @@ impl Algorithm for Direct {
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let [_, columns] = problem.rows();
         Way::read(choice).filter(|way| leaves_spare(problem, way.tile)).is_some_and(|way| {
-            let (vectors, dots) = (machine(problem).vectors, problem.dots());
-            way.tile.fits(vectors, dots, columns, problem.blocks())
+            let (vectors, factor) = (machine(problem).vectors, problem.factor());
+            way.tile.fits(vectors, factor, columns, problem.blocks())
         })
     }
 

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use super::{MicroKernel, Prefetch, orders};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
-use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Vectors};
+use crate::kernels::conv::rounding::Rounding;
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor, Vectors};
 use crate::plan::Loop;
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
@@ -125,7 +126,7 @@ impl Kernel<'_> {
         if self.spec.accumulate {
             self.add_to_sums(TO, self.spec.output_block);
         }
-        if self.spec.element == Element::U8 {
+        if self.spec.element != Element::F32 {
             self.scale();
         }
         self.apply();
@@ -175,17 +176,18 @@ impl Kernel<'_> {
         }
     }
 
-    /// Sets the sums to the bias, or to zero; those of bytes to what is in front of the weights.
+    /// Sets the sums to the bias, or to zero; those of bytes to what is in front of the weights. The bias of
+    /// integers is added to what is made of them.
     fn start(&mut self) {
         for pixel in 0..self.spec.pixels {
             for vector in 0..self.row() {
                 let sum = self.sum(pixel, vector);
-                if self.spec.element == Element::U8 {
-                    self.a.load(sum, self.header(0, vector));
-                } else if self.spec.bias {
-                    self.a.load(sum, BIAS.at(vector * self.lanes() * F32_BYTES));
-                } else {
-                    self.a.zero(sum);
+                match (self.spec.element, self.spec.bias) {
+                    (Element::U8, _) => self.a.load(sum, self.header(0, vector)),
+                    (Element::F32, true) => {
+                        self.a.load(sum, BIAS.at(vector * self.lanes() * F32_BYTES));
+                    }
+                    (Element::F32, false) | (Element::I16, _) => self.a.zero(sum),
                 }
             }
         }
@@ -200,7 +202,7 @@ impl Kernel<'_> {
     /// Registers that hold [orders](orders), the last ones.
     fn orders(&self) -> usize {
         match self.spec.element {
-            Element::F32 => 0,
+            Element::F32 | Element::I16 => 0,
             Element::U8 => orders(self.spec.narrow) * self.vectors,
         }
     }
@@ -210,9 +212,10 @@ impl Kernel<'_> {
         self.orders() + self.pairs()
     }
 
-    /// Registers that products of pairs take, before the orders: ones, and what is to be added.
+    /// Registers that products take, before the orders: ones, and what is to be added.
     fn pairs(&self) -> usize {
-        if self.spec.pairs { Dots::Pairs.registers() } else { 0 }
+        let dots = if self.spec.pairs { Dots::Pairs } else { Dots::Words };
+        Factor::of(self.spec.element, dots).registers()
     }
 
     fn pair(&self, number: usize) -> Vector {
@@ -222,20 +225,29 @@ impl Kernel<'_> {
     /// Sets both halves of each lane to one.
     fn set_ones(&mut self) {
         const ONES: u32 = 0x0001_0001;
-        if self.spec.pairs {
+        if self.spec.pairs && self.spec.element == Element::U8 {
             self.a.splat(self.pair(0), f32::from_bits(ONES));
         }
     }
 
-    /// `sum += Σ bytes * weights`
-    fn dot(&mut self, sum: Vector, bytes: Vector, weights: Vector) {
-        if !self.spec.pairs {
-            return self.a.dot_bytes(sum, bytes, weights);
+    /// `sum += Σ element * weights` of what a word is of.
+    fn multiply(&mut self, sum: Vector, element: Vector, weights: Vector) {
+        match (self.spec.element, self.spec.pairs) {
+            (Element::F32, _) => self.a.multiply_add(sum, weights, element),
+            (Element::U8, false) => self.a.dot_bytes(sum, element, weights),
+            (Element::I16, false) => self.a.add_dot_halves(sum, element, weights),
+            (Element::U8, true) => {
+                let [ones, products] = [0, 1].map(|number| self.pair(number));
+                self.a.dot_pairs(products, element, weights);
+                self.a.dot_halves(products, products, ones);
+                self.a.add_integers(sum, sum, products);
+            }
+            (Element::I16, true) => {
+                let products = self.pair(0);
+                self.a.dot_halves(products, element, weights);
+                self.a.add_integers(sum, sum, products);
+            }
         }
-        let [ones, products] = [0, 1].map(|number| self.pair(number));
-        self.a.dot_pairs(products, bytes, weights);
-        self.a.dot_halves(products, products, ones);
-        self.a.add_integers(sum, sum, products);
     }
 
     fn order(&self, word: usize, vector: usize) -> Vector {
@@ -297,12 +309,7 @@ impl Kernel<'_> {
                 let at = (pixel * self.spec.input_pixel + i * stride) * WORD_BYTES;
                 self.a.broadcast(element, IN_AT.at(at));
                 for vector in 0..row {
-                    let sum = self.sum(pixel, vector);
-                    let weights = Vector(weights + vector);
-                    match self.spec.element {
-                        Element::F32 => self.a.multiply_add(sum, weights, element),
-                        Element::U8 => self.dot(sum, element, weights),
-                    }
+                    self.multiply(self.sum(pixel, vector), element, Vector(weights + vector));
                 }
             }
         }
@@ -436,20 +443,16 @@ impl Kernel<'_> {
                 *turn += 1;
                 let (at, lanes) =
                     (pixel * self.spec.input_pixel * WORD_BYTES, vector * self.lanes());
-                let (sum, weights) = (self.sum(pixel, vector), Vector(weights + vector));
-                match self.spec.element {
-                    Element::F32 => {
+                match (self.spec.element, self.spec.narrow) {
+                    (Element::F32 | Element::I16, _) => {
                         self.spread(element, at + lanes * WORD_BYTES, i);
-                        self.a.multiply_add(sum, weights, element);
                     }
-                    Element::U8 => {
-                        match self.spec.narrow {
-                            1 => self.a.load_bytes(element, IN_AT.at(at + lanes)),
-                            _ => self.a.spread_words(element, IN_AT.at(at), self.order(i, vector)),
-                        }
-                        self.dot(sum, element, weights);
+                    (Element::U8, 1) => self.a.load_bytes(element, IN_AT.at(at + lanes)),
+                    (Element::U8, _) => {
+                        self.a.spread_words(element, IN_AT.at(at), self.order(i, vector));
                     }
                 }
+                self.multiply(self.sum(pixel, vector), element, Vector(weights + vector));
             }
         }
     }
@@ -464,11 +467,12 @@ impl Kernel<'_> {
         }
     }
 
-    /// Makes f32 of sums of products of bytes, with the bias.
+    /// Makes f32 of sums of products of integers, with the bias.
     fn scale(&mut self) {
         let [scale, bias] = [0, 1].map(|i| Vector(self.spare() + i));
+        let line = if self.spec.element == Element::U8 { 1 } else { 0 };
         for vector in 0..self.row() {
-            self.a.load(scale, self.header(1, vector));
+            self.a.load(scale, self.header(line, vector));
             if self.spec.bias {
                 self.a.load(bias, BIAS.at(vector * self.lanes() * F32_BYTES));
             }
@@ -536,21 +540,11 @@ impl Kernel<'_> {
 
     /// Rounds sums to multiples, whose numbers from the lowest are stored.
     fn write_bytes(&mut self, made: ByteScale) {
-        let [steps, lowest, highest, zero] = [0, 1, 2, 3].map(|i| Vector(self.spare() + i));
-        self.a.splat(steps, made.scale.recip());
-        self.a.splat(lowest, made.lowest as f32);
-        self.a.splat(highest, made.highest as f32);
-        self.a.splat(zero, f32::from_bits((-made.lowest).cast_unsigned()));
+        let spare = self.spare();
+        let rounding = Rounding::load(&mut self.a, spare, made);
         for (sum, pixel, vector) in self.sums() {
-            self.a.multiply(sum, sum, steps);
-            self.a.max(sum, sum, lowest);
-            self.a.min(sum, sum, highest);
-            self.a.integers_of_floats(sum, sum);
-            if made.lowest != 0 {
-                self.a.add_integers(sum, sum, zero);
-            }
             let at = self.elements(self.spec.output_block, pixel, vector);
-            self.a.store_bytes(TO.at(at), sum);
+            rounding.store(&mut self.a, TO.at(at), sum);
         }
     }
 

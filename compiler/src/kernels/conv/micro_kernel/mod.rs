@@ -12,6 +12,8 @@
 //! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · sum))
 //! ```
 //!
+//! Products of i16, of Winograd's domain, are made two channels at a time, summed in i32 from 0 on, and scaled.
+//!
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
 //! domain and those of Strassen's quarters.
 
@@ -31,16 +33,16 @@ use crate::schedule::problem::WORD;
 /// The innermost function: computes tiles of one row of pixels, one after the other.
 ///
 /// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements, those of input and
-/// weights that are bytes in words of four. Weights of a block lie in the order they are read,
+/// weights that are not f32 in words of four bytes. Weights of a block lie in the order they are read,
 /// `[reduce…][16]`, whatever the tile: so CPUs with other registers share them. Before those of bytes are
 /// two lines: what their sums start from, as i32, and what they are scaled by; and where groups are parts
-/// of a block, which of its words each lane reads.
+/// of a block, which of its words each lane reads. Before those of i16 is a line of what sums are scaled by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
-    /// What the input is stored as, and the weights: bytes, or f32.
+    /// What the input is stored as, and the weights, those of bytes with signs.
     pub element: Element,
-    /// Whether words of bytes are multiplied a pair at a time. Then no pair of weights of one sign adds up to
-    /// more than [`LARGEST_PAIR`](crate::machine::LARGEST_PAIR).
+    /// Whether products of a word are not added up by one instruction, but a pair at a time. Then no pair of
+    /// weights in bytes of one sign adds up to more than [`LARGEST_PAIR`](crate::machine::LARGEST_PAIR).
     pub pairs: bool,
     /// What else is bytes, where these are.
     pub bytes: Bytes,
@@ -83,9 +85,6 @@ pub struct Bytes {
     pub residual: Option<ByteScale>,
 }
 
-/// Registers besides the sums that it takes to make bytes of them.
-pub(super) const ROUNDING: usize = 4;
-
 /// Lines that say which word of a block each lane reads for a word of its own group, where groups are parts
 /// of a block: one for each of the group's. The channel of a group of one is the lane's own.
 pub(super) fn orders(narrow: usize) -> usize {
@@ -110,23 +109,22 @@ pub struct Prefetch {
 pub type Variants<T> = [[Option<T>; 2]; 2];
 
 impl MicroKernel {
-    /// What a sum runs over: elements, or words of four bytes.
+    /// What a sum runs over: words of four bytes, which an element of f32 is.
     pub fn depth(&self) -> usize {
         self.reduce.iter().map(|r| r.count).product()
     }
 
     /// Multiply-adds of an output element.
     pub(super) fn multiply_adds(&self) -> usize {
-        match (self.element, self.narrow) {
-            (Element::F32, _) | (Element::U8, 1) => self.depth(),
-            (Element::U8, _) => self.depth() * WORD,
-        }
+        // A channel of its own has a word of its own.
+        if self.narrow == 1 { self.depth() } else { self.depth() * self.element.of_word() }
     }
 
     /// Lines before the weights of a block.
     pub(super) fn header(&self) -> usize {
         match self.element {
             Element::F32 => 0,
+            Element::I16 => 1,
             Element::U8 => 2 + orders(self.narrow),
         }
     }
@@ -142,17 +140,15 @@ impl MicroKernel {
         if self.reduce.is_empty() || self.depth() == 0 {
             return false;
         }
-        let of_group = match self.element {
-            Element::F32 => self.narrow,
-            Element::U8 => self.narrow.div_ceil(WORD),
-        };
+        let of_group = self.narrow.div_ceil(self.element.of_word());
         if self.narrow > 0 && self.reduce.last().is_none_or(|last| last.count != of_group) {
             return false;
         }
         match self.element {
             Element::F32 if self.pairs || self.bytes != Bytes::default() => return false,
             Element::U8 if self.narrow > 0 && self.blocks != 1 => return false,
-            Element::F32 | Element::U8 => {}
+            Element::I16 if self.narrow > 0 || self.bytes != Bytes::default() => return false,
+            Element::F32 | Element::U8 | Element::I16 => {}
         }
         let block = [matrices, self.lines(), BLOCK].into_iter().fold(1, usize::saturating_mul);
         self.blocks == 1 || self.weights_block == block
@@ -239,10 +235,10 @@ impl MicroKernel {
     }
 }
 
-/// Loops over blocks of the input, then over the channels of a block.
-pub(super) fn contracted(mut reduce: Vec<Loop>) -> Vec<Loop> {
+/// Loops over blocks of the input, then over the words of a block.
+pub(super) fn contracted(mut reduce: Vec<Loop>, words: usize) -> Vec<Loop> {
     reduce.retain(|r| r.count != 1);
-    reduce.push(Loop::reading(BLOCK, 1));
+    reduce.push(Loop::reading(words, 1));
     reduce
 }
 
@@ -254,7 +250,7 @@ impl Leaf for MicroKernel {
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
         let vectors = match self.element {
             Element::F32 => vectors.for_groups_of(self.narrow),
-            Element::U8 => vectors,
+            Element::U8 | Element::I16 => vectors,
         };
         if asm::is_encoded(vectors) {
             return Ok(LeafCode::Assembled(self.assembled(vectors)));

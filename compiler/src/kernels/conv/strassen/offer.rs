@@ -6,7 +6,7 @@ use crate::asm;
 use crate::ir::Window;
 use crate::kernels::conv::cost::{CALL, STEP, Traffic, unevenness};
 use crate::kernels::conv::register_tile::RegisterTile;
-use crate::machine::{BLOCK, Machine};
+use crate::machine::{BLOCK, Factor, Machine};
 use crate::schedule::Choice;
 use crate::schedule::blocked::Blocked;
 use crate::schedule::problem::ConvProblem;
@@ -102,7 +102,9 @@ impl InHalves {
         let sum = self.depth.min(LONGEST_SUM);
         let mut all = Vec::new();
         for row in (1..=self.longest).filter(|row| self.longest.is_multiple_of(*row)) {
-            for (cost, tile) in RegisterTile::ranked(self.machine, None, row, self.blocks, sum) {
+            for (cost, tile) in
+                RegisterTile::ranked(self.machine, Factor::F32, row, self.blocks, sum)
+            {
                 if self.fits(row, tile) {
                     all.push((self.cost(cost, row, tile), (row, tile)));
                 }
@@ -126,7 +128,7 @@ impl InHalves {
         let divides = row > 0 && self.longest.is_multiple_of(row);
         divides
             && (self.divisible || row == self.longest)
-            && tile.fits(self.machine.vectors, None, row, self.blocks)
+            && tile.fits(self.machine.vectors, Factor::F32, row, self.blocks)
             && (row == 1 || self.bytes(row, tile) <= MOST_BYTES)
     }
 

@@ -10,13 +10,20 @@ use crate::codegen::KernelCall;
 use crate::codegen::emitter::{Emitter, LANES};
 use crate::kernels::conv::blocked::emit::functions;
 use crate::kernels::pointers::Pointers;
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::Role;
 use crate::plan::kernel::Kernel as _;
 
 const ELEMENT: i64 = F32_BYTES as i64;
-/// Bytes of a block.
+/// Bytes of a block of f32.
 const BLOCK_BYTES: i64 = BLOCK as i64 * ELEMENT;
+
+/// Bytes of blocks: of a pixel at both places that are moved by pixels, and of a tile.
+#[derive(Clone, Copy)]
+struct Blocks {
+    pixels: [usize; 2],
+    tiles: usize,
+}
 
 pub(super) fn input(
     e: &mut Emitter<'_, '_>,
@@ -30,9 +37,11 @@ pub(super) fn input(
         [Role::Out, Role::In, Role::Scratch].map(|role| pointers.load(e, role));
     let scratch = e.moved(scratch, call.worker, spec.scratch());
     let grid = &spec.grid;
+    let [read, made] = spec.stored().map(Element::bytes);
+    let blocks = Blocks { pixels: [read * BLOCK, 0], tiles: made * BLOCK };
     // Windows begin before the plane, where nothing is read.
-    let corner = grid.dilation * (spec.row + BLOCK);
-    let from = e.add_imm(from, -(corner as i64 * ELEMENT));
+    let corner = grid.dilation * (spec.row + BLOCK) * read;
+    let from = e.add_imm(from, -(corner as i64));
     e.each(call.begin, call.end, |e, item| {
         let (plane, row) = e.divide(item, grid.tiles[0]);
         let (block, image) = e.divide(plane, spec.images.count);
@@ -41,17 +50,17 @@ pub(super) fn input(
         for (index, stride) in
             [(image, spec.images.input), (block, spec.blocks.input), (pixels, spec.row)]
         {
-            at = e.moved(at, index, stride);
+            at = e.moved_by(at, index, stride * read);
         }
         // Images that lie together, after those before them.
         let (_, within) = e.divide(image, grid.together);
         let first = e.builder.ins().isub(plane, within);
-        let to = e.moved(out, first, grid.tiles[0] * grid.tiles[1] * BLOCK);
+        let to = e.moved_by(out, first, grid.tiles[0] * grid.tiles[1] * blocks.tiles);
         by_rows(e, grid, &transforms.rows, row, |e, functions, bottom| {
-            let to = tiles_at(e, grid, to, [within, row], bottom);
+            let to = tiles_at(e, grid, (to, blocks.tiles), [within, row], bottom);
             let none = e.int(0);
             let runs = transforms.columns.iter().zip(functions);
-            along(e, grid, runs, [at, none], to, |e, transform, [at, _], to, count| {
+            along(e, grid, runs, [at, none], (to, blocks), |e, transform, [at, _], to, count| {
                 let count = e.int(count as i64);
                 e.builder.ins().call(transform, &[at, scratch, to, none, count, none]);
             });
@@ -89,12 +98,12 @@ fn by_rows(
     }
 }
 
-/// Where the tiles of a row of an image are from `base` on: those of whole width, and that of the last
-/// column if its tiles lie elsewhere.
+/// Where the tiles of a row of an image are from `base` on, in blocks of so many bytes: those of whole width,
+/// and that of the last column if its tiles lie elsewhere.
 fn tiles_at(
     e: &mut Emitter<'_, '_>,
     grid: &Grid,
-    base: Value,
+    (base, block): (Value, usize),
     [image, row]: [Value; 2],
     bottom: bool,
 ) -> [Option<Value>; 2] {
@@ -104,9 +113,9 @@ fn tiles_at(
             return None;
         }
         let section = grid.section([bottom && rows, right]);
-        let at = e.moved(base, image, section.image * BLOCK);
-        let at = e.moved(at, row, section.row * BLOCK);
-        Some(e.add_imm(at, section.first as i64 * BLOCK_BYTES))
+        let at = e.moved_by(base, image, section.image * block);
+        let at = e.moved_by(at, row, section.row * block);
+        Some(e.add_imm(at, (section.first * block) as i64))
     })
 }
 
@@ -117,7 +126,7 @@ fn along<'r>(
     grid: &Grid,
     runs: impl Iterator<Item = (&'r Run, &'r FuncRef)>,
     pixels: [Value; 2],
-    [whole, last]: [Option<Value>; 2],
+    ([whole, last], blocks): ([Option<Value>; 2], Blocks),
     call: impl Fn(&mut Emitter<'_, '_>, FuncRef, [Value; 2], Value, usize),
 ) {
     let of_phase = grid.tiles[1] / grid.dilation;
@@ -126,17 +135,17 @@ fn along<'r>(
     let state = [pixels[0], pixels[1], whole.unwrap_or(none)];
     e.repeat(grid.dilation, &state, |e, state| {
         for (run, function) in &runs {
-            let by = (run.first * grid.outputs * grid.dilation) as i64 * BLOCK_BYTES;
-            let pixels = [state[0], state[1]].map(|at| e.add_imm(at, by));
+            let before = run.first * grid.outputs * grid.dilation;
+            let pixels = [0, 1].map(|i| e.add_imm(state[i], (before * blocks.pixels[i]) as i64));
             let is_last = run.first + run.count == of_phase;
             let tiles = match last.filter(|_| is_last) {
                 Some(last) => last,
-                None => e.add_imm(state[2], run.first as i64 * BLOCK_BYTES),
+                None => e.add_imm(state[2], (run.first * blocks.tiles) as i64),
             };
             call(e, *function, pixels, tiles, run.count);
         }
-        let tiles = e.add_imm(state[2], of_phase as i64 * BLOCK_BYTES);
-        vec![e.add_imm(state[0], BLOCK_BYTES), e.add_imm(state[1], BLOCK_BYTES), tiles]
+        let [first, second] = [0, 1].map(|i| e.add_imm(state[i], blocks.pixels[i] as i64));
+        vec![first, second, e.add_imm(state[2], (of_phase * blocks.tiles) as i64)]
     });
 }
 
@@ -175,6 +184,7 @@ pub(super) fn output(
     let [bias, residual, totals] =
         [Role::Bias, Role::Residual, Role::Totals].map(|role| pointers.load(e, role));
     let scratch = e.moved(scratch, call.worker, spec.scratch());
+    let made = spec.stored().bytes();
     e.each(call.begin, call.end, |e, item| {
         let chunks = spec.grid.tiles[0] / spec.chunk;
         let (rest, chunk) = e.divide(item, chunks);
@@ -185,18 +195,18 @@ pub(super) fn output(
         let mut here = Here { from, weights, out, bias, residual, totals, row };
         for (index, around) in [(image, &spec.images), (group, &spec.groups)] {
             here.from = e.moved(here.from, index, around.input);
-            here.out = e.moved(here.out, index, around.output);
+            here.out = e.moved_by(here.out, index, around.output * made);
             here.residual = e.moved(here.residual, index, around.residual);
         }
-        here.from = e.moved(here.from, chunk, spec.columns() * BLOCK);
+        here.from = e.moved(here.from, chunk, spec.columns() * spec.micro.input_pixel);
         // Weights and bias of earlier groups, then of earlier tiles of this one.
         let blocks = e.mul_imm(group, spec.blocks as i64);
         let within = e.mul_imm(tile, spec.micro.blocks as i64);
         let before = e.add(blocks, within);
-        let depth = spec.micro.depth() * spec.grid.elements();
-        here.weights = e.moved(here.weights, before, depth * BLOCK);
+        let lines = spec.micro.lines() * spec.grid.elements();
+        here.weights = e.moved(here.weights, before, lines * BLOCK);
         here.bias = e.moved(here.bias, before, BLOCK);
-        here.out = e.moved(here.out, within, spec.block[0]);
+        here.out = e.moved_by(here.out, within, spec.block[0] * made);
         here.residual = e.moved(here.residual, within, spec.block[1]);
         if spec.totals {
             here.totals = e.moved(here.totals, image, spec.totals_image());
@@ -243,6 +253,8 @@ fn item(
     let grid = &spec.grid;
     let behind = (grid.elements() * spec.product()) as i64 * ELEMENT;
     let temporary = e.add_imm(scratch, behind);
+    let made = spec.stored().bytes();
+    let sizes = Blocks { pixels: [made * BLOCK, F32_BYTES * BLOCK], tiles: F32_BYTES * BLOCK };
     let state = [scratch, here.bias, here.out, here.residual, here.totals];
     e.repeat(blocks, &state, |e, state| {
         let [products, bias, out, residual, totals] =
@@ -256,24 +268,31 @@ fn item(
                     clear(e, total);
                 }
                 let at = pixel_row(e, row, grid);
-                let out = e.moved(out, at, spec.rows[0]);
+                let out = e.moved_by(out, at, spec.rows[0] * made);
                 let residual = e.moved(residual, at, spec.rows[1]);
                 let transforms = functions.transforms;
                 by_rows(e, grid, &transforms.rows, row, |e, functions, bottom| {
-                    let from = tiles_at(e, grid, products, [image, within], bottom);
+                    let from = tiles_at(e, grid, (products, sizes.tiles), [image, within], bottom);
                     let runs = transforms.columns.iter().zip(functions);
-                    along(e, grid, runs, [out, residual], from, |e, f, to, from, count| {
-                        let count = e.int(count as i64);
-                        let [out, residual] = to;
-                        let residual = if spec.totals { total } else { residual };
-                        e.builder.ins().call(f, &[from, temporary, out, bias, count, residual]);
-                    });
+                    along(
+                        e,
+                        grid,
+                        runs,
+                        [out, residual],
+                        (from, sizes),
+                        |e, f, to, from, count| {
+                            let count = e.int(count as i64);
+                            let [out, residual] = to;
+                            let residual = if spec.totals { total } else { residual };
+                            e.builder.ins().call(f, &[from, temporary, out, bias, count, residual]);
+                        },
+                    );
                 });
                 vec![e.add_imm(within, 1), e.add_imm(row, 1), e.add_imm(total, BLOCK_BYTES)]
             });
             vec![
                 e.add_imm(image, 1),
-                e.add_imm(out, spec.images.output as i64 * ELEMENT),
+                e.add_imm(out, (spec.images.output * made) as i64),
                 e.add_imm(residual, spec.images.residual as i64 * ELEMENT),
                 e.add_imm(totals, spec.totals_image() as i64 * ELEMENT),
             ]
@@ -281,7 +300,7 @@ fn item(
         vec![
             e.add_imm(products, spec.columns() as i64 * BLOCK_BYTES),
             e.add_imm(bias, BLOCK_BYTES),
-            e.add_imm(out, spec.block[0] as i64 * ELEMENT),
+            e.add_imm(out, (spec.block[0] * made) as i64),
             e.add_imm(residual, spec.block[1] as i64 * ELEMENT),
             e.add_imm(totals, spec.totals_block() as i64 * ELEMENT),
         ]
@@ -304,7 +323,7 @@ fn multiply(
     variant: usize,
     state: [Value; 3],
 ) {
-    let steps = [spec.element * 4, spec.micro.depth() * BLOCK * 4, spec.product() * 4];
+    let steps = [spec.element, spec.micro.lines() * BLOCK, spec.product()];
     let pixels = spec.micro.pixels;
     let none = e.int(0);
     let mut state = state.to_vec();
@@ -320,11 +339,12 @@ fn multiply(
                         let Some(function) = function else { continue };
                         let count = e.int(tiles as i64);
                         e.builder.ins().call(*function, &[from, weights, to, none, count, none]);
-                        let by = (tiles * pixels) as i64 * BLOCK_BYTES;
-                        (from, to) = (e.add_imm(from, by), e.add_imm(to, by));
+                        let [read, made] = [spec.micro.input_pixel, BLOCK]
+                            .map(|pixel| (tiles * pixels * pixel) as i64 * ELEMENT);
+                        (from, to) = (e.add_imm(from, read), e.add_imm(to, made));
                     }
                     let next = state.iter().zip(steps);
-                    next.map(|(at, by)| e.add_imm(*at, by as i64)).collect()
+                    next.map(|(at, by)| e.add_imm(*at, by as i64 * ELEMENT)).collect()
                 });
             }
             state

@@ -33,12 +33,14 @@ impl Kernel for WinogradInput {
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
-        let WinogradInput { grid, size, images, blocks, row } = self;
+        let WinogradInput { grid, size, images, blocks, row, bytes: _ } = self;
         let plane = [(size[0], *row), (size[1], BLOCK)];
+        let [pixels, made] = self.stored();
+        let all = [grid.elements(), self.element()];
         self.grid.is_of(*size).then(|| {
             vec![
-                (Role::Out, Walk::floats([grid.elements(), self.element()])),
-                (Role::In, Walk::blocks([images.read(), blocks.read()]).by(plane)),
+                (Role::Out, Walk::dense(made.bytes(), all)),
+                (Role::In, Walk::blocks_of(pixels, [images.read(), blocks.read()]).by(plane)),
                 (Role::Scratch, Walk::floats([self.scratch()])),
             ]
         })
@@ -49,7 +51,8 @@ impl Kernel for WinogradInput {
         v.field("size", &mut self.size)?;
         v.field("images", &mut self.images)?;
         v.field("blocks", &mut self.blocks)?;
-        v.field("row", &mut self.row)
+        v.field("row", &mut self.row)?;
+        v.field_unless("none", "pixels", &mut self.bytes)
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
@@ -77,7 +80,7 @@ impl Kernel for WinogradOutput {
 
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.size[0] * self.size[1];
-        self.groups.count * self.blocks * BLOCK * pixels * self.micro.depth() * 9
+        self.groups.count * self.blocks * BLOCK * pixels * self.micro.multiply_adds() * 9
     }
 
     /// The products of an item, then those of a tile half transformed.
@@ -94,11 +97,12 @@ impl Kernel for WinogradOutput {
         let plane = |operand: usize| {
             [(self.blocks, self.block[operand]), (size[0], rows[operand]), (size[1], BLOCK)]
         };
+        let around = [images.written(), groups.written()];
         let read = micro.read_by([images.read(), groups.read()], grid.tiles[0] * grid.tiles[1]);
         Some(vec![
-            (Role::Out, Walk::blocks([images.written(), groups.written()]).by(plane(0))),
+            (Role::Out, Walk::blocks_of(self.stored(), around).by(plane(0))),
             (Role::In, read.by([(grid.elements(), self.element)])),
-            (Role::Weights, Walk::floats([all, grid.elements(), micro.depth(), BLOCK])),
+            (Role::Weights, Walk::floats([all, grid.elements(), micro.lines(), BLOCK])),
             (Role::Scratch, Walk::floats([self.scratch()])),
             (Role::Bias, Walk::floats([all, BLOCK])),
             (Role::Residual, Walk::blocks([images.added(), groups.added()]).by(plane(1))),
@@ -119,6 +123,7 @@ impl Kernel for WinogradOutput {
         v.field("bias", &mut self.bias)?;
         v.field("then", &mut self.steps)?;
         v.field("totals", &mut self.totals)?;
+        v.field_unless("none", "pixels_made", &mut self.made)?;
         self.micro.fields(v)
     }
 

@@ -2,7 +2,7 @@
 
 use super::Way;
 use super::grid::Grid;
-use super::pack::Transformed;
+use super::pack::{Transformed, TransformedHalves};
 use super::spec::{WinogradInput, WinogradOutput};
 use crate::error::Result;
 use crate::ir::NodeId;
@@ -11,7 +11,7 @@ use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch, contracted};
 use crate::kernels::conv::pack::ChannelPacking;
 use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::{InBlocks, Lowering};
-use crate::machine::{BLOCK, F32_BYTES};
+use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor};
 use crate::plan::{Base, Loop, Place, Role};
 use crate::schedule::ConvSchedule;
 
@@ -26,7 +26,7 @@ pub(super) fn lower(
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let dilation = problem.window.dilation[0];
     let grid = Grid::new(way.outputs, dilation, layout.size, way.item.together);
-    let from = l.in_blocks(x, None, problem.groups, [0; 4])?;
+    let from = l.in_blocks(x, problem.read_bytes(), problem.groups, [0; 4])?;
     let residual = Extras::residual(l, id, conv, &layout, false)?;
     let input = WinogradInput {
         grid,
@@ -34,8 +34,10 @@ pub(super) fn lower(
         images: Loop::reading(from.layout.images, from.layout.image),
         blocks: Loop::reading(from.layout.blocks(), from.layout.block()),
         row: from.layout.row(),
+        bytes: problem.read_bytes(),
     };
-    let transformed = l.scratch(input.grid.elements() * input.element() * F32_BYTES);
+    let [_, made] = input.stored();
+    let transformed = l.scratch(input.grid.elements() * input.element() * made.bytes());
     let scratch = Place::of(Base::Worker);
     let args = [(Role::Out, transformed), (Role::In, from.at), (Role::Scratch, scratch)];
     l.step(input.clone(), args)?;
@@ -46,7 +48,10 @@ pub(super) fn lower(
         out_segments: layout.segments,
         in_segments: Some(from.layout.segments),
     };
-    let weights = l.packed(w, Transformed(packing, way.outputs))?;
+    let weights = match problem.read_bytes() {
+        None => l.packed(w, Transformed(packing, way.outputs))?,
+        Some(read) => l.packed(w, TransformedHalves { packing, outputs: way.outputs, read })?,
+    };
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let kernel = output(conv, way, input, from, &extras);
     let out = result(l, id, conv)?;
@@ -83,12 +88,14 @@ fn output(
     let [rows, columns] = input.grid.tiles;
     let read_blocks = from.layout.blocks() / groups;
     let plane = rows * columns * BLOCK;
-    // Elements of a block lie together for all images.
-    let stride = from.layout.images * plane;
+    // Elements of a block lie together for all images. Words are what is read.
+    let [_, element] = input.stored();
+    let word = element.of_word();
+    let stride = from.layout.images * plane / word;
     WinogradOutput {
         images: Loop {
             residual: extras.distance(|l| l.image),
-            ..Loop::over(layout.images, plane, layout.image)
+            ..Loop::over(layout.images, plane / word, layout.image)
         },
         groups: Loop {
             residual: extras.distance(|l| blocks * l.block()),
@@ -97,30 +104,44 @@ fn output(
         blocks,
         chunk: way.item.chunk,
         size: layout.size,
-        element: input.element(),
+        element: input.element() / word,
         rows: [layout.row(), extras.distance(|l| l.row())],
         block: [layout.block(), extras.distance(|l| l.block())],
         bias: problem.bias,
         totals: conv.totals,
         steps: problem.fused.steps.clone(),
-        micro: micro_kernel(way, &input.grid, read_blocks, stride),
+        made: layout.bytes,
+        micro: MicroKernel {
+            element,
+            pairs: matches!(problem.factor(), Factor::U8(Dots::Pairs)),
+            ..micro_kernel(way, &input.grid, element, [read_blocks, stride])
+        },
         grid: input.grid,
     }
 }
 
-/// The register tile of the products, over so many blocks of input channels that lie so far apart.
-fn micro_kernel(way: Way, grid: &Grid, read_blocks: usize, stride: usize) -> MicroKernel {
-    let (tile, depth) = (way.item.tile, read_blocks * BLOCK * BLOCK);
+/// The register tile of the products of such elements, over so many blocks of input channels that lie so far
+/// apart.
+fn micro_kernel(
+    way: Way,
+    grid: &Grid,
+    element: Element,
+    [read_blocks, stride]: [usize; 2],
+) -> MicroKernel {
+    let (tile, words) = (way.item.tile, BLOCK / element.of_word());
+    let reduce = contracted(vec![Loop::reading(read_blocks, stride)], words);
+    let of = MicroKernel { element, reduce: reduce.clone(), ..MicroKernel::default() };
+    let weights = of.lines() * BLOCK;
     let columns = way.item.together * way.item.chunk * grid.tiles[1];
     MicroKernel {
         pixels: tile.pixels,
         blocks: tile.blocks,
-        weights_block: grid.elements() * depth,
-        input_pixel: BLOCK,
+        weights_block: grid.elements() * weights,
+        input_pixel: words,
         output_pixel: BLOCK,
         output_block: columns * BLOCK,
-        reduce: contracted(vec![Loop::reading(read_blocks, stride)]),
-        prefetch: Prefetch { tiles: columns.div_ceil(tile.pixels), earlier: 0, distance: depth },
+        reduce,
+        prefetch: Prefetch { tiles: columns.div_ceil(tile.pixels), earlier: 0, distance: weights },
         ..MicroKernel::default()
     }
 }

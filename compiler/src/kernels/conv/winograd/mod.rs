@@ -18,6 +18,9 @@
 //! row of tiles (tile, phase)    at pixel row  tile · m · d + phase
 //! column       (phase, tile)    at pixel      tile · m · d + phase
 //! ```
+//!
+//! Bytes are transformed to i16 with points that are integers, so without rounding, and filters to i16 in steps
+//! as small as sums in i32 allow. So what is rounded is less than what bytes of weights have been rounded by.
 
 mod emit;
 mod grid;
@@ -39,7 +42,7 @@ use crate::asm;
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element, Factor};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer};
 use crate::schedule::problem::ConvProblem;
@@ -104,6 +107,7 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
     let planes = [made.images, source.blocks() * BLOCK, h + 4, w + 4];
     let is_near = planes.into_iter().fold(1, usize::saturating_mul) <= MOST_ELEMENTS;
     let serves = asm::is_encoded(problem.machine.vectors) && *window == padded && phases && is_near;
+    let (factor, element) = factor(problem)?;
     serves.then(|| Products {
         machine: problem.machine,
         images: made.images,
@@ -113,10 +117,31 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
         groups,
         blocks: made.blocks() / groups,
         depth: source.blocks() / groups * BLOCK,
+        factor,
+        bytes: element.bytes(),
     })
 }
 
+/// What products are of, and their elements: i16 where bytes are transformed; `None` where results cannot be
+/// made of them.
+fn factor(problem: &ConvProblem) -> Option<(Factor, Element)> {
+    let adds = problem.fused.residual.is_some();
+    let adds_bytes = adds && (problem.residual_bytes.is_some() || problem.made.bytes.is_some());
+    match problem.factor() {
+        Factor::F32 => Some((Factor::F32, Element::F32)),
+        Factor::U8(dots) if !adds_bytes => Some((Factor::I16(dots), Element::I16)),
+        Factor::U8(_) | Factor::I16(_) => None,
+    }
+}
+
 impl Algorithm for Winograd {
+    fn takes(&self, reads: Element) -> bool {
+        match reads {
+            Element::F32 | Element::U8 => true,
+            Element::I16 => false,
+        }
+    }
+
     fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         let offer = |outputs: usize| {
             let products = products(problem, outputs)?;
@@ -160,7 +185,7 @@ impl Algorithm for Winograd {
     }
 
     fn makes_totals(&self, problem: &ConvProblem) -> bool {
-        problem.fused.residual.is_none()
+        problem.fused.residual.is_none() && problem.made.bytes.is_none()
     }
 
     fn prepares(&self, _: &ConvSchedule, _: &ConvSchedule) -> bool {

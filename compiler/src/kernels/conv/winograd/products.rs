@@ -4,7 +4,7 @@
 use super::grid::{Class, Grid};
 use crate::kernels::conv::cost::{CALL, Traffic, unevenness};
 use crate::kernels::conv::register_tile::{RegisterTile, WIDEST};
-use crate::machine::{BLOCK, Machine};
+use crate::machine::{BLOCK, F32_BYTES, Factor, Machine};
 
 /// What the products in the transformed domain are of, with tiles of so many outputs.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,10 @@ pub(super) struct Products {
     pub(super) blocks: usize,
     /// Input channels of a group.
     pub(super) depth: usize,
+    /// What is multiplied.
+    pub(super) factor: Factor,
+    /// Bytes of it, of a channel.
+    pub(super) bytes: usize,
 }
 
 /// How the products are cut into items and tiles.
@@ -61,7 +65,8 @@ impl Products {
     pub(super) fn cycles(&self) -> f64 {
         let (row, Item { tile, .. }) = self.best();
         let grid = self.grid(1);
-        let bytes = |products: usize, of: usize| (products * of) as f64 * (self.depth * 4) as f64;
+        let bytes =
+            |products: usize, of: usize| (products * of) as f64 * (self.depth * self.bytes) as f64;
         let weights = bytes(grid.elements(), self.blocks * BLOCK);
         let transformed = bytes(grid.products(), self.images);
         let tiles = self.blocks.div_ceil(tile.blocks);
@@ -105,7 +110,12 @@ impl Products {
         let divides = |part: usize, whole: usize| part > 0 && whole.is_multiple_of(part);
         divides(together, self.images)
             && self.grid(together).allows(chunk)
-            && tile.fits(self.machine.vectors, None, self.columns(together, chunk), self.blocks)
+            && tile.fits(
+                self.machine.vectors,
+                self.factor,
+                self.columns(together, chunk),
+                self.blocks,
+            )
             && (together * chunk == 1 || self.bytes(item) <= MOST_BYTES)
     }
 
@@ -117,6 +127,11 @@ impl Products {
         let whole = divisors(self.images).filter(|n| *n > 1).map(move |together| (together, rows));
         let parts = divisors(rows).filter(move |rows| grid.allows(*rows));
         parts.map(|chunk| (1, chunk)).chain(whole)
+    }
+
+    /// Words that a sum runs over.
+    fn words(&self) -> usize {
+        self.depth * self.bytes / F32_BYTES
     }
 
     /// Planes in tiles, so many in an item.
@@ -131,7 +146,7 @@ impl Products {
             (class.elements.iter().product(), together * class.tiles.iter().product::<usize>())
         };
         let rows: Vec<(usize, usize)> = classes.iter().flatten().map(row).collect();
-        RegisterTile::ranked_for(self.machine, None, &rows, self.blocks, self.depth)
+        RegisterTile::ranked_for(self.machine, self.factor, &rows, self.blocks, self.words())
     }
 
     /// Tiles of outputs of an item.
@@ -143,16 +158,16 @@ impl Products {
     fn bytes(&self, item: Item) -> usize {
         let Item { together, chunk, tile } = item;
         let elements = self.grid(together).elements();
-        elements * self.columns(together, chunk) * tile.blocks * BLOCK * 4
+        elements * self.columns(together, chunk) * tile.blocks * BLOCK * F32_BYTES
     }
 
     /// Cycles for a row of tiles, given those of a contracted channel: weights are read again for each
     /// item.
     fn cost(&self, cost: f64, item: Item) -> f64 {
         let (costs, elements) = (self.machine.costs(), self.grid(item.together).elements());
-        let near = (elements * self.depth * self.blocks * BLOCK * 4) as f64;
+        let near = (elements * self.depth * self.blocks * BLOCK * self.bytes) as f64;
         let calls = CALL * (elements * self.blocks.div_ceil(item.tile.blocks)) as f64;
-        let products = cost * self.depth as f64;
+        let products = cost * self.words() as f64;
         let products = match costs.hides_weights {
             true => Traffic::near(self.machine, near).beside(products),
             false => products + near / costs.near,

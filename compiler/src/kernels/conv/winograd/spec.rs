@@ -1,9 +1,11 @@
 //! The kernels of Winograd's filtering, and the transforms that they call.
 
 use super::grid::{Class, Elements, Grid, Run};
+use super::points::Points;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Variants};
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 use crate::plan::Loop;
+use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
 
 /// One of the two transforms of activations, for a row of tiles: `fn(from, scratch, to, bias, tiles,
@@ -12,8 +14,8 @@ use crate::schedule::epilogue::FusedStep;
 pub enum Transform {
     /// `Bᵀ d B`: a window of pixels to its elements.
     Input {
-        /// m of the filters.
-        outputs: usize,
+        /// Those of the filters.
+        points: Points,
         /// Rows and columns of outputs of a tile, at most m.
         tile: [usize; 2],
         /// Rows, then columns, of a window that are beyond the plane, before and behind: zeros that are
@@ -25,11 +27,13 @@ pub enum Transform {
         row: usize,
         /// Where its elements go.
         elements: Elements,
+        /// What pixels stand for that are bytes, whose elements are i16; f32 otherwise.
+        bytes: Option<ByteScale>,
     },
     /// `Aᵀ M A`: elements to a tile of pixels, of which only so many are written.
     Output {
-        /// m of the filters.
-        outputs: usize,
+        /// Those of the filters.
+        points: Points,
         /// Rows and columns of outputs of a tile, at most m.
         tile: [usize; 2],
         /// Pixels from one of a tile to the next.
@@ -46,12 +50,14 @@ pub enum Transform {
         steps: Vec<FusedStep>,
         /// Whether what is written is added up too, at `other`.
         totals: bool,
+        /// What pixels stand for that are bytes; f32 otherwise.
+        made: Option<ByteScale>,
     },
 }
 
 /// The input transform of a whole value, to `[element][block][item's images][tile][16]`
-/// with tiles as [`Grid`] has them. What is beyond planes is zero, and not read. Items are
-/// (block, image, row of tiles).
+/// with tiles as [`Grid`] has them. What is beyond planes is zero, and not read. Bytes are transformed to i16,
+/// exactly, as the points are integers. Items are (block, image, row of tiles).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WinogradInput {
     /// How planes are cut into tiles.
@@ -64,11 +70,13 @@ pub struct WinogradInput {
     pub blocks: Loop,
     /// Distance between rows of pixels.
     pub row: usize,
+    /// What pixels stand for that are bytes; f32 otherwise.
+    pub bytes: Option<ByteScale>,
 }
 
 /// Products in the transformed domain and the output transform. Weights are
 /// `[group][block][element][…][16]`, totals `[image][block][row of tiles][16]`, and there are either
-/// totals or a residual. Items are (group, tile of blocks, images, rows of tiles).
+/// totals or a residual; where bytes are made, neither. Items are (group, tile of blocks, images, rows of tiles).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WinogradOutput {
     /// How planes are cut into tiles.
@@ -96,7 +104,9 @@ pub struct WinogradOutput {
     /// Whether the sum of the outputs of each row of tiles is written too. Rows are what items are made
     /// of, so that sums do not depend on the items.
     pub totals: bool,
-    /// A whole tile of the products.
+    /// What outputs stand for that are bytes; f32 otherwise.
+    pub made: Option<ByteScale>,
+    /// A whole tile of the products, of i16 where pixels were bytes.
     pub micro: MicroKernel,
 }
 
@@ -104,15 +114,22 @@ impl WinogradInput {
     /// The transforms that it calls, of tiles in a row.
     pub fn transforms(&self) -> Transforms<Transform> {
         let Grid { outputs, dilation, .. } = self.grid;
+        let points = Points { outputs, whole: self.bytes.is_some() };
         let element = self.element();
         Transforms::of(&self.grid, self.size, false, |last, [rows, columns]| Transform::Input {
-            outputs,
+            points,
             tile: [rows.outputs, columns.outputs],
             beyond: [rows.beyond, columns.beyond],
             dilation,
             row: self.row * dilation,
             elements: self.grid.between(element, last),
+            bytes: self.bytes,
         })
+    }
+
+    /// What pixels are stored as, and what they are transformed to.
+    pub fn stored(&self) -> [Element; 2] {
+        if self.bytes.is_some() { [Element::U8, Element::I16] } else { [Element::F32; 2] }
     }
 
     /// Distance between elements in the output.
@@ -205,7 +222,10 @@ impl WinogradOutput {
         let WinogradOutput { grid, micro, chunk, .. } = self;
         let is_tiled = micro.pixels > 0 && micro.blocks > 0;
         let is_cut = is_tiled && grid.is_of(self.size) && grid.allows(*chunk);
+        let adds = self.totals || self.steps.contains(&FusedStep::AddResidual);
         is_cut
+            && (self.made.is_none() || !adds)
+            && micro.element != Element::U8
             && self.images.count.is_multiple_of(grid.together)
             && micro.is_packed(grid.elements())
             && micro.output_block == self.columns() * BLOCK
@@ -214,6 +234,11 @@ impl WinogradOutput {
     /// Tiles of blocks in a group.
     pub fn block_tiles(&self) -> usize {
         self.blocks.div_ceil(self.micro.blocks)
+    }
+
+    /// What outputs are stored as.
+    pub fn stored(&self) -> Element {
+        if self.made.is_some() { Element::U8 } else { Element::F32 }
     }
 
     /// Most tiles of an element in an item.
@@ -249,8 +274,9 @@ impl WinogradOutput {
     /// The output transforms that it calls, of tiles in a row.
     pub fn transforms(&self) -> Transforms<Transform> {
         let Grid { outputs, dilation, .. } = self.grid;
+        let points = Points { outputs, whole: self.micro.element == Element::I16 };
         Transforms::of(&self.grid, self.size, true, |last, [rows, columns]| Transform::Output {
-            outputs,
+            points,
             tile: [rows.outputs, columns.outputs],
             dilation,
             size: [rows.written(), columns.written()],
@@ -259,6 +285,7 @@ impl WinogradOutput {
             bias: self.bias,
             steps: self.steps.clone(),
             totals: self.totals,
+            made: self.made,
         })
     }
 

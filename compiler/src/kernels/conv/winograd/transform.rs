@@ -3,13 +3,15 @@
 
 use std::ops::Range;
 
-use super::points::{factor, points};
+use super::points::Points;
 use super::{Elements, Transform};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::codegen::{Leaf, LeafCode};
 use crate::error::Result;
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
-use crate::machine::{BLOCK, F32_BYTES as ELEMENT, Vectors};
+use crate::kernels::conv::rounding::{ROUNDING, Rounding};
+use crate::machine::{BLOCK, Element, F32_BYTES as ELEMENT, Vectors};
+use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
 
 /// Where a column or a row of a tile is, where the results go, and how many there are to go.
@@ -23,7 +25,10 @@ const TEMPORARIES: [Vector; 3] = [Vector(12), Vector(13), Vector(14)];
 /// The register of what a tile's outputs add up to.
 const TOTAL: Vector = Vector(15);
 
-/// Bytes of a block.
+/// The register of the lowest number that bytes of pixels stand for.
+const LOWEST: Vector = Vector(15);
+
+/// Bytes of a block of f32.
 const PIXEL: usize = BLOCK * ELEMENT;
 
 impl Leaf for Transform {
@@ -39,22 +44,25 @@ impl Leaf for Transform {
 impl Transform {
     /// Its code: `fn(from, scratch, to, bias, tiles, residual)`.
     pub fn assembled(&self, vectors: Vectors) -> Function {
-        let (Transform::Input { outputs, tile, .. } | Transform::Output { outputs, tile, .. }) =
-            self;
+        let (Transform::Input { points, tile, .. } | Transform::Output { points, tile, .. }) = self;
         let mut kernel = Kernel {
             a: Assembler::new("transform", vectors),
-            outputs: *outputs,
+            points: *points,
             tile: *tile,
             constants: 0,
             factors: None,
+            stored: Element::F32,
         };
         match self {
-            Transform::Input { beyond, dilation, row, elements, .. } => {
+            Transform::Input { beyond, dilation, row, elements, bytes, .. } => {
                 let [rows, columns] = [0, 1].map(|axis| kernel.there(axis, beyond[axis]));
                 let (pixel, row) = (*dilation * BLOCK, *row);
-                kernel.input(&Input { pixel, row, rows, columns, elements: *elements });
+                let (elements, bytes) = (*elements, *bytes);
+                kernel.input(&Input { pixel, row, rows, columns, elements, bytes });
             }
-            Transform::Output { dilation, size, elements, rows, bias, steps, totals, .. } => {
+            Transform::Output {
+                dilation, size, elements, rows, bias, steps, totals, made, ..
+            } => {
                 kernel.output(&Output {
                     pixel: *dilation * BLOCK,
                     size: *size,
@@ -63,6 +71,7 @@ impl Transform {
                     bias: *bias,
                     steps,
                     totals: *totals,
+                    made: *made,
                 });
             }
         }
@@ -72,14 +81,16 @@ impl Transform {
 
 struct Kernel {
     a: Assembler,
-    /// m of the filters.
-    outputs: usize,
+    /// Those of the filters.
+    points: Points,
     /// Rows and columns of outputs of a tile.
     tile: [usize; 2],
     /// The first register of constants.
     constants: usize,
     /// The first register of the points' factors, for input tiles of fewer outputs than the filters'.
     factors: Option<usize>,
+    /// What an axis of the input is transformed to.
+    stored: Element,
 }
 
 struct Input {
@@ -91,6 +102,14 @@ struct Input {
     rows: Range<usize>,
     columns: Range<usize>,
     elements: Elements,
+    bytes: Option<ByteScale>,
+}
+
+impl Input {
+    /// Bytes of what is read, and what it is transformed to.
+    fn stored(&self) -> (usize, Element) {
+        if self.bytes.is_some() { (1, Element::I16) } else { (ELEMENT, Element::F32) }
+    }
 }
 
 struct Output<'s> {
@@ -102,6 +121,7 @@ struct Output<'s> {
     bias: bool,
     steps: &'s [FusedStep],
     totals: bool,
+    made: Option<ByteScale>,
 }
 
 /// The registers from the first one on, as loads fill them.
@@ -110,10 +130,10 @@ fn registers<const N: usize>() -> [Vector; N] {
 }
 
 impl Kernel {
-    /// Bytes from a block's start to each of its vectors.
+    /// Elements from a block's start to each of its vectors.
     fn lanes(&self) -> impl Iterator<Item = usize> + use<> {
         let vectors = self.a.vectors();
-        (0..vectors.per_block()).map(move |vector| vector * vectors.lanes() * ELEMENT)
+        (0..vectors.per_block()).map(move |vector| vector * vectors.lanes())
     }
 
     /// Elements of a tile along each axis.
@@ -134,6 +154,10 @@ impl Kernel {
     /// Columns of a window are transformed one after the other, and then rows of what comes of them.
     fn input(&mut self, spec: &Input) {
         let [rows, columns] = self.tile;
+        let (read, stored) = spec.stored();
+        if let Some(bytes) = spec.bytes.filter(|bytes| bytes.lowest != 0) {
+            self.a.splat(LOWEST, bytes.lowest as f32);
+        }
         if self.is_square() {
             self.input_constants(rows);
         }
@@ -148,43 +172,62 @@ impl Kernel {
             }
             self.input_rows(spec, lane);
         }
-        self.a.add_immediate(FROM, (columns * spec.pixel * ELEMENT) as i64);
-        self.a.add_immediate(TO, PIXEL as i64);
+        self.a.add_immediate(FROM, (columns * spec.pixel * read) as i64);
+        self.a.add_immediate(TO, (BLOCK * stored.bytes()) as i64);
         self.a.loop_back(TILES, tile);
     }
 
     /// From the window to scratch.
     fn input_columns(&mut self, spec: &Input, lane: usize) {
         let ([high, wide], first) = (self.sides(), spec.columns.start);
-        self.a.lea(FIRST, FROM.at(first * spec.pixel * ELEMENT + lane));
+        let (read, _) = spec.stored();
+        self.stored = Element::F32;
+        self.a.lea(FIRST, FROM.at((first * spec.pixel + lane) * read));
         self.a.lea(THEN, SECOND.at(first * PIXEL));
         self.repeat(spec.columns.len(), |kernel| {
-            kernel.load_window(high, &spec.rows, spec.row * ELEMENT);
+            kernel.load_window(high, &spec.rows, spec.row * read, spec.bytes);
             kernel.apply_input(kernel.tile[0], |i| THEN.at(i * wide * PIXEL));
-            kernel.a.add_immediate(FIRST, (spec.pixel * ELEMENT) as i64);
+            kernel.a.add_immediate(FIRST, (spec.pixel * read) as i64);
             kernel.a.add_immediate(THEN, PIXEL as i64);
         });
     }
 
     /// From scratch to the transformed domain.
     fn input_rows(&mut self, spec: &Input, lane: usize) {
-        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        let ([high, wide], of) = (self.sides(), self.points.outputs + 2);
+        (_, self.stored) = spec.stored();
+        let size = self.stored.bytes();
         self.a.lea(FIRST, SECOND.at(0));
-        self.a.lea(THEN, TO.at(lane));
+        self.a.lea(THEN, TO.at(lane * size));
         self.repeat(high, |kernel| {
-            kernel.load_window(wide, &spec.columns, PIXEL);
-            kernel.apply_input(kernel.tile[1], |j| THEN.at(spec.elements.at([0, j], of) * ELEMENT));
+            kernel.load_window(wide, &spec.columns, PIXEL, None);
+            kernel.apply_input(kernel.tile[1], |j| THEN.at(spec.elements.at([0, j], of) * size));
             kernel.a.add_immediate(FIRST, (wide * PIXEL) as i64);
-            kernel.a.add_immediate(THEN, (of * spec.elements.distance * ELEMENT) as i64);
+            kernel.a.add_immediate(THEN, (of * spec.elements.distance * size) as i64);
         });
     }
 
-    /// Loads so many vectors, so many bytes apart; those that are not there are zero.
-    fn load_window(&mut self, count: usize, there: &Range<usize>, apart: usize) {
+    /// Loads so many vectors, so many bytes apart, of f32 or of bytes that stand for this many times their
+    /// scale; those that are not there are zero.
+    fn load_window(
+        &mut self,
+        count: usize,
+        there: &Range<usize>,
+        apart: usize,
+        bytes: Option<ByteScale>,
+    ) {
         for i in 0..count {
-            match there.contains(&i) {
-                true => self.a.load(Vector(i), FIRST.at(i * apart)),
-                false => self.a.zero(Vector(i)),
+            let (to, from) = (Vector(i), FIRST.at(i * apart));
+            match bytes {
+                _ if !there.contains(&i) => self.a.zero(to),
+                None => self.a.load(to, from),
+                Some(bytes) => {
+                    self.a.load_bytes(to, from);
+                    self.a.floats_of_integers(to, to);
+                    if bytes.lowest != 0 {
+                        self.a.add(to, to, LOWEST);
+                    }
+                }
             }
         }
     }
@@ -199,7 +242,7 @@ impl Kernel {
 
     /// What [`apply_input`](Self::apply_input) multiplies by: coefficients, then the factor of each point.
     fn input_constants(&mut self, outputs: usize) {
-        let finite = &points(self.outputs)[..=outputs];
+        let finite = &self.points.finite()[..=outputs];
         let mut constants = match *finite {
             [_, a] => vec![-a],
             [_, a, _] => vec![-a * a, a],
@@ -207,9 +250,9 @@ impl Kernel {
             [_, a, _, b, _] => vec![-b * b, -a * a, a, b, -(a * a + b * b), a * a * b * b],
             _ => Vec::new(),
         };
-        self.factors = (outputs < self.outputs).then_some(outputs + 2 + constants.len());
+        self.factors = (outputs < self.points.outputs).then_some(outputs + 2 + constants.len());
         if self.factors.is_some() {
-            constants.extend((0..=outputs).map(|point| factor(self.outputs, outputs, point)));
+            constants.extend((0..=outputs).map(|point| self.points.factor(outputs, point)));
         }
         self.load_constants(outputs + 2, &constants);
     }
@@ -234,7 +277,7 @@ impl Kernel {
         self.a.multiply_add(sum, x0, minus_a);
         self.store(to(0), 0, sum);
         self.a.multiply_add(x2, x1, minus_a);
-        self.a.store(to(1), x2);
+        self.put(to(1), x2);
         self.store(to(2), 1, x1);
     }
 
@@ -246,7 +289,7 @@ impl Kernel {
         self.a.multiply_add(sum, x0, square);
         self.store(to(0), 0, sum);
         self.a.multiply_add(x3, x1, square);
-        self.a.store(to(1), x3);
+        self.put(to(1), x3);
         self.a.multiply(odd, x1, a);
         self.pair([x2, odd], 1, [to(2), to(3)]);
     }
@@ -266,7 +309,7 @@ impl Kernel {
         self.a.multiply_add(x2, x0, square);
         self.pair([even, odd], 1, [to(2), to(3)]);
         self.a.multiply_add(x4, x3, minus_b);
-        self.a.store(to(1), x4);
+        self.put(to(1), x4);
         self.a.copy_vector(sum, x3);
         self.a.multiply_add(sum, x2, minus_b);
         self.store(to(0), 0, sum);
@@ -292,7 +335,7 @@ impl Kernel {
         }
         self.a.multiply_add(x5, x3, minus_both);
         self.a.multiply_add(x5, x1, product);
-        self.a.store(to(1), x5);
+        self.put(to(1), x5);
     }
 
     /// Stores even + odd and even - odd, which are of a pair of points, the first of this number.
@@ -309,12 +352,24 @@ impl Kernel {
         if let Some(first) = self.factors {
             self.a.multiply(from, from, Vector(first + point));
         }
-        self.a.store(to, from);
+        self.put(to, from);
+    }
+
+    /// Stores an element, which is an integer where it is stored as one; the register is overwritten.
+    fn put(&mut self, to: Address, from: Vector) {
+        match self.stored {
+            Element::F32 | Element::U8 => self.a.store(to, from),
+            Element::I16 => {
+                self.a.integers_of_floats(from, from);
+                self.a.store_halves(to, from);
+            }
+        }
     }
 
     /// Columns of elements are transformed one after the other, and then rows of what comes of them.
     fn output(&mut self, spec: &Output<'_>) {
         let [rows, columns] = self.tile;
+        let rounding = spec.made.filter(|_| self.has_room()).map(|made| self.rounding(made));
         if self.is_square() {
             self.output_constants(rows);
         }
@@ -327,23 +382,24 @@ impl Kernel {
             if !self.is_square() {
                 self.output_constants(columns);
             }
-            self.output_rows(spec, lane);
+            self.output_rows(spec, lane, rounding);
         }
-        let pixels = (columns * spec.pixel * ELEMENT) as i64;
+        let pixels = columns * spec.pixel;
+        let made = if spec.made.is_some() { 1 } else { ELEMENT };
         self.a.add_immediate(FROM, PIXEL as i64);
-        self.a.add_immediate(TO, pixels);
+        self.a.add_immediate(TO, (pixels * made) as i64);
         if spec.steps.contains(&FusedStep::AddResidual) {
-            self.a.add_immediate(OTHER, pixels);
+            self.a.add_immediate(OTHER, (pixels * ELEMENT) as i64);
         }
         self.a.loop_back(TILES, tile);
     }
 
     /// From the transformed domain to scratch.
     fn output_columns(&mut self, spec: &Output<'_>, lane: usize) {
-        let ([high, wide], of) = (self.sides(), self.outputs + 2);
+        let ([high, wide], of) = (self.sides(), self.points.outputs + 2);
         for column in 0..wide {
             for i in 0..high {
-                let at = spec.elements.at([i, column], of) * ELEMENT + lane;
+                let at = (spec.elements.at([i, column], of) + lane) * ELEMENT;
                 self.a.load(Vector(i), FROM.at(at));
             }
             let results = self.apply_output(self.tile[0]);
@@ -353,33 +409,62 @@ impl Kernel {
         }
     }
 
+    /// Whether there are registers for rounding besides all others.
+    fn has_room(&self) -> bool {
+        self.a.vectors().registers() > TOTAL.0 + ROUNDING
+    }
+
+    /// Loads what rounding takes: into registers of its own, or those that are free between two rows.
+    fn rounding(&mut self, made: ByteScale) -> Rounding {
+        let first = if self.has_room() { TOTAL.0 + 1 } else { TEMPORARIES[0].0 };
+        Rounding::load(&mut self.a, first, made)
+    }
+
     /// From scratch to pixels.
-    fn output_rows(&mut self, spec: &Output<'_>, lane: usize) {
+    fn output_rows(&mut self, spec: &Output<'_>, lane: usize, rounding: Option<Rounding>) {
         let [_, wide] = self.sides();
         for i in 0..spec.size[0] {
             for column in 0..wide {
                 self.a.load(Vector(column), SECOND.at((i * wide + column) * PIXEL));
             }
             let results = self.apply_output(self.tile[1]);
-            for (j, result) in results.into_iter().enumerate().take(spec.size[1]) {
-                self.output_pixel(spec, [i, j], lane, result);
+            let pixels = || results.iter().enumerate().take(spec.size[1]);
+            let at = |j: usize, row: usize| i * row + j * spec.pixel + lane;
+            match spec.made {
+                None => {
+                    for (j, result) in pixels() {
+                        self.output_pixel(spec, at(j, spec.rows[1]), lane, *result);
+                        self.a.store(TO.at(at(j, spec.rows[0]) * ELEMENT), *result);
+                        self.total(spec, [i, j], *result);
+                    }
+                }
+                Some(made) => {
+                    pixels().for_each(|(_, result)| self.output_pixel(spec, 0, lane, *result));
+                    let rounding = rounding.unwrap_or_else(|| self.rounding(made));
+                    for (j, result) in pixels() {
+                        rounding.store(&mut self.a, TO.at(at(j, spec.rows[0])), *result);
+                    }
+                }
             }
         }
         if spec.totals {
-            self.a.add_memory(TOTAL, OTHER.at(lane));
-            self.a.store(OTHER.at(lane), TOTAL);
+            self.a.add_memory(TOTAL, OTHER.at(lane * ELEMENT));
+            self.a.store(OTHER.at(lane * ELEMENT), TOTAL);
         }
     }
 
-    /// The bias and the epilogue of a pixel, which is stored then.
-    fn output_pixel(&mut self, spec: &Output<'_>, [i, j]: [usize; 2], lane: usize, result: Vector) {
-        let at = |row: usize| (i * row + j * spec.pixel) * ELEMENT + lane;
+    /// The bias and the epilogue of a pixel, whose residual is so many elements from the first.
+    fn output_pixel(&mut self, spec: &Output<'_>, residual: usize, lane: usize, result: Vector) {
         if spec.bias {
-            self.a.add_memory(result, BIAS.at(lane));
+            self.a.add_memory(result, BIAS.at(lane * ELEMENT));
         }
-        for step in spec.steps {
+        for (number, step) in spec.steps.iter().enumerate() {
+            // What bytes from 0 on are made of is clipped to them anyway.
+            let is_last = number + 1 == spec.steps.len();
+            let clips = is_last && spec.made.is_some_and(|made| made.lowest == 0);
             match step {
-                FusedStep::AddResidual => self.a.add_memory(result, OTHER.at(at(spec.rows[1]))),
+                FusedStep::AddResidual => self.a.add_memory(result, OTHER.at(residual * ELEMENT)),
+                FusedStep::Relu if clips => {}
                 FusedStep::Relu => {
                     let [_, _, zero] = TEMPORARIES;
                     self.a.zero(zero);
@@ -387,7 +472,10 @@ impl Kernel {
                 }
             }
         }
-        self.a.store(TO.at(at(spec.rows[0])), result);
+    }
+
+    /// Adds a pixel to what the tile adds up to.
+    fn total(&mut self, spec: &Output<'_>, [i, j]: [usize; 2], result: Vector) {
         match (spec.totals, [i, j]) {
             (true, [0, 0]) => self.a.copy_vector(TOTAL, result),
             (true, _) => self.a.add(TOTAL, TOTAL, result),
@@ -397,7 +485,7 @@ impl Kernel {
 
     /// What [`apply_output`](Self::apply_output) multiplies by.
     fn output_constants(&mut self, outputs: usize) {
-        let constants = match points(self.outputs)[..=outputs] {
+        let constants = match self.points.finite()[..=outputs] {
             [_, a, _] => vec![a],
             [_, a, _, b] => vec![a, b, a * a, b * b],
             [_, a, _, b, _] => vec![a, b, a * a, b * b, a * a * a, b * b * b],
