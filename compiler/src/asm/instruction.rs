@@ -124,6 +124,8 @@ pub enum Instruction {
     BroadcastInQuarters { to: Vector, from: Address, lane: usize },
     /// `to += a * b`, rounded once.
     MultiplyAdd { to: Vector, a: Vector, b: Vector },
+    /// `to = to * a + b`, rounded once.
+    ScaleAdd { to: Vector, a: Vector, b: Vector },
     /// `to = a + b`
     Add { to: Vector, a: Vector, b: Vector },
     /// `to += [from]`

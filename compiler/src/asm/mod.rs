@@ -175,6 +175,11 @@ impl Assembler {
         self.push(Instruction::MultiplyAdd { to, a, b });
     }
 
+    /// `to = to * a + b`, rounded once.
+    pub fn scale_add(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::ScaleAdd { to, a, b });
+    }
+
     /// `to = a + b`
     pub fn add(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::Add { to, a, b });

@@ -339,13 +339,25 @@ impl Emitter<'_, '_> {
         ]
     }
 
-    /// Stores four vectors of i32, from 0 to 255, as sixteen bytes.
-    pub(crate) fn store_bytes(&mut self, lanes: [Value; 4], address: Value, offset: i64) {
+    /// Stores four vectors of i32, from 0 to 255, as sixteen bytes, so many bytes apart.
+    pub(crate) fn store_bytes(
+        &mut self,
+        lanes: [Value; 4],
+        address: Value,
+        offset: i64,
+        apart: i64,
+    ) {
         let [a, b, c, d] = lanes;
         let low = self.builder.ins().snarrow(a, b);
         let high = self.builder.ins().snarrow(c, d);
         let bytes = self.builder.ins().unarrow(low, high);
-        self.store(bytes, address, offset);
+        if apart == 1 {
+            return self.store(bytes, address, offset);
+        }
+        for lane in 0..I8X16.lane_count() as u8 {
+            let byte = self.builder.ins().extractlane(bytes, lane);
+            self.store(byte, address, offset + i64::from(lane) * apart);
+        }
     }
 
     // ---- conversions ---------------------------------------------------------------------------

@@ -105,6 +105,11 @@ fn output_transforms_round_to_bytes() {
 }
 
 #[test]
+fn sums_of_dense_layers_are_of_all_products() {
+    check(14);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {
@@ -161,7 +166,7 @@ fn every_function_is_encoded() {
     for (name, make) in KINDS {
         let mut codes = std::collections::BTreeSet::new();
         for vectors in assembled() {
-            for seed in 0..20 {
+            for seed in 0..30 {
                 let case = Case::of(make, vectors, seed);
                 codes.insert(case.function.encode().unwrap());
             }

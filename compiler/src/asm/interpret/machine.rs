@@ -67,9 +67,8 @@ impl<'m> Machine<'m> {
                 let lanes = self.read(from)?;
                 self.put(to, in_quarters(lanes, lane)?)?;
             }
-            Instruction::MultiplyAdd { to, a, b } => {
-                self.each(to, [to, a, b], |[s, a, b]| bits(float(a).mul_add(float(b), float(s))))?;
-            }
+            Instruction::MultiplyAdd { to, a, b } => self.fused(to, [a, b, to])?,
+            Instruction::ScaleAdd { to, a, b } => self.fused(to, [to, a, b])?,
             Instruction::Add { to, a, b } => self.floats(to, [a, b], |a, b| a + b)?,
             Instruction::AddMemory { to, from } => self.add_memory(to, from)?,
             Instruction::Subtract { to, a, b } => self.floats(to, [a, b], |a, b| a - b)?,
@@ -245,6 +244,11 @@ impl<'m> Machine<'m> {
         of: impl Fn(f32, f32) -> f32,
     ) -> Result<(), Wrong> {
         self.each(to, [a, b], |[a, b]| bits(of(float(a), float(b))))
+    }
+
+    /// `to = a * b + c`, rounded once.
+    fn fused(&mut self, to: Vector, [a, b, c]: [Vector; 3]) -> Result<(), Wrong> {
+        self.each(to, [a, b, c], |[a, b, c]| bits(float(a).mul_add(float(b), float(c))))
     }
 
     fn number(&self, register: Register) -> Result<u64, Wrong> {

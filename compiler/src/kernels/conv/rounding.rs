@@ -11,6 +11,8 @@ pub(in crate::kernels::conv) const ROUNDING: usize = 4;
 pub(in crate::kernels::conv) struct Rounding {
     first: usize,
     made: ByteScale,
+    /// Whether sums are in steps of the scale already.
+    in_steps: bool,
 }
 
 impl Rounding {
@@ -19,10 +21,13 @@ impl Rounding {
         a: &mut Assembler,
         first: usize,
         made: ByteScale,
+        in_steps: bool,
     ) -> Rounding {
-        let rounding = Rounding { first, made };
+        let rounding = Rounding { first, made, in_steps };
         let [steps, lowest, highest, zero] = rounding.constants();
-        a.splat(steps, made.scale.recip());
+        if !in_steps {
+            a.splat(steps, made.scale.recip());
+        }
         a.splat(lowest, made.lowest as f32);
         a.splat(highest, made.highest as f32);
         a.splat(zero, f32::from_bits((-made.lowest).cast_unsigned()));
@@ -37,7 +42,9 @@ impl Rounding {
     /// Stores the numbers of the multiples that are nearest to the lanes of a sum, which is overwritten.
     pub(in crate::kernels::conv) fn store(self, a: &mut Assembler, to: Address, sum: Vector) {
         let [steps, lowest, highest, zero] = self.constants();
-        a.multiply(sum, sum, steps);
+        if !self.in_steps {
+            a.multiply(sum, sum, steps);
+        }
         a.max(sum, sum, lowest);
         a.min(sum, sum, highest);
         a.integers_of_floats(sum, sum);

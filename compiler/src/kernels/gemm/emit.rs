@@ -17,8 +17,8 @@
 //! Weights that are bytes become floats as they are loaded; what the channels' scales are is left to the
 //! end, where sums are multiplied with them and the bias is added.
 
-use cranelift_codegen::ir::types::{F32, F32X4};
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::types::{F32, F32X4, I64};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, StackSlotData, StackSlotKind, Value};
 
 use super::{CHANNEL_BLOCK, RowMajorGemm};
 use crate::codegen::KernelCall;
@@ -31,17 +31,20 @@ use crate::plan::{Loop, Role};
 
 const ELEMENT: i64 = F32_BYTES as i64;
 /// Vectors of a channel block.
-const VECTORS: usize = CHANNEL_BLOCK / LANES;
-/// A dense layer of as many elements has its depth in parts, which then are half a page apart.
-const DEEP: usize = 256;
-/// So many.
-const PARTS: usize = 4;
+pub(super) const VECTORS: usize = CHANNEL_BLOCK / LANES;
 /// Most taps that are unrolled.
 const MOST_TAPS: usize = 9;
 
-pub(super) fn emit(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, call: KernelCall) {
+/// With the leaf that makes the [sums of a dense layer](RowMajorGemm::dense_sums) at an offset.
+pub(super) fn emit(
+    e: &mut Emitter<'_, '_>,
+    spec: &RowMajorGemm,
+    dense_sums: Option<usize>,
+    call: KernelCall,
+) {
     let pointers = Pointers::load(e, spec, call);
-    e.each(call.begin, call.end, |e, item| row(e, spec, &pointers, item));
+    let dense_sums = dense_sums.map(|offset| e.leaf(offset));
+    e.each(call.begin, call.end, |e, item| row(e, spec, &pointers, dense_sums, item));
 }
 
 struct Pointers {
@@ -77,7 +80,13 @@ struct Row {
 }
 
 /// One item: a row of pixels by one block of channels.
-fn row(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, item: Value) {
+fn row(
+    e: &mut Emitter<'_, '_>,
+    spec: &RowMajorGemm,
+    pointers: &Pointers,
+    dense_sums: Option<FuncRef>,
+    item: Value,
+) {
     let (rest, y) = e.divide(item, spec.rows.count);
     let (mut rest, block) = e.divide(rest, spec.blocks());
     let mut input = e.mul_imm(y, spec.rows.input as i64 * ELEMENT);
@@ -109,51 +118,28 @@ fn row(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, item: 
     });
     let input = e.add(pointers.input, input);
     let row = Row { input, weights, bias, scales, output, block };
-    match spec.reduce[..] {
-        [axis] if spec.columns.count == 1 && axis.count >= DEEP => {
-            dense(e, spec, pointers, &row, axis);
-        }
-        _ => columns(e, spec, pointers, &row),
+    match dense_sums {
+        Some(leaf) => dense(e, spec, pointers, &row, leaf),
+        None => columns(e, spec, pointers, &row),
     }
 }
 
-/// One pixel of a dense layer, in parts of its depth: weights, which are read once, come from memory
-/// faster in several streams than in one. Each part has sums of its own, for the same reasons as those of
-/// [`interleaved`].
-fn dense(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers, row: &Row, axis: Loop) {
-    let (long, rest) = (axis.count / PARTS, axis.count % PARTS);
-    let bytes = |elements: usize| elements as i64 * ELEMENT;
-    // Adds the products of the element so many behind the pointers.
-    let add = |e: &mut Emitter<'_, '_>, sums: &mut [Value], at: &[Value], i: usize| {
-        let element = e.load(F32, at[0], bytes(i * axis.input));
-        let element = e.builder.ins().splat(F32X4, element);
-        let weights = weights(e, spec, at[1], i);
-        for (weight, sum) in weights.into_iter().zip(sums) {
-            *sum = e.multiply_add(weight, element, *sum);
-        }
-    };
-    let mut state = start(e, row);
-    let zero = e.float(F32X4, 0.0);
-    state.resize(VECTORS * PARTS, zero);
-    state.extend([row.input, row.weights]);
-    let mut sums = e.repeat(long, &state, |e, state| {
-        let (sums, at) = state.split_at(VECTORS * PARTS);
-        let mut next = sums.to_vec();
-        for (part, sums) in next.chunks_mut(VECTORS).enumerate() {
-            add(e, sums, at, part * long);
-        }
-        let line = spec.line_bytes() as i64;
-        next.extend([e.add_imm(at[0], bytes(axis.input)), e.add_imm(at[1], line)]);
-        next
-    });
-    let at = sums.split_off(VECTORS * PARTS);
-    for i in 0..rest {
-        add(e, &mut sums[..VECTORS], &at, (PARTS - 1) * long + i);
-    }
-    while sums.len() > VECTORS {
-        let (low, high) = sums.split_at(sums.len() / 2);
-        sums = low.iter().zip(high).map(|(a, b)| e.builder.ins().fadd(*a, *b)).collect();
-    }
+/// One pixel of a dense layer, whose sums a leaf makes.
+fn dense(
+    e: &mut Emitter<'_, '_>,
+    spec: &RowMajorGemm,
+    pointers: &Pointers,
+    row: &Row,
+    leaf: FuncRef,
+) {
+    let bytes = CHANNEL_BLOCK * F32_BYTES;
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 3);
+    let slot = e.builder.create_sized_stack_slot(slot);
+    let to = e.builder.ins().stack_addr(I64, slot, 0);
+    let [none, one] = [0, 1].map(|n| e.int(n));
+    let bias = row.bias.unwrap_or(none);
+    e.builder.ins().call(leaf, &[row.input, row.weights, to, bias, one, none]);
+    let sums = floats(e, to, 0);
     epilogue(e, spec, pointers, row, 1, &sums);
 }
 
@@ -166,15 +152,14 @@ fn start(e: &mut Emitter<'_, '_>, row: &Row) -> Vec<Value> {
 }
 
 /// One number for each channel of a block, so many bytes behind an address.
-fn floats(e: &mut Emitter<'_, '_>, at: Value, offset: i64) -> Vec<Value> {
+pub(super) fn floats(e: &mut Emitter<'_, '_>, at: Value, offset: i64) -> Vec<Value> {
     let vector = |v: usize| e.load(F32X4, at, offset + (v * LANES) as i64 * ELEMENT);
     (0..VECTORS).map(vector).collect()
 }
 
-/// The weights of a block for one contracted element, so many lines behind an address.
-fn weights(e: &mut Emitter<'_, '_>, spec: &RowMajorGemm, at: Value, line: usize) -> Vec<Value> {
-    let offset = (line * spec.line_bytes()) as i64;
-    if !spec.bytes {
+/// The weights of a block for one contracted element, i8 or f32, so many bytes behind an address.
+pub(super) fn weights(e: &mut Emitter<'_, '_>, bytes: bool, at: Value, offset: i64) -> Vec<Value> {
+    if !bytes {
         return floats(e, at, offset);
     }
     let words = e.load_signed_bytes(at, offset);
@@ -322,7 +307,7 @@ fn multiply(
     let (input, first) = (state[pixels * VECTORS], state[pixels * VECTORS + 1]);
     let offsets = tap_offsets(taps);
     for (tap, offset) in offsets.iter().enumerate() {
-        let vectors = weights(e, spec, first, tap);
+        let vectors = weights(e, spec.bytes, first, (tap * spec.line_bytes()) as i64);
         for pixel in 0..pixels {
             let at = (offset + pixel * spec.columns.input) as i64 * ELEMENT;
             let element = e.load(F32, input, at);

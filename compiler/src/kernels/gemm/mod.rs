@@ -1,10 +1,12 @@
 //! Row-major matrix products: dense layers, and convolutions whose values do not lie in blocks.
 
+pub mod dense;
 mod emit;
 pub(super) mod lower;
 pub(super) mod pack;
 
 use cranelift_codegen::ir::Function;
+use dense::DenseSums;
 
 use crate::codegen::Linker;
 use crate::error::Result;
@@ -67,6 +69,19 @@ impl RowMajorGemm {
     fn block_bytes(&self) -> usize {
         let scales = if self.bytes { CHANNEL_BLOCK * F32_BYTES } else { 0 };
         self.depth().saturating_mul(self.line_bytes()).saturating_add(scales)
+    }
+
+    /// What makes the sums of a block of channels of a dense layer that is deep enough for parts: for f32 if
+    /// these are half a page apart.
+    fn dense_sums(&self) -> Option<DenseSums> {
+        let deep = if self.bytes { 32 } else { 256 };
+        match self.reduce[..] {
+            [Loop { count: depth, input, .. }] if self.columns.count == 1 && depth >= deep => {
+                let (bytes, bias) = (self.bytes, self.bias && !self.bytes);
+                Some(DenseSums { depth, input, bytes, bias })
+            }
+            _ => None,
+        }
     }
 
     /// Trips of all outer loops.
@@ -140,7 +155,8 @@ impl Kernel for RowMajorGemm {
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
-        linker.kernel(|e, call| emit::emit(e, self, call))
+        let dense_sums = self.dense_sums().map(|leaf| linker.leaf(leaf)).transpose()?;
+        linker.kernel(|e, call| emit::emit(e, self, dense_sums, call))
     }
 
     /// The mid-end hoists loads over the multiply-adds until the sums spill.

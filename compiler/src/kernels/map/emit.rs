@@ -158,20 +158,28 @@ const BYTES: usize = 16;
 
 impl<'m> Vectors<'m> {
     /// `None` unless the innermost loop runs over contiguous or constant f32 and bytes, which stand for
-    /// numbers, and is long enough.
+    /// numbers, and is long enough. Bytes may be written apart from each other.
     fn of(map: &'m Map) -> Option<Vectors<'m>> {
         let inner: Vec<isize> = map.nest.strides.iter().filter_map(|s| s.last().copied()).collect();
         let is_bytes = map.dtypes.contains(&DType::U8);
         let lanes = if is_bytes { BYTES } else { LANES };
-        let fits = map.dtypes.iter().zip(&inner).all(|(dtype, stride)| match dtype {
+        let fits = map.dtypes.iter().zip(&inner).skip(1).all(|(dtype, stride)| match dtype {
             DType::F32 => matches!(stride, 0 | 1),
             DType::U8 => *stride == 1,
             _ => false,
         });
+        let writes = match (map.dtypes.first(), inner.first()) {
+            (Some(DType::F32), Some(apart)) => *apart == 1,
+            (Some(DType::U8), Some(apart)) => *apart > 0,
+            _ => false,
+        };
         let is_long = map.nest.dims.last().is_some_and(|n| *n >= lanes);
         let expr = floats(map)?;
-        (fits && is_long && inner.first() == Some(&1) && is_vectorizable(&expr))
-            .then_some(Vectors { map, expr, lanes })
+        (fits && is_long && writes && is_vectorizable(&expr)).then_some(Vectors {
+            map,
+            expr,
+            lanes,
+        })
     }
 
     /// As many elements, so many trips of the innermost loop further.
@@ -215,8 +223,9 @@ impl<'m> Vectors<'m> {
     fn store_bytes(&self, e: &mut Emitter<'_, '_>, all: Vec<Value>, to: Value, trips: usize) {
         let integers =
             all.into_iter().map(|floats| e.builder.ins().fcvt_to_sint_sat(I32X4, floats));
+        let apart = self.map.nest.strides[0].last().map_or(1, |stride| *stride as i64);
         if let Ok(lanes) = integers.collect::<Vec<_>>().try_into() {
-            e.store_bytes(lanes, to, trips as i64);
+            e.store_bytes(lanes, to, trips as i64 * apart, apart);
         }
     }
 

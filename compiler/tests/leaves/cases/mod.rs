@@ -2,6 +2,7 @@
 //! compute, in f64 and without any code of what emits them.
 
 mod bytes;
+mod dense;
 mod halves;
 mod random;
 mod strassen;
@@ -27,7 +28,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 14] = [
+pub(crate) const KINDS: [(&str, Make); 15] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -42,6 +43,7 @@ pub(crate) const KINDS: [(&str, Make); 14] = [
     ("micro-kernel of i16 in pairs", halves::pairs),
     ("Winograd's input transform of bytes", winograd::input_of_bytes),
     ("Winograd's output transform to bytes", winograd::output_of_bytes),
+    ("sums of a dense layer", dense::sums),
 ];
 
 /// What code is assembled for.

@@ -467,21 +467,35 @@ impl Kernel<'_> {
         }
     }
 
+    /// What sums are multiplied by where they become bytes: then all that is added to them is in steps of these.
+    fn steps(&self) -> f32 {
+        self.spec.bytes.made.map_or(1.0, |made| made.scale.recip())
+    }
+
     /// Makes f32 of sums of products of integers, with the bias.
     fn scale(&mut self) {
-        let [scale, bias] = [0, 1].map(|i| Vector(self.spare() + i));
+        let [scale, bias, steps] = [0, 1, 2].map(|i| Vector(self.spare() + i));
+        let is_made = self.spec.bytes.made.is_some();
+        if is_made {
+            self.a.splat(steps, self.steps());
+        }
         let line = if self.spec.element == Element::U8 { 1 } else { 0 };
         for vector in 0..self.row() {
             self.a.load(scale, self.header(line, vector));
             if self.spec.bias {
                 self.a.load(bias, BIAS.at(vector * self.lanes() * F32_BYTES));
             }
+            for constant in [scale, bias].into_iter().take(1 + usize::from(self.spec.bias)) {
+                if is_made {
+                    self.a.multiply(constant, constant, steps);
+                }
+            }
             for pixel in 0..self.spec.pixels {
                 let sum = self.sum(pixel, vector);
                 self.a.floats_of_integers(sum, sum);
-                self.a.multiply(sum, sum, scale);
-                if self.spec.bias {
-                    self.a.add(sum, sum, bias);
+                match self.spec.bias {
+                    true => self.a.scale_add(sum, scale, bias),
+                    false => self.a.multiply(sum, sum, scale),
                 }
             }
         }
@@ -493,9 +507,10 @@ impl Kernel<'_> {
             let is_last = number + 1 == self.spec.steps.len();
             let clips = is_last && self.spec.bytes.made.is_some_and(|made| made.lowest == 0);
             match step {
-                FusedStep::AddResidual => match self.spec.bytes.residual {
-                    None => self.add_to_sums(OTHER, self.spec.residual_block),
-                    Some(bytes) => self.add_bytes(bytes),
+                FusedStep::AddResidual => match (self.spec.bytes.residual, self.spec.bytes.made) {
+                    (None, None) => self.add_to_sums(OTHER, self.spec.residual_block),
+                    (None, Some(_)) => self.add_in_steps(),
+                    (Some(bytes), _) => self.add_bytes(bytes),
                 },
                 FusedStep::Relu if clips => {}
                 FusedStep::Relu => {
@@ -516,11 +531,22 @@ impl Kernel<'_> {
         }
     }
 
+    /// Adds the residual operand to sums that become bytes.
+    fn add_in_steps(&mut self) {
+        let [added, steps] = [0, 1].map(|i| Vector(self.spare() + i));
+        self.a.splat(steps, self.steps());
+        for (sum, pixel, vector) in self.sums() {
+            self.a.load(added, OTHER.at(self.offset(self.spec.residual_block, pixel, vector)));
+            self.a.multiply_add(sum, added, steps);
+        }
+    }
+
     /// Adds the numbers that bytes of the residual operand stand for.
     fn add_bytes(&mut self, bytes: ByteScale) {
         let [added, scale, lowest] = [0, 1, 2].map(|i| Vector(self.spare() + i));
-        self.a.splat(scale, bytes.scale);
-        self.a.splat(lowest, bytes.scale * bytes.lowest as f32);
+        let scale_of_bytes = bytes.scale * self.steps();
+        self.a.splat(scale, scale_of_bytes);
+        self.a.splat(lowest, scale_of_bytes * bytes.lowest as f32);
         for (sum, pixel, vector) in self.sums() {
             let at = self.elements(self.spec.residual_block, pixel, vector);
             self.a.load_bytes(added, OTHER.at(at));
@@ -541,7 +567,7 @@ impl Kernel<'_> {
     /// Rounds sums to multiples, whose numbers from the lowest are stored.
     fn write_bytes(&mut self, made: ByteScale) {
         let spare = self.spare();
-        let rounding = Rounding::load(&mut self.a, spare, made);
+        let rounding = Rounding::load(&mut self.a, spare, made, true);
         for (sum, pixel, vector) in self.sums() {
             let at = self.elements(self.spec.output_block, pixel, vector);
             rounding.store(&mut self.a, TO.at(at), sum);

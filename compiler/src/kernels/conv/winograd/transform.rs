@@ -417,7 +417,7 @@ impl Kernel {
     /// Loads what rounding takes: into registers of its own, or those that are free between two rows.
     fn rounding(&mut self, made: ByteScale) -> Rounding {
         let first = if self.has_room() { TOTAL.0 + 1 } else { TEMPORARIES[0].0 };
-        Rounding::load(&mut self.a, first, made)
+        Rounding::load(&mut self.a, first, made, false)
     }
 
     /// From scratch to pixels.
