@@ -34,6 +34,8 @@ pub struct Costs {
     pub hides_weights: bool,
     /// Of a vector of Winograd's transforms, on its way to the transformed domain or back.
     pub transformed: f64,
+    /// The same where elements are i16, and pixels bytes.
+    pub transformed_halves: f64,
     /// Of a vector of inputs and of one of outputs, in the sums around Strassen's products.
     pub summed: [f64; 2],
     /// Of a vector that becomes f32 of bytes, or bytes of f32, in a step of its own.
@@ -98,6 +100,7 @@ const AVX2: Costs = Costs {
     near: 32.0,
     hides_weights: false,
     transformed: 4.0,
+    transformed_halves: 4.0,
     summed: [5.5, 4.0],
     converted: 4.0,
     cached_weights: 256 << 10,
@@ -132,6 +135,7 @@ const AVX512_IN_HALVES: Costs = Costs {
     near: 20.0,
     hides_weights: true,
     transformed: 12.0,
+    transformed_halves: 7.0,
     summed: [6.0, 5.0],
     converted: 8.0,
     cached_weights: 384 << 10,

@@ -79,7 +79,12 @@ impl Products {
         let channels = self.depth + self.blocks * BLOCK;
         let elements = self.images * self.grid(1).products() * channels;
         let vectors = elements as f64 / self.machine.vectors.lanes() as f64;
-        self.cycles() + self.machine.costs().transformed * vectors
+        let costs = self.machine.costs();
+        let each = match self.factor {
+            Factor::F32 | Factor::U8(_) => costs.transformed,
+            Factor::I16(_) => costs.transformed_halves,
+        };
+        self.cycles() + each * vectors
     }
 
     /// Every way that [`fits`](Self::fits) to cut into items, each with the best tile of every width, the
