@@ -55,12 +55,14 @@ impl Build {
     fn new() -> Build {
         let root = variable("CARGO_MANIFEST_DIR").join("..");
         let out = variable("OUT_DIR");
-        // Shared by debug and release builds, for which the runner is the same.
+        // Shared by debug and release builds, for which the runner is the same. The tag of the target folder is
+        // not there if somebody else than cargo has made that.
         let shared = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+        let shared = shared.map(|folder| folder.join("cardinal-runner"));
         Build {
             root: root.canonicalize().unwrap_or(root),
             target: env::var_os("TARGET").unwrap_or_default(),
-            target_dir: shared.unwrap_or(&out).join("cardinal-runner"),
+            target_dir: shared.unwrap_or_else(|| out.join("target")),
         }
     }
 
