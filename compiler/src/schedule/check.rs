@@ -247,9 +247,8 @@ impl<'s> Checking<'s> {
         must(scheduled.conv == wanted, "it is another convolution")?;
         let algorithm = algorithms.of(&scheduled.choice).ok_or("it is computed by no algorithm")?;
         must(algorithm.takes(scheduled.problem.reads), "its algorithm does not take its elements")?;
-        let is_asked_for = scheduled.why.contains("tuned: ");
-        let is_offered = is_asked_for || scheduled.candidates.contains(&scheduled.choice);
-        must(is_offered, "its choice was not offered")?;
+        let is_offered = scheduled.candidates.contains(&scheduled.choice);
+        must(is_offered || scheduled.is_asked_for, "its choice was not offered")?;
         let is_flat = schedule.layout(id).is_some_and(|layout| layout.is_flat());
         must(!scheduled.flat || is_flat, "its result has a border")?;
         let stage = schedule.stage_of(id);

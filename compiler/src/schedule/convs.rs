@@ -184,6 +184,7 @@ impl Site<'_> {
             problem,
             candidates,
             choice,
+            is_asked_for: chosen.is_some(),
             estimates,
             why,
             flat,
