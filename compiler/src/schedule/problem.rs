@@ -2,7 +2,6 @@
 
 use super::blocked::{Blocked, for_groups};
 use super::byte_scale::ByteScale;
-use super::byte_values::ByteValues;
 use super::epilogue::Fused;
 use super::layout::Layouts;
 use super::stages::View;
@@ -50,13 +49,14 @@ pub(crate) struct ConvProblem {
 }
 
 impl ConvProblem {
-    /// The convolution of a node, with its groups as they are computed.
+    /// The convolution of a node, with its groups as they are computed. `multiplies_bytes` says whether it
+    /// takes its input as bytes, where that lies as bytes.
     pub(crate) fn of(
         graph: View<'_>,
         id: NodeId,
         conv: &Conv,
         machine: Machine,
-        bytes: &ByteValues,
+        multiplies_bytes: bool,
         layouts: &Layouts,
     ) -> Option<ConvProblem> {
         let x = graph.operand(id, 0)?;
@@ -75,7 +75,7 @@ impl ConvProblem {
             let of_group = graph.operand(id, 1).map_or(0, |weight| graph.ty(weight).shape()[1]);
             machine.dots != Some(Dots::Pairs) || keeps_pairs(&source(read), of_group)
         };
-        let read = read.filter(|_| bytes.are_multiplied(id) && keeps_pairs());
+        let read = read.filter(|_| multiplies_bytes && keeps_pairs());
         let mut made = *layouts.get(&id)?;
         if made.bytes.is_some() {
             // Kernels of bytes round their sums, as the last step of the epilogue would.
