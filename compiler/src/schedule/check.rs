@@ -251,6 +251,8 @@ impl<'s> Checking<'s> {
         must(is_offered || scheduled.is_asked_for, "its choice was not offered")?;
         let is_flat = schedule.layout(id).is_some_and(|layout| layout.is_flat());
         must(!scheduled.flat || is_flat, "its result has a border")?;
+        let is_of_one = conv.window.is_point() || conv.window.is_sample();
+        must(!scheduled.flat || is_of_one, "its rows matter, as it reads neighbours")?;
         let stage = schedule.stage_of(id);
         let users =
             || graph.uses(id).into_iter().filter(|(user, _)| schedule.stage_of(*user) == stage);
