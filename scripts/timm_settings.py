@@ -4,7 +4,7 @@
     scripts/timm_settings.py            # writes cli/src/image_input/timm.csv
     scripts/timm_settings.py --check    # says whether that is what would be written
 
-Takes timm's wheel from PyPI and evaluates the tables in it, which needs neither PyTorch nor to install anything.
+Takes timm's wheel from PyPI and evaluates the tables in it, which needs neither PyTorch nor to install it.
 A model's bare name stands for the weights that `timm.create_model(name, pretrained=True)` takes.
 """
 
@@ -26,7 +26,7 @@ SOURCES = ['url', 'file', 'hf_hub_id', 'hf_hub_filename']
 
 def wheel(folder):
     """Timm's wheel, opened."""
-    what = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', folder, f'timm=={VERSION}']
+    what = [common.python_with(), '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', folder, f'timm=={VERSION}']
     subprocess.run(what, check=True)
     return zipfile.ZipFile(next(pathlib.Path(folder).glob('timm-*.whl')))
 

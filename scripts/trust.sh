@@ -114,7 +114,19 @@ table() {
   echo
   echo 'What each part shows:'
   echo
-  parts | awk -F'|' '{ printf "- **%s**: %s\n", $1, $3 }'
+  parts | awk -F'|' '{ print "- **" $1 "**: " $3 }' | wrapped
+}
+
+# Items of a list in lines of at most 110 columns.
+wrapped() {
+  awk '{
+    line = $1
+    for (i = 2; i <= NF; i++) {
+      if (length(line " " $i) > 110) { print line; line = " " }
+      line = line " " $i
+    }
+    print line
+  }'
 }
 
 # Puts the table between the markers of the page.

@@ -96,7 +96,7 @@ fn run_tensors(
 ) -> Outcome<(Vec<Sample>, Vec<Array>)> {
     let inputs = tensors::assign(program.inputs(), given, "input")?;
     program.inputs().iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
-    let outputs = session.run(&inputs)?;
+    let outputs = session.run(inputs)?;
     let rows = outputs.first().and_then(|o| o.shape.first()).copied().unwrap_or(1);
     let name = request.input.join(" ");
     Ok(((0..rows).map(|row| (name.clone(), row)).collect(), outputs))
@@ -121,7 +121,7 @@ fn run_images(
     let mut parts: Vec<Vec<Array>> = program.outputs().iter().map(|_| Vec::new()).collect();
     for chunk in images.chunks(batch) {
         let input = read_chunk(chunk, &recipe, batch)?;
-        for (part, output) in parts.iter_mut().zip(session.run(&[input])?) {
+        for (part, output) in parts.iter_mut().zip(session.run(vec![input])?) {
             part.push(if chunk.len() < batch { output.rows(0, chunk.len()) } else { output });
         }
     }

@@ -18,6 +18,7 @@ mod limits;
 mod mapped;
 mod measure;
 mod output;
+mod own_pages;
 mod program;
 mod random;
 mod render;

@@ -15,6 +15,7 @@ use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::measure::{Preparation, milliseconds};
 use crate::model_file::ModelFile;
+use crate::own_pages;
 use crate::program::{self, Program};
 use crate::request::IsaOption;
 use crate::tensors::{Named, Spec};
@@ -93,9 +94,12 @@ pub(crate) fn load(
 }
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> Outcome<Loaded> {
+    // Checking has all of the file in memory at once.
+    own_pages::give_back();
     let begin = Instant::now();
     let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
     let program = Program::load(artifact, isa.name(), &file.name())?;
+    file.pages.give_back();
     let preparation = Preparation { compile_ms: None, load_ms: milliseconds(begin) };
     check_options(program.inputs(), options)?;
     Ok(Loaded { program, model: None, preparation })

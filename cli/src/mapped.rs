@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use bytes::Bytes;
@@ -13,12 +13,54 @@ use memmap2::Mmap;
 use crate::ending::fallible;
 use crate::limits::{PATIENCE, PIPED};
 
+/// What a file holds.
+pub(crate) struct Mapped {
+    pub(crate) bytes: Bytes,
+    pub(crate) pages: Pages,
+}
+
+/// The pages that a file's bytes are mapped to, if they are.
+pub(crate) struct Pages(Option<Arc<Mmap>>);
+
+impl Pages {
+    /// Gives back all of them. What somebody looks at is read from the file anew, page by page: weights when they
+    /// are used, and what was only checked or copied never again.
+    #[cfg(unix)]
+    pub(crate) fn give_back(&self) {
+        if let Some(map) = &self.0 {
+            // SAFETY: nobody writes to the mapping, so its pages hold what the file does. A system that refuses
+            // does nothing.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
+    /// Elsewhere they stay.
+    #[cfg(not(unix))]
+    pub(crate) fn give_back(&self) {}
+}
+
+/// The owner of mapped bytes.
+struct Owner(Arc<Mmap>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapped {
+    /// Bytes in memory.
+    fn copied(bytes: Bytes) -> Mapped {
+        Mapped { bytes, pages: Pages(None) }
+    }
+}
+
 /// The bytes of the file at `path`. A regular file is mapped: nothing is read until it is used.
 /// Pipes are read to their end; devices, which may have none, are refused.
 ///
 /// # Errors
 /// Those of opening, reading and mapping, and those of [`read_pipe`].
-pub(crate) fn open(path: &Path) -> io::Result<Bytes> {
+pub(crate) fn open(path: &Path) -> io::Result<Mapped> {
     // Asked before opening, which waits where a pipe has nobody at its other end.
     let mut file = match Kind::of(fs::metadata(path)?.file_type()) {
         Kind::Device => return Err(io::Error::other("it is a device, not a file")),
@@ -29,7 +71,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Bytes> {
     if about.is_file() && about.len() > 0 {
         return map(&file);
     }
-    read_pipe(&mut file, PIPED)
+    read_pipe(&mut file, PIPED).map(Mapped::copied)
 }
 
 /// What is found at a path, as far as it matters to reading.
@@ -71,8 +113,8 @@ fn open_pipe(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Those of reading, and those of [`read_pipe`].
-pub(crate) fn stdin() -> io::Result<Bytes> {
-    read_pipe(&mut io::stdin().lock(), PIPED)
+pub(crate) fn stdin() -> io::Result<Mapped> {
+    read_pipe(&mut io::stdin().lock(), PIPED).map(Mapped::copied)
 }
 
 /// All that comes out of a pipe.
@@ -89,11 +131,11 @@ fn read_pipe(from: &mut dyn Read, most: u64) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn map(file: &File) -> io::Result<Bytes> {
+fn map(file: &File) -> io::Result<Mapped> {
     // SAFETY: the mapping is private and read-only. Whoever rewrites the file meanwhile changes what is
     // read, as with every mapped file; where it is cut short, `ending` ends the process with an error.
-    let map = unsafe { Mmap::map(file) }?;
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(unsafe { Mmap::map(file) }?);
+    Ok(Mapped { bytes: Bytes::from_owner(Owner(Arc::clone(&map))), pages: Pages(Some(map)) })
 }
 
 #[cfg(test)]
@@ -102,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_may_have_no_end_is_not_read_to_it() {
-        let error = open(Path::new("/dev/zero")).unwrap_err();
+        let error = open(Path::new("/dev/zero")).err().unwrap();
         assert!(error.to_string().contains("a device"), "{error}");
         let error = read_pipe(&mut io::repeat(0), 1000).unwrap_err();
         assert!(error.to_string().contains("within 1000 bytes"), "{error}");
@@ -118,8 +160,41 @@ mod tests {
             let path = path.clone();
             thread::spawn(move || fs::write(path, b"content"))
         };
-        assert_eq!(open(&path).unwrap(), "content");
+        assert_eq!(open(&path).unwrap().bytes, "content");
         writer.join().unwrap().unwrap();
-        assert_eq!(open(&path).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(open(&path).err().unwrap().kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Kilobytes of the mapping that holds an address, of those that the process has resident.
+    #[cfg(target_os = "linux")]
+    fn resident(address: usize) -> usize {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = maps.lines();
+        let holds = |line: &str| {
+            let bounds = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bounds = bounds.map(|(a, b)| [a, b].map(|n| usize::from_str_radix(n, 16)));
+            matches!(bounds, Some([Ok(begin), Ok(end)]) if (begin..end).contains(&address))
+        };
+        assert!(lines.any(holds));
+        let resident = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        resident.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pages_that_are_given_back_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let content: Vec<u8> = (0..4 << 20).map(|i| (i / 7) as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let file = open(&path).unwrap();
+        assert_eq!(file.bytes, content);
+        assert!(resident(file.bytes.as_ptr().addr()) >= 4096);
+        file.pages.give_back();
+        assert_eq!(resident(file.bytes.as_ptr().addr()), 0);
+        assert_eq!(file.bytes, content);
+        let copied = Mapped::copied(content.clone().into());
+        copied.pages.give_back();
+        assert_eq!(copied.bytes, content);
     }
 }

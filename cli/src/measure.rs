@@ -44,7 +44,7 @@ pub(crate) fn measure(
 ) -> Outcome<Measured> {
     let inputs = random::arrays(program.inputs(), what.seed)?;
     let mut session = Session::new(program, threads)?;
-    let mut prepared = session.prepare(&inputs)?;
+    let mut prepared = session.prepare(inputs)?;
     for _ in 0..what.warmup {
         session.run_prepared(&mut prepared)?;
     }

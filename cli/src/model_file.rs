@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
 
 use crate::exit::{Failure, Outcome};
-use crate::mapped;
+use crate::mapped::{self, Mapped, Pages};
 use crate::stdio::{self, is_dash};
 
 /// The first bytes of every artifact.
@@ -20,6 +20,8 @@ pub(crate) struct ModelFile {
     pub(crate) path: PathBuf,
     /// Its bytes.
     pub(crate) bytes: Bytes,
+    /// Where these are mapped.
+    pub(crate) pages: Pages,
 }
 
 impl ModelFile {
@@ -28,8 +30,9 @@ impl ModelFile {
     /// # Errors
     /// [`Failure::Io`].
     pub(crate) fn open(path: &Path) -> Outcome<ModelFile> {
-        let bytes = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
-        Ok(ModelFile { path: path.to_owned(), bytes })
+        let file = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
+        let Mapped { bytes, pages } = file;
+        Ok(ModelFile { path: path.to_owned(), bytes, pages })
     }
 
     /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that
@@ -118,7 +121,7 @@ impl Folder {
         if !path.is_file() {
             return Err("it is not a regular file".into());
         }
-        let bytes = mapped::open(&path).map_err(|error| error.to_string())?;
+        let bytes = mapped::open(&path).map_err(|error| error.to_string())?.bytes;
         self.open.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
     }

@@ -9,6 +9,7 @@ use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
 use crate::ending::fallible;
 use crate::exit::{Failure, Outcome};
+use crate::own_pages;
 use crate::tensors::{Array, Spec};
 
 /// How many threads this machine runs at once.
@@ -100,7 +101,11 @@ fn pair(property: &Property) -> (String, String) {
 }
 
 /// A program with its threads and scratch memory.
-pub(crate) struct Session(cardinal_runtime::Session);
+pub(crate) struct Session {
+    session: cardinal_runtime::Session,
+    /// Whether it has run nothing yet.
+    is_new: bool,
+}
 
 /// Inputs in the form that the runtime takes, and memory for the outputs.
 pub(crate) struct Prepared {
@@ -115,29 +120,30 @@ impl Session {
     /// [`Failure::Usage`] for absurdly many threads, [`Failure::Failed`] for want of memory.
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
         let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
-        Ok(Session(session.map_err(not_run)?))
+        Ok(Session { session: session.map_err(not_run)?, is_new: true })
     }
 
     /// Runs the model once.
     ///
     /// # Errors
     /// [`Failure::Usage`] when the inputs are not the model's, [`Failure::Failed`] otherwise.
-    pub(crate) fn run(&mut self, inputs: &[Array]) -> Outcome<Vec<Array>> {
+    pub(crate) fn run(&mut self, inputs: Vec<Array>) -> Outcome<Vec<Array>> {
         let mut prepared = self.prepare(inputs)?;
         self.run_prepared(&mut prepared)?;
         let array = |t: &Tensor| Array::copy(t.dtype(), t.shape(), t.as_bytes());
         prepared.outputs.iter().map(array).collect()
     }
 
-    /// Converts inputs once, for [`run_prepared`](Self::run_prepared).
+    /// Converts inputs once, for [`run_prepared`](Self::run_prepared). They are as large again, so they are
+    /// dropped.
     ///
     /// # Errors
     /// [`Failure::Failed`] for want of memory.
-    pub(crate) fn prepare(&self, inputs: &[Array]) -> Outcome<Prepared> {
+    pub(crate) fn prepare(&self, inputs: Vec<Array>) -> Outcome<Prepared> {
         let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
         let inputs: Result<Vec<Tensor>, _> = fallible(|| inputs.iter().map(tensor).collect());
         let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
-        let outputs = fallible(|| self.0.new_outputs()).map_err(not_run)?;
+        let outputs = fallible(|| self.session.new_outputs()).map_err(not_run)?;
         Ok(Prepared { inputs, outputs })
     }
 
@@ -146,8 +152,11 @@ impl Session {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub(crate) fn run_prepared(&mut self, prepared: &mut Prepared) -> Outcome {
+        if std::mem::take(&mut self.is_new) {
+            own_pages::give_back();
+        }
         let Prepared { inputs, outputs } = prepared;
-        self.0.run_into(inputs, outputs).map_err(not_run)
+        self.session.run_into(inputs, outputs).map_err(not_run)
     }
 
     /// Runs the model once and says how long each call of a step took, in milliseconds, in the order
@@ -158,7 +167,7 @@ impl Session {
     #[cfg(feature = "compiler")]
     pub(crate) fn time_calls(&mut self, prepared: &mut Prepared) -> Outcome<Vec<f64>> {
         let Prepared { inputs, outputs } = prepared;
-        let calls = self.0.run_timed(inputs, outputs).map_err(not_run)?;
+        let calls = self.session.run_timed(inputs, outputs).map_err(not_run)?;
         Ok(calls.iter().map(|call| call.as_secs_f64() * 1e3).collect())
     }
 }

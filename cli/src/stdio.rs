@@ -3,9 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use bytes::Bytes;
-
-use crate::mapped;
+use crate::mapped::{self, Mapped};
 
 /// Whether a path means stdin or stdout.
 pub(crate) fn is_dash(path: &Path) -> bool {
@@ -16,6 +14,6 @@ pub(crate) fn is_dash(path: &Path) -> bool {
 ///
 /// # Errors
 /// Those of [`mapped::open`] and [`mapped::stdin`].
-pub(crate) fn read(path: &Path) -> io::Result<Bytes> {
+pub(crate) fn read(path: &Path) -> io::Result<Mapped> {
     if is_dash(path) { mapped::stdin() } else { mapped::open(path) }
 }

@@ -25,6 +25,6 @@ pub(crate) struct Trial {
 pub(crate) fn run(artifact: Artifact, name: &str) -> Outcome<Trial> {
     let program = Program::load(artifact, None, name)?;
     let inputs = random::arrays(program.inputs(), SEED)?;
-    let outputs = Session::new(&program, available_threads())?.run(&inputs)?;
+    let outputs = Session::new(&program, available_threads())?.run(inputs)?;
     Ok(Trial { specs: program.outputs().to_vec(), outputs })
 }

@@ -107,6 +107,20 @@ fn an_unsupported_operator_is_named_and_nothing_is_written() {
 }
 
 #[test]
+fn settings_are_found_beside_files_and_not_beside_stdin() {
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/colour_12x8.png");
+    let folder = folder(&["classifier.onnx"])
+        .file("image.png", std::fs::read(image).unwrap())
+        .file("config.json", r#"{"crop_pct": 0.5}"#);
+    let of_file = folder.run("run classifier.onnx image.png");
+    let of_stdin = folder.run_with("run - image.png", &model("classifier.onnx"));
+    for (ran, is_said) in [(of_file, true), (of_stdin, false)] {
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(ran.stderr.contains("config.json beside it"), is_said, "{ran:?}");
+    }
+}
+
+#[test]
 fn external_data_is_found_beside_the_model_only() {
     let weights = model("external.weights");
     let good = folder(&["external.onnx"]).file("weights", &weights);

@@ -113,7 +113,9 @@ fn two_cpus_in_one_artifact_give_the_bits_of_each_alone() {
     let [(model, shape), _] = models();
     let folder = quantized(&model, shape);
     folder.run("compile m.onnx --cpu x86-64,native -o two.cardinal").succeeds();
-    for (cpu, precision) in variants(&folder, "two.cardinal") {
+    let both = variants(&folder, "two.cardinal");
+    assert_eq!(both.len(), 2, "{both:?}");
+    for (cpu, precision) in both {
         folder.run(&format!("compile m.onnx --cpu {cpu} -o one.cardinal")).succeeds();
         assert_eq!(variants(&folder, "one.cardinal"), [(cpu.clone(), precision.clone())]);
         for threads in THREADS {

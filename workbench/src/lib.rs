@@ -22,6 +22,7 @@ pub mod leaf;
 pub mod machine;
 #[allow(unsafe_code)] // Maps and protects pages, and makes slices of them.
 pub mod memory;
+pub mod nearness;
 pub mod random;
 #[allow(unsafe_code)] // Calls generated code.
 pub mod rig;

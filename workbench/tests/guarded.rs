@@ -12,7 +12,7 @@ use std::process::Command;
 
 use cardinal_compiler::asm::is_encoded;
 use cardinal_compiler::codegen::Target;
-use cardinal_compiler::interp::{self, Data};
+use cardinal_compiler::interp;
 use cardinal_compiler::ir::{DType, Graph, verify};
 use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use cardinal_compiler::kernels::conv::winograd::SIZES;
@@ -22,13 +22,11 @@ use cardinal_compiler::plan::Plan;
 use cardinal_compiler::schedule::epilogue::FusedStep;
 use cardinal_runtime::cpu;
 use cardinal_workbench::by_hand::{self, ByHand, Result};
-use cardinal_workbench::families::{FAMILIES, STEP, Way};
+use cardinal_workbench::families::{FAMILIES, Way};
 use cardinal_workbench::memory::Placement;
+use cardinal_workbench::nearness;
 use cardinal_workbench::random;
 use cardinal_workbench::rig::Rig;
-
-/// Largest error, relative to the largest magnitude of the output.
-const TOLERANCE: f64 = 2e-6;
 
 /// Set in children.
 const CHILD: &str = "CARDINAL_GUARDED_CHILD";
@@ -180,40 +178,9 @@ fn run_planned(name: &str, way: Way, graph: &Graph, plan: &Plan, target: &Target
         rig.run();
         for (i, expected) in expected.iter().enumerate() {
             let found = interp::Tensor::from_bytes(&plan.outputs[i].ty, rig.output(i)).unwrap();
-            match (&found.data, &expected.data) {
-                (Data::Float(found), Data::Float(expected)) => {
-                    let name = format!("{name}, {placement:?}");
-                    match way.is_rounded() {
-                        true => compare_rounded(&name, way, found, expected),
-                        false => compare(&name, found, expected),
-                    }
-                }
-                (found, expected) => assert_eq!(found, expected, "{name}, {placement:?}"),
-            }
+            let near = nearness::check(way, &found.data, &expected.data);
+            near.unwrap_or_else(|what| panic!("{name}, {placement:?}: {what}"));
         }
-    }
-}
-
-/// Of results that lie in the middle of two multiples, some are rounded to the other; more of them where
-/// filters are rounded besides.
-fn compare_rounded(name: &str, way: Way, found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let mut others = 0;
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let apart = (found - expected).abs() / f64::from(STEP);
-        assert!(apart < 1.01, "{name}: element {i} is {found}, not {expected}");
-        others += usize::from(apart > 0.01);
-    }
-    let one_of = if matches!(way, Way::BytesBy(_)) { 40 } else { 200 };
-    assert!(others <= 1 + found.len() / one_of, "{name}: {others} of {} are others", found.len());
-}
-
-fn compare(name: &str, found: &[f64], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let largest = expected.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let near = (found - expected).abs() <= TOLERANCE * largest;
-        assert!(near, "{name}: element {i} is {found}, not {expected}");
     }
 }
 
@@ -279,7 +246,8 @@ fn check_by_hand(name: &str, case: &ByHand, target: &Target) {
     begin(name);
     for placement in PLACEMENTS {
         let found = run_by_hand(case, target, placement);
-        compare(&format!("{name}, {placement:?}"), &found, &case.expected);
+        let near = nearness::check_floats(&found, &case.expected);
+        near.unwrap_or_else(|what| panic!("{name}, {placement:?}: {what}"));
     }
 }
 

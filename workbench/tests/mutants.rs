@@ -11,8 +11,9 @@
 //! plan that differs in names, a schedule that is written down as the same plan. What escapes runs between
 //! guard pages, in a child process, as in `guarded.rs`. A mutant of a graph that escapes must be another
 //! valid network: its code computes what the interpreter makes of it. One of a schedule or a plan is *equal*
-//! if it has the bits of the plan that it was made of, and *wrong* otherwise; no plan may be. (Another schedule
-//! that is valid may sum in another order.) What escapes is listed, and counted by the field that was changed.
+//! if it has the bits of the plan that it was made of, and no plan may have others. Another schedule that is
+//! valid may sum in another order: it is *near* if its results are as near to the interpreter's as those of
+//! every kernel must be, and *wrong* otherwise. What escapes is listed, and counted by the field that was changed.
 //!
 //! `CARDINAL_MUTANTS` says how many of each kind, `all` for every one, and `CARDINAL_SEED` which.
 
@@ -29,8 +30,9 @@ use cardinal_compiler::kernels;
 use cardinal_compiler::plan::{self, Buffer, Plan, check::check, generate};
 use cardinal_compiler::schedule::{Preferences, Schedule, mutants};
 use cardinal_runtime::cpu;
-use cardinal_workbench::families::FAMILIES;
+use cardinal_workbench::families::{FAMILIES, Way};
 use cardinal_workbench::memory::Placement;
+use cardinal_workbench::nearness;
 use cardinal_workbench::random;
 use cardinal_workbench::rig::Rig;
 
@@ -113,6 +115,7 @@ fn other_numbers(token: &str) -> Vec<String> {
 
 struct Fixture {
     name: String,
+    way: Way,
     graph: Graph,
     schedule: Schedule,
     plan: Plan,
@@ -136,7 +139,7 @@ fn fixtures() -> Vec<Fixture> {
             else {
                 continue;
             };
-            all.push(Fixture { name, graph, schedule, plan });
+            all.push(Fixture { name, way: family.way, graph, schedule, plan });
         }
     }
     all
@@ -287,13 +290,18 @@ fn planned(graph: &Graph) -> cardinal_compiler::error::Result<Plan> {
     kernels::lower(graph, &schedule)
 }
 
+/// The outputs by the interpreter.
+fn interpreted(graph: &Graph, plan: &Plan, inputs: &[Vec<u8>]) -> Vec<interp::Tensor> {
+    let ports = plan.inputs.iter().zip(inputs);
+    let tensors: Vec<_> =
+        ports.map(|(p, bytes)| interp::Tensor::from_bytes(&p.ty, bytes).unwrap()).collect();
+    interp::run(graph, &tensors).unwrap()
+}
+
 /// A mutant that is a network computes what the interpreter says.
 fn computes(graph: &Graph, plan: &Plan, name: &str) {
     let given = inputs(plan);
-    let ports = plan.inputs.iter().zip(&given);
-    let tensors: Vec<_> =
-        ports.map(|(p, bytes)| interp::Tensor::from_bytes(&p.ty, bytes).unwrap()).collect();
-    let expected = interp::run(graph, &tensors).unwrap();
+    let expected = interpreted(graph, plan, &given);
     let found = outputs(plan, &given, Placement::BeforeGuard);
     for ((port, found), expected) in plan.outputs.iter().zip(&found).zip(&expected) {
         let found = interp::Tensor::from_bytes(&port.ty, found).unwrap();
@@ -346,17 +354,20 @@ fn judged(test: &str, of: &str, judge: fn(usize)) {
     }
     summarised(of, &verdicts, &astray);
     assert_eq!(astray, [""; 0]);
-    // Another schedule that is valid may round otherwise, as where a value lies row-major and not in blocks.
-    let wrong = verdicts.iter().filter(|line| line.starts_with("mutant wrong") && of == "plans");
-    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0], "they compute something else");
+    let of_plans = (of == "plans").then_some("mutant near");
+    for bad in ["mutant wrong", "mutant panic"].into_iter().chain(of_plans) {
+        let all = verdicts.iter().filter(|line| line.starts_with(bad));
+        assert_eq!(all.collect::<Vec<_>>(), [""; 0], "what becomes of {of}: {bad}");
+    }
 }
 
 /// Counts verdicts, and what escaped by field.
 fn summarised(of: &str, verdicts: &[String], astray: &[String]) {
     let count = |word: &str| verdicts.iter().filter(|line| line.starts_with(word)).count();
-    let [caught, same, equal, wrong, late] =
-        ["caught", "same", "equal", "wrong", "late"].map(|word| count(&format!("mutant {word}")));
-    let escaped = equal + wrong + late + astray.len();
+    let [caught, same, equal, near, wrong, late, panicked] =
+        ["caught", "same", "equal", "near", "wrong", "late", "panic"]
+            .map(|word| count(&format!("mutant {word}")));
+    let escaped = equal + near + wrong + late + panicked + astray.len();
     let mut fields: BTreeMap<&str, usize> = BTreeMap::new();
     for field in verdicts.iter().filter_map(|line| line.split(" field ").nth(1)) {
         *fields.entry(field).or_default() += 1;
@@ -364,8 +375,8 @@ fn summarised(of: &str, verdicts: &[String], astray: &[String]) {
     println!("escaped by field: {fields:?}");
     println!(
         "trust: mutants of {of} | {} made, {caught} caught before code ({:.1} %), {escaped} escaped ({equal} \
-         with the same bits, {wrong} wrong and inside their memory, {} outside, {late} without code); {same} \
-         more mean the same",
+         with the same bits, {near} with other bits and right, {wrong} wrong and inside their memory, {} \
+         outside, {late} without code, {panicked} in a panic); {same} more mean the same",
         caught + escaped,
         100.0 * caught as f64 / (caught + escaped).max(1) as f64,
         astray.len()
@@ -386,7 +397,7 @@ fn run_plans(from: usize) {
     let fixtures = fixtures();
     for (number, (at, mutant)) in chosen(plans(&fixtures)).into_iter().enumerate().skip(from) {
         let fixture = &fixtures[at];
-        let Fixture { name, graph, schedule, plan: before } = fixture;
+        let Fixture { name, way: _, graph, schedule, plan: before } = fixture;
         if mutant.as_ref().is_ok_and(|plan| means_the_same(plan, before)) {
             println!("mutant same");
             continue;
@@ -460,8 +471,7 @@ fn run_schedules(from: usize) {
                 let field: Vec<&str> = words.collect();
                 run_escaped(number, fixture, &plan, &change, &field.join(" "));
             }
-            // A panic is a bug, but makes no code.
-            Err(_) => println!("mutant late: {change} field panic"),
+            Err(_) => println!("mutant panic: {change} field panic"),
         }
     }
 }
@@ -475,8 +485,23 @@ fn run_escaped(number: usize, fixture: &Fixture, plan: &Plan, change: &str, fiel
         return;
     }
     let given = inputs(&fixture.plan);
-    let same = [Placement::BeforeGuard, Placement::BehindGuard]
-        .map(|p| outputs(plan, &given, p) == outputs(&fixture.plan, &given, p));
-    let verdict = if same == [true; 2] { "equal" } else { "wrong" };
+    let [expected, found] = [&fixture.plan, plan].map(|plan| {
+        [Placement::BeforeGuard, Placement::BehindGuard].map(|p| outputs(plan, &given, p))
+    });
+    let near = || found.iter().try_for_each(|found| check_near(fixture, &given, found));
+    let verdict = match found == expected {
+        true => "equal".to_owned(),
+        false => near().map_or_else(|what| format!("wrong ({what})"), |()| "near".into()),
+    };
     println!("mutant {verdict}: {change} field {field}");
+}
+
+/// Whether outputs are as near to the interpreter's as they must be; otherwise what is not.
+fn check_near(fixture: &Fixture, given: &[Vec<u8>], found: &[Vec<u8>]) -> Result<(), String> {
+    let expected = interpreted(&fixture.graph, &fixture.plan, given);
+    for ((port, found), expected) in fixture.plan.outputs.iter().zip(found).zip(&expected) {
+        let found = interp::Tensor::from_bytes(&port.ty, found).unwrap();
+        nearness::check(fixture.way, &found.data, &expected.data)?;
+    }
+    Ok(())
 }

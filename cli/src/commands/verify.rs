@@ -27,7 +27,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         true => reference(&file, &loaded, &inputs)?,
         false => tensors::assign(specs, expected, "output")?,
     };
-    let actual = Session::new(&loaded.program, threads)?.run(&inputs)?;
+    let actual = Session::new(&loaded.program, threads)?.run(inputs)?;
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
     output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?;

@@ -9,13 +9,16 @@ use super::own_file;
 use super::sample::Sample;
 use crate::about;
 use crate::exit::{Failure, Outcome};
+use crate::mapped::Pages;
 use crate::measure::{Preparation, milliseconds};
+use crate::own_pages;
 use crate::program::{self, Program};
 use crate::request::IsaOption;
 
 /// A checked executable: this one. None of the model's code has run.
 pub(super) struct Attached {
     name: String,
+    pages: Pages,
     artifact: Artifact,
     /// What to compare with.
     pub(super) sample: Sample,
@@ -30,10 +33,14 @@ impl Attached {
     /// # Errors
     /// [`Failure::BadModel`] when it is damaged, [`Failure::Io`] when it cannot be read.
     pub(super) fn open(name: &str) -> Outcome<Attached> {
+        // Checking has all of the file in memory at once.
+        own_pages::give_back();
         let begin = Instant::now();
-        let parts = split(&own_file::open()?).map_err(|error| damaged(name, &error))?;
+        let file = own_file::open()?;
+        let parts = split(&file.bytes).map_err(|error| damaged(name, &error))?;
         Ok(Attached {
             name: name.to_owned(),
+            pages: file.pages,
             artifact: program::open_artifact(parts.artifact, name)?,
             sample: parts.sample,
             runner_bytes: parts.runner.len(),
@@ -47,6 +54,7 @@ impl Attached {
     /// [`Failure::BadModel`] when this machine cannot run it.
     pub(super) fn load(self, isa: &IsaOption) -> Outcome<(Program, Preparation)> {
         let program = Program::load(self.artifact, isa.name(), &self.name)?;
+        self.pages.give_back();
         Ok((program, Preparation { compile_ms: None, load_ms: milliseconds(self.begin) }))
     }
 

@@ -3,10 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
 use crate::exit::{Failure, Outcome};
-use crate::mapped;
+use crate::mapped::{self, Mapped};
 
 /// The kernel's link to it.
 const LINK: &str = "/proc/self/exe";
@@ -16,9 +14,9 @@ const LINK: &str = "/proc/self/exe";
 ///
 /// # Errors
 /// [`Failure::Io`].
-pub(super) fn open() -> Outcome<Bytes> {
+pub(super) fn open() -> Outcome<Mapped> {
     let failure = match mapped::open(Path::new(LINK)) {
-        Ok(bytes) => return Ok(bytes),
+        Ok(file) => return Ok(file),
         Err(error) => Failure::reading(Path::new(LINK), error),
     };
     match started_as() {

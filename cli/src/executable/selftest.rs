@@ -28,7 +28,7 @@ pub(super) fn run(
         Failure::Mismatch("the stored sample does not have the model's outputs".into())
     })?;
     let inputs = random::arrays(program.inputs(), sample.seed)?;
-    let actual = Session::new(program, threads)?.run(&inputs)?;
+    let actual = Session::new(program, threads)?.run(inputs)?;
     let verdicts = verdict::judge(program.outputs(), &actual, &expected, sample.tolerance());
     match json {
         true => output::print_json(&to_json(&verdicts))?,

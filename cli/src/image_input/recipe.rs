@@ -7,6 +7,7 @@ use cardinal_runtime::DType;
 
 use super::options::{ImageOptions, Interpolation};
 use super::settings::{Settings, Source};
+use super::timm;
 use crate::exit::{Failure, Outcome};
 use crate::render;
 use crate::tensors::Spec;
@@ -77,9 +78,23 @@ impl Recipe {
     /// Says on stderr what is done, and what of that is only assumed.
     pub(crate) fn announce(&self) {
         render::note(format_args!("images: {self}"));
-        if let Some(warning) = self.assumed() {
+        for warning in [self.assumed(), self.ambiguous()].into_iter().flatten() {
             render::note(warning);
         }
+    }
+
+    /// What is said of a file that is called after a model of timm's, where torchvision has one of that name: what
+    /// is assumed, and what the other would want. Means and deviations are the same.
+    fn ambiguous(&self) -> Option<String> {
+        let [resize, interpolation, ..] = &self.sources;
+        let name = [resize, interpolation].into_iter().find_map(|source| match source {
+            Source::Called(name) if timm::is_torchvisions(name) => Some(name),
+            _ => None,
+        })?;
+        Some(format!(
+            "warning: torchvision has a {name} too, and timm's is assumed: weights of torchvision's want \
+             --interpolation bilinear --resize 232, or those called IMAGENET1K_V1 mostly --resize 256"
+        ))
     }
 
     /// What is assumed because nothing says it; `None` where everything is said, and of grey images, which no
@@ -265,6 +280,16 @@ mod tests {
             called.to_string().contains("timm's resnest50d, after which the file is called"),
             "{called}"
         );
+        assert_eq!(called.ambiguous(), None);
+        let warning = of("resnet50.onnx", &none).ambiguous().unwrap();
+        assert!(warning.contains("torchvision has a resnet50 too"), "{warning}");
+        let said = ImageOptions {
+            interpolation: Some(Interpolation::Bilinear),
+            resize: NonZeroU32::new(232),
+            ..none.clone()
+        };
+        assert_eq!(of("resnet50.onnx", &said).ambiguous(), None);
+        assert_eq!(of("resnet50.tv_in1k.onnx", &none).ambiguous(), None);
         let unknown = of("model.onnx", &none);
         let warning = unknown.assumed().unwrap();
         assert!(warning.contains("the interpolation, the mean, the standard"), "{warning}");

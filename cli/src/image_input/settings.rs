@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use super::settings_file;
 use super::timm::{self, Pairs};
 use crate::exit::Outcome;
+#[cfg(feature = "compiler")]
+use crate::stdio::is_dash;
 
 /// What `--preprocess` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,9 +125,12 @@ impl Settings {
         }
         let mut sources = vec![(Source::Metadata, metadata.to_vec())];
         let path = Path::new(model);
+        // Nothing is beside a model on stdin.
         #[cfg(feature = "compiler")]
-        sources
-            .extend(settings_file::beside(path).map(|(name, pairs)| (Source::File(name), pairs)));
+        if !is_dash(path) {
+            let beside = settings_file::beside(path);
+            sources.extend(beside.map(|(name, pairs)| (Source::File(name), pairs)));
+        }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         if let Some(name) = timm::called(&stem) {
             let pairs = timm::find(name).unwrap_or_default();

@@ -16,6 +16,23 @@ pub(super) fn find(name: &str) -> Option<Pairs> {
     Some(keys.into_iter().zip(values.chain(IMAGENET)).map(pair).collect())
 }
 
+/// Whether torchvision has a model of this name too, whose weights want other settings.
+pub(super) fn is_torchvisions(name: &str) -> bool {
+    const OTHERS: [&str; 10] = [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext50_32x4d",
+        "resnext101_32x8d",
+        "resnext101_64x4d",
+        "wide_resnet50_2",
+        "wide_resnet101_2",
+    ];
+    OTHERS.contains(&name)
+}
+
 /// Mean and standard deviation, where a row has none.
 const IMAGENET: [&str; 2] = ["0.485 0.456 0.406", "0.229 0.224 0.225"];
 
@@ -60,6 +77,16 @@ mod tests {
         assert_ne!(of("resnet50.gluon_in1k", "crop_pct"), of("resnet50", "crop_pct"));
         for name in ["", "resnest", "resnest50", "resnest50dd", "# timm", "resnest50d,bilinear"] {
             assert_eq!(find(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_torchvision_has_too_are_timms() {
+        for name in ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"] {
+            assert!(is_torchvisions(name) && row(name).is_some(), "{name}");
+        }
+        for name in ["resnet50.a1_in1k", "resnet50d", "resnest50d", "seresnet50", "resnet26"] {
+            assert!(!is_torchvisions(name) && find(name).is_some(), "{name}");
         }
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn observe(
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut done = 0;
     let read = samples.each(feed, &mut |inputs, count| {
-        let outputs = session.run(inputs)?;
+        let outputs = session.run(inputs.to_vec())?;
         for (spec, output) in program.outputs().iter().zip(outputs) {
             if points.iter().any(|point| point.name == spec.name) {
                 let value = values.entry(spec.name.clone()).or_insert_with(Value::new);
@@ -101,7 +101,7 @@ pub(crate) fn outputs(
     let mut session = Session::new(program, threads)?;
     let mut parts: Vec<Vec<Array>> = vec![Vec::new(); own];
     let read = samples.each(feed, &mut |inputs, count| {
-        for (part, output) in parts.iter_mut().zip(session.run(inputs)?) {
+        for (part, output) in parts.iter_mut().zip(session.run(inputs.to_vec())?) {
             part.push(rows(output, count, inputs));
         }
         Ok(())

@@ -208,7 +208,8 @@ pub(crate) fn encode(array: &Array) -> Vec<u8> {
 /// # Errors
 /// [`Failure::Io`].
 pub(crate) fn read_bytes(path: &Path) -> Outcome<Bytes> {
-    stdio::read(path).map_err(|error| Failure::reading(path, error))
+    let file = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
+    Ok(file.bytes)
 }
 
 /// `NAME=PATH` or `PATH`. A file whose own name holds an equals sign is given as `./a=b.npy`.

@@ -87,7 +87,7 @@ impl<'c> Runner<'c> {
     fn new(contender: &'c Contender, threads: NonZeroUsize) -> Outcome<Runner<'c>> {
         const SEED: u64 = 0;
         let session = Session::new(&contender.program, threads)?;
-        let prepared = session.prepare(&random::arrays(contender.program.inputs(), SEED)?)?;
+        let prepared = session.prepare(random::arrays(contender.program.inputs(), SEED)?)?;
         Ok(Runner { contender, session, prepared, times: Vec::new() })
     }
 

@@ -97,33 +97,10 @@ impl Target {
     /// `x86-64-v3@znver4`.
     ///
     /// # Errors
-    /// [`Problem::Target`] for other names, and for CPUs of another architecture.
+    /// [`Problem::Target`] for other names, for features that code for the CPU cannot use, and for CPUs of
+    /// another architecture.
     pub fn named(triple: &str, cpu: &str) -> Result<Target> {
-        let unknown = || {
-            let cores = Core::ALL.map(Core::name);
-            let known: Vec<&str> = CPUS.iter().copied().chain(cores).collect();
-            let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
-            Error::from(problem).with_remedy(format!("known are native, {}", known.join(", ")))
-        };
-        let (level, beyond, core) = match (cpu.split_once(AT), Core::named(cpu)) {
-            (Some((features, core)), _) => {
-                let (level, beyond) = split_features(features);
-                (level, beyond, Some(Core::named(core).ok_or_else(unknown)?))
-            }
-            (None, Some(core)) => (core.level(), core.beyond_level().to_vec(), Some(core)),
-            (None, None) => {
-                let (level, beyond) = split_features(cpu);
-                (level, beyond, None)
-            }
-        };
-        let levels = match LEVELS.iter().position(|(name, _)| *name == level) {
-            Some(level) => &LEVELS[..=level],
-            None if level == "generic" && beyond.is_empty() => &[],
-            None => return Err(unknown()),
-        };
-        if beyond.iter().any(|feature| USED.iter().all(|(used, _)| used != feature)) {
-            return Err(unknown());
-        }
+        let Named { levels, beyond, core } = Named::read(cpu)?;
         let features = levels.iter().flat_map(|(_, added)| *added).chain(&beyond);
         let features: Vec<String> = features.map(|f| (*f).into()).collect();
         let target = Target::new(triple, &features)?;
@@ -131,7 +108,21 @@ impl Target {
             let problem = Problem::Target(format!("CPU `{cpu}` does not fit {}", target.triple));
             return Err(Error::from(problem).with_remedy("use --cpu generic"));
         }
-        Ok(target.for_core(core.map(Core::name)))
+        match beyond.iter().find(|feature| !target.has(feature)) {
+            Some(feature) => Err(target.cannot_use(feature, cpu)),
+            None => Ok(target.for_core(core.map(Core::name))),
+        }
+    }
+
+    /// That a feature of a CPU's name multiplies bytes in other vectors than the CPU's own.
+    fn cannot_use(&self, feature: &str, cpu: &str) -> Error {
+        let of = Vectors::X86_64.into_iter().find(|v| v.dots_feature() == Some(feature));
+        let of = of.map_or("other", Vectors::name);
+        let problem = format!(
+            "CPU `{cpu}` cannot use `{feature}`, which is for {of} vectors: its own are {}",
+            self.vectors().name()
+        );
+        Error::from(Problem::Target(problem)).with_remedy(format!("leave out +{feature}"))
     }
 
     /// The same target with estimates for the [`Core`] of this name, where that is one: what is fast on
@@ -254,6 +245,53 @@ impl Target {
     }
 }
 
+/// What a CPU's name says.
+struct Named<'n> {
+    /// Each with what it adds to the one before.
+    levels: &'static [(&'static str, &'static [&'static str])],
+    /// Features beyond these.
+    beyond: Vec<&'n str>,
+    core: Option<Core>,
+}
+
+impl<'n> Named<'n> {
+    fn read(cpu: &'n str) -> Result<Named<'n>> {
+        let unknown = || {
+            let cores = Core::ALL.map(Core::name);
+            let known: Vec<&str> = CPUS.iter().copied().chain(cores).collect();
+            let problem = Problem::Target(format!("unknown CPU `{cpu}`"));
+            Error::from(problem).with_remedy(format!("known are native, {}", known.join(", ")))
+        };
+        let (level, beyond, core) = match (cpu.split_once(AT), Core::named(cpu)) {
+            (Some((features, core)), _) => {
+                let (level, beyond) = split_features(features);
+                (level, beyond, Some(Core::named(core).ok_or_else(unknown)?))
+            }
+            (None, Some(core)) => (core.level(), core.beyond_level().to_vec(), Some(core)),
+            (None, None) => {
+                let (level, beyond) = split_features(cpu);
+                (level, beyond, None)
+            }
+        };
+        let levels = match LEVELS.iter().position(|(name, _)| *name == level) {
+            Some(level) => &LEVELS[..=level],
+            None if level == "generic" && beyond.is_empty() => &[],
+            None => return Err(unknown()),
+        };
+        let is_unknown = |feature: &&&str| USED.iter().all(|(used, _)| used != *feature);
+        match beyond.iter().find(is_unknown) {
+            Some(feature) => Err(unknown_feature(feature, cpu)),
+            None => Ok(Named { levels, beyond, core }),
+        }
+    }
+}
+
+fn unknown_feature(feature: &str, cpu: &str) -> Error {
+    let used: Vec<&str> = USED.iter().map(|(name, _)| *name).collect();
+    let problem = Problem::Target(format!("unknown feature `{feature}` of CPU `{cpu}`"));
+    Error::from(problem).with_remedy(format!("features that code can use are {}", used.join(", ")))
+}
+
 /// A level and the features beyond it: `x86-64-v3+avxvnni`.
 fn split_features(name: &str) -> (&str, Vec<&str>) {
     let mut parts = name.split('+');
@@ -289,9 +327,20 @@ mod tests {
             let target = Target::named("x86_64-unknown-linux-gnu", name).unwrap();
             assert_eq!((target.cpu().as_str(), target.machine().dots), (name, dots));
         }
-        for name in ["x86-64-v3+", "x86-64-v3+telepathy", "generic+avxvnni", "znver3+avxvnni"] {
-            assert!(Target::named("x86_64-unknown-linux-gnu", name).is_err(), "{name}");
+        for (name, says) in [
+            ("x86-64-v3+", "unknown feature ``"),
+            ("x86-64-v3+telepathy", "unknown feature `telepathy`"),
+            ("generic+avxvnni", "unknown CPU"),
+            ("znver3+avxvnni", "unknown CPU"),
+            ("x86-64-v3+avx512vnni", "cannot use `avx512vnni`, which is for avx512 vectors"),
+            ("x86-64-v4+avxvnni@znver4", "cannot use `avxvnni`, which is for avx2 vectors"),
+            ("x86-64+avxvnni", "its own are sse"),
+        ] {
+            let error = Target::named("x86_64-unknown-linux-gnu", name).unwrap_err().to_string();
+            assert!(error.contains(says), "{name}: {error}");
         }
+        let unknown = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3+vnni").unwrap_err();
+        assert!(unknown.remedy.is_some_and(|remedy| remedy.contains("avxvnni")));
     }
 
     /// A CPU may have dot products in narrower vectors too.

@@ -79,6 +79,8 @@ pub(crate) struct ConvSchedule {
     pub(crate) candidates: Vec<Choice>,
     /// What is taken.
     pub(crate) choice: Choice,
+    /// Whether that is what the caller asked for, which need not be a candidate.
+    pub(crate) is_asked_for: bool,
     /// What each way would cost, with the names of ways, in cycles.
     pub(crate) estimates: Vec<(String, f64)>,
     /// Why, where there was a choice of algorithms or the caller chose; empty elsewhere.

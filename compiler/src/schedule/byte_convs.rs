@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use super::algorithm::Algorithm;
-use super::byte_values::ByteValues;
 use super::convs::Site;
 use super::layout::Layouts;
 use super::problem::ConvProblem;
@@ -15,8 +14,7 @@ use crate::ir::{NodeId, Op};
 pub(super) fn faster_in_floats(site: &Site<'_>, layouts: &Layouts) -> BTreeSet<NodeId> {
     let ways = Ways { site, layouts };
     let is_faster = |id: &NodeId| {
-        let floats = site.bytes.without(&BTreeSet::from([*id]));
-        let problems = [site.bytes, &floats].map(|bytes| ways.problem(*id, bytes));
+        let problems = [true, false].map(|multiplies_bytes| ways.problem(*id, multiplies_bytes));
         let [Some(bytes), Some(floats)] = problems else { return false };
         ways.cycles(&floats) + ways.conversions(*id, &bytes) < ways.cycles(&bytes)
     };
@@ -29,12 +27,12 @@ struct Ways<'w, 's> {
 }
 
 impl Ways<'_, '_> {
-    fn problem(&self, id: NodeId, bytes: &ByteValues) -> Option<ConvProblem> {
+    fn problem(&self, id: NodeId, multiplies_bytes: bool) -> Option<ConvProblem> {
         let Site { graph, stages, groups, machine, .. } = self.site;
         let Op::Conv(conv) = &graph.node(id).op else { return None };
         let conv = groups.computed(id, conv);
         let view = stages.view(graph, stages.of(id));
-        ConvProblem::of(view, id, &conv, **machine, bytes, self.layouts)
+        ConvProblem::of(view, id, &conv, **machine, multiplies_bytes, self.layouts)
     }
 
     /// Of the fastest way.

@@ -248,11 +248,12 @@ impl<'s> Checking<'s> {
         must(scheduled.conv == wanted, "it is another convolution")?;
         let algorithm = algorithms.of(&scheduled.choice).ok_or("it is computed by no algorithm")?;
         must(algorithm.takes(scheduled.problem.reads), "its algorithm does not take its elements")?;
-        let is_asked_for = scheduled.why.contains("tuned: ");
-        let is_offered = is_asked_for || scheduled.candidates.contains(&scheduled.choice);
-        must(is_offered, "its choice was not offered")?;
+        let is_offered = scheduled.candidates.contains(&scheduled.choice);
+        must(is_offered || scheduled.is_asked_for, "its choice was not offered")?;
         let is_flat = schedule.layout(id).is_some_and(|layout| layout.is_flat());
         must(!scheduled.flat || is_flat, "its result has a border")?;
+        let is_of_one = conv.window.is_point() || conv.window.is_sample();
+        must(!scheduled.flat || is_of_one, "its rows matter, as it reads neighbours")?;
         let stage = schedule.stage_of(id);
         let users =
             || graph.uses(id).into_iter().filter(|(user, _)| schedule.stage_of(*user) == stage);
@@ -311,7 +312,7 @@ impl<'s> Checking<'s> {
         must(*reads == wanted, "it reads other elements")?;
         let added = residual.and_then(lies).and_then(|layout| layout.bytes);
         must(*residual_bytes == added.filter(|_| bytes.is_some()), "its residual is of others")?;
-        self.source(view, x, scheduled)?;
+        self.source(view, x, layout, scheduled)?;
         let left = conv.epilogue.steps.len() - steps.len();
         let rounds = bytes.is_some() && layout.bytes.is_some() && left == 1;
         let (wanted, left) = match (layout.bytes, rounds) {
@@ -323,20 +324,30 @@ impl<'s> Checking<'s> {
     }
 
     /// How a convolution's input lies: as it is made, or in a copy.
-    fn source(&self, view: View<'_>, x: NodeId, scheduled: &ConvSchedule) -> Check {
+    fn source(
+        &self,
+        view: View<'_>,
+        x: NodeId,
+        layout: &Blocked,
+        scheduled: &ConvSchedule,
+    ) -> Check {
         let problem = &scheduled.problem;
         let made = self.schedule.layout(x);
+        let is_narrow = problem.narrow.is_some();
         let Some(source) = problem.source else {
-            let is_row_major = made.is_none() && problem.channels < BLOCK;
+            let is_row_major = made.is_none() && problem.channels < BLOCK && !is_narrow;
             return must(is_row_major, "its input is read row-major, and lies in blocks");
         };
+        // Groups that are parts of a block are read by whole blocks.
+        let groups = if is_narrow { layout.blocks() } else { problem.groups };
+        let serves = |l: Blocked| l.serves(groups) && (l.is_full() || !is_narrow);
         if made == Some(source) {
-            return must(source.serves(problem.groups), "its groups begin at no blocks");
+            return must(serves(source), "its groups begin at no blocks");
         }
-        let is_served = made.is_some_and(|l| l.serves(problem.groups) && l.bytes == source.bytes);
+        let is_served = made.is_some_and(|l| serves(l) && l.bytes == source.bytes);
         must(!is_served, "its input is copied for nothing")?;
         let shape = view.ty(x).shape();
-        let is_aligned = problem.channels.is_multiple_of(BLOCK);
+        let is_aligned = is_narrow || problem.channels.is_multiple_of(BLOCK);
         let segments = if is_aligned { 1 } else { problem.groups };
         let size = [shape[2], shape[3]];
         let wanted = Blocked::new(shape[0], segments, shape[1] / segments, size, [0; 4]);

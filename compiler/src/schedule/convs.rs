@@ -142,7 +142,8 @@ impl Site<'_> {
         conv: &Conv,
         layouts: &Layouts,
     ) -> Option<ConvProblem> {
-        ConvProblem::of(view, id, conv, *self.machine, self.bytes, layouts)
+        let multiplies_bytes = self.bytes.are_multiplied(id);
+        ConvProblem::of(view, id, conv, *self.machine, multiplies_bytes, layouts)
     }
 
     fn conv(
@@ -184,6 +185,7 @@ impl Site<'_> {
             problem,
             candidates,
             choice,
+            is_asked_for: chosen.is_some(),
             estimates,
             why,
             flat,

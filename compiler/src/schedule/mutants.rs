@@ -2,7 +2,7 @@
 //!
 //! Every structure is taken apart by its fields' names, so that a new one has to be named here. What says
 //! why something was chosen, and does not change what is computed, is left alone: estimates, candidates,
-//! keys and reasons.
+//! keys, reasons and whether it was asked for.
 
 use std::fmt::Debug;
 
@@ -228,6 +228,7 @@ impl Change {
             problem,
             candidates: _,
             choice,
+            is_asked_for: _,
             estimates: _,
             why: _,
             flat,

@@ -2,7 +2,6 @@
 
 use super::blocked::{Blocked, for_groups};
 use super::byte_scale::ByteScale;
-use super::byte_values::ByteValues;
 use super::epilogue::Fused;
 use super::layout::Layouts;
 use super::stages::View;
@@ -50,13 +49,14 @@ pub(crate) struct ConvProblem {
 }
 
 impl ConvProblem {
-    /// The convolution of a node, with its groups as they are computed.
+    /// The convolution of a node, with its groups as they are computed. `multiplies_bytes` says whether it
+    /// takes its input as bytes, where that lies as bytes.
     pub(crate) fn of(
         graph: View<'_>,
         id: NodeId,
         conv: &Conv,
         machine: Machine,
-        bytes: &ByteValues,
+        multiplies_bytes: bool,
         layouts: &Layouts,
     ) -> Option<ConvProblem> {
         let x = graph.operand(id, 0)?;
@@ -65,8 +65,11 @@ impl ConvProblem {
         let flat = |x: Option<NodeId>| x.and_then(|x| layouts.get(&x)).is_none_or(Blocked::is_flat);
         let residual = fused.residual.and_then(|slot| graph.operand(id, slot));
         let residual_bytes = residual.and_then(|x| layouts.get(&x)?.bytes);
+        let mut made = *layouts.get(&id)?;
+        let narrow = narrow_groups(&graph, id, conv);
         let source = |read| {
-            let fits = |layout: &&Blocked| layout.serves(groups) && layout.bytes == read;
+            let groups = tile_groups(groups, narrow, &made);
+            let fits = |layout: &&Blocked| serves(layout, groups, narrow) && layout.bytes == read;
             let copied = || for_groups(graph.ty(x), groups, [0; 4]).stored(read);
             layouts.get(&x).filter(fits).copied().unwrap_or_else(copied)
         };
@@ -75,8 +78,8 @@ impl ConvProblem {
             let of_group = graph.operand(id, 1).map_or(0, |weight| graph.ty(weight).shape()[1]);
             machine.dots != Some(Dots::Pairs) || keeps_pairs(&source(read), of_group)
         };
-        let read = read.filter(|_| bytes.are_multiplied(id) && keeps_pairs());
-        let mut made = *layouts.get(&id)?;
+        let read = read.filter(|_| multiplies_bytes && keeps_pairs());
+        let source = source(read);
         if made.bytes.is_some() {
             // Kernels of bytes round their sums, as the last step of the epilogue would.
             match read {
@@ -84,14 +87,14 @@ impl ConvProblem {
                 _ => made = made.with_halo([0; 4]).stored(None),
             }
         }
-        let row_major = !layouts.contains_key(&x) && channels < BLOCK;
+        let row_major = !layouts.contains_key(&x) && channels < BLOCK && narrow.is_none();
         Some(ConvProblem {
             machine,
             groups,
-            narrow: narrow_groups(&graph, id, conv),
+            narrow,
             window: conv.window,
             channels,
-            source: (!row_major).then(|| source(read)),
+            source: (!row_major).then_some(source),
             reads_flat: flat(Some(x)),
             residual_flat: flat(residual),
             reads: if read.is_some() { Element::U8 } else { Element::F32 },
@@ -114,7 +117,7 @@ impl ConvProblem {
 
     /// Groups as tiles see them: narrow ones are computed a block at a time.
     pub(crate) fn tile_groups(&self) -> usize {
-        if self.narrow.is_some() { self.made.blocks() } else { self.groups }
+        tile_groups(self.groups, self.narrow, &self.made)
     }
 
     /// Blocks of output channels of such a group.
@@ -175,6 +178,16 @@ impl ConvProblem {
         let ([h, w], joined) = (self.made.size, self.joined_rows());
         [h / joined, joined * w]
     }
+}
+
+fn tile_groups(groups: usize, narrow: Option<usize>, made: &Blocked) -> usize {
+    if narrow.is_some() { made.blocks() } else { groups }
+}
+
+/// Whether so many groups, as tiles see them, can be read from a layout: those that are parts of a block find
+/// their channels where they are in the model.
+pub(crate) fn serves(layout: &Blocked, groups: usize, narrow: Option<usize>) -> bool {
+    (narrow.is_none() || layout.is_full()) && layout.serves(groups)
 }
 
 /// Whether neighbouring channels of a group, of so many, are neighbours in words too: no segment begins between

@@ -170,7 +170,8 @@ impl Way<'_> {
     /// The convolution itself, in the fastest way.
     fn convolved(&self, id: NodeId, conv: &Conv) -> f64 {
         let view: View<'_> = self.stages.view(self.graph, self.stages.of(id));
-        let of = ConvProblem::of(view, id, conv, *self.machine, self.bytes, self.layouts);
+        let multiplies_bytes = self.bytes.are_multiplied(id);
+        let of = ConvProblem::of(view, id, conv, *self.machine, multiplies_bytes, self.layouts);
         let Some(problem) = of else { return 0.0 };
         let ways = self.algorithms.all();
         let ways = ways.filter(|a| self.preferences.allows(*a, problem.reads));

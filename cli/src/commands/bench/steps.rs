@@ -36,7 +36,7 @@ impl StepTimes {
         what: &Measurement,
     ) -> Outcome<StepTimes> {
         let mut session = Session::new(program, threads)?;
-        let mut prepared = session.prepare(&random::arrays(program.inputs(), what.seed)?)?;
+        let mut prepared = session.prepare(random::arrays(program.inputs(), what.seed)?)?;
         let mut runs = Vec::new();
         for _ in 0..what.warmup {
             session.run_prepared(&mut prepared)?;

@@ -8,7 +8,7 @@ use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
 use crate::schedule::blocked::{Blocked, for_groups};
-use crate::schedule::problem::{ConvProblem, WORD};
+use crate::schedule::problem::{ConvProblem, WORD, serves};
 
 /// What a convolution reads: where, and how far apart things are in elements, or in words of four bytes.
 pub(super) struct Source {
@@ -37,15 +37,14 @@ impl Source {
     ) -> Result<Source> {
         let (groups, window, bytes) =
             (problem.tile_groups(), &problem.window, problem.read_bytes());
-        if problem.source.is_none() && problem.narrow.is_none() {
+        if problem.source.is_none() {
             return Source::row_major(l, x, window, groups);
         }
         let halo = if flat { [0; 4] } else { padding(window) };
         let fits = |layout: &Blocked| {
             let borders = || layout.halo.iter().zip(halo).all(|(have, want)| *have >= want);
-            // Groups that are parts of a block find their channels where they are in the model.
-            let is_served = problem.narrow.is_none() || layout.is_full();
-            is_served && layout.serves(groups) && if flat { layout.is_flat() } else { borders() }
+            serves(layout, groups, problem.narrow)
+                && if flat { layout.is_flat() } else { borders() }
         };
         let from = l.in_layout(x, fits, for_groups(l.ty(x), groups, halo).stored(bytes))?;
         let source = Source::in_blocks(from, window, groups, problem.narrow);

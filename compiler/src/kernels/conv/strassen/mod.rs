@@ -36,7 +36,7 @@ pub use spec::{Factor, Halves, NextSums, StrassenInput, StrassenOutput, Sums};
 use super::direct::{order, read_order};
 use super::register_tile::RegisterTile;
 use super::{ConvAlgorithm, read_by};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
 use crate::plan::kernel::Row;
@@ -123,7 +123,12 @@ impl Algorithm for Strassen {
 
 impl ConvAlgorithm for Strassen {
     fn lower(&self, l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<()> {
-        lower::lower(l, id, conv, read_by(Way::read, conv)?)
+        let way = read_by(Way::read, conv)?;
+        let sizes = [way.row, way.tile.pixels, way.tile.blocks];
+        match sizes.contains(&0) {
+            true => Err(Error::internal("products of no pixels or channels")),
+            false => lower::lower(l, id, conv, way),
+        }
     }
 
     fn kernels(&self) -> &'static [Row] {
