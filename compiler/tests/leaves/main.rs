@@ -85,6 +85,11 @@ fn micro_kernels_of_bytes_in_pairs_contract_words_of_narrow_groups() {
 }
 
 #[test]
+fn rows_of_functions_compute_them() {
+    check(10);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {

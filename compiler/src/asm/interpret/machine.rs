@@ -67,10 +67,25 @@ impl<'m> Machine<'m> {
             Instruction::MultiplyAdd { to, a, b } => {
                 self.each(to, [to, a, b], |[s, a, b]| bits(float(a).mul_add(float(b), float(s))))?;
             }
+            Instruction::MultiplyBy { to, by, plus } => {
+                self.each(to, [to, by, plus], |[a, b, c]| {
+                    bits(float(a).mul_add(float(b), float(c)))
+                })?;
+            }
             Instruction::Add { to, a, b } => self.floats(to, [a, b], |a, b| a + b)?,
             Instruction::AddMemory { to, from } => self.add_memory(to, from)?,
             Instruction::Subtract { to, a, b } => self.floats(to, [a, b], |a, b| a - b)?,
             Instruction::Multiply { to, a, b } => self.floats(to, [a, b], |a, b| a * b)?,
+            Instruction::Divide { to, a, b } => self.floats(to, [a, b], |a, b| a / b)?,
+            Instruction::SquareRoot { to, from } => {
+                self.each(to, [from], |[x]| bits(float(x).sqrt()))?;
+            }
+            Instruction::Less { to, a, b } => {
+                self.each(to, [a, b], |[a, b]| if float(a) < float(b) { u32::MAX } else { 0 })?;
+            }
+            Instruction::Pick { mask, yes, no } => self.pick(mask, [yes, no])?,
+            Instruction::And { to, a, b } => self.each(to, [a, b], |[a, b]| a & b)?,
+            Instruction::Xor { to, a, b } => self.each(to, [a, b], |[a, b]| a ^ b)?,
             Instruction::Max { to, a, b } => {
                 self.floats(to, [a, b], |a, b| if a > b { a } else { b })?;
             }
@@ -90,6 +105,13 @@ impl<'m> Machine<'m> {
             }
             Instruction::AddIntegers { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| a.wrapping_add(b))?;
+            }
+            Instruction::SubtractIntegers { to, a, b } => {
+                self.each(to, [a, b], |[a, b]| a.wrapping_sub(b))?;
+            }
+            Instruction::ShiftLeft { to, from, by } => self.each(to, [from], |[x]| x << by)?,
+            Instruction::ShiftRight { to, from, by } => {
+                self.each(to, [from], |[x]| (x.cast_signed() >> by).cast_unsigned())?;
             }
             Instruction::FloatsOfIntegers { to, from } => {
                 self.each(to, [from], |[x]| bits(x.cast_signed() as f32))?;
@@ -111,6 +133,7 @@ impl<'m> Machine<'m> {
                 self.put(to, [value.to_bits(); MOST_LANES])?;
                 self.set(Register::Scratch0, Content::Nothing);
             }
+            Instruction::Constant { to, bits } => self.put(to, [bits; MOST_LANES])?,
             Instruction::PrefetchT0 { at } => self.prefetch(AccessKind::PrefetchT0, at)?,
             Instruction::PrefetchT1 { at } => self.prefetch(AccessKind::PrefetchT1, at)?,
             Instruction::PrefetchWrite { at } => self.prefetch(AccessKind::PrefetchWrite, at)?,
@@ -154,6 +177,15 @@ impl<'m> Machine<'m> {
             return Err(Wrong::NoLane(*lane as usize));
         }
         self.put(to, by_lane(|i| words[order[i] as usize % QUARTER]))
+    }
+
+    fn pick(&mut self, mask: Vector, from: [Vector; 2]) -> Result<(), Wrong> {
+        let lanes = self.get(mask)?;
+        if let Some(lane) = lanes[..self.lanes].iter().find(|lane| ![0, u32::MAX].contains(lane)) {
+            return Err(Wrong::NoMask { vector: mask, lane: *lane });
+        }
+        let [yes, no] = [self.get(from[0])?, self.get(from[1])?];
+        self.put(mask, by_lane(|i| if lanes[i] == 0 { no[i] } else { yes[i] }))
     }
 
     fn copy_if_equal(

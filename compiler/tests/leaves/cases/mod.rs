@@ -3,6 +3,7 @@
 
 mod bytes;
 mod random;
+mod rows;
 mod strassen;
 mod tile;
 mod value;
@@ -26,7 +27,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 10] = [
+pub(crate) const KINDS: [(&str, Make); 11] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -37,6 +38,7 @@ pub(crate) const KINDS: [(&str, Make); 10] = [
     ("micro-kernel of bytes in narrow groups", bytes::narrow),
     ("micro-kernel of bytes in pairs", bytes::pairs),
     ("micro-kernel of bytes in pairs in narrow groups", bytes::narrow_pairs),
+    ("rows of functions", rows::of_functions),
 ];
 
 /// What code is assembled for.
