@@ -29,6 +29,7 @@ pub mod error;
 pub mod interp;
 pub mod ir;
 pub mod kernels;
+mod lanes;
 mod limits;
 pub mod machine;
 pub mod object;

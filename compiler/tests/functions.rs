@@ -66,10 +66,31 @@ fn compiled_functions_agree_where_numbers_end() {
                     let [a, b] = operands.each_ref().map(|x| element(x, i));
                     format!("{name} of {dtype} {a} (and {b})")
                 };
-                compare(&made, found, &[exact, flushed]);
+                let kept = with_tails(name, &to_reference(found), exact, &operands[0]);
+                compare(&made, found, &[exact, flushed, &kept]);
             }
         }
     }
+}
+
+/// The definitions of GELU add 1 to what may be nearly -1, and so lose in f64 what compiled code may keep: the exact
+/// results, with what was found where it differs by no more than that.
+fn with_tails(
+    name: &str,
+    found: &interp::Tensor,
+    exact: &interp::Tensor,
+    x: &interp::Tensor,
+) -> interp::Tensor {
+    let (Data::Float(f), Data::Float(e), Data::Float(x)) = (&found.data, &exact.data, &x.data)
+    else {
+        return exact.clone();
+    };
+    let is_tail = |x: f64| name.starts_with("gelu") && (-40.0..0.0).contains(&x);
+    let all = f.iter().zip(e).zip(x).map(|((f, e), x)| {
+        let is_lost = is_tail(*x) && (f - e).abs() <= x.abs() * f64::EPSILON;
+        if is_lost { *f } else { *e }
+    });
+    interp::Tensor { data: Data::Float(all.collect()), ..exact.clone() }
 }
 
 /// Three to the power of six is 729, and nothing near it.

@@ -16,7 +16,7 @@ pub fn check(way: Way, found: &Data, expected: &Data) -> Result<(), String> {
         (Data::Float(found), Data::Float(expected)) => match way {
             Way::Bytes => check_rounded(found, expected, 200),
             // Filters are rounded besides.
-            Way::BytesBy(_) => check_rounded(found, expected, 40),
+            Way::BytesBy(_) => check_rounded(found, expected, 10),
             Way::Exact | Way::Estimated | Way::By(_) => check_floats(found, expected),
         },
         (found, expected) if found == expected => Ok(()),

@@ -124,8 +124,8 @@ pub enum Instruction {
     BroadcastInQuarters { to: Vector, from: Address, lane: usize },
     /// `to += a * b`, rounded once.
     MultiplyAdd { to: Vector, a: Vector, b: Vector },
-    /// `to = to * a + b`, rounded once.
-    ScaleAdd { to: Vector, a: Vector, b: Vector },
+    /// `to = to * by + plus`, rounded once.
+    MultiplyBy { to: Vector, by: Vector, plus: Vector },
     /// `to = a + b`
     Add { to: Vector, a: Vector, b: Vector },
     /// `to += [from]`
@@ -134,10 +134,22 @@ pub enum Instruction {
     Subtract { to: Vector, a: Vector, b: Vector },
     /// `to = a * b`
     Multiply { to: Vector, a: Vector, b: Vector },
+    /// `to = a / b`
+    Divide { to: Vector, a: Vector, b: Vector },
+    /// `to = √from`
+    SquareRoot { to: Vector, from: Vector },
     /// `to = a > b ? a : b`, so a NaN in `b` stays, and one in `a` gets lost.
     Max { to: Vector, a: Vector, b: Vector },
     /// `to = a < b ? a : b`, so a NaN in `b` stays, and one in `a` gets lost.
     Min { to: Vector, a: Vector, b: Vector },
+    /// Every bit of a lane of `to` = whether `a < b`, which a NaN is not.
+    Less { to: Vector, a: Vector, b: Vector },
+    /// `mask = mask ? yes : no`, where each lane of `mask` has all bits set or none.
+    Pick { mask: Vector, yes: Vector, no: Vector },
+    /// `to = a & b`, bit by bit.
+    And { to: Vector, a: Vector, b: Vector },
+    /// `to = a ^ b`, bit by bit.
+    Xor { to: Vector, a: Vector, b: Vector },
     /// `to += Σ bytes * weights` of the four bytes of each lane, in i32, which wraps: those of `bytes` have
     /// no sign, those of `weights` have one.
     DotBytes { to: Vector, bytes: Vector, weights: Vector },
@@ -150,6 +162,12 @@ pub enum Instruction {
     AddDotHalves { to: Vector, a: Vector, b: Vector },
     /// `to = a + b`, in i32, which wraps.
     AddIntegers { to: Vector, a: Vector, b: Vector },
+    /// `to = a - b`, in i32, which wraps.
+    SubtractIntegers { to: Vector, a: Vector, b: Vector },
+    /// `to = from << by`, in i32.
+    ShiftLeft { to: Vector, from: Vector, by: u8 },
+    /// `to = from >> by`, in i32: the sign fills in.
+    ShiftRight { to: Vector, from: Vector, by: u8 },
     /// `to = from`, of i32: the nearest f32, of two the even one.
     FloatsOfIntegers { to: Vector, from: Vector },
     /// `to = from`, of f32: the nearest i32, of two the even one; the least where there is none near.
@@ -172,6 +190,8 @@ pub enum Instruction {
     CopyVector { to: Vector, from: Vector },
     /// Every lane of `to` = `value`. Afterwards nobody knows what [`Register::Scratch0`] holds.
     Splat { to: Vector, value: f32 },
+    /// Every lane of `to` = these bits, which lie behind the code.
+    Constant { to: Vector, bits: u32 },
     /// Brings a line into the first-level cache. No address is wrong for it.
     PrefetchT0 { at: Address },
     /// Brings a line into the second-level cache. No address is wrong for it.

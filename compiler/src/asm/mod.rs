@@ -175,9 +175,9 @@ impl Assembler {
         self.push(Instruction::MultiplyAdd { to, a, b });
     }
 
-    /// `to = to * a + b`, rounded once.
-    pub fn scale_add(&mut self, to: Vector, a: Vector, b: Vector) {
-        self.push(Instruction::ScaleAdd { to, a, b });
+    /// `to = to * by + plus`, rounded once.
+    pub fn multiply_by(&mut self, to: Vector, by: Vector, plus: Vector) {
+        self.push(Instruction::MultiplyBy { to, by, plus });
     }
 
     /// `to = a + b`
@@ -193,6 +193,36 @@ impl Assembler {
     /// `to = a * b`
     pub fn multiply(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::Multiply { to, a, b });
+    }
+
+    /// `to = a / b`
+    pub fn divide(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::Divide { to, a, b });
+    }
+
+    /// `to = √from`
+    pub fn square_root(&mut self, to: Vector, from: Vector) {
+        self.push(Instruction::SquareRoot { to, from });
+    }
+
+    /// Every bit of a lane of `to` = whether `a < b`.
+    pub fn less(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::Less { to, a, b });
+    }
+
+    /// `mask = mask ? yes : no`
+    pub fn pick(&mut self, mask: Vector, yes: Vector, no: Vector) {
+        self.push(Instruction::Pick { mask, yes, no });
+    }
+
+    /// `to = a & b`
+    pub fn and(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::And { to, a, b });
+    }
+
+    /// `to = a ^ b`
+    pub fn xor(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::Xor { to, a, b });
     }
 
     /// `to = max(a, b)`: a NaN in `b` stays.
@@ -220,6 +250,11 @@ impl Assembler {
         self.push(Instruction::Splat { to, value });
     }
 
+    /// Every lane of `to` = these bits, from behind the code.
+    pub fn constant(&mut self, to: Vector, bits: u32) {
+        self.push(Instruction::Constant { to, bits });
+    }
+
     // ---- vectors of integers -----------------------------------------------------------------
 
     /// `to += Σ bytes * weights` of the four bytes of each lane.
@@ -245,6 +280,21 @@ impl Assembler {
     /// `to = a + b`
     pub fn add_integers(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::AddIntegers { to, a, b });
+    }
+
+    /// `to = a - b`
+    pub fn subtract_integers(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::SubtractIntegers { to, a, b });
+    }
+
+    /// `to = from << by`
+    pub fn shift_left(&mut self, to: Vector, from: Vector, by: u8) {
+        self.push(Instruction::ShiftLeft { to, from, by });
+    }
+
+    /// `to = from >> by`; the sign fills in.
+    pub fn shift_right(&mut self, to: Vector, from: Vector, by: u8) {
+        self.push(Instruction::ShiftRight { to, from, by });
     }
 
     /// `to = from`, as f32.

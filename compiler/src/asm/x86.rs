@@ -17,12 +17,15 @@ pub(super) struct Row {
     store: Code,
     broadcast: Code,
     multiply_add: Code,
-    scale_add: Code,
+    multiply_by: Code,
     add: Code,
     subtract: Code,
     multiply: Code,
+    divide: Code,
+    square_root: Code,
     max: Code,
     min: Code,
+    masks: Masks,
     /// Of bytes; only where the CPU has VNNI.
     dot_bytes: Code,
     dot_pairs: Code,
@@ -30,6 +33,9 @@ pub(super) struct Row {
     /// Of i16, added up; only where the CPU has VNNI.
     add_dot_halves: Code,
     add_integers: Code,
+    subtract_integers: Code,
+    shift_left: Code,
+    shift_right: Code,
     floats_of_integers: Code,
     integers_of_floats: Code,
     load_bytes: Code,
@@ -40,6 +46,7 @@ pub(super) struct Row {
     repeat_quarter: Code,
     /// Lanes within each quarter, picked by those of another register.
     permute_by: Code,
+    and: Code,
     xor: Code,
     copy: Code,
     /// From the lowest lane of a 128-bit register.
@@ -48,6 +55,15 @@ pub(super) struct Row {
     splat_beyond: Option<Code>,
     /// Lanes within each quarter of 128 bits, picked by an immediate.
     permute: Code,
+}
+
+/// How lanes are compared and picked.
+#[derive(Debug)]
+enum Masks {
+    /// In vector registers.
+    Vectors,
+    /// In a register of masks, whose bits are copied to lanes.
+    Bits,
 }
 
 /// How each lane is stored as a byte, or as 16 bits.
@@ -69,17 +85,23 @@ pub(super) const AVX2: Row = Row {
     store: Code::VEX_Vmovups_ymmm256_ymm,
     broadcast: Code::VEX_Vbroadcastss_ymm_m32,
     multiply_add: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
-    scale_add: Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
+    multiply_by: Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
     add: Code::VEX_Vaddps_ymm_ymm_ymmm256,
     subtract: Code::VEX_Vsubps_ymm_ymm_ymmm256,
     multiply: Code::VEX_Vmulps_ymm_ymm_ymmm256,
+    divide: Code::VEX_Vdivps_ymm_ymm_ymmm256,
+    square_root: Code::VEX_Vsqrtps_ymm_ymmm256,
     max: Code::VEX_Vmaxps_ymm_ymm_ymmm256,
     min: Code::VEX_Vminps_ymm_ymm_ymmm256,
+    masks: Masks::Vectors,
     dot_bytes: Code::VEX_Vpdpbusd_ymm_ymm_ymmm256,
     dot_pairs: Code::VEX_Vpmaddubsw_ymm_ymm_ymmm256,
     dot_halves: Code::VEX_Vpmaddwd_ymm_ymm_ymmm256,
     add_dot_halves: Code::VEX_Vpdpwssd_ymm_ymm_ymmm256,
     add_integers: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
+    subtract_integers: Code::VEX_Vpsubd_ymm_ymm_ymmm256,
+    shift_left: Code::VEX_Vpslld_ymm_ymm_imm8,
+    shift_right: Code::VEX_Vpsrad_ymm_ymm_imm8,
     floats_of_integers: Code::VEX_Vcvtdq2ps_ymm_ymmm256,
     integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
     load_bytes: Code::VEX_Vpmovzxbd_ymm_xmmm64,
@@ -88,6 +110,7 @@ pub(super) const AVX2: Row = Row {
     store_halves: Narrowed::Packed,
     repeat_quarter: Code::VEX_Vbroadcasti128_ymm_m128,
     permute_by: Code::VEX_Vpermilps_ymm_ymm_ymmm256,
+    and: Code::VEX_Vandps_ymm_ymm_ymmm256,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
     copy: Code::VEX_Vmovaps_ymm_ymmm256,
     splat: Code::VEX_Vbroadcastss_ymm_xmm,
@@ -102,17 +125,23 @@ pub(super) const AVX512: Row = Row {
     store: Code::EVEX_Vmovups_zmmm512_k1z_zmm,
     broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     multiply_add: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
-    scale_add: Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+    multiply_by: Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
     add: Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
     subtract: Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
     multiply: Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+    divide: Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
+    square_root: Code::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er,
     max: Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
     min: Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+    masks: Masks::Bits,
     dot_bytes: Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
     dot_pairs: Code::EVEX_Vpmaddubsw_zmm_k1z_zmm_zmmm512,
     dot_halves: Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512,
     add_dot_halves: Code::EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32,
     add_integers: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
+    subtract_integers: Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
+    shift_left: Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
+    shift_right: Code::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8,
     floats_of_integers: Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er,
     integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
     load_bytes: Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
@@ -121,6 +150,7 @@ pub(super) const AVX512: Row = Row {
     store_halves: Narrowed::At(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm),
     repeat_quarter: Code::EVEX_Vbroadcasti32x4_zmm_k1z_m128,
     permute_by: Code::EVEX_Vpermilps_zmm_k1z_zmm_zmmm512b32,
+    and: Code::EVEX_Vandps_zmm_k1z_zmm_zmmm512b32,
     xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
     copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
     splat: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
@@ -151,22 +181,44 @@ fn name(register: Register) -> Name {
 
 impl Encoder for Row {
     fn encode(&self, function: &Function) -> Result<Vec<u8>> {
+        let constants = constants(function);
         let registers = function.vectors.registers();
-        let mut all = Vec::new();
-        for (number, instruction) in function.instructions.iter().enumerate() {
-            let fail = |why| Error::internal(format!("{}: {instruction:?}: {why}", function.name));
-            let parts = Maker { row: self, registers }.parts(instruction).map_err(fail)?;
-            for (part, mut machine) in parts.into_iter().enumerate() {
-                machine.set_ip(address(number) + part as u64);
-                all.push(machine);
-            }
+        let maker = |behind| Maker { row: self, registers, constants: &constants, behind };
+        let code = maker(0).code(function)?;
+        if constants.is_empty() {
+            return Ok(code);
         }
-        encode(function.name, &all)
+        // Where they are does not change how long the code is.
+        let behind = code.len().next_multiple_of(CONSTANT);
+        let mut code = maker(behind).code(function)?;
+        code.resize(behind, 0);
+        code.extend(constants.iter().flat_map(|bits| bits.to_le_bytes()));
+        Ok(code)
     }
 
     fn disassemble(&self, code: &[u8]) -> String {
         disassemble(code)
     }
+}
+
+/// Where code is while it is encoded: where no instruction was [before](address), so that what lies behind
+/// the code is not taken for one.
+const BASE: u64 = 1 << 32;
+
+/// Bytes of a constant behind the code.
+const CONSTANT: usize = 4;
+
+/// The constants that a function takes from memory, each once.
+fn constants(function: &Function) -> Vec<u32> {
+    let mut all = Vec::new();
+    for instruction in &function.instructions {
+        if let Instruction::Constant { bits, .. } = instruction
+            && !all.contains(bits)
+        {
+            all.push(*bits);
+        }
+    }
+    all
 }
 
 /// Where the machine instructions of a portable one begin, before encoding: there, addresses only tell
@@ -180,12 +232,29 @@ fn address(number: usize) -> u64 {
 struct Maker<'r> {
     row: &'r Row,
     registers: usize,
+    /// What lies behind the code.
+    constants: &'r [u32],
+    /// Where: bytes from its start.
+    behind: usize,
 }
 
 /// The machine instructions of a portable one, or why there are none.
 type Parts = Result<Vec<Machine>, String>;
 
 impl Maker<'_> {
+    fn code(&self, function: &Function) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for (number, instruction) in function.instructions.iter().enumerate() {
+            let fail = |why| Error::internal(format!("{}: {instruction:?}: {why}", function.name));
+            let parts = self.parts(instruction).map_err(fail)?;
+            for (part, mut machine) in parts.into_iter().enumerate() {
+                machine.set_ip(address(number) + part as u64);
+                all.push(machine);
+            }
+        }
+        encode(function.name, &all)
+    }
+
     fn parts(&self, instruction: &Instruction) -> Parts {
         let row = self.row;
         match *instruction {
@@ -194,11 +263,17 @@ impl Maker<'_> {
             Instruction::Broadcast { to, from } => self.load(row.broadcast, to, from),
             Instruction::BroadcastInQuarters { to, from, lane } => self.in_quarters(to, from, lane),
             Instruction::MultiplyAdd { to, a, b } => self.three(row.multiply_add, to, a, b),
-            Instruction::ScaleAdd { to, a, b } => self.three(row.scale_add, to, a, b),
+            Instruction::MultiplyBy { to, by, plus } => self.three(row.multiply_by, to, by, plus),
             Instruction::Add { to, a, b } => self.three(row.add, to, a, b),
             Instruction::AddMemory { to, from } => self.add_memory(to, from),
             Instruction::Subtract { to, a, b } => self.three(row.subtract, to, a, b),
             Instruction::Multiply { to, a, b } => self.three(row.multiply, to, a, b),
+            Instruction::Divide { to, a, b } => self.three(row.divide, to, a, b),
+            Instruction::SquareRoot { to, from } => self.two(row.square_root, to, from),
+            Instruction::Less { to, a, b } => self.less(to, a, b),
+            Instruction::Pick { mask, yes, no } => self.pick(mask, yes, no),
+            Instruction::And { to, a, b } => self.three(row.and, to, a, b),
+            Instruction::Xor { to, a, b } => self.three(row.xor, to, a, b),
             Instruction::Max { to, a, b } => self.three(row.max, to, a, b),
             Instruction::Min { to, a, b } => self.three(row.min, to, a, b),
             Instruction::DotBytes { to, bytes, weights } => {
@@ -210,6 +285,11 @@ impl Maker<'_> {
             Instruction::DotHalves { to, a, b } => self.three(row.dot_halves, to, a, b),
             Instruction::AddDotHalves { to, a, b } => self.three(row.add_dot_halves, to, a, b),
             Instruction::AddIntegers { to, a, b } => self.three(row.add_integers, to, a, b),
+            Instruction::SubtractIntegers { to, a, b } => {
+                self.three(row.subtract_integers, to, a, b)
+            }
+            Instruction::ShiftLeft { to, from, by } => self.shift(row.shift_left, to, from, by),
+            Instruction::ShiftRight { to, from, by } => self.shift(row.shift_right, to, from, by),
             Instruction::FloatsOfIntegers { to, from } => {
                 self.two(row.floats_of_integers, to, from)
             }
@@ -224,6 +304,7 @@ impl Maker<'_> {
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
             Instruction::Splat { to, value } => self.splat(to, value),
+            Instruction::Constant { to, bits } => self.constant(to, bits),
             Instruction::PrefetchT0 { at } => prefetch(Code::Prefetcht0_m8, at),
             Instruction::PrefetchT1 { at } => prefetch(Code::Prefetcht1_m8, at),
             Instruction::PrefetchWrite { at } => prefetch(Code::Prefetchw_m8, at),
@@ -285,6 +366,52 @@ impl Maker<'_> {
 
     fn two(&self, code: Code, to: Vector, from: Vector) -> Parts {
         all([Machine::with2(code, self.vector(to)?, self.vector(from)?)])
+    }
+
+    fn shift(&self, code: Code, to: Vector, from: Vector, by: u8) -> Parts {
+        let by = i32::from(by);
+        all([Machine::with3(code, self.vector(to)?, self.vector(from)?, by)])
+    }
+
+    fn less(&self, to: Vector, a: Vector, b: Vector) -> Parts {
+        // Less than, of what is ordered; NaNs are no exceptions.
+        const LESS: i32 = 0x11;
+        let [to, a, b] = [self.vector(to)?, self.vector(a)?, self.vector(b)?];
+        match self.row.masks {
+            Masks::Vectors => {
+                all([Machine::with4(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, to, a, b, LESS)])
+            }
+            Masks::Bits => {
+                let compare = Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;
+                all([
+                    Machine::with4(compare, Name::K1, a, b, LESS),
+                    Machine::with2(Code::EVEX_Vpmovm2d_zmm_kr, to, Name::K1),
+                ])
+            }
+        }
+    }
+
+    fn pick(&self, mask: Vector, yes: Vector, no: Vector) -> Parts {
+        // By the bits of the first operand, those of the second, or of the third.
+        const FIRST: i32 = 0xCA;
+        let [mask, yes, no] = [self.vector(mask)?, self.vector(yes)?, self.vector(no)?];
+        all([match self.row.masks {
+            Masks::Vectors => {
+                Machine::with4(Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm, mask, no, yes, mask)
+            }
+            Masks::Bits => {
+                let code = Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8;
+                Machine::with4(code, mask, yes, no, FIRST)
+            }
+        }])
+    }
+
+    fn constant(&self, to: Vector, bits: u32) -> Parts {
+        let number = self.constants.iter().position(|known| *known == bits);
+        let number = number.ok_or("the constant has no place")?;
+        let at = BASE + (self.behind + number * CONSTANT) as u64;
+        let from = MemoryOperand::with_base_displ(Name::RIP, at.cast_signed());
+        all([Machine::with2(self.row.broadcast, self.vector(to)?, from)])
     }
 
     fn store_bytes(&self, to: Address, from: Vector) -> Parts {
@@ -369,20 +496,30 @@ fn memory(Address { base, bytes }: Address) -> MemoryOperand {
 
 /// The bytes of a function. Branches lead to instructions by their addresses before encoding.
 pub(crate) fn encode(name: &str, instructions: &[Machine]) -> Result<Vec<u8>> {
-    let block = InstructionBlock::new(instructions, 0);
+    let block = InstructionBlock::new(instructions, BASE);
     let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE);
     let encoded = encoded.map_err(|error| Error::internal(format!("{name}: {error}")))?;
     Ok(encoded.code_buffer)
 }
 
-/// The code as text, one instruction a line.
+/// The code as text, one instruction a line, then the constants behind it.
 fn disassemble(code: &[u8]) -> String {
     let mut formatter = IntelFormatter::new();
     let mut text = String::new();
-    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut last = Code::INVALID;
+    while decoder.can_decode() && last != Code::Retnq {
+        let instruction = decoder.decode();
+        last = instruction.code();
         text += &format!("{:6x}  ", instruction.ip());
         formatter.format(&instruction, &mut text);
         text.push('\n');
+    }
+    let behind = decoder.position().next_multiple_of(CONSTANT);
+    let (constants, _) = code.get(behind..).unwrap_or_default().as_chunks::<CONSTANT>();
+    for (number, bytes) in constants.iter().enumerate() {
+        let [at, bits] = [behind + number * CONSTANT, u32::from_le_bytes(*bytes) as usize];
+        text += &format!("{at:6x}  dd {bits:#x}\n");
     }
     text
 }

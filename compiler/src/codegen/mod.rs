@@ -10,6 +10,7 @@ pub(crate) mod emitter;
 mod entry;
 mod expression;
 pub(crate) mod functions;
+mod lanes;
 mod link;
 mod linker;
 pub(crate) mod math;

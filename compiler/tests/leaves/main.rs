@@ -110,6 +110,11 @@ fn sums_of_dense_layers_are_of_all_products() {
 }
 
 #[test]
+fn rows_of_functions_compute_them() {
+    check(15);
+}
+
+#[test]
 fn a_nan_stays() {
     for (vectors, seed) in assembled().flat_map(|v| (0..40).map(move |s| (v, s))) {
         for (name, make) in KINDS {

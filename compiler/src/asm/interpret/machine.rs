@@ -68,19 +68,23 @@ impl<'m> Machine<'m> {
                 self.put(to, in_quarters(lanes, lane)?)?;
             }
             Instruction::MultiplyAdd { to, a, b } => self.fused(to, [a, b, to])?,
-            Instruction::ScaleAdd { to, a, b } => self.fused(to, [to, a, b])?,
+            Instruction::MultiplyBy { to, by, plus } => self.fused(to, [to, by, plus])?,
             Instruction::Add { to, a, b } => self.floats(to, [a, b], |a, b| a + b)?,
             Instruction::AddMemory { to, from } => self.add_memory(to, from)?,
             Instruction::Subtract { to, a, b } => self.floats(to, [a, b], |a, b| a - b)?,
             Instruction::Multiply { to, a, b } => self.floats(to, [a, b], |a, b| a * b)?,
-            Instruction::Max { to, a, b } => {
-                self.floats(to, [a, b], |a, b| if a > b { a } else { b })?;
+            Instruction::Divide { to, a, b } => self.floats(to, [a, b], |a, b| a / b)?,
+            Instruction::SquareRoot { to, from } => {
+                self.each(to, [from], |[x]| bits(float(x).sqrt()))?
             }
-            Instruction::Min { to, a, b } => {
-                self.floats(to, [a, b], |a, b| if a < b { a } else { b })?;
-            }
-            Instruction::DotBytes { to, bytes: a, weights: b } => {
-                self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(dot(a, b)))?;
+            Instruction::Less { to, a, b } => self.each(to, [a, b], less)?,
+            Instruction::Pick { mask, yes, no } => self.pick(mask, [yes, no])?,
+            Instruction::And { to, a, b } => self.each(to, [a, b], |[a, b]| a & b)?,
+            Instruction::Xor { to, a, b } => self.each(to, [a, b], |[a, b]| a ^ b)?,
+            Instruction::Max { to, a, b } => self.floats(to, [a, b], larger)?,
+            Instruction::Min { to, a, b } => self.floats(to, [a, b], smaller)?,
+            Instruction::DotBytes { to, bytes, weights } => {
+                self.add_dots(to, [bytes, weights], dot)?
             }
             Instruction::DotPairs { to, bytes, weights } => {
                 self.each(to, [bytes, weights], |[a, b]| dot_pairs(a, b))?;
@@ -88,11 +92,16 @@ impl<'m> Machine<'m> {
             Instruction::DotHalves { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| dot_halves(a, b).cast_unsigned())?;
             }
-            Instruction::AddDotHalves { to, a, b } => {
-                self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(dot_halves(a, b)))?;
-            }
+            Instruction::AddDotHalves { to, a, b } => self.add_dots(to, [a, b], dot_halves)?,
             Instruction::AddIntegers { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| a.wrapping_add(b))?;
+            }
+            Instruction::SubtractIntegers { to, a, b } => {
+                self.each(to, [a, b], |[a, b]| a.wrapping_sub(b))?;
+            }
+            Instruction::ShiftLeft { to, from, by } => self.each(to, [from], |[x]| x << by)?,
+            Instruction::ShiftRight { to, from, by } => {
+                self.each(to, [from], |[x]| (x.cast_signed() >> by).cast_unsigned())?;
             }
             Instruction::FloatsOfIntegers { to, from } => {
                 self.each(to, [from], |[x]| bits(x.cast_signed() as f32))?;
@@ -107,24 +116,17 @@ impl<'m> Machine<'m> {
             Instruction::StoreHalves { to, from } => self.write_halves(to, from)?,
             Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
             Instruction::CopyVector { to, from } => self.each(to, [from], |[x]| x)?,
-            Instruction::Splat { to, value } => {
-                self.put(to, [value.to_bits(); MOST_LANES])?;
-                self.set(Register::Scratch0, Content::Nothing);
-            }
+            Instruction::Splat { to, value } => self.splat(to, value)?,
+            Instruction::Constant { to, bits } => self.put(to, [bits; MOST_LANES])?,
             Instruction::PrefetchT0 { at } => self.prefetch(AccessKind::PrefetchT0, at)?,
             Instruction::PrefetchT1 { at } => self.prefetch(AccessKind::PrefetchT1, at)?,
             Instruction::PrefetchWrite { at } => self.prefetch(AccessKind::PrefetchWrite, at)?,
-            Instruction::Copy { to, from } => {
-                self.number(from).map(|number| self.set(to, Content::Number(number)))?;
-            }
+            Instruction::Copy { to, from } => self.copy(to, from)?,
             Instruction::Lea { to, from } => {
                 self.address(from).map(|address| self.set(to, Content::Number(address)))?;
             }
             Instruction::Set { to, value } => self.set(to, Content::Number(value as u64)),
-            Instruction::AddImmediate { to, by } => {
-                let sum = self.number(to)?.wrapping_add_signed(by);
-                self.set(to, Content::Number(sum));
-            }
+            Instruction::AddImmediate { to, by } => self.add_immediate(to, by)?,
             Instruction::CopyIfEqual { to, from, counter, value } => {
                 self.copy_if_equal(to, from, (counter, value))?;
             }
@@ -148,6 +150,22 @@ impl<'m> Machine<'m> {
         self.put(to, by_lane(|i| bits(float(a[i]) + float(b[i]))))
     }
 
+    fn splat(&mut self, to: Vector, value: f32) -> Result<(), Wrong> {
+        self.put(to, [value.to_bits(); MOST_LANES])?;
+        self.set(Register::Scratch0, Content::Nothing);
+        Ok(())
+    }
+
+    fn copy(&mut self, to: Register, from: Register) -> Result<(), Wrong> {
+        self.number(from).map(|number| self.set(to, Content::Number(number)))
+    }
+
+    fn add_immediate(&mut self, to: Register, by: i64) -> Result<(), Wrong> {
+        let sum = self.number(to)?.wrapping_add_signed(by);
+        self.set(to, Content::Number(sum));
+        Ok(())
+    }
+
     fn load_bytes(
         &mut self,
         to: Vector,
@@ -158,12 +176,31 @@ impl<'m> Machine<'m> {
         self.put(to, bytes.map(of))
     }
 
+    /// `to += of(a, b)`, in i32, which wraps.
+    fn add_dots(
+        &mut self,
+        to: Vector,
+        [a, b]: [Vector; 2],
+        of: fn(u32, u32) -> i32,
+    ) -> Result<(), Wrong> {
+        self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(of(a, b)))
+    }
+
     fn spread_words(&mut self, to: Vector, from: Address, order: Vector) -> Result<(), Wrong> {
         let (words, order) = (self.read_lanes(from, QUARTER)?, self.get(order)?);
         if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= QUARTER as u32) {
             return Err(Wrong::NoLane(*lane as usize));
         }
         self.put(to, by_lane(|i| words[order[i] as usize % QUARTER]))
+    }
+
+    fn pick(&mut self, mask: Vector, from: [Vector; 2]) -> Result<(), Wrong> {
+        let lanes = self.get(mask)?;
+        if let Some(lane) = lanes[..self.lanes].iter().find(|lane| ![0, u32::MAX].contains(lane)) {
+            return Err(Wrong::NoMask { vector: mask, lane: *lane });
+        }
+        let [yes, no] = [self.get(from[0])?, self.get(from[1])?];
+        self.put(mask, by_lane(|i| if lanes[i] == 0 { no[i] } else { yes[i] }))
     }
 
     fn copy_if_equal(
@@ -354,6 +391,21 @@ fn signed(byte: u8) -> u32 {
 
 fn by_lane(lane: impl FnMut(usize) -> u32) -> Lanes {
     std::array::from_fn(lane)
+}
+
+/// All bits where the first is less.
+fn less([a, b]: [u32; 2]) -> u32 {
+    if float(a) < float(b) { u32::MAX } else { 0 }
+}
+
+/// The larger one; the second where either is a NaN.
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// The smaller one; the second where either is a NaN.
+fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }
 
 /// The sum of the products of four bytes, the first without signs.

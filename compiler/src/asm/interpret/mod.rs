@@ -91,6 +91,14 @@ pub enum Wrong {
         /// What one of its lanes holds.
         lane: i32,
     },
+    /// A choice by a lane that is no mask.
+    #[error("vector register {} holds {lane:#x}, which is no mask", .vector.0)]
+    NoMask {
+        /// The register.
+        vector: Vector,
+        /// What one of its lanes holds.
+        lane: u32,
+    },
     /// A restore of what was not saved.
     #[error("nothing is saved")]
     NothingSaved,

@@ -2,7 +2,9 @@
 //!
 //! [`Unary`] and [`Binary`] say what a function means and for which integers it is defined; a test holds
 //! these rows against theirs. A function that the machine computes is emitted alike for f32, f64 and
-//! vectors of four f32. One that goes through exp, log or erf is computed in f64, an element at a time.
+//! vectors of four f32. One that goes through exp, log or erf is computed in steps on lanes of f32
+//! (`src/lanes/functions.rs`); of f64, and where products are not added with one rounding, it is computed in f64,
+//! an element at a time.
 
 mod floats;
 mod integers;
@@ -13,7 +15,8 @@ use super::emitter::{Element, Emitter};
 use super::math;
 use crate::error::Error;
 use crate::ir::expr::Expr;
-use crate::ir::{Binary, Unary};
+use crate::ir::{Binary, DType, Unary};
+use crate::lanes::formula;
 
 /// How a function is emitted.
 struct Row<F, I> {
@@ -101,6 +104,10 @@ fn binary_row(function: Binary) -> Row<OnFloats, OnIntegers> {
 /// `function(a)`
 pub(super) fn unary(e: &mut Emitter<'_, '_>, function: Unary, a: Element) -> Element {
     let row = unary_row(function);
+    let formula = formula(function).filter(|_| a.dtype == DType::F32 && e.fma);
+    if let Some(formula) = formula {
+        return Element { value: e.formula(formula, a.value), ..a };
+    }
     let value = match (a.dtype.is_float(), row.floats, row.integers) {
         (true, Floats::Lanes(emit) | Floats::Single(emit), _) => emit(e, a.value),
         (true, Floats::Wide(emit), _) => math::in_f64(e, &[a.value], |e, v| emit(e, v[0])),
@@ -129,13 +136,17 @@ fn refuse(e: &mut Emitter<'_, '_>, function: &str, a: Element) -> Value {
     a.value
 }
 
-/// Whether every function of the expression has a form on f32 vectors.
-pub(crate) fn is_vectorizable(expr: &Expr) -> bool {
+/// Whether every function of the expression has a form on f32 vectors, where there are fused multiply-adds or
+/// not.
+pub(crate) fn is_vectorizable(expr: &Expr, fma: bool) -> bool {
     let mut all = true;
     expr.visit(&mut |e| {
         all &= match e {
             Expr::Operand(_) | Expr::Constant(_) => true,
-            Expr::Unary(f, _) => matches!(unary_row(*f).floats, Floats::Lanes(_)),
+            Expr::Unary(f, _) => {
+                let in_lanes = || matches!(unary_row(*f).floats, Floats::Lanes(_));
+                fma && formula(*f).is_some() || in_lanes()
+            }
             Expr::Binary(f, ..) => matches!(binary_row(*f).floats, Floats::Lanes(_)),
             Expr::Select(..) | Expr::Cast(..) => false,
         }
@@ -146,7 +157,6 @@ pub(crate) fn is_vectorizable(expr: &Expr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::DType;
 
     /// One that has no row does not compile; this is about what is in the rows.
     #[test]

@@ -372,8 +372,8 @@ fn epilogue(
 }
 
 /// Whether the epilogue works on whole vectors of sums: it reads nothing but them.
-fn on_vectors(spec: &RowMajorGemm, pointers: &Pointers) -> bool {
-    pointers.others.is_empty() && is_vectorizable(&spec.then)
+fn on_vectors(e: &Emitter<'_, '_>, spec: &RowMajorGemm, pointers: &Pointers) -> bool {
+    pointers.others.is_empty() && is_vectorizable(&spec.then, e.fma)
 }
 
 fn activated(
@@ -382,7 +382,7 @@ fn activated(
     pointers: &Pointers,
     sums: &[Value],
 ) -> Vec<Value> {
-    if !on_vectors(spec, pointers) {
+    if !on_vectors(e, spec, pointers) {
         return sums.to_vec();
     }
     let apply = |value: &Value| {
@@ -409,7 +409,7 @@ fn store(
             let mut value = e.builder.ins().extractlane(vector, (channel % LANES) as u8);
             let at =
                 (channel * spec.channels.output + pixel * spec.columns.output) as i64 * ELEMENT;
-            if !on_vectors(spec, pointers) {
+            if !on_vectors(e, spec, pointers) {
                 let mut operands = vec![Element { value, dtype: DType::F32 }];
                 for other in &others {
                     let value = e.load(F32, *other, at);

@@ -74,7 +74,7 @@ fn run(
     let done = e.mul_imm(whole, TRIP as i64);
     let pointers = advanced(e, map, axis, pointers, done);
     let next = e.add(begin, done);
-    innermost(e, map, next, end, &pointers);
+    rest(e, map, [next, end], &pointers, &[LANES]);
 }
 
 /// The loops from `axis` inwards.
@@ -98,7 +98,7 @@ fn level(
         }
     }
     let whole = |vectors: &Vectors| extent <= WRITTEN_OUT && extent.is_multiple_of(vectors.lanes);
-    if let Some(vectors) = Vectors::of(map).filter(|vectors| last && whole(vectors)) {
+    if let Some(vectors) = Vectors::of(e, map).filter(|vectors| last && whole(vectors)) {
         let trips = (0..extent).step_by(vectors.lanes);
         return trips.for_each(|trip| vectors.emit(e, pointers, trip));
     }
@@ -113,12 +113,22 @@ fn level(
 }
 
 fn innermost(e: &mut Emitter<'_, '_>, map: &Map, begin: Value, end: Value, pointers: &[Value]) {
+    rest(e, map, [begin, end], pointers, &[WRITTEN_OUT, LANES]);
+}
+
+/// The innermost loop, so many elements a round as long as there are as many, then one by one.
+fn rest(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    [begin, end]: [Value; 2],
+    pointers: &[Value],
+    rounds: &[usize],
+) {
     let axis = map.nest.dims.len() - 1;
     let (mut next, mut here) = (begin, pointers.to_vec());
-    if let Some(vectors) = Vectors::of(map) {
-        let mut rounds = vec![WRITTEN_OUT, vectors.lanes];
-        rounds.dedup();
-        for round in rounds.into_iter().filter(|n| *n <= map.nest.dims[axis]) {
+    if let Some(vectors) = Vectors::of(e, map) {
+        let fits = |n: &&usize| **n <= map.nest.dims[axis] && n.is_multiple_of(vectors.lanes);
+        for &round in rounds.iter().filter(fits) {
             (next, here) = e.fold(next, end, round as i64, &here, |e, _, here| {
                 let trips = (0..round).step_by(vectors.lanes);
                 trips.for_each(|trip| vectors.emit(e, here, trip));
@@ -159,7 +169,7 @@ const BYTES: usize = 16;
 impl<'m> Vectors<'m> {
     /// `None` unless the innermost loop runs over contiguous or constant f32 and bytes, which stand for
     /// numbers, and is long enough. Bytes may be written apart from each other.
-    fn of(map: &'m Map) -> Option<Vectors<'m>> {
+    fn of(e: &Emitter<'_, '_>, map: &'m Map) -> Option<Vectors<'m>> {
         let inner: Vec<isize> = map.nest.strides.iter().filter_map(|s| s.last().copied()).collect();
         let is_bytes = map.dtypes.contains(&DType::U8);
         let lanes = if is_bytes { BYTES } else { LANES };
@@ -175,7 +185,7 @@ impl<'m> Vectors<'m> {
         };
         let is_long = map.nest.dims.last().is_some_and(|n| *n >= lanes);
         let expr = floats(map)?;
-        (fits && is_long && writes && is_vectorizable(&expr)).then_some(Vectors {
+        (fits && is_long && writes && is_vectorizable(&expr, e.fma)).then_some(Vectors {
             map,
             expr,
             lanes,

@@ -5,12 +5,15 @@ mod emit;
 pub(super) mod lower;
 mod row;
 
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::ir::Function as Clif;
 
+use crate::asm::Function;
 use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::DType;
 use crate::ir::expr::Expr;
+use crate::lanes::formula;
+use crate::machine::Vectors;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Nest, Walk};
 use row::{Row, TRIP};
@@ -28,23 +31,42 @@ pub struct Map {
 
 impl Map {
     /// The innermost loop as rows of blocks: with the one around it where that goes from block to block.
-    /// Only of bytes: what code of narrower vectors makes of f32 is as fast as memory mostly.
+    /// Only of bytes, and of functions that take many steps: what code of narrower vectors makes of other f32 is
+    /// as fast as memory mostly.
     fn row(&self) -> Option<Row> {
         let (dims, dtypes) = (&self.nest.dims, &self.dtypes);
-        let dense = |strides: &Vec<isize>| strides.last() == Some(&1);
-        if !dtypes.contains(&DType::U8) || !self.nest.strides.iter().all(dense) {
+        let is_near = |strides: &Vec<isize>| matches!(strides.last(), Some(0 | 1));
+        let is_worth_it = dtypes.contains(&DType::U8) || self.has_formulas();
+        if !is_worth_it || !self.nest.strides.iter().all(is_near) {
             return None;
         }
         let is_block = dims.len() > 1 && dims.last() == Some(&TRIP);
         let is_run = dims.last().is_some_and(|n| *n >= TRIP);
         let elements = |strides: &Vec<isize>| match strides[..] {
             [.., around, _] if is_block => around,
-            _ => TRIP as isize,
+            [.., inner] => inner * TRIP as isize,
+            [] => 0,
         };
+        let spread = self.nest.strides.iter().map(|s| s.last() == Some(&0)).collect();
         let strides = self.nest.strides.iter().zip(dtypes);
         let strides = strides.map(|(s, dtype)| elements(s) as i64 * dtype.size() as i64).collect();
-        let row = Row { dtypes: dtypes.clone(), strides, expr: self.expr.clone() };
+        let row = Row { dtypes: dtypes.clone(), spread, strides, expr: self.expr.clone() };
         (is_run && row.is_assembled()).then_some(row)
+    }
+
+    /// Whether functions take many steps.
+    fn has_formulas(&self) -> bool {
+        let mut any = false;
+        self.expr.visit(&mut |expr| {
+            any |= matches!(expr, Expr::Unary(function, _) if formula(*function).is_some());
+        });
+        any
+    }
+
+    /// The code of its rows of blocks, `fn(x1, x2, out, x3, blocks, x4)`, for vectors like these; `None` where it
+    /// has none.
+    pub fn assembled_row(&self, vectors: Vectors) -> Option<Function> {
+        self.row()?.assembled(vectors)
     }
 }
 
@@ -84,7 +106,7 @@ impl Kernel for Map {
         v.field("store", &mut self.expr)
     }
 
-    fn emit(&self, linker: &mut Linker) -> Result<Function> {
+    fn emit(&self, linker: &mut Linker) -> Result<Clif> {
         let row = match linker.has_assembler() {
             true => self.row().map(|row| linker.leaf(row)).transpose()?,
             false => None,

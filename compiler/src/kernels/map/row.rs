@@ -1,16 +1,11 @@
-//! Elementwise loops over bytes in the portable instructions: a row of blocks of 16 channels, a block each
-//! trip.
-//!
-//! ```text
-//!   registers   0 …                  what an expression is computed in, a stack
-//!               … last               constants, set once
-//! ```
+//! Elementwise loops in the portable instructions: a row of blocks of 16 elements, a block each trip.
 
-use crate::asm::{self, Assembler, Function, Register, Vector};
+use crate::asm::{self, Address, Assembler, Function, Register, Vector};
 use crate::codegen::{Leaf, LeafCode};
 use crate::error::{Error, Result};
-use crate::ir::expr::{Expr, Number};
-use crate::ir::{Binary, DType, Unary};
+use crate::ir::DType;
+use crate::ir::expr::Expr;
+use crate::lanes::{Program, Registers};
 use crate::machine::{BLOCK, Vectors};
 
 /// Where the operands of the expression are, in order.
@@ -22,6 +17,8 @@ const SOURCES: [Register; 4] = [Register::From, Register::Second, Register::Bias
 pub(super) struct Row {
     /// The type of each operand, destination first.
     pub(super) dtypes: Vec<DType>,
+    /// Which operands are one element for all of a block.
+    pub(super) spread: Vec<bool>,
     /// Bytes from one block to the next in each operand.
     pub(super) strides: Vec<i64>,
     /// What is stored.
@@ -32,242 +29,57 @@ impl Row {
     /// Whether the portable instructions can say it, with the same bits as other code: there are registers
     /// for the operands, and instructions for the functions.
     pub(super) fn is_assembled(&self) -> bool {
-        // Every machine that has bytes in blocks has as many.
-        const DEEPEST: usize = 12;
-        let is_stored = match (&self.expr, self.dtypes[0]) {
-            (Expr::Cast(DType::U8, number), DType::U8) => {
-                Clipped::of(number).is_some_and(|clipped| self.can_compute(clipped.number))
-            }
-            (expr, DType::F32) => self.can_compute(expr),
-            _ => false,
-        };
-        let registers = depth(&self.expr) + self.constants().len();
-        is_stored && self.dtypes.len() <= 1 + SOURCES.len() && registers <= DEEPEST
+        // Every machine that has an assembler has as many.
+        const REGISTERS: usize = 16;
+        let is_spread = |(spread, dtype): (&bool, &DType)| !spread || *dtype == DType::F32;
+        let program = Program::of(&self.expr, &self.dtypes);
+        self.dtypes.len() <= 1 + SOURCES.len()
+            && self.spread.iter().zip(&self.dtypes).all(is_spread)
+            && self.spread.first() == Some(&false)
+            && program.is_some_and(|program| Registers::of(&program, REGISTERS).is_some())
     }
 
-    fn can_compute(&self, expr: &Expr) -> bool {
-        match expr {
-            Expr::Constant(_) => true,
-            Expr::Operand(operand) => self.dtypes.get(*operand) == Some(&DType::F32),
-            Expr::Cast(DType::F32, inner) => self.reads_byte(inner),
-            Expr::Unary(Unary::Relu, a) => !matches!(**a, Expr::Operand(_)) && self.can_compute(a),
-            Expr::Unary(Unary::Quantized { scale: 1.0, .. }, a) => self.can_compute(a),
-            Expr::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) => {
-                self.can_compute(a) && self.can_compute(b)
-            }
-            Expr::Unary(..) | Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => false,
-        }
-    }
-
-    fn reads_byte(&self, expr: &Expr) -> bool {
-        matches!(expr, Expr::Operand(operand) if self.dtypes.get(*operand) == Some(&DType::U8))
-    }
-
-    /// Distinct numbers that are computed with.
-    fn constants(&self) -> Vec<Number> {
-        let mut all = Vec::new();
-        let mut number = &self.expr;
-        if let Expr::Cast(DType::U8, byte) = &self.expr
-            && let Some(clipped) = Clipped::of(byte)
-        {
-            all.extend(clipped.constants().map(Number));
-            number = clipped.number;
-        }
-        number.visit(&mut |expr| match expr {
-            Expr::Constant(number) => all.push(*number),
-            Expr::Unary(Unary::Relu, _) => all.push(Number(0.0)),
-            Expr::Unary(Unary::Quantized { lowest, highest, .. }, _) => {
-                all.extend([lowest, highest].map(|x| Number(f64::from(*x))));
-            }
-            _ => {}
-        });
-        let mut distinct: Vec<Number> = Vec::new();
-        for number in all {
-            if !distinct.contains(&number) {
-                distinct.push(number);
+    /// Its code; `None` if the portable instructions cannot say it.
+    pub(super) fn assembled(&self, vectors: Vectors) -> Option<Function> {
+        let program = Program::of(&self.expr, &self.dtypes)?;
+        let registers = Registers::of(&program, vectors.registers())?;
+        let mut a = Assembler::new("map", vectors);
+        registers.set(&mut a);
+        let block = a.here();
+        for part in 0..vectors.per_block() {
+            let lane = part * vectors.lanes();
+            let mut load = |a: &mut Assembler, operand, to| self.load(a, operand, lane, to);
+            let result = registers.compute(&mut a, &mut load)?;
+            let to = self.at(0, Register::To, lane);
+            if self.dtypes[0] == DType::U8 {
+                a.store_bytes(to, result);
+            } else {
+                a.store(to, result);
             }
         }
-        distinct
-    }
-
-    fn assembled(&self, vectors: Vectors) -> Function {
-        let constants = self.constants();
-        let first = vectors.registers() - constants.len();
-        let mut emission = Emission {
-            a: Assembler::new("map", vectors),
-            row: self,
-            constants: constants.into_iter().zip((first..).map(Vector)).collect(),
-            part: 0,
-        };
-        emission.function();
-        emission.a.finish()
-    }
-}
-
-/// What is stored as a byte: a number, rounded to the nearest integer from `lowest` to `highest`, and then
-/// `added` to that.
-struct Clipped<'e> {
-    number: &'e Expr,
-    lowest: f64,
-    highest: f64,
-    added: f64,
-}
-
-impl<'e> Clipped<'e> {
-    /// Of a number that is whole and from 0 to 255, as what is stored as a byte here must be: conversions
-    /// that truncate and stop at the ends are made elsewhere.
-    fn of(number: &'e Expr) -> Option<Clipped<'e>> {
-        let (rounded, added) = match number {
-            Expr::Binary(Binary::Sub, rounded, less) => match **less {
-                Expr::Constant(Number(less)) => (&**rounded, -less),
-                _ => return None,
-            },
-            rounded => (rounded, 0.0),
-        };
-        let Expr::Unary(Unary::Quantized { scale: 1.0, lowest, highest }, number) = rounded else {
-            return None;
-        };
-        let [lowest, highest] = [lowest, highest].map(|x| f64::from(*x));
-        let is_byte = lowest + added >= 0.0 && highest + added <= 255.0 && added >= 0.0;
-        let is_whole = [lowest, highest, added].iter().all(|x| x.fract() == 0.0);
-        (is_byte && is_whole).then_some(Clipped { number, lowest, highest, added })
-    }
-
-    /// What registers hold for it: both ends, and what is added, as an integer.
-    fn constants(&self) -> impl Iterator<Item = f64> {
-        let added = (self.added > 0.0).then_some(integer(self.added));
-        [self.lowest, self.highest].into_iter().chain(added)
-    }
-}
-
-/// The f32 that has the bits of an i32, which is small and not negative.
-fn integer(value: f64) -> f64 {
-    f64::from(f32::from_bits(value as u32))
-}
-
-/// Registers that an expression takes.
-fn depth(expr: &Expr) -> usize {
-    match expr {
-        Expr::Operand(_) | Expr::Constant(_) => 1,
-        Expr::Unary(_, a) | Expr::Cast(_, a) => depth(a),
-        Expr::Binary(_, a, b) => depth(a).max(1 + depth(b)),
-        Expr::Select(c, a, b) => depth(c).max(1 + depth(a)).max(2 + depth(b)),
-    }
-}
-
-struct Emission<'r> {
-    a: Assembler,
-    row: &'r Row,
-    constants: Vec<(Number, Vector)>,
-    /// Which vector of a block is computed.
-    part: usize,
-}
-
-impl Emission<'_> {
-    fn function(&mut self) {
-        for (number, register) in self.constants.clone() {
-            self.a.splat(register, number.0 as f32);
+        for (register, stride) in std::iter::once(Register::To).chain(SOURCES).zip(&self.strides) {
+            a.add_immediate(register, *stride);
         }
-        let block = self.a.here();
-        for part in 0..self.a.vectors().per_block() {
-            self.part = part;
-            self.store();
-        }
-        let moved = std::iter::once(Register::To).chain(SOURCES).zip(&self.row.strides);
-        for (register, stride) in moved {
-            self.a.add_immediate(register, *stride);
-        }
-        self.a.loop_back(Register::Tiles, block);
+        a.loop_back(Register::Tiles, block);
+        Some(a.finish())
     }
 
-    /// Bytes from the start of a block to the vector.
-    fn at(&self, dtype: DType) -> usize {
-        self.part * self.a.vectors().lanes() * dtype.size()
+    /// Where an operand's element for this lane of a block is.
+    fn at(&self, operand: usize, register: Register, lane: usize) -> Address {
+        let lane = if self.spread[operand] { 0 } else { lane };
+        register.at(lane * self.dtypes[operand].size())
     }
 
-    fn store(&mut self) {
-        let (to, result) = (Register::To.at(self.at(self.row.dtypes[0])), Vector(0));
-        match &self.row.expr {
-            Expr::Cast(DType::U8, byte) => {
-                if let Some(clipped) = Clipped::of(byte) {
-                    self.compute(clipped.number, 0);
-                    self.round(&clipped, result);
-                }
-                self.a.store_bytes(to, result);
-            }
-            number => {
-                self.compute(number, 0);
-                self.a.store(to, result);
-            }
+    fn load(&self, a: &mut Assembler, operand: usize, lane: usize, to: Vector) {
+        let from = self.at(operand, SOURCES[operand - 1], lane);
+        if self.spread[operand] {
+            return a.broadcast(to, from);
         }
-    }
-
-    /// Makes a number the integer that is stored.
-    fn round(&mut self, clipped: &Clipped<'_>, number: Vector) {
-        let [lowest, highest] = [clipped.lowest, clipped.highest].map(|end| self.constant(end));
-        self.a.max(number, number, lowest);
-        self.a.min(number, number, highest);
-        self.a.integers_of_floats(number, number);
-        if clipped.added > 0.0 {
-            let added = self.constant(integer(clipped.added));
-            self.a.add_integers(number, number, added);
+        if self.dtypes[operand] == DType::U8 {
+            a.load_bytes(to, from);
+            return a.floats_of_integers(to, to);
         }
-    }
-
-    fn constant(&self, number: f64) -> Vector {
-        let known = self.constants.iter().find(|(known, _)| *known == Number(number));
-        known.map_or(Vector(0), |(_, register)| *register)
-    }
-
-    /// Computes an expression in register `at` and those behind it.
-    fn compute(&mut self, expr: &Expr, at: usize) {
-        let to = Vector(at);
-        match expr {
-            Expr::Constant(number) => self.a.copy_vector(to, self.constant(number.0)),
-            Expr::Operand(operand) => {
-                let from = SOURCES[operand - 1].at(self.at(DType::F32));
-                self.a.load(to, from);
-            }
-            Expr::Cast(_, inner) => {
-                if let Expr::Operand(operand) = **inner {
-                    let from = SOURCES[operand - 1].at(self.at(DType::U8));
-                    self.a.load_bytes(to, from);
-                    self.a.floats_of_integers(to, to);
-                }
-            }
-            Expr::Unary(function, a) => {
-                self.compute(a, at);
-                self.apply(*function, to);
-            }
-            Expr::Binary(function, a, b) => {
-                self.compute(a, at);
-                let b = match &**b {
-                    Expr::Constant(number) => self.constant(number.0),
-                    b => {
-                        self.compute(b, at + 1);
-                        Vector(at + 1)
-                    }
-                };
-                match function {
-                    Binary::Add => self.a.add(to, to, b),
-                    Binary::Sub => self.a.subtract(to, to, b),
-                    _ => self.a.multiply(to, to, b),
-                }
-            }
-            Expr::Select(..) => {}
-        }
-    }
-
-    fn apply(&mut self, function: Unary, to: Vector) {
-        if let Unary::Quantized { lowest, highest, .. } = function {
-            let [lowest, highest] = [lowest, highest].map(|x| self.constant(f64::from(x)));
-            self.a.max(to, to, lowest);
-            self.a.min(to, to, highest);
-            self.a.integers_of_floats(to, to);
-            return self.a.floats_of_integers(to, to);
-        }
-        let zero = self.constant(0.0);
-        self.a.max(to, zero, to);
+        a.load(to, from);
     }
 }
 
@@ -277,10 +89,9 @@ impl Leaf for Row {
     }
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
-        match asm::is_encoded(vectors) {
-            true => Ok(LeafCode::Assembled(self.assembled(vectors))),
-            false => Err(Error::internal("without an assembler, maps are made by Cranelift")),
-        }
+        let assembled = if asm::is_encoded(vectors) { self.assembled(vectors) } else { None };
+        let none = || Error::internal("without an assembler, maps are made by Cranelift");
+        assembled.map(LeafCode::Assembled).ok_or_else(none)
     }
 }
 

@@ -5,6 +5,7 @@ mod bytes;
 mod dense;
 mod halves;
 mod random;
+mod rows;
 mod strassen;
 mod tile;
 mod value;
@@ -28,7 +29,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 15] = [
+pub(crate) const KINDS: [(&str, Make); 16] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -44,6 +45,7 @@ pub(crate) const KINDS: [(&str, Make); 15] = [
     ("Winograd's input transform of bytes", winograd::input_of_bytes),
     ("Winograd's output transform to bytes", winograd::output_of_bytes),
     ("sums of a dense layer", dense::sums),
+    ("rows of functions", rows::of_functions),
 ];
 
 /// What code is assembled for.

@@ -21,6 +21,12 @@ impl Value {
         self.value
     }
 
+    /// What a function computes: its rounding errors are relative to the result, and to 1 where arguments
+    /// were rounded.
+    pub(crate) fn computed(value: f64) -> Value {
+        Value { value, magnitude: value.abs().max(1.0) }
+    }
+
     pub(crate) fn relu(self) -> Value {
         Value { value: self.value.max(0.0), ..self }
     }

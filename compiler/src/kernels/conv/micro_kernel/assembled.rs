@@ -494,7 +494,7 @@ impl Kernel<'_> {
                 let sum = self.sum(pixel, vector);
                 self.a.floats_of_integers(sum, sum);
                 match self.spec.bias {
-                    true => self.a.scale_add(sum, scale, bias),
+                    true => self.a.multiply_by(sum, scale, bias),
                     false => self.a.multiply(sum, sum, scale),
                 }
             }
