@@ -7,6 +7,7 @@
 mod about;
 mod classify;
 mod compare;
+mod csv;
 mod ending;
 pub mod executable;
 mod exit;
@@ -17,6 +18,7 @@ mod infer;
 mod limits;
 mod mapped;
 mod measure;
+mod names;
 mod output;
 mod program;
 mod random;

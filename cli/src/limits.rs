@@ -18,6 +18,9 @@ pub(crate) const IMAGE_SIDE: u32 = 1 << 15;
 /// Bytes that decoding an image may take.
 pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
 
+/// Bytes of a file that is an image.
+pub(crate) const IMAGE_FILE: u64 = 1 << 30;
+
 /// Pixels of an image after resizing.
 pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;
 

@@ -66,6 +66,17 @@ impl Program {
         &self.outputs
     }
 
+    /// How many samples one inference takes.
+    pub(crate) fn batch(&self) -> usize {
+        self.inputs.first().and_then(|spec| spec.shape.first()).copied().unwrap_or(1).max(1)
+    }
+
+    /// Whether each sample of an inference is a row of every output.
+    pub(crate) fn has_a_row_a_sample(&self) -> bool {
+        let batch = Some(&self.batch());
+        self.outputs.iter().all(|spec| spec.shape.first() == batch)
+    }
+
     /// The ONNX file's `metadata_props`.
     pub(crate) fn metadata(&self) -> &[(String, String)] {
         &self.metadata
@@ -116,6 +127,11 @@ impl Session {
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
         let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
         Ok(Session(session.map_err(not_run)?))
+    }
+
+    /// Number of threads.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.threads()
     }
 
     /// Runs the model once.
