@@ -42,6 +42,8 @@ mod model_file;
 #[cfg(feature = "compiler")]
 mod quantize;
 #[cfg(feature = "compiler")]
+mod score;
+#[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]
 mod trial;

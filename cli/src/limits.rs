@@ -41,6 +41,10 @@ pub(crate) const NPZ_UNSUSPICIOUS: u64 = 256 << 20;
 /// smaller, and a large array of nothing is better made where it is used.
 pub(crate) const NPZ_PACKING: u64 = 16;
 
+/// Bytes of a record in a journal of scores: a batch of rows.
+#[cfg(feature = "compiler")]
+pub(crate) const JOURNAL_RECORD: u32 = 1 << 30;
+
 /// Bytes of a cache of measurements.
 #[cfg(feature = "compiler")]
 pub(crate) const TUNE_CACHE: u64 = 64 << 20;

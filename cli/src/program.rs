@@ -87,6 +87,14 @@ impl Program {
         self.program.variant().precision()
     }
 
+    /// Gives what tells this program from all that give other results: its sections' digests, and which code
+    /// runs.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn identify(&self, give: &mut dyn FnMut(&[u8])) {
+        give(self.isa().as_bytes());
+        self.program.artifact().sections().iter().for_each(|section| give(&section.digest));
+    }
+
     /// The CPU whose code runs.
     #[cfg(feature = "compiler")]
     pub(crate) fn isa(&self) -> &str {
