@@ -17,7 +17,7 @@ pub(crate) use relink::RelinkArgs;
 pub(crate) use score::ScoreArgs;
 pub(crate) use tuning::TuningOptions;
 
-use crate::image_input::ImageOptions;
+use crate::image_input::{ImageOptions, Preprocess};
 use crate::request::{IsaOption, Measurement, RunRequest};
 use crate::signing::{Signing, Trust};
 
@@ -171,6 +171,14 @@ pub(crate) struct CompileArgs {
     /// Example: --threads 2
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// How images are prepared for this model: imagenet, timm:NAME, none, or FILE.json
+    ///
+    /// What it says goes into the artifact or the executable, whose `run` and `score` do so unless they are
+    /// told otherwise, whatever the file is called then. `relink` keeps it.
+    ///
+    /// Example: --preprocess timm:resnest50d
+    #[arg(long, value_name = "HOW", value_parser = Preprocess::parse)]
+    pub(crate) preprocess: Option<Preprocess>,
     /// Prove every rewrite on random values before it is made, and stop at a wrong one
     ///
     /// Both sides are run in the reference interpreter, which takes minutes for a large network.

@@ -114,7 +114,8 @@ pub(crate) fn spec(spec: &TensorSpec) -> Spec {
     Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() }
 }
 
-fn pair(property: &Property) -> (String, String) {
+/// A property as a key and a value.
+pub(crate) fn pair(property: &Property) -> (String, String) {
     (property.key.clone(), property.value.clone())
 }
 

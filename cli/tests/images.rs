@@ -169,3 +169,28 @@ fn names_that_are_no_utf8_stay_distinct() {
     let inputs: Vec<Value> = text.lines().map(|line| json(line)["input"].clone()).collect();
     assert_eq!(inputs, ["\\xff.png", "\\xfe.png", "\\\\xff.png"]);
 }
+
+/// Whatever the artifact is called and whoever gives it other weights, until `run` is told otherwise.
+#[test]
+fn artifacts_and_executables_keep_how_images_are_prepared() {
+    let folder = folder();
+    let compile = format!("compile {} --preprocess imagenet.json", model());
+    let folder = folder.file("imagenet.json", r#"{"mean": 0.25, "std": 0.5, "crop_pct": 0.5}"#);
+    for output in ["p.cardinal", "program"] {
+        folder.run(&format!("{compile} -o {output}")).succeeds();
+    }
+    fs::remove_file(folder.path("imagenet.json")).unwrap();
+    folder.run(&format!("relink --weights {} p.cardinal -o q.cardinal", model())).succeeds();
+    let bytes = |name| fs::read(folder.path(name)).unwrap();
+    assert!(bytes("p.cardinal") == bytes("q.cardinal"));
+    let stored = folder.run("run p.cardinal a.png");
+    assert!(stored.stderr.contains("crop_pct 0.5 (the model's metadata)"), "{stored:?}");
+    let by_flags = folder.run("run m.cardinal a.png --mean 0.25 --std 0.5 --preprocess none");
+    let other = folder.run("run m.cardinal a.png").succeeds();
+    assert!(stored.stdout != other && by_flags.stdout != other);
+    let program = Command::new(folder.path("program")).arg(folder.path("a.png")).output().unwrap();
+    let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&String::from_utf8(program.stdout).unwrap()), lines(&stored.stdout));
+    let ran = folder.run("run p.cardinal a.png --preprocess none");
+    assert!(ran.stderr.contains("crop_pct 1 (--preprocess none)"), "{ran:?}");
+}
