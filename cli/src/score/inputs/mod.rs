@@ -181,6 +181,8 @@ impl Inputs {
             }
             let part = at.start.saturating_sub(*before)..at.end - before;
             match source {
+                // Where all are done already, the last one is before them.
+                Source::Image(_) if !part.contains(&0) => {}
                 Source::Image(path) => {
                     give(Item { key: names::shown(path), content: Content::File(path.clone()) })?;
                 }
@@ -306,7 +308,7 @@ mod tests {
         ];
         assert_eq!(all, expected.map(|name| here.join(name).display().to_string()));
         assert_eq!(listed(&inputs, 2..5), all[2..5]);
-        assert!(listed(&inputs, 4..4).is_empty());
+        assert!(listed(&inputs, 4..4).is_empty() && listed(&inputs, 10..10).is_empty());
         assert_eq!(inputs.files().count(), 10);
     }
 
