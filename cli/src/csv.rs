@@ -14,7 +14,7 @@ pub(crate) fn write_row(out: &mut dyn Write, fields: &[&str]) -> io::Result<()> 
 
 /// A field in quotes, where it needs them.
 fn quoted(field: &str) -> Cow<'_, str> {
-    match field.contains([',', '"', '\n', '\r']) {
+    match field.bytes().any(|byte| b",\"\n\r".contains(&byte)) {
         true => format!("\"{}\"", field.replace('"', "\"\"")).into(),
         false => field.into(),
     }

@@ -55,7 +55,7 @@ impl<'a> Job<'a> {
             tensors::check_output(path, program.outputs().len())?;
         }
         let images: Vec<&Path> = request.images.iter().map(AsRef::as_ref).collect();
-        for path in request.output.iter().chain(&request.dump_input) {
+        for path in request.output.iter().chain(request.dump_input()) {
             output::check(path, &images)?;
         }
         let classifier = Classifier::of(program.outputs(), program.metadata(), &request.classes)?;
@@ -78,8 +78,8 @@ fn check(request: &RunRequest, stdin_taken: bool) -> Outcome {
     if readers > 1 {
         return Err(Failure::usage("only one thing can be read from stdin"));
     }
-    let written = [&request.output, &request.dump_input];
-    let to_stdout = written.iter().filter(|path| path.as_deref().is_some_and(is_dash)).count();
+    let written = [request.output.as_ref(), request.dump_input()];
+    let to_stdout = written.iter().flatten().filter(|path| is_dash(path)).count();
     let prints = request.output.is_none() || request.wants_text();
     if to_stdout + usize::from(prints) > 1 {
         return Err(Failure::usage("tensors and text cannot both go to stdout")

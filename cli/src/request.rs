@@ -34,11 +34,13 @@ pub(crate) struct RunRequest {
     /// Which classes are shown, and how they are called.
     #[command(flatten)]
     pub(crate) classes: ClassOptions,
-    /// Write what the images became, before the model saw it, to a .npy
+    /// Write what the images became, before the model saw it, to a .npy (not in executables)
     ///
     /// Example: --dump-input x.npy
+    // Executables are to be small.
+    #[cfg(feature = "compiler")]
     #[arg(long, value_name = "FILE", requires = "images")]
-    pub(crate) dump_input: Option<PathBuf>,
+    dump_input: Option<PathBuf>,
     /// Print one JSON object (cardinal.run/v1) with all results at the end
     ///
     /// Example: --json
@@ -75,6 +77,18 @@ pub(crate) struct RunRequest {
 }
 
 impl RunRequest {
+    /// Where to write what the images became.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn dump_input(&self) -> Option<&PathBuf> {
+        self.dump_input.as_ref()
+    }
+
+    /// The same, in executables.
+    #[cfg(not(feature = "compiler"))]
+    pub(crate) fn dump_input(&self) -> Option<&PathBuf> {
+        None
+    }
+
     /// Whether results are printed although the outputs are written to a file.
     pub(crate) fn wants_text(&self) -> bool {
         self.json || self.jsonl || self.csv || self.classes.top.is_some()

@@ -44,14 +44,13 @@ pub(super) struct ExecutableArgs {
 /// The flags that ask for something else than running the model.
 const INSTEAD: [&str; 3] = ["info", "selftest", "bench"];
 /// The arguments that mean nothing with those.
-const OF_RUNNING: [&str; 14] = [
+const OF_RUNNING: [&str; 13] = [
     "images",
     "input",
     "output",
     "top",
     "labels",
     "labels_offset",
-    "dump_input",
     "jsonl",
     "csv",
     "preprocess",

@@ -101,7 +101,7 @@ impl<'a> Images<'a> {
         let count = read.len();
         let (paths, mut arrays): (Vec<&Path>, Vec<Array>) = read.into_iter().unzip();
         let Some(last) = arrays.last().cloned() else { return Ok(()) };
-        if self.request.dump_input.is_some() {
+        if self.request.dump_input().is_some() {
             self.dumped.extend_from_slice(&arrays);
         }
         arrays.resize(self.batch, last);
@@ -123,7 +123,7 @@ impl<'a> Images<'a> {
 
     fn finish(self, all: usize) -> Outcome {
         let Images { request, program, session, report, kept, dumped, bad, .. } = self;
-        if let (Some(path), Some(inputs)) = (&request.dump_input, Array::concatenate(&dumped)) {
+        if let (Some(path), Some(inputs)) = (request.dump_input(), Array::concatenate(&dumped)) {
             output::write(path, &tensors::encode(&inputs))?;
         }
         if let (Some(path), 0) = (&request.output, bad) {
