@@ -3,6 +3,7 @@
 mod options;
 mod quantize;
 mod relink;
+mod score;
 mod tuning;
 
 use std::num::NonZeroUsize;
@@ -13,8 +14,10 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use options::{Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
+pub(crate) use score::ScoreArgs;
 pub(crate) use tuning::TuningOptions;
 
+use crate::image_input::{ImageOptions, Preprocess};
 use crate::request::{IsaOption, Measurement, RunRequest};
 use crate::signing::{Signing, Trust};
 
@@ -82,6 +85,19 @@ Examples:
   cardinal run two_inputs.onnx --input a=a.npy --input b=b.npy --output y.npz
   cardinal run digits.onnx digit.png --json | jq .results[0].top[0].label")]
     Run(RunArgs),
+    /// Score many images, and write a table with a row for each
+    #[command(after_help = "\
+Examples:
+  cardinal score resnest50.cardinal photos/ -o results.parquet
+  cardinal score resnest50.cardinal 'shards/*.tar' --shard 2/8 -o results-2.parquet
+  cardinal score resnest50.cardinal train.parquet --image-column picture -o results.jsonl
+  find photos -name '*.png' | cardinal score resnest50.cardinal --files-from - -o results.csv
+
+Columns are key, class, score, label (of the best class), top (all that --top asks for) and error;
+with --outputs logits they are key, logits and error. A score is the class's probability, as `run`
+prints it. Rows are in the order of the inputs; what cannot be read is a row with an error, and
+then the exit code is 5. Keys are paths; of tar archives, names up to their first dot.")]
+    Score(ScoreArgs),
     /// Show how a model is compiled, stage by stage
     #[command(after_help = "\
 Examples:
@@ -155,6 +171,14 @@ pub(crate) struct CompileArgs {
     /// Example: --threads 2
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// How images are prepared for this model: imagenet, timm:NAME, none, or FILE.json
+    ///
+    /// What it says goes into the artifact or the executable, whose `run` and `score` do so unless they are
+    /// told otherwise, whatever the file is called then. `relink` keeps it.
+    ///
+    /// Example: --preprocess timm:resnest50d
+    #[arg(long, value_name = "HOW", value_parser = Preprocess::parse)]
+    pub(crate) preprocess: Option<Preprocess>,
     /// Prove every rewrite on random values before it is made, and stop at a wrong one
     ///
     /// Both sides are run in the reference interpreter, which takes minutes for a large network.
@@ -290,6 +314,13 @@ pub(crate) struct BenchArgs {
     /// Example: --threads 1 --steps
     #[arg(long)]
     pub(crate) steps: bool,
+    /// Say how many of these images a second `cardinal score` makes, and what decoding takes of it
+    ///
+    /// Decoding and inference are measured one after the other on all threads, for some seconds.
+    ///
+    /// Example: --images photos/
+    #[arg(long, value_name = "PATH")]
+    pub(crate) images: Option<PathBuf>,
     /// Print one JSON object (cardinal.bench/v1) with every latency
     ///
     /// Its precision is the narrowest type that convolutions multiply, f32 or int8: code for CPUs that do
@@ -304,6 +335,9 @@ pub(crate) struct BenchArgs {
     /// Whose compiled models to take.
     #[command(flatten)]
     pub(crate) trust: Trust,
+    /// How images are made inputs.
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

@@ -1,9 +1,13 @@
 //! Reading an output as the scores of classes.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
+use cardinal_runtime::DType;
+
 use crate::exit::{Failure, Outcome};
-use crate::tensors::{Array, read_bytes};
+use crate::request::ClassOptions;
+use crate::tensors::{Array, Spec, read_bytes};
 
 /// One class of one sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,46 +20,91 @@ pub(crate) struct Class {
     pub(crate) probability: f64,
 }
 
-/// Scores of classes, a row a sample.
+/// How the output of a model is read: scores of classes, a row a sample.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Scores {
-    rows: Vec<Vec<f32>>,
-    /// Whether the rows are probabilities already, so that no softmax is taken.
+pub(crate) struct Classifier {
+    classes: usize,
+    top: usize,
+    labels: Option<Vec<String>>,
+}
+
+/// The best classes of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ranking {
+    /// Best first; the lower index wins a tie.
+    pub(crate) top: Vec<Class>,
+    /// Whether the scores are probabilities already, so that no softmax is taken.
     pub(crate) are_probabilities: bool,
 }
 
-impl Scores {
-    /// The scores, when the tensor is f32 `[N, C]` with at least two classes.
-    pub(crate) fn of(output: &Array) -> Option<Scores> {
-        let [_, classes @ (2..)] = *output.shape else {
-            return None;
+/// Classes that are ranked unless `--top` says otherwise.
+const DEFAULT_TOP: usize = 5;
+
+impl Classifier {
+    /// For a model whose only output is f32 `[N, C]` with at least two classes; `None` for others.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where classes are asked for of a model that has none; those of [`labels_in`].
+    pub(crate) fn of(
+        outputs: &[Spec],
+        metadata: &[(String, String)],
+        options: &ClassOptions,
+    ) -> Outcome<Option<Classifier>> {
+        let Some(classes) = classes_of(outputs) else {
+            return match options.top.is_some() || options.labels.is_some() {
+                true => Err(no_classes(
+                    "leave --top and --labels out, or write the output with --output",
+                )),
+                false => Ok(None),
+            };
         };
-        let values = output.to_f32()?;
-        let rows: Vec<Vec<f32>> = values.chunks(classes).map(<[f32]>::to_vec).collect();
-        let are_probabilities = !rows.is_empty() && rows.iter().all(|row| is_distribution(row));
-        Some(Scores { rows, are_probabilities })
-    }
-
-    /// How many classes there are.
-    pub(crate) fn classes(&self) -> usize {
-        self.rows.first().map_or(0, Vec::len)
-    }
-
-    /// The `count` best classes of each sample, best first; the lower index wins a tie.
-    pub(crate) fn top(&self, count: usize) -> Vec<Vec<Class>> {
-        self.rows.iter().map(|row| self.top_of_row(row, count)).collect()
-    }
-
-    fn top_of_row(&self, row: &[f32], count: usize) -> Vec<Class> {
-        let probabilities = match self.are_probabilities {
-            true => row.iter().map(|x| f64::from(*x)).collect(),
-            false => softmax(row),
+        let labels = match &options.labels {
+            Some(file) => Some(labels_in(file, options.labels_offset.unwrap_or(0), classes)?),
+            None => labels_of_metadata(metadata, classes),
         };
-        let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_unstable_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
-        let class = |index| Class { index, score: row[index], probability: probabilities[index] };
-        order.into_iter().take(count).map(class).collect()
+        let top = options.top.map_or(DEFAULT_TOP, NonZeroUsize::get);
+        Ok(Some(Classifier { classes, top, labels }))
     }
+
+    /// The best classes of each row of the output.
+    pub(crate) fn rank(&self, output: &Array) -> Vec<Ranking> {
+        let values = output.to_f32().unwrap_or_default();
+        values.chunks(self.classes).map(|row| rank(row, self.top)).collect()
+    }
+
+    /// The name of a class.
+    pub(crate) fn label(&self, class: usize) -> Option<&str> {
+        self.labels.as_ref()?.get(class).map(String::as_str)
+    }
+}
+
+/// How many classes the only output has scores of, if it has.
+fn classes_of(outputs: &[Spec]) -> Option<usize> {
+    match outputs {
+        [Spec { dtype: DType::F32, shape, .. }] => match **shape {
+            [_, classes @ (2..)] => Some(classes),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The refusal to rank what is no scores of classes.
+pub(crate) fn no_classes(help: &str) -> Failure {
+    Failure::usage("this model's output is not f32[N, C] scores of classes").with_help(help)
+}
+
+/// Whether a row is probabilities is seen in the row alone, so that no other sample changes it.
+fn rank(row: &[f32], count: usize) -> Ranking {
+    let are_probabilities = is_distribution(row);
+    let probabilities = match are_probabilities {
+        true => row.iter().map(|x| f64::from(*x)).collect(),
+        false => softmax(row),
+    };
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_unstable_by(|i, j| row[*j].total_cmp(&row[*i]).then(i.cmp(j)));
+    let class = |index| Class { index, score: row[index], probability: probabilities[index] };
+    Ranking { top: order.into_iter().take(count).map(class).collect(), are_probabilities }
 }
 
 fn is_distribution(row: &[f32]) -> bool {
@@ -116,27 +165,46 @@ pub(crate) fn labels_of_metadata(
 mod tests {
     use super::*;
 
+    fn classifier(
+        shape: &[usize],
+        dtype: DType,
+        options: &ClassOptions,
+    ) -> Outcome<Option<Classifier>> {
+        let spec = Spec { name: "y".into(), dtype, shape: shape.to_vec() };
+        Classifier::of(&[spec], &[], options)
+    }
+
     #[test]
     fn logits_are_ranked_and_made_probabilities() {
-        let scores = Scores::of(&Array::from_f32(vec![1, 3], &[0., 2f32.ln(), 5f32.ln()])).unwrap();
-        assert!(!scores.are_probabilities);
-        let top = &scores.top(2)[0];
+        let options = ClassOptions { top: NonZeroUsize::new(2), ..Default::default() };
+        let classifier = classifier(&[1, 3], DType::F32, &options).unwrap().unwrap();
+        let row = Array::from_f32(vec![1, 3], &[0., 2f32.ln(), 5f32.ln()]);
+        let Ranking { top, are_probabilities } = classifier.rank(&row).remove(0);
+        assert!(!are_probabilities && top.len() == 2);
         assert_eq!((top[0].index, top[1].index), (2, 1));
         assert!((top[0].probability - 0.625).abs() < 1e-6, "{top:?}");
         assert!((top[1].probability - 0.25).abs() < 1e-6, "{top:?}");
     }
 
     #[test]
-    fn probabilities_stay_as_they_are() {
-        let scores = Scores::of(&Array::from_f32(vec![1, 2], &[0.25, 0.75])).unwrap();
-        assert!(scores.are_probabilities);
-        assert_eq!(scores.top(1)[0], [Class { index: 1, score: 0.75, probability: 0.75 }]);
+    fn probabilities_stay_as_they_are_whatever_is_beside_them() {
+        let classifier =
+            classifier(&[2, 2], DType::F32, &ClassOptions::default()).unwrap().unwrap();
+        let rankings = classifier.rank(&Array::from_f32(vec![2, 2], &[0.25, 0.75, 3., 1.]));
+        assert!(rankings[0].are_probabilities && !rankings[1].are_probabilities);
+        assert_eq!(rankings[0].top[0], Class { index: 1, score: 0.75, probability: 0.75 });
     }
 
     #[test]
     fn only_rows_of_classes_are_scores() {
-        assert!(Scores::of(&Array::from_f32(vec![1, 3, 2], &[0.; 6])).is_none());
-        assert!(Scores::of(&Array::from_f32(vec![3, 1], &[0.; 3])).is_none());
+        let none = ClassOptions::default();
+        for (shape, dtype) in
+            [(&[1, 3, 2][..], DType::F32), (&[3, 1], DType::F32), (&[1, 9], DType::I64)]
+        {
+            assert_eq!(classifier(shape, dtype, &none).unwrap(), None);
+            let top = ClassOptions { top: NonZeroUsize::new(1), ..Default::default() };
+            assert!(classifier(shape, dtype, &top).is_err());
+        }
     }
 
     #[test]

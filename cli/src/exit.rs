@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::names;
 #[cfg(feature = "compiler")]
 use cardinal_compiler::error::{Error as ModelError, Problem};
 
@@ -78,6 +79,16 @@ pub(crate) enum Failure {
         /// What is wrong with it.
         what: String,
     },
+    /// Some images of many have no result. What is wrong with each is said already.
+    #[error("{bad} of {all} images have no result{after}")]
+    Images {
+        /// How many have none.
+        bad: usize,
+        /// How many there are.
+        all: usize,
+        /// What follows from it.
+        after: String,
+    },
     /// The compiled model did not run.
     #[error("{0}")]
     Failed(String),
@@ -104,7 +115,7 @@ impl Failure {
             Failure::Model { error, .. } => status_of(&error.problem),
             Failure::BadModel { .. } => Status::Model,
             Failure::Mismatch(_) => Status::Mismatch,
-            Failure::Io { .. } | Failure::Damaged { .. } => Status::Io,
+            Failure::Io { .. } | Failure::Damaged { .. } | Failure::Images { .. } => Status::Io,
             #[cfg(feature = "compiler")]
             Failure::Linker { .. } => Status::Failed,
             Failure::Failed(_) => Status::Failed,
@@ -123,8 +134,23 @@ impl Failure {
             Failure::Mismatch(_)
             | Failure::Io { .. }
             | Failure::Damaged { .. }
+            | Failure::Images { .. }
             | Failure::Failed(_)
             | Failure::ClosedPipe => None,
+        }
+    }
+
+    /// Whether one image of many can be to blame, so that the others have results all the same.
+    pub(crate) fn is_of_an_image(&self) -> bool {
+        match self {
+            Failure::Io { .. } | Failure::Damaged { .. } | Failure::Usage { .. } => true,
+            #[cfg(feature = "compiler")]
+            Failure::Model { .. } | Failure::Linker { .. } => false,
+            Failure::BadModel { .. }
+            | Failure::Mismatch(_)
+            | Failure::Images { .. }
+            | Failure::Failed(_)
+            | Failure::ClosedPipe => false,
         }
     }
 
@@ -140,6 +166,7 @@ impl Failure {
             | Failure::Mismatch(_)
             | Failure::Io { .. }
             | Failure::Damaged { .. }
+            | Failure::Images { .. }
             | Failure::Failed(_)
             | Failure::ClosedPipe => false,
         }
@@ -160,17 +187,17 @@ impl Failure {
 
     /// A file that cannot be read.
     pub(crate) fn reading(file: &Path, error: io::Error) -> Failure {
-        Failure::Io { action: "read", file: file.display().to_string(), error }
+        Failure::Io { action: "read", file: names::shown(file), error }
     }
 
     /// A file that cannot be written.
     pub(crate) fn writing(file: &Path, error: io::Error) -> Failure {
-        Failure::Io { action: "write", file: file.display().to_string(), error }
+        Failure::Io { action: "write", file: names::shown(file), error }
     }
 
     /// A file whose content is not what it should be.
     pub(crate) fn damaged(file: &Path, what: impl Into<String>) -> Failure {
-        Failure::Damaged { file: file.display().to_string(), what: what.into() }
+        Failure::Damaged { file: names::shown(file), what: what.into() }
     }
 
     /// Memory that the system does not give.

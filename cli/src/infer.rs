@@ -1,21 +1,20 @@
 //! A loaded model on images or tensors: what `cardinal run` does, and what an executable does.
 
+mod images;
 mod report;
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use crate::classify::{self, Scores};
+use crate::classify::Classifier;
 use crate::exit::{Failure, Outcome};
-use crate::image_input::{self, Recipe};
+use crate::output;
 use crate::program::{self, Program, Session};
 use crate::request::RunRequest;
 use crate::stdio::is_dash;
-use crate::tensors::{self, Array, Named};
+use crate::tensors::{self, Named};
 
-use report::Report;
-
-/// Classes printed unless `--top` says otherwise.
-const DEFAULT_TOP: usize = 5;
+use images::Images;
+use report::{Report, Sample};
 
 /// What is asked for, with the tensors that it names; images are read when their turn comes.
 pub(crate) struct Job<'a> {
@@ -44,7 +43,8 @@ impl<'a> Job<'a> {
         &self.given
     }
 
-    /// Runs the program and prints or writes the results; `model` is its name for messages.
+    /// Runs the program and prints or writes the results; `model` is its name for messages. What is wrong
+    /// with the request for this model, and with where the outputs go, is found before the first inference.
     ///
     /// # Errors
     /// Everything that is wrong with the inputs for this model, and with where the outputs go.
@@ -54,16 +54,17 @@ impl<'a> Job<'a> {
         if let Some(path) = &request.output {
             tensors::check_output(path, program.outputs().len())?;
         }
-        let mut session = Session::new(program, threads)?;
-        let (samples, outputs) = match request.images.as_slice() {
-            [] => run_tensors(given, request, program, &mut session)?,
-            images => run_images(images, request, program, &mut session, model)?,
-        };
-        let report = report(&samples, &outputs, request, program)?;
-        if let Some(path) = &request.output {
-            tensors::write(path, program.outputs(), &outputs)?;
+        let images: Vec<&Path> = request.images.iter().map(AsRef::as_ref).collect();
+        for path in request.output.iter().chain(request.dump_input()) {
+            output::check(path, &images)?;
         }
-        report.print(request, threads.get())
+        let classifier = Classifier::of(program.outputs(), program.metadata(), &request.classes)?;
+        let report = Report::new(request, program.outputs(), classifier)?;
+        let session = Session::new(program, threads)?;
+        match request.images.as_slice() {
+            [] => run_tensors(given, request, program, session, report),
+            images => Images::new(request, program, model, session, report)?.run(images),
+        }
     }
 }
 
@@ -73,97 +74,37 @@ fn check(request: &RunRequest, stdin_taken: bool) -> Outcome {
     let readers = usize::from(stdin_taken)
         + request.images.iter().filter(|path| is_dash(path)).count()
         + request.input.iter().filter(|text| dash(text)).count()
-        + usize::from(request.labels.as_deref().is_some_and(is_dash));
+        + usize::from(request.classes.labels.as_deref().is_some_and(is_dash));
     if readers > 1 {
         return Err(Failure::usage("only one thing can be read from stdin"));
     }
-    let to_stdout = request.output.as_deref().is_some_and(is_dash);
-    if to_stdout && (request.json || request.top.is_some()) {
+    let written = [request.output.as_ref(), request.dump_input()];
+    let to_stdout = written.iter().flatten().filter(|path| is_dash(path)).count();
+    let prints = request.output.is_none() || request.wants_text();
+    if to_stdout + usize::from(prints) > 1 {
         return Err(Failure::usage("tensors and text cannot both go to stdout")
             .with_help("write the tensors to a file: --output y.npy"));
     }
     Ok(())
 }
 
-/// What one row of the outputs came from: the file, and the row in it.
-type Sample = (String, usize);
-
 fn run_tensors(
     given: Named,
     request: &RunRequest,
     program: &Program,
-    session: &mut Session,
-) -> Outcome<(Vec<Sample>, Vec<Array>)> {
+    mut session: Session,
+    mut report: Report<'_>,
+) -> Outcome {
     let inputs = tensors::assign(program.inputs(), given, "input")?;
     program.inputs().iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
     let outputs = session.run(inputs)?;
     let rows = outputs.first().and_then(|o| o.shape.first()).copied().unwrap_or(1);
     let name = request.input.join(" ");
-    Ok(((0..rows).map(|row| (name.clone(), row)).collect(), outputs))
-}
-
-fn run_images(
-    images: &[PathBuf],
-    request: &RunRequest,
-    program: &Program,
-    session: &mut Session,
-    model: &str,
-) -> Outcome<(Vec<Sample>, Vec<Array>)> {
-    let recipe = Recipe::of(program.inputs(), program.metadata(), &request.image, model)?;
-    recipe.announce();
-    let batch = program.inputs()[0].shape[0];
-    let fits = |shape: &[usize]| shape.first() == Some(&batch);
-    if images.len() != batch && !program.outputs().iter().all(|spec| fits(&spec.shape)) {
-        return Err(Failure::usage(format!(
-            "this model's outputs are not a row a sample: it takes exactly {batch} images at once"
-        )));
+    let samples: Vec<Sample<'_>> =
+        (0..rows).map(|row| Sample { name: &name, row, of: rows }).collect();
+    report.add(&samples, &outputs)?;
+    if let Some(path) = &request.output {
+        tensors::write(path, program.outputs(), &outputs)?;
     }
-    let mut parts: Vec<Vec<Array>> = program.outputs().iter().map(|_| Vec::new()).collect();
-    for chunk in images.chunks(batch) {
-        let input = read_chunk(chunk, &recipe, batch)?;
-        for (part, output) in parts.iter_mut().zip(session.run(vec![input])?) {
-            part.push(if chunk.len() < batch { output.rows(0, chunk.len()) } else { output });
-        }
-    }
-    let samples = images.iter().map(|path| (path.display().to_string(), 0)).collect();
-    Ok((samples, parts.iter().filter_map(|part| Array::concatenate(part)).collect()))
-}
-
-/// The images of one inference; the last one again where there are too few.
-fn read_chunk(images: &[PathBuf], recipe: &Recipe, batch: usize) -> Outcome<Array> {
-    let mut arrays: Vec<Array> =
-        images.iter().map(|path| image_input::read(path, recipe)).collect::<Outcome<_>>()?;
-    if let Some(last) = arrays.last().cloned() {
-        arrays.resize(batch, last);
-    }
-    Array::concatenate(&arrays).ok_or_else(|| Failure::usage("no images are given"))
-}
-
-fn report<'a>(
-    samples: &'a [Sample],
-    outputs: &'a [Array],
-    request: &RunRequest,
-    program: &'a Program,
-) -> Outcome<Report<'a>> {
-    let scores = match outputs {
-        [only] => Scores::of(only),
-        _ => None,
-    };
-    let Some(scores) = scores else {
-        if request.top.is_some() || request.labels.is_some() {
-            return Err(Failure::usage("this model's output is not f32[N, C] scores of classes")
-                .with_help("leave --top and --labels out, or write the output with --output"));
-        }
-        return Ok(Report { samples, specs: program.outputs(), outputs, classes: None });
-    };
-    let labels = match &request.labels {
-        Some(file) => {
-            let skipped = request.labels_offset.unwrap_or(0);
-            Some(classify::labels_in(file, skipped, scores.classes())?)
-        }
-        None => classify::labels_of_metadata(program.metadata(), scores.classes()),
-    };
-    let top = scores.top(request.top.map_or(DEFAULT_TOP, |top| top.get()));
-    let classes = report::Classes { are_probabilities: scores.are_probabilities, top, labels };
-    Ok(Report { samples, specs: program.outputs(), outputs, classes: Some(classes) })
+    report.finish(session.threads())
 }

@@ -7,6 +7,7 @@
 mod about;
 mod classify;
 mod compare;
+mod csv;
 mod ending;
 pub mod executable;
 mod exit;
@@ -17,6 +18,7 @@ mod infer;
 mod limits;
 mod mapped;
 mod measure;
+mod names;
 mod output;
 mod own_pages;
 mod program;
@@ -40,6 +42,8 @@ mod loading;
 mod model_file;
 #[cfg(feature = "compiler")]
 mod quantize;
+#[cfg(feature = "compiler")]
+mod score;
 #[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]

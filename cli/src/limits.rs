@@ -18,6 +18,9 @@ pub(crate) const IMAGE_SIDE: u32 = 1 << 15;
 /// Bytes that decoding an image may take.
 pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
 
+/// Bytes of a file that is an image.
+pub(crate) const IMAGE_FILE: u64 = 1 << 30;
+
 /// Pixels of an image after resizing.
 pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;
 
@@ -37,6 +40,10 @@ pub(crate) const NPZ_UNSUSPICIOUS: u64 = 256 << 20;
 /// Bytes that a larger one may have for each packed one: numbers that are measured or drawn hardly get
 /// smaller, and a large array of nothing is better made where it is used.
 pub(crate) const NPZ_PACKING: u64 = 16;
+
+/// Bytes of a record in a journal of scores: a batch of rows.
+#[cfg(feature = "compiler")]
+pub(crate) const JOURNAL_RECORD: u32 = 1 << 30;
 
 /// Bytes of a cache of measurements.
 #[cfg(feature = "compiler")]

@@ -61,17 +61,29 @@ impl Mapped {
 /// # Errors
 /// Those of opening, reading and mapping, and those of [`read_pipe`].
 pub(crate) fn open(path: &Path) -> io::Result<Mapped> {
-    // Asked before opening, which waits where a pipe has nobody at its other end.
-    let mut file = match Kind::of(fs::metadata(path)?.file_type()) {
-        Kind::Device => return Err(io::Error::other("it is a device, not a file")),
-        Kind::Pipe => open_pipe(path)?,
-        Kind::Other => File::open(path)?,
-    };
+    let mut file = open_file(path)?;
     let about = file.metadata()?;
     if about.is_file() && about.len() > 0 {
         return map(&file);
     }
     read_pipe(&mut file, PIPED).map(Mapped::copied)
+}
+
+/// A copy of the bytes of a small file, one of many, which another program may be writing meanwhile.
+///
+/// # Errors
+/// Those of [`open`]; one for more than `most` bytes.
+pub(crate) fn copy(path: &Path, most: u64) -> io::Result<Bytes> {
+    read_pipe(&mut open_file(path)?, most)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    // Asked before opening, which waits where a pipe has nobody at its other end.
+    match Kind::of(fs::metadata(path)?.file_type()) {
+        Kind::Device => Err(io::Error::other("it is a device, not a file")),
+        Kind::Pipe => open_pipe(path),
+        Kind::Other => File::open(path),
+    }
 }
 
 /// What is found at a path, as far as it matters to reading.

@@ -30,10 +30,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Outcome {
 
 /// What the bytes of a file are made in: a file, or memory for what cannot be gone back in.
 #[cfg(feature = "compiler")]
-pub(crate) trait Room: Write + Seek {}
+pub(crate) trait Room: Write + Seek + Send {}
 
 #[cfg(feature = "compiler")]
-impl<T: Write + Seek> Room for T {}
+impl<T: Write + Seek + Send> Room for T {}
 
 /// Writes as [`write`] does what `make` makes, in the file itself where there is one: so the whole need
 /// not be in memory.
@@ -54,21 +54,16 @@ pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
     put_one(path, Bytes::Pieces(pieces), PROGRAM)
 }
 
-/// Refuses, before any work, what could not be written at all or would take an input's place.
+/// Refuses, before any work, what cannot be written at all or would take an input's place.
 ///
 /// # Errors
-/// [`Failure::Usage`] where the output is one of the inputs, and [`Failure::Io`] where its folder is
-/// none.
-#[cfg(feature = "compiler")]
+/// [`Failure::Usage`] where the output is one of the inputs, and [`Failure::Io`] where no file can be made
+/// in its folder.
 pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
     if is_dash(output) {
         return Ok(());
     }
-    match fs::metadata(folder_of(output)) {
-        Ok(about) if about.is_dir() => {}
-        Ok(_) => return Err(Failure::writing(output, io::ErrorKind::NotADirectory.into())),
-        Err(error) => return Err(Failure::writing(output, error)),
-    }
+    try_to_write(output).map_err(|error| Failure::writing(output, error))?;
     // What is not there yet may be both all the same.
     let place = output.canonicalize().ok();
     let is_output =
@@ -79,6 +74,21 @@ pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
                 .with_help("name another output: -o FILE"))
         }
         None => Ok(()),
+    }
+}
+
+/// Makes a file where the output is going to be made, and removes it. Devices and pipes are left alone.
+fn try_to_write(output: &Path) -> io::Result<()> {
+    let place = match fs::metadata(output) {
+        Ok(about) if about.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(about) if !about.is_file() => return Ok(()),
+        Ok(_) => output.canonicalize()?,
+        Err(_) => output.to_owned(),
+    };
+    let folder = folder_of(&place);
+    match fs::metadata(folder)?.is_dir() {
+        true => StagedFile::new(folder, DATA).map(drop),
+        false => Err(io::ErrorKind::NotADirectory.into()),
     }
 }
 

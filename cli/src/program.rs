@@ -67,6 +67,17 @@ impl Program {
         &self.outputs
     }
 
+    /// How many samples one inference takes.
+    pub(crate) fn batch(&self) -> usize {
+        self.inputs.first().and_then(|spec| spec.shape.first()).copied().unwrap_or(1).max(1)
+    }
+
+    /// Whether each sample of an inference is a row of every output.
+    pub(crate) fn has_a_row_a_sample(&self) -> bool {
+        let batch = Some(&self.batch());
+        self.outputs.iter().all(|spec| spec.shape.first() == batch)
+    }
+
     /// The ONNX file's `metadata_props`.
     pub(crate) fn metadata(&self) -> &[(String, String)] {
         &self.metadata
@@ -75,6 +86,14 @@ impl Program {
     /// The narrowest type that its convolutions multiply.
     pub(crate) fn precision(&self) -> &str {
         self.program.variant().precision()
+    }
+
+    /// Gives what tells this program from all that give other results: its sections' digests, and which code
+    /// runs.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn identify(&self, give: &mut dyn FnMut(&[u8])) {
+        give(self.isa().as_bytes());
+        self.program.artifact().sections().iter().for_each(|section| give(&section.digest));
     }
 
     /// The CPU whose code runs.
@@ -96,7 +115,8 @@ pub(crate) fn spec(spec: &TensorSpec) -> Spec {
     Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() }
 }
 
-fn pair(property: &Property) -> (String, String) {
+/// A property as a key and a value.
+pub(crate) fn pair(property: &Property) -> (String, String) {
     (property.key.clone(), property.value.clone())
 }
 
@@ -121,6 +141,11 @@ impl Session {
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
         let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
         Ok(Session { session: session.map_err(not_run)?, is_new: true })
+    }
+
+    /// Number of threads.
+    pub(crate) fn threads(&self) -> usize {
+        self.session.threads()
     }
 
     /// Runs the model once.

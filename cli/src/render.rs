@@ -41,6 +41,11 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(stderr(), "{}", line(&text.to_string()));
 }
 
+/// Says in one line on stderr what is wrong with one of many things; the others go on.
+pub(crate) fn complain(failure: &Failure) {
+    note(format_args!("error: {failure}"));
+}
+
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {

@@ -31,7 +31,74 @@ pub(crate) struct RunRequest {
     /// Example: --output y.npz
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// How many of the best classes to print [default: 5]
+    /// Which classes are shown, and how they are called.
+    #[command(flatten)]
+    pub(crate) classes: ClassOptions,
+    /// Write what the images became, before the model saw it, to a .npy (not in executables)
+    ///
+    /// Example: --dump-input x.npy
+    // Executables are to be small.
+    #[cfg(feature = "compiler")]
+    #[arg(long, value_name = "FILE", requires = "images")]
+    dump_input: Option<PathBuf>,
+    /// Print one JSON object (cardinal.run/v1) with all results at the end
+    ///
+    /// Example: --json
+    #[arg(long, conflicts_with_all = ["jsonl", "csv"])]
+    pub(crate) json: bool,
+    /// Print a JSON object for each sample, a line each, as soon as it is there
+    ///
+    /// Example: --jsonl
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) jsonl: bool,
+    /// Print CSV with a row for each class of each sample
+    ///
+    /// Example: --csv
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Say nothing on stderr but what goes wrong
+    ///
+    /// Example: --quiet
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Threads to run on [default: all of this machine]
+    ///
+    /// The results do not depend on it.
+    ///
+    /// Example: --threads 4
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Which code to run.
+    #[command(flatten)]
+    pub(crate) isa: IsaOption,
+    /// How images are made inputs.
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+}
+
+impl RunRequest {
+    /// Where to write what the images became.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn dump_input(&self) -> Option<&PathBuf> {
+        self.dump_input.as_ref()
+    }
+
+    /// The same, in executables.
+    #[cfg(not(feature = "compiler"))]
+    pub(crate) fn dump_input(&self) -> Option<&PathBuf> {
+        None
+    }
+
+    /// Whether results are printed although the outputs are written to a file.
+    pub(crate) fn wants_text(&self) -> bool {
+        self.json || self.jsonl || self.csv || self.classes.top.is_some()
+    }
+}
+
+/// Which classes of a sample are shown, and how they are called.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClassOptions {
+    /// How many of the best classes to give [default: 5]
     ///
     /// Example: --top 1
     #[arg(long, value_name = "K")]
@@ -49,24 +116,6 @@ pub(crate) struct RunRequest {
     /// Example: --labels-offset 1
     #[arg(long, value_name = "N", requires = "labels")]
     pub(crate) labels_offset: Option<usize>,
-    /// Print one JSON object (cardinal.run/v1) instead of text
-    ///
-    /// Example: --json
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Threads to run on [default: all of this machine]
-    ///
-    /// The results do not depend on it.
-    ///
-    /// Example: --threads 4
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
-    /// Which code to run.
-    #[command(flatten)]
-    pub(crate) isa: IsaOption,
-    /// How images are made inputs.
-    #[command(flatten)]
-    pub(crate) image: ImageOptions,
 }
 
 /// How to run a compiled model.

@@ -12,7 +12,8 @@ fn help() {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("cardinal@help", Folder::new().run("--help").succeeds());
-        for name in ["compile", "relink", "quantize", "run", "inspect", "bench", "verify"] {
+        for name in ["compile", "relink", "quantize", "run", "score", "inspect", "bench", "verify"]
+        {
             let help = Folder::new().run(&format!("{name} --help")).succeeds();
             insta::assert_snapshot!(format!("cardinal-{name}@help"), help);
         }

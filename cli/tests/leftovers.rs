@@ -14,35 +14,15 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use common::moments::Moments;
 use common::onnx::{Tensor, node, write};
 use common::{Folder, command};
 
 /// Channels of every layer, and layers: 16 MiB of weights.
 const CHANNELS: i64 = 512;
 const LAYERS: usize = 16;
-
-/// What happens at which moment.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Moments {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let seed = std::env::var("CARDINAL_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or(now.as_nanos() as u64 | 1);
-        println!("CARDINAL_SEED={seed}");
-        Moments(seed)
-    }
-
-    /// Somewhere within `most`.
-    fn next(&mut self, most: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        most.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
-    }
-}
 
 fn rounds() -> usize {
     std::env::var("CARDINAL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)

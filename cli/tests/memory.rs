@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::onnx::write_layers;
@@ -87,6 +88,23 @@ fn check(then: &str, times: f64) {
     for most in [artifact, executable] {
         assert!(most < limit, "running takes {most} bytes for {packed}");
     }
+}
+
+/// Of many images only the names are in memory, and what is ahead of a slow one.
+#[test]
+fn memory_does_not_grow_with_the_number_of_images() {
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits");
+    let folder = Folder::new();
+    let compile = format!("compile {} -o m.cardinal", digits.join("mnist_resnest.onnx").display());
+    folder.run(&compile).succeeds();
+    let image = digits.join("images/00000.png").display().to_string() + "\n";
+    let most = [500, 8000].map(|count| {
+        std::fs::write(folder.path("list"), image.repeat(count)).unwrap();
+        let score = "score m.cardinal --files-from list -o r.jsonl --threads 2 --quiet";
+        peak(&folder, env!("CARGO_BIN_EXE_cardinal"), score)
+    });
+    let names = 8000 * (image.len() + 100);
+    assert!(most[1] < most[0] + names + (2 << 20), "{most:?}");
 }
 
 #[test]

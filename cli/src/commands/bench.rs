@@ -2,12 +2,17 @@
 
 mod steps;
 
+use std::path::Path;
+
 use crate::args::BenchArgs;
 use crate::engine;
 use crate::exit::{Failure, Outcome};
+use crate::image_input::Recipe;
 use crate::loading;
 use crate::measure::measure;
 use crate::model_file::ModelFile;
+use crate::program::Program;
+use crate::score::{Forecast, Inputs, Reading};
 use crate::{output, program};
 
 use steps::StepTimes;
@@ -29,15 +34,39 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
                 .with_help("use --steps with the .onnx"));
         }
     };
+    let forecast =
+        args.images.as_deref().map(|images| forecast(args, &loaded.program, &file, images));
+    let forecast = forecast.transpose()?;
     let what = &args.measurement;
     let measured = measure(&loaded.program, loaded.preparation, threads, what)?;
-    let Some(plan) = plan else { return measured.print(args.json) };
-    let steps = StepTimes::measure(&plan, &loaded.program, threads, what)?;
+    let steps = plan.map(|plan| StepTimes::measure(&plan, &loaded.program, threads, what));
+    let steps = steps.transpose()?;
     if args.json {
         let mut report = measured.to_json();
-        report["steps"] = steps.to_json();
+        if let Some(steps) = steps {
+            report["steps"] = steps.to_json();
+        }
+        if let Some(forecast) = forecast {
+            report["images"] = forecast.to_json();
+        }
         return output::print_json(&report);
     }
     measured.print(false)?;
-    steps.print()
+    steps.map_or(Ok(()), |steps| steps.print())?;
+    forecast.map_or(Ok(()), Forecast::print)
+}
+
+/// What to expect of scoring these images.
+fn forecast(
+    args: &BenchArgs,
+    program: &Program,
+    file: &ModelFile,
+    images: &Path,
+) -> Outcome<Forecast> {
+    let recipe = Recipe::of(program.inputs(), program.metadata(), &args.image, &file.name())?;
+    recipe.announce();
+    let reading = Reading::whole(recipe);
+    let inputs = Inputs::of(&[images.to_owned()])?;
+    let threads = args.threads.unwrap_or_else(program::available_threads);
+    Forecast::measure(program, &reading, &inputs, threads)
 }

@@ -14,6 +14,7 @@ use crate::args::{CompileArgs, Emit, Precision};
 use crate::engine::{self, Compiled, Settings};
 use crate::executable::{self, Sample};
 use crate::exit::{Failure, Outcome};
+use crate::image_input;
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::output;
@@ -39,7 +40,10 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let compiling = format!("compiling {}", file.name());
     let progress = loading::progress(compiling.clone());
     let mut settings = settings(args);
-    let model = loading::import(&file, &settings.import)?;
+    let mut model = loading::import(&file, &settings.import)?;
+    if let Some(preprocess) = &args.preprocess {
+        image_input::store(preprocess, &mut model.metadata)?;
+    }
     let refused = |error| loading::refused(&file, error);
     let tuned = match args.tune {
         true => {

@@ -7,6 +7,7 @@ mod inspect;
 mod quantize;
 mod relink;
 mod run;
+mod score;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn run(command: &Command) -> Outcome {
         Command::Relink(args) => relink::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Run(args) => run::run(args),
+        Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),

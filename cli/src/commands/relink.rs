@@ -8,7 +8,7 @@ use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::stdio::is_dash;
-use crate::{output, program, render};
+use crate::{image_input, output, program, render};
 
 pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     if is_dash(&args.artifact) && is_dash(&args.weights) {
@@ -27,9 +27,14 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     }
     let artifact = program::open_artifact(old.bytes.clone(), &old.name())?;
     let progress = loading::progress(format!("packing the weights of {}", new.name()));
+    let said = artifact.manifest().metadata.iter().map(program::pair).collect::<Vec<_>>();
     let relinked = engine::relink(
         &artifact,
-        |options| loading::import(&new, options),
+        |options| {
+            let mut model = loading::import(&new, options)?;
+            image_input::keep(&said, &mut model.metadata);
+            Ok(model)
+        },
         |error| loading::refused(&new, error),
     )?;
     progress.finish_and_clear();

@@ -44,13 +44,15 @@ pub(super) struct ExecutableArgs {
 /// The flags that ask for something else than running the model.
 const INSTEAD: [&str; 3] = ["info", "selftest", "bench"];
 /// The arguments that mean nothing with those.
-const OF_RUNNING: [&str; 11] = [
+const OF_RUNNING: [&str; 13] = [
     "images",
     "input",
     "output",
     "top",
     "labels",
     "labels_offset",
+    "jsonl",
+    "csv",
     "preprocess",
     "resize",
     "mean",

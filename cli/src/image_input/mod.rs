@@ -12,18 +12,39 @@ mod timm;
 pub(crate) use options::ImageOptions;
 pub(crate) use pixels::Largest;
 pub(crate) use recipe::Recipe;
+pub(crate) use settings::Preprocess;
+#[cfg(feature = "compiler")]
+pub(crate) use settings::{keep, store};
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::exit::{Failure, Outcome};
-use crate::tensors::{Array, read_bytes};
+use crate::limits::IMAGE_FILE;
+use crate::mapped;
+use crate::names;
+use crate::stdio::is_dash;
+use crate::tensors::Array;
 
 /// Reads one image as the recipe says: `f32[1, C, H, W]`.
 ///
 /// # Errors
 /// [`Failure::Io`], and those of [`decode`].
 pub(crate) fn read(path: &Path, recipe: &Recipe) -> Outcome<Array> {
-    decode(&read_bytes(path)?, path, recipe, Largest::USUAL)
+    decode(&bytes_of(path)?, path, recipe, Largest::USUAL)
+}
+
+/// The bytes of an image's file, or stdin for `-`.
+///
+/// # Errors
+/// [`Failure::Io`].
+pub(crate) fn bytes_of(path: &Path) -> Outcome<Bytes> {
+    let bytes = match is_dash(path) {
+        true => mapped::stdin().map(|stdin| stdin.bytes),
+        false => mapped::copy(path, IMAGE_FILE),
+    };
+    bytes.map_err(|error| Failure::reading(path, error))
 }
 
 /// What [`read`] makes of the bytes of the file at `path`.
@@ -39,5 +60,5 @@ pub(crate) fn decode(
 ) -> Outcome<Array> {
     let image = pixels::decode(bytes, path, largest)?;
     pixels::prepare(image, recipe)
-        .map_err(|what| Failure::usage(format!("`{}`: {what}", path.display())))
+        .map_err(|what| Failure::usage(format!("`{}`: {what}", names::shown(path))))
 }

@@ -78,6 +78,40 @@ impl fmt::Display for Preprocess {
     }
 }
 
+/// The key of a model's metadata that says what `compile --preprocess` was given.
+#[cfg(feature = "compiler")]
+const STORED: &str = "cardinal.preprocess";
+
+/// Puts what `--preprocess` says into a model's metadata, instead of what they say.
+///
+/// # Errors
+/// Those of reading a file that it names.
+#[cfg(feature = "compiler")]
+pub(crate) fn store(what: &Preprocess, metadata: &mut Pairs) -> Outcome {
+    let pairs = what.pairs()?;
+    replace(metadata, pairs.into_iter().chain([(STORED.to_owned(), what.to_string())]));
+    Ok(())
+}
+
+/// Keeps what [`store`] put into the metadata `old`, if it did, whatever those of new weights say.
+#[cfg(feature = "compiler")]
+pub(crate) fn keep(old: &[(String, String)], metadata: &mut Pairs) {
+    if old.iter().any(|(key, _)| key == STORED) {
+        replace(metadata, old.iter().filter(|(key, _)| is_about_images(key)).cloned());
+    }
+}
+
+#[cfg(feature = "compiler")]
+fn replace(metadata: &mut Pairs, pairs: impl Iterator<Item = (String, String)>) {
+    metadata.retain(|(key, _)| !is_about_images(key));
+    metadata.extend(pairs);
+}
+
+#[cfg(feature = "compiler")]
+fn is_about_images(key: &str) -> bool {
+    key == STORED || settings_file::KEYS.contains(&key)
+}
+
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Source {

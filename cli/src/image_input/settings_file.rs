@@ -14,7 +14,7 @@ use crate::tensors::read_bytes;
 /// What is looked for in a model's folder: Hugging Face's, and timm's.
 const FILES: [&str; 2] = ["preprocessor_config.json", "config.json"];
 /// What settings are called.
-const KEYS: [&str; 5] = ["mean", "std", "crop_pct", "interpolation", "resize"];
+pub(super) const KEYS: [&str; 5] = ["mean", "std", "crop_pct", "interpolation", "resize"];
 /// What is wrong with a file of settings that has none.
 const UNKNOWN: &str = "it says nothing of how images are prepared: it is to be JSON with mean, std, crop_pct, \
                        interpolation or resize, or timm's config.json, or Hugging Face's \

@@ -132,6 +132,11 @@ impl Spec {
         self.shape.iter().product()
     }
 
+    /// `f32[1, 3, 224, 224]`
+    pub(crate) fn ty(&self) -> String {
+        type_text(self.dtype, &self.shape)
+    }
+
     /// Refuses a tensor that is not what the model takes.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop here")]
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod moments;
 pub(crate) mod npy;
 pub(crate) mod onnx;
 pub(crate) mod programs;
