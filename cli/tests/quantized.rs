@@ -81,6 +81,7 @@ fn every_form_gives_the_same_bits_on_any_threads() {
         let expected = run(&folder, &["m.onnx"], 1);
         folder.run("compile m.onnx -o m.cardinal").succeeds();
         folder.run("compile m.onnx --emit exe -o m").succeeds();
+        say(Command::new(folder.path("m")).arg("--selftest"));
         link_object(&folder, shape.iter().product());
         let name = model.display();
         for threads in THREADS {

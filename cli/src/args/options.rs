@@ -44,11 +44,11 @@ pub(crate) struct ModelOptions {
     pub(crate) no_winograd: bool,
     /// Compute 3×3 convolutions of 8 bits in Winograd's domain too, where that is faster
     ///
-    /// Files of `cardinal quantize` allow it themselves. Results of others change by about as much as if
-    /// the weights were rounded once more, to ten bits or more.
+    /// Files of `cardinal quantize` allow it themselves. Results of others change by no more than rounding
+    /// weights to 8 bits did.
     ///
     /// Example: --int8-winograd
-    #[arg(long, conflicts_with = "no_winograd")]
+    #[arg(long, conflicts_with_all = ["no_winograd", "portable_bits"])]
     pub(crate) int8_winograd: bool,
     /// Give the same bits on every CPU with fused multiply-add: AVX2, AVX-512 and aarch64
     ///

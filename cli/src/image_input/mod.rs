@@ -12,9 +12,8 @@ mod timm;
 pub(crate) use options::ImageOptions;
 pub(crate) use pixels::Largest;
 pub(crate) use recipe::Recipe;
-pub(crate) use settings::Preprocess;
 #[cfg(feature = "compiler")]
-pub(crate) use settings::{keep, store};
+pub(crate) use settings::{Preprocess, keep, store};
 
 use std::path::Path;
 

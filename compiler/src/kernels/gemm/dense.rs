@@ -42,6 +42,13 @@ pub struct DenseSums {
 }
 
 impl DenseSums {
+    /// Whether what it reads and fetches is no farther away than instructions can say.
+    pub(super) fn is_near(&self) -> bool {
+        const FARTHEST: usize = i32::MAX as usize;
+        let fits = |bytes: usize| self.depth.saturating_mul(bytes) <= FARTHEST;
+        fits(self.input.saturating_mul(F32_BYTES)) && fits(2 * self.line())
+    }
+
     /// Elements of a part, and those that are left.
     fn parts(&self) -> (usize, usize) {
         (self.depth / PARTS, self.depth % PARTS)

@@ -75,13 +75,10 @@ impl RowMajorGemm {
     /// these are half a page apart.
     fn dense_sums(&self) -> Option<DenseSums> {
         let deep = if self.bytes { 32 } else { 256 };
-        match self.reduce[..] {
-            [Loop { count: depth, input, .. }] if self.columns.count == 1 && depth >= deep => {
-                let (bytes, bias) = (self.bytes, self.bias && !self.bytes);
-                Some(DenseSums { depth, input, bytes, bias })
-            }
-            _ => None,
-        }
+        let [Loop { count: depth, input, .. }] = self.reduce[..] else { return None };
+        let (bytes, bias) = (self.bytes, self.bias && !self.bytes);
+        let sums = DenseSums { depth, input, bytes, bias };
+        (self.columns.count == 1 && depth >= deep && sums.is_near()).then_some(sums)
     }
 
     /// Trips of all outer loops.

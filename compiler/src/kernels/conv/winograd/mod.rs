@@ -45,8 +45,10 @@ use crate::kernels::lowering::Lowering;
 use crate::machine::{BLOCK, Element, Factor};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer};
+use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::problem::ConvProblem;
 use crate::schedule::{Choice, ConvSchedule};
+use points::Points;
 use products::{Item, Products};
 
 /// Winograd's filtering.
@@ -108,7 +110,9 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
     let is_near = planes.into_iter().fold(1, usize::saturating_mul) <= MOST_ELEMENTS;
     let serves = asm::is_encoded(problem.machine.vectors) && *window == padded && phases && is_near;
     let (factor, element) = factor(problem)?;
-    serves.then(|| Products {
+    let depth = source.blocks() / groups * BLOCK;
+    let is_exact = element != Element::I16 || has_fine_steps(outputs, depth);
+    (serves && is_exact).then(|| Products {
         machine: problem.machine,
         images: made.images,
         size: made.size,
@@ -116,10 +120,20 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
         outputs,
         groups,
         blocks: made.blocks() / groups,
-        depth: source.blocks() / groups * BLOCK,
+        depth,
         factor,
         bytes: element.bytes(),
     })
+}
+
+/// Whether filters of bytes are rounded in steps of which their elements have at least so many, where sums over
+/// so many channels stay an i32: then that changes less than the weights have been rounded by.
+fn has_fine_steps(outputs: usize, channels: usize) -> bool {
+    /// As F(4×4) has with 512 channels.
+    const STEPS: f64 = 180.0;
+    let bytes = ByteScale { scale: 1.0, lowest: 0, highest: u8::MAX.into() };
+    let largest = Points::of_integers(outputs).largest(bytes).into_iter().fold(0.0, f64::max);
+    f64::from(i32::MAX) / (largest * channels as f64) >= STEPS
 }
 
 /// What products are of, and their elements: i16 where bytes are transformed; `None` where results cannot be
