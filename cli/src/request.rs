@@ -127,14 +127,21 @@ pub(crate) struct IsaOption {
     /// for this CPU, unless --cpu says for which.
     ///
     /// Example: --isa x86-64-v3
-    #[arg(long, value_name = "CPU", env = "CARDINAL_ISA", hide_env_values = true)]
-    isa: Option<String>,
+    #[arg(
+        long,
+        value_name = "CPU",
+        env = "CARDINAL_ISA",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    isa: String,
 }
 
 impl IsaOption {
     /// The CPU asked for. An empty variable asks for none.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.isa.as_deref().filter(|name| !name.is_empty())
+        (!self.isa.is_empty()).then_some(&self.isa)
     }
 }
 

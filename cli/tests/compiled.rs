@@ -188,8 +188,12 @@ fn images_run_in_batches_and_the_last_is_filled_up() {
 fn images_that_are_none_give_5() {
     let folder = pixels().file("cut.png", &png([1, 2, 3, 4])[..50]).file("t.png", "soup");
     for name in ["cut.png", "t.png", "no.png"] {
-        let said = folder.run(&format!("run m.cardinal 1.png {name}")).fails_with(5);
+        let said = folder.run(&format!("run m.cardinal {name}")).fails_with(5);
         assert!(said.contains(name), "{said}");
+        // The others have results.
+        let ran = folder.run(&format!("run m.cardinal {name} 1.png"));
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.stdout.starts_with("1.png\n") && ran.stderr.contains(name), "{ran:?}");
     }
 }
 
