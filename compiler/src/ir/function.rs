@@ -188,12 +188,12 @@ functions! {
         /// Hyperbolic tangent.
         Tanh "tanh"
             floats x.tanh();
-        /// `x / 2 * (1 + erf(x / sqrt 2))`
+        /// `x / 2 * (1 + erf(x / sqrt 2))`, without its cancellation far below 0
         Gelu "gelu"
-            floats x / 2.0 * (1.0 + libm::erf(x * FRAC_1_SQRT_2));
-        /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
+            floats x / 2.0 * libm::erfc(-x * FRAC_1_SQRT_2);
+        /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, likewise
         GeluTanh "gelu_tanh"
-            floats x / 2.0 * (1.0 + (SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)).tanh());
+            floats x / (1.0 + (-2.0 * SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)).exp());
         /// Error function.
         Erf "erf"
             floats libm::erf(x);
