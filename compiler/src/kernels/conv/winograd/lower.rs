@@ -3,8 +3,9 @@
 use super::Way;
 use super::grid::Grid;
 use super::pack::{Transformed, TransformedHalves};
+use super::products::Item;
 use super::spec::{WinogradInput, WinogradOutput};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::NodeId;
 use crate::kernels::attention::Totals;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch, contracted};
@@ -21,6 +22,10 @@ pub(super) fn lower(
     conv: &ConvSchedule,
     way: Way,
 ) -> Result<()> {
+    let Item { together, chunk, tile } = way.item;
+    if [together, chunk, tile.pixels, tile.blocks].contains(&0) {
+        return Err(Error::internal("an item of Winograd's products is of nothing"));
+    }
     let problem = &conv.problem;
     let layout = conv.problem.made;
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
