@@ -2,7 +2,7 @@
 
 use cardinal_compiler::interp::Data;
 
-use crate::families::{STEP, Way};
+use crate::families::{STEP, STEP_OF_SUMS, Way};
 
 /// Largest error, relative to the largest magnitude of the output.
 const TOLERANCE: f64 = 2e-6;
@@ -14,9 +14,9 @@ const TOLERANCE: f64 = 2e-6;
 pub fn check(way: Way, found: &Data, expected: &Data) -> Result<(), String> {
     match (found, expected) {
         (Data::Float(found), Data::Float(expected)) => match way {
-            Way::Bytes => check_rounded(found, expected, (1.0, 200)),
-            // Filters are rounded besides, and sums are some thousands of steps before they are clipped.
-            Way::BytesBy(_) => check_rounded(found, expected, (12.0, 2)),
+            Way::Bytes => check_rounded(found, expected, (STEP, 200)),
+            // Filters are rounded besides.
+            Way::BytesBy(_) => check_rounded(found, expected, (STEP_OF_SUMS, 10)),
             Way::Exact | Way::Estimated | Way::By(_) => check_floats(found, expected),
         },
         (found, expected) if found == expected => Ok(()),
@@ -37,18 +37,18 @@ pub fn check_floats(found: &[f64], expected: &[f64]) -> Result<(), String> {
     far.next().map_or(Ok(()), |(i, (found, expected))| Err(differs(i, *found, *expected)))
 }
 
-/// Of results that lie in the middle of two multiples, some are rounded to another, so many steps away at most: no more
-/// than one of so many.
+/// Of results that lie in the middle of two multiples of a step, some are rounded to the other: no more than
+/// one of so many.
 fn check_rounded(
     found: &[f64],
     expected: &[f64],
-    (steps, one_of): (f64, usize),
+    (step, one_of): (f32, usize),
 ) -> Result<(), String> {
     same_length(found, expected)?;
     let mut others = 0;
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let apart = (found - expected).abs() / f64::from(STEP);
-        if apart.is_nan() || apart >= steps + 0.01 {
+        let apart = (found - expected).abs() / f64::from(step);
+        if apart.is_nan() || apart >= 1.01 {
             return Err(differs(i, *found, *expected));
         }
         others += usize::from(apart > 0.01);

@@ -14,9 +14,12 @@ pub const STEP: f32 = 1.0 / 64.0;
 /// add up.
 const WEIGHT_STEPS: f32 = 63.0;
 
+/// The same for outputs of convolutions of which few are to be clipped.
+pub const STEP_OF_SUMS: f32 = 1.0 / 4.0;
+
 /// The same graph with everything rounded that convolutions and what works on their results read, and the
-/// outputs.
-pub(super) fn rounded(graph: &Graph) -> Graph {
+/// outputs, to multiples of `step`.
+pub(super) fn rounded(graph: &Graph, step: f32) -> Graph {
     let mut to = Rounding { graph: Graph::new(&graph.name), values: BTreeMap::new() };
     let mut new = BTreeMap::new();
     for id in graph.topological() {
@@ -25,7 +28,7 @@ pub(super) fn rounded(graph: &Graph) -> Graph {
             let ty = graph.ty(operand);
             let value = match (&node.op, &graph.node(operand).op) {
                 (op, Op::Weight(weight)) if is_matrix(op, slot) => to.weight(operand, weight, ty),
-                (op, _) if reads_bytes(op, slot) => to.value(operand, new[&operand], ty),
+                (op, _) if reads_bytes(op, slot) => to.value(operand, new[&operand], ty, STEP),
                 _ => new[&operand],
             };
             (slot, value)
@@ -34,7 +37,7 @@ pub(super) fn rounded(graph: &Graph) -> Graph {
         new.insert(id, to.graph.add(node.clone(), &operands));
     }
     for output in graph.outputs() {
-        let value = to.value(output.node, new[&output.node], graph.ty(output.node));
+        let value = to.value(output.node, new[&output.node], graph.ty(output.node), step);
         to.graph.add_output(&output.name, value);
     }
     to.graph
@@ -66,8 +69,8 @@ struct Rounding {
 }
 
 impl Rounding {
-    fn value(&mut self, of: NodeId, new: NodeId, ty: &TensorType) -> NodeId {
-        let function = Unary::Quantized { scale: STEP, lowest: -96.0, highest: 159.0 };
+    fn value(&mut self, of: NodeId, new: NodeId, ty: &TensorType, step: f32) -> NodeId {
+        let function = Unary::Quantized { scale: step, lowest: -96.0, highest: 159.0 };
         let (name, from) = (format!("rounded.{}", of.index()), vec!["/rounded".into()]);
         let op = Op::Unary(function, Epilogue::none());
         let node = Node { name, op, ty: ty.clone(), from };

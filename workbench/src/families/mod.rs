@@ -16,7 +16,7 @@ use cardinal_compiler::kernels;
 use cardinal_compiler::plan::Plan;
 use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences, Schedule};
 
-pub use bytes::STEP;
+pub use bytes::{STEP, STEP_OF_SUMS};
 pub use rows::FAMILIES;
 
 /// One operator, at any size.
@@ -44,16 +44,17 @@ pub enum Way {
     Bytes,
     /// By the algorithm whose choices begin with this word, wherever it can.
     By(&'static str),
-    /// The same, of values that are rounded.
+    /// The same, of values that are rounded, and outputs to multiples of [`STEP_OF_SUMS`].
     BytesBy(&'static str),
 }
 
 impl Way {
-    /// Whether values are rounded to multiples of [`STEP`].
-    pub fn is_rounded(self) -> bool {
+    /// Of what outputs are multiples, where values are rounded.
+    pub fn step(self) -> Option<f32> {
         match self {
-            Way::Bytes | Way::BytesBy(_) => true,
-            Way::Exact | Way::Estimated | Way::By(_) => false,
+            Way::Bytes => Some(STEP),
+            Way::BytesBy(_) => Some(STEP_OF_SUMS),
+            Way::Exact | Way::Estimated | Way::By(_) => None,
         }
     }
 }
@@ -188,7 +189,10 @@ impl Family {
     /// If its text is none.
     pub fn graph(&self, e: &Extents) -> Result<Graph> {
         let graph = text::parse(&self.text(e))?;
-        Ok(if self.way.is_rounded() { bytes::rounded(&graph) } else { graph })
+        Ok(match self.way.step() {
+            Some(step) => bytes::rounded(&graph, step),
+            None => graph,
+        })
     }
 
     /// The graph's text, before values are rounded.
