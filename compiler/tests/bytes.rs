@@ -430,3 +430,56 @@ fn slices_of_filled_groups_keep_what_follows() {
         check(&s, &[Some(0.03), Some(0.03)]);
     }
 }
+
+/// One Split-Attention that rounds all on its way, of splits that are rounded, and of others.
+fn rounding_attention([k, r, c]: [usize; 3], bytes: bool) -> String {
+    let (u, y, i) = (k * r * c, k * c, 5);
+    let ty = format!("f32[2, {u}, 6, 7]");
+    let grid = |scale: f32, lowest: i32| format!("[quantized {scale} {lowest} {}]", lowest + 255);
+    let weigh = if r == 1 { "sigmoid" } else { "softmax r" };
+    let sum = if r == 1 { "" } else { ", sum r" };
+    let mut s = format!("graph @g {{\n  input %x {ty}\n");
+    let _ = writeln!(s, "  weight %w1 f32[{}, {c}] rand(1)", k * i);
+    let _ = writeln!(s, "  weight %w2 f32[{u}, {i}] rand(3)\n  weight %b2 f32[{u}] rand(4)");
+    if bytes {
+        s += &quantized("u", &ty, "x", [0.01, -100.0, 155.0]);
+    } else {
+        let _ = writeln!(s, "  %u {ty} = leaky_relu(%x)\n    alpha 0.5");
+    }
+    let _ = writeln!(s, "  %y f32[2, {y}, 6, 7] = split_attention(%u, %w1, _, %w2, %b2)");
+    let _ = writeln!(s, "    cardinality {k}\n    radix {r}\n    squeeze mean h w{sum}");
+    let _ = writeln!(s, "    excite i5 then quantized 0.003 0 255\n    weigh {weigh}");
+    // No grid on which means of multiples of 0.01 lie in the middle between two.
+    let _ = writeln!(s, "    round_squeezed {}", grid(0.0097, -128));
+    let _ = writeln!(s, "    round_excited {}", grid(0.05, -128));
+    let _ = writeln!(s, "    round_weights {}", grid(0.004, 0));
+    let _ = writeln!(s, "    round_products {}\n  output %y\n}}", grid(PRODUCTS, -128));
+    s
+}
+
+/// What products are rounded to.
+const PRODUCTS: f32 = 1.0 / 64.0;
+
+#[test]
+fn attention_rounds_as_it_is_told() {
+    for sizes in [[1, 2, 16], [2, 2, 16], [2, 1, 32], [3, 1, 5], [1, 3, 5], [2, 20, 3]] {
+        for bytes in [false, true] {
+            let source = rounding_attention(sizes, bytes);
+            check(&source, &[Some(PRODUCTS)]);
+            // Without any one of its roundings the result is another.
+            let told = interp_output(&source);
+            for key in ["squeezed", "excited", "weights", "products"] {
+                let line = source.lines().find(|l| l.contains(&format!("round_{key}"))).unwrap();
+                let less = interp_output(&source.replace(&format!("{line}\n"), ""));
+                assert!(told != less, "{key} of {sizes:?} changes nothing");
+            }
+        }
+    }
+}
+
+fn interp_output(source: &str) -> Vec<f64> {
+    let graph = graph(source);
+    let inputs = graph.inputs();
+    let inputs: Vec<_> = inputs.iter().map(|id| to_reference(&random(graph.ty(*id), 1))).collect();
+    floats(&interp::run(&graph, &inputs).unwrap()[0]).to_vec()
+}

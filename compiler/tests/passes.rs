@@ -222,10 +222,9 @@ fn clipping_to_the_ends_of_a_grid_goes() {
     }
 }
 
-/// Tools leave out a relu whose result they round to a grid from 0 on: inside of a block the rounding goes,
-/// and that it clips stays.
+/// Tools leave out a relu whose result they round to a grid from 0 on: the grid stands for it.
 #[test]
-fn a_relu_that_a_grid_stands_for_stays() {
+fn attention_rounds_its_inner_layer_as_the_model_does() {
     let block = |lowest, highest| {
         format!(
             "input %x f32[1, 4, 2, 2]\nweight %a f32[4, 4, 1, 1] rand(1)\n\
@@ -238,7 +237,8 @@ fn a_relu_that_a_grid_stands_for_stays() {
     };
     let (text, _) = fused(&block(0, 255));
     assert!(text.contains("split_attention(%x"), "{text}");
-    assert!(text.contains("i4 then clip 0 127.5"), "{text}");
+    assert!(text.contains("i4 then quantized 0.5 0 255"), "{text}");
     let (text, _) = fused(&block(-128, 127));
-    assert!(text.contains("split_attention(%x") && !text.contains("then"), "{text}");
+    assert!(text.contains("split_attention(%x"), "{text}");
+    assert!(text.contains("i4 then quantized 0.5 -128 127"), "{text}");
 }

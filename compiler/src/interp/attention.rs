@@ -4,7 +4,7 @@ use super::Data;
 use super::norm::exponentials;
 use super::operands::{Operands, ensure, floats, gives};
 use crate::error::{Error, Result};
-use crate::ir::{Excite, SplitAttention, TensorType, Weigh};
+use crate::ir::{Excite, SplitAttention, TensorType, Unary, Weigh};
 
 /// Extents.
 struct Sizes {
@@ -32,10 +32,17 @@ pub(super) fn split_attention(
     ensure(sizes.plane > 0, || format!("split_attention of {}", u.ty()))?;
     let mut y = Vec::with_capacity(ty.elements());
     for u in floats(&u.data)?.chunks_exact((channels * sizes.plane).max(1)).take(n) {
-        let attention = excite(op, x, ty, &sizes, squeeze(&sizes, u))?;
-        y.extend(weigh(op.weigh, &sizes, u, &attention));
+        let z = each(&op.rounding.squeezed, squeeze(&sizes, u));
+        let attention = each(&op.rounding.excited, excite(op, x, ty, &sizes, z)?);
+        y.extend(weigh(op, &sizes, u, &attention));
     }
     Ok(Data::Float(y))
+}
+
+/// Each number with these functions applied, first to last.
+fn each(functions: &[Unary], numbers: Vec<f64>) -> Vec<f64> {
+    let apply = |x| functions.iter().fold(x, |x, f| f.of_floats(x));
+    numbers.into_iter().map(apply).collect()
 }
 
 /// `z[k, c]`: the mean over the plane of the sum over the splits.
@@ -73,22 +80,20 @@ fn excite(
         Excite::Direct => z,
         Excite::Inner { width, activation } => {
             ensure(*width > 0, || "an inner layer of width 0".to_owned())?;
-            let sums = layer([SplitAttention::W1, SplitAttention::B1], &z, *width)?;
-            let activate = |x| activation.iter().fold(x, |x, f| f.of_floats(x));
-            sums.into_iter().map(activate).collect()
+            each(activation, layer([SplitAttention::W1, SplitAttention::B1], &z, *width)?)
         }
     };
     layer([SplitAttention::W2, SplitAttention::B2], &inner, r * c)
 }
 
 /// `y[k, c, plane]`: the splits, weighted and summed.
-fn weigh(weigh: Weigh, sizes: &Sizes, u: &[f64], attention: &[f64]) -> Vec<f64> {
+fn weigh(op: &SplitAttention, sizes: &Sizes, u: &[f64], attention: &[f64]) -> Vec<f64> {
     let Sizes { k, r, c, plane } = *sizes;
     let mut y = vec![0.0; k * c * plane];
     for (j, y) in y.chunks_exact_mut(plane).enumerate() {
         let at = |s: usize| (j / c * r + s) * c + j % c;
         let logits: Vec<f64> = (0..r).map(|s| attention[at(s)]).collect();
-        let weights = match weigh {
+        let weights = match op.weigh {
             Weigh::Gate(function) => logits.iter().map(|x| function.of_floats(*x)).collect(),
             Weigh::Softmax => {
                 let exponentials = exponentials(&logits);
@@ -96,9 +101,10 @@ fn weigh(weigh: Weigh, sizes: &Sizes, u: &[f64], attention: &[f64]) -> Vec<f64> 
                 exponentials.iter().map(|e| e / sum).collect::<Vec<_>>()
             }
         };
-        for (s, weight) in weights.into_iter().enumerate() {
+        let rounded = |x| op.rounding.products.iter().fold(x, |x, f| f.of_floats(x));
+        for (s, weight) in each(&op.rounding.weights, weights).into_iter().enumerate() {
             for (y, x) in y.iter_mut().zip(&u[at(s) * plane..]) {
-                *y += weight * x;
+                *y += rounded(weight * x);
             }
         }
     }

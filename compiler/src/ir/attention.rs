@@ -9,7 +9,7 @@
 //! y[n, (k c)]   = Σ over r of weigh(a)[n, k, r, c] · u[n, (k r c), h, w]   weigh
 //! ```
 //!
-//! SE-Net (Hu et al. 2018) is K = R = 1 with a sigmoid for `weigh`; SK-Net (Li et al. 2019) is
+//! A model that was quantized rounds on the way; [`Rounding`] says where. SE-Net (Hu et al. 2018) is K = R = 1 with a sigmoid for `weigh`; SK-Net (Li et al. 2019) is
 //! K = 1 with R paths of different kernels; the effective SE of timm has no inner layer.
 
 use super::epilogue::Epilogue;
@@ -29,8 +29,24 @@ pub struct SplitAttention {
     pub excite: Excite,
     /// From these numbers to weights.
     pub weigh: Weigh,
+    /// Applied on the way from u to the result.
+    pub rounding: Rounding,
     /// Applied to each element of the result.
     pub epilogue: Epilogue,
+}
+
+/// What is applied on the way, each list first to last: the rounding of a model that was quantized, to the bits
+/// that its file asks for. In other models all are empty. That of the inner layer is part of its activation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rounding {
+    /// To each z.
+    pub squeezed: Vec<Unary>,
+    /// To each a.
+    pub excited: Vec<Unary>,
+    /// To each weight.
+    pub weights: Vec<Unary>,
+    /// To each product of a weight and an element of u, before they are summed.
+    pub products: Vec<Unary>,
 }
 
 /// The dense layers between squeeze and weigh.
@@ -56,6 +72,19 @@ pub enum Weigh {
     Gate(Unary),
 }
 
+impl Rounding {
+    /// Its lists, each with the name that it has in text.
+    pub fn lists(&mut self) -> [(&'static str, &mut Vec<Unary>); 4] {
+        let Rounding { squeezed, excited, weights, products } = self;
+        [
+            ("round_squeezed", squeezed),
+            ("round_excited", excited),
+            ("round_weights", weights),
+            ("round_products", products),
+        ]
+    }
+}
+
 impl SplitAttention {
     /// Slot of u.
     pub const U: usize = 0;
@@ -67,6 +96,13 @@ impl SplitAttention {
     pub const W2: usize = 3;
     /// Slot of the last layer's bias.
     pub const B2: usize = 4;
+
+    /// The functions that make a weight of each a; `None` where a softmax over the splits is among them.
+    pub fn gate(&self) -> Option<Vec<Unary>> {
+        let Weigh::Gate(function) = self.weigh else { return None };
+        let Rounding { excited, weights, .. } = &self.rounding;
+        Some(excited.iter().copied().chain([function]).chain(weights.iter().copied()).collect())
+    }
 
     /// What the squeeze does, in words.
     pub fn squeeze(&self) -> &'static str {

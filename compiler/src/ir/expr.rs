@@ -47,6 +47,11 @@ impl Expr {
         Expr::Unary(function, Box::new(self))
     }
 
+    /// With these functions applied, first to last.
+    pub(crate) fn each(self, functions: &[Unary]) -> Expr {
+        functions.iter().fold(self, |x, function| x.unary(*function))
+    }
+
     /// `function(self, other)`.
     pub fn binary(self, function: Binary, other: Expr) -> Expr {
         Expr::Binary(function, Box::new(self), Box::new(other))

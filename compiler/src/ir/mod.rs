@@ -16,7 +16,7 @@ mod types;
 mod verify;
 mod weight;
 
-pub use attention::{Excite, SplitAttention, Weigh};
+pub use attention::{Excite, Rounding, SplitAttention, Weigh};
 pub use epilogue::{Epilogue, Step};
 pub use function::{Binary, Unary};
 pub use graph::{Graph, Node, NodeId, Origin, Output};

@@ -61,11 +61,8 @@ impl Program {
                 let one = self.constant(1.0);
                 Some(if a_is_stored { self.step(Step::Multiply(result, one)) } else { result })
             }
-            Unary::Quantized { scale: 1.0, lowest, highest } => {
-                let clipped = self.clipped(a, [lowest, highest]);
-                let rounding = self.constant(ROUNDING);
-                let shifted = self.step(Step::Add(clipped, rounding));
-                Some(self.step(Step::Subtract(shifted, rounding)))
+            Unary::Quantized { scale, lowest, highest } => {
+                self.quantized(a, scale, [lowest, highest])
             }
             Unary::Sqrt => Some(self.step(Step::SquareRoot(a))),
             Unary::Reciprocal => {
@@ -78,7 +75,6 @@ impl Program {
             | Unary::Sigmoid
             | Unary::HardSigmoid { .. }
             | Unary::HardSwish
-            | Unary::Quantized { .. }
             | Unary::Round
             | Unary::Tanh
             | Unary::Gelu
@@ -100,6 +96,21 @@ impl Program {
             Binary::Pow | Binary::Min | Binary::Max | Binary::Equal => return None,
         };
         Some(self.step(step))
+    }
+
+    /// The nearest multiple of a scale, between these; `None` where they are too many for rounding by an addition.
+    fn quantized(&mut self, a: Value, scale: f32, ends: [f32; 2]) -> Option<Value> {
+        const MOST: f32 = ROUNDING / 4.0;
+        if ends.iter().any(|end| end.abs() > MOST) {
+            return None;
+        }
+        let unit = (scale != 1.0).then(|| self.constant(scale));
+        let steps = unit.map_or(a, |unit| self.step(Step::Divide(a, unit)));
+        let clipped = self.clipped(steps, ends);
+        let rounding = self.constant(ROUNDING);
+        let shifted = self.step(Step::Add(clipped, rounding));
+        let whole = self.step(Step::Subtract(shifted, rounding));
+        Some(unit.map_or(whole, |unit| self.step(Step::Multiply(whole, unit))))
     }
 
     /// From the lowest to the highest, which a NaN becomes the lowest of.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use cardinal_compiler::ir::{
     Axis, Binary, Conv, DType, Epilogue, Excite, Factor, Graph, Node, NodeId, Op, Pool, PoolKind,
-    Reduce, ReduceKind, SplitAttention, Step, TensorType, Unary, Weigh, Weight, Window,
+    Reduce, ReduceKind, Rounding, SplitAttention, Step, TensorType, Unary, Weigh, Weight, Window,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -83,8 +83,15 @@ pub fn every_operator() -> Vec<(Op, usize)> {
             1 => Weigh::Gate(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }),
             _ => Weigh::Softmax,
         };
+        let grid = |scale| vec![Unary::Quantized { scale, lowest: -128.0, highest: 127.0 }];
+        let rounding = Rounding {
+            squeezed: grid(0.5),
+            excited: [grid(0.25), grid(0.75)].concat(),
+            weights: grid(0.125),
+            products: grid(0.0625),
+        };
         let (cardinality, epilogue) = (2, then(5));
-        Op::SplitAttention(SplitAttention { cardinality, radix, excite, weigh, epilogue })
+        Op::SplitAttention(SplitAttention { cardinality, radix, excite, weigh, rounding, epilogue })
     };
     let mut all = vec![
         (Op::Conv(Conv { groups: 1, window, epilogue: then(3) }), 5),

@@ -4,7 +4,7 @@
 //! them. So a new operator needs an arm in [`visit`] and a line in [`blanks`], both here.
 
 use super::values::Value;
-use crate::ir::attention::{Excite, SplitAttention, Weigh};
+use crate::ir::attention::{Excite, Rounding, SplitAttention, Weigh};
 use crate::ir::epilogue::Epilogue;
 use crate::ir::function::{Binary, Unary};
 use crate::ir::op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
@@ -99,6 +99,9 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
             v.implied("squeeze", attention.squeeze())?;
             v.required("excite", &mut attention.excite)?;
             v.required("weigh", &mut attention.weigh)?;
+            for (key, functions) in attention.rounding.lists() {
+                v.optional(key, functions, Vec::new())?;
+            }
             v.then(first, &mut attention.epilogue)
         }
         Op::Transpose { perm } => v.required("perm", perm),
@@ -152,6 +155,7 @@ fn blanks() -> [Op; 22] {
             radix: 1,
             excite: Excite::Direct,
             weigh: Weigh::Softmax,
+            rounding: Rounding::default(),
             epilogue: Epilogue::none(),
         }),
         Op::Reshape,

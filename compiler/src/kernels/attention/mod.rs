@@ -9,7 +9,7 @@ use super::reduce::Reduction;
 use super::softmax::Softmax;
 use crate::error::Result;
 use crate::ir::expr::Expr;
-use crate::ir::{Binary, DType, Excite, NodeId, ReduceKind, SplitAttention, Step, Unary, Weigh};
+use crate::ir::{Binary, DType, Excite, NodeId, ReduceKind, SplitAttention, Step, Unary};
 use crate::machine::BLOCK;
 use crate::plan::weights::InBlocks as PackedBlocks;
 use crate::plan::{Loop, Nest, Place, Role};
@@ -78,6 +78,7 @@ impl Lowering<'_, '_> {
             let u = self.place(x)?;
             (Splits::Rows(u), self.squeeze(u, sizes)?)
         };
+        let squeezed = self.rounded(&op.rounding.squeezed, squeezed, n * k * places)?;
         let (inner, fill) = match &op.excite {
             Excite::Direct => (squeezed, true),
             Excite::Inner { width, activation } => {
@@ -88,24 +89,35 @@ impl Lowering<'_, '_> {
                 (inner, false)
             }
         };
-        let gate: &[Unary] = match &op.weigh {
-            Weigh::Gate(function) => std::slice::from_ref(function),
-            Weigh::Softmax => &[],
-        };
+        let gate = op.gate();
         let slots = [SplitAttention::W2, SplitAttention::B2];
         let rows = Segments { each: c, count: r, fill: true };
-        let layer = Layer { slots, rows, fill_columns: fill, activation: gate };
+        let activation = gate.as_ref().unwrap_or(&op.rounding.excited);
+        let layer = Layer { slots, rows, fill_columns: fill, activation };
         let mut attention = self.dense(id, layer, inner, sizes)?;
-        if op.weigh == Weigh::Softmax {
+        if gate.is_none() {
             let logits = attention;
             attention = self.scratch_of(n * k * r * places);
             let softmax = Softmax { outer: n * k, extent: r, inner: places, log: false };
             self.step(softmax, [(Role::Out, attention), (Role::In, logits)])?;
+            attention = self.rounded(&op.rounding.weights, attention, n * k * r * places)?;
         }
         match u {
             Splits::Rows(u) => self.weigh(id, op, sizes, u, attention),
             Splits::Blocks(u) => self.blocked_weigh(id, op, planes, u, attention),
         }
+    }
+
+    /// So many numbers with these functions applied.
+    fn rounded(&mut self, functions: &[Unary], from: Place, count: usize) -> Result<Place> {
+        if functions.is_empty() {
+            return Ok(from);
+        }
+        let out = self.scratch_of(count);
+        let nest = Nest::collapsed(&[count], &[vec![1], vec![1]]);
+        let expr = Expr::Operand(1).each(functions);
+        self.map(Map { nest, dtypes: vec![DType::F32; 2], expr }, out, vec![from])?;
+        Ok(out)
     }
 
     /// `z[n][k][places]` of splits in blocks: means of what adds up rows of tiles, or of pixels.
@@ -242,7 +254,7 @@ impl Lowering<'_, '_> {
             tile: 1,
             bias: bias.is_some(),
             bytes: self.schedule.has_byte_weights(id, weight),
-            then: activation.iter().fold(Expr::Operand(0), |x, f| x.unary(*f)),
+            then: Expr::Operand(0).each(activation),
         };
         let args = [(Role::Out, out), (Role::In, input), (Role::Weights, weights)];
         self.step(gemm, args.into_iter().chain(bias.map(|bias| (Role::Bias, bias))))?;
@@ -314,7 +326,7 @@ impl Lowering<'_, '_> {
                 bytes.extend([read, None]);
                 strides.extend([strides_of_u.clone(), of_a.clone()]);
                 let [x, a] = [args.len() - 1, args.len()].map(Expr::Operand);
-                let term = x.binary(Binary::Mul, a);
+                let term = x.binary(Binary::Mul, a).each(&op.rounding.products);
                 total = Some(match total {
                     Some(total) => total.binary(Binary::Add, term),
                     None => term,

@@ -4,7 +4,7 @@ use super::expression::Definition;
 use super::things::{Part, Splits, Thing};
 use super::{Check, Goal, Site, Validation, must, same};
 use crate::ir::expr::Expr;
-use crate::ir::{Binary, Excite, Op, SplitAttention, Unary, Weigh};
+use crate::ir::{Binary, Excite, Op, SplitAttention, Unary};
 use crate::kernels::gemm::pack::{Bias, Filled, Rows};
 use crate::kernels::gemm::{CHANNEL_BLOCK, RowMajorGemm};
 use crate::machine::BLOCK;
@@ -44,14 +44,14 @@ impl Validation<'_> {
             };
             self.contracted(site, gemm, r, goal)?;
         }
-        let functions: &[Unary] = match (&op.excite, &op.weigh, site.thing.part) {
+        let gate = op.gate();
+        let functions: &[Unary] = match (&op.excite, &gate, site.thing.part) {
             (Excite::Inner { activation, .. }, _, Part::Inner) => activation,
-            (_, Weigh::Gate(gate), Part::Weights) => std::slice::from_ref(gate),
-            (_, Weigh::Softmax, Part::Logits) => &[],
+            (_, Some(gate), Part::Weights) => gate,
+            (_, None, Part::Logits) => &op.rounding.excited,
             (_, _, part) => return Err(format!("a dense layer makes {part:?}")),
         };
-        let wanted = functions.iter().fold(Expr::Operand(0), |x, f| x.unary(*f));
-        same("store", &gemm.then, &wanted)
+        same("store", &gemm.then, &Expr::Operand(0).each(functions))
     }
 
     /// The matrix and the bias of a layer, with rows and columns filled up or not.
@@ -101,7 +101,13 @@ impl Validation<'_> {
         let until = match site.thing.part {
             Part::Whole => r,
             Part::Weighed(until) => until,
-            Part::Squeezed => {
+            Part::Squeezed if Part::squeezed(op) == Part::Means => {
+                return Ok(rounded(site, Part::Means, &op.rounding.squeezed));
+            }
+            Part::Weights if Part::softmax(op) == Part::Shares => {
+                return Ok(rounded(site, Part::Shares, &op.rounding.weights));
+            }
+            Part::Squeezed | Part::Means => {
                 let by = Expr::number(r as f64);
                 let mean = (Thing::of(id, Part::Mean), site.index.to_vec());
                 let expr = Expr::Operand(1).binary(Binary::Mul, by);
@@ -125,7 +131,7 @@ impl Validation<'_> {
             operands.push((Thing::whole(u), of));
             operands.push((Thing::of(id, Part::Weights), vec![n, group, split, within]));
             let [x, weight] = [operands.len() - 1, operands.len()].map(Expr::Operand);
-            let term = x.binary(Binary::Mul, weight);
+            let term = x.binary(Binary::Mul, weight).each(&op.rounding.products);
             sum = Some(match sum {
                 Some(sum) => sum.binary(Binary::Add, term),
                 None => term,
@@ -137,4 +143,10 @@ impl Validation<'_> {
         }
         Ok(definition)
     }
+}
+
+/// What is applied to the same element of another part.
+fn rounded(site: &Site<'_>, part: Part, functions: &[Unary]) -> Definition {
+    let operand = (Thing::of(site.thing.node, part), site.index.to_vec());
+    Definition { expr: Expr::Operand(1).each(functions), operands: vec![operand] }
 }

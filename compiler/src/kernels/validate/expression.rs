@@ -53,7 +53,9 @@ impl Validation<'_> {
     fn definition(&self, site: &Site<'_>) -> Check<Definition> {
         match site.thing.part {
             Part::Whole => {}
-            Part::Squeezed | Part::Weighed(_) => return self.attention_definition(site),
+            Part::Squeezed | Part::Means | Part::Weights | Part::Weighed(_) => {
+                return self.attention_definition(site);
+            }
             part => return Err(format!("a map makes {part:?}")),
         }
         let id = site.thing.node;

@@ -27,7 +27,7 @@ impl Validation<'_> {
                 let [_, _, h, w] = self.four(x)?;
                 (x, 1, [h, w], vec![site.index[1]])
             }
-            (Op::SplitAttention(_), Part::Squeezed) => {
+            (Op::SplitAttention(op), part) if part == Part::squeezed(op) => {
                 let Splits { r, c, plane, .. } = self.splits(id)?;
                 let [group, channel] = [site.index[1], site.index[2]];
                 let channels = (0..r).map(|split| (group * r + split) * c + channel).collect();
@@ -146,11 +146,9 @@ impl Validation<'_> {
                 let kept: Vec<usize> = kept.collect();
                 (self.operand(id, 0)?, reduce.kind, reduce.axes.clone(), kept)
             }
-            (Op::SplitAttention(op), Part::Squeezed | Part::Mean) => {
-                must(
-                    (op.radix == 1) == (site.thing.part == Part::Squeezed),
-                    "splits are not added up",
-                )?;
+            (Op::SplitAttention(op), part) if part != Part::Whole => {
+                let wanted = if op.radix == 1 { Part::squeezed(op) } else { Part::Mean };
+                must(part == wanted, "splits are not added up")?;
                 return self.mean_of_splits(site, kernel);
             }
             (_, part) => return Err(format!("a reduction makes {part:?}")),
@@ -200,7 +198,7 @@ impl Validation<'_> {
                 same("log", kernel.log, *log)?;
                 (Thing::whole(self.operand(id, 0)?), *axis)
             }
-            (Op::SplitAttention(_), Part::Weights) => {
+            (Op::SplitAttention(op), part) if part == Part::softmax(op) => {
                 same("log", kernel.log, false)?;
                 (Thing::of(id, Part::Logits), 2)
             }

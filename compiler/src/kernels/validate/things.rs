@@ -25,16 +25,32 @@ pub(super) enum Part {
     Totals,
     /// Of a Split-Attention `[n, k, c]`: means over planes, added up over splits.
     Squeezed,
+    /// The same before they are rounded, where that is asked for.
+    Means,
     /// The same over planes and splits, before it is multiplied by the number of splits.
     Mean,
     /// What its inner layer makes, `[n, k, width]`.
     Inner,
     /// What its second layer makes, `[n, k, r, c]`.
     Logits,
+    /// The softmax of that before it is rounded, where that is asked for.
+    Shares,
     /// The weights of its splits, `[n, k, r, c]`.
     Weights,
     /// The sum of its first splits, so many.
     Weighed(usize),
+}
+
+impl Part {
+    /// What the kernels that squeeze make.
+    pub(super) fn squeezed(op: &SplitAttention) -> Part {
+        if op.rounding.squeezed.is_empty() { Part::Squeezed } else { Part::Means }
+    }
+
+    /// What the softmax over splits makes.
+    pub(super) fn softmax(op: &SplitAttention) -> Part {
+        if op.rounding.weights.is_empty() { Part::Weights } else { Part::Shares }
+    }
 }
 
 impl Thing {
@@ -73,7 +89,7 @@ impl Validation<'_> {
                 let layout = self.layout(node)?;
                 vec![layout.images, layout.blocks(), self.rows_of_tiles(node)?, BLOCK]
             }
-            Part::Squeezed | Part::Mean => {
+            Part::Squeezed | Part::Means | Part::Mean => {
                 let Splits { images, k, c, .. } = self.splits(node)?;
                 vec![images, k, c]
             }
@@ -81,7 +97,7 @@ impl Validation<'_> {
                 let Splits { images, k, width, .. } = self.splits(node)?;
                 vec![images, k, width]
             }
-            Part::Logits | Part::Weights => {
+            Part::Logits | Part::Shares | Part::Weights => {
                 let Splits { images, k, r, c, .. } = self.splits(node)?;
                 vec![images, k, r, c]
             }
@@ -97,8 +113,11 @@ impl Validation<'_> {
         if let Some(layout) = self.in_blocks(thing) {
             return Ok(in_layout(&layout, index) as i64);
         }
-        let is_of_splits =
-            matches!(thing.part, Part::Squeezed | Part::Mean | Part::Logits | Part::Weights);
+        let is_of_splits = match thing.part {
+            Part::Squeezed | Part::Means | Part::Mean => true,
+            Part::Logits | Part::Shares | Part::Weights => true,
+            Part::Whole | Part::After(_) | Part::Totals | Part::Inner | Part::Weighed(_) => false,
+        };
         if let Some(last) = shape.last_mut().filter(|_| is_of_splits) {
             *last = self.splits(thing.node)?.places;
         }
@@ -121,9 +140,11 @@ impl Validation<'_> {
             Part::After(_) => self.schedule.conv(thing.node).map(|conv| conv.problem.made),
             Part::Totals
             | Part::Squeezed
+            | Part::Means
             | Part::Mean
             | Part::Inner
             | Part::Logits
+            | Part::Shares
             | Part::Weights => None,
         }
     }

@@ -5,12 +5,17 @@ use super::trace::{Block, Tracer, only_moves, rounds};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
 use crate::ir::{
-    Answer, Axis, DType, Edit, Epilogue, Excite, Graph, NodeId, Op, Operand, SplitAttention,
-    TensorType, Unary, Weigh, Weight,
+    Answer, Axis, DType, Edit, Epilogue, Excite, Graph, NodeId, Op, Operand, Rounding,
+    SplitAttention, TensorType, Unary, Weigh, Weight,
 };
 use crate::passes::grid::quantized;
 
-pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) -> Found<Answer> {
+pub(super) fn edit(
+    tracer: &Tracer<'_>,
+    weighed: &Weighed,
+    excited: &Excited,
+    rounding: Rounding,
+) -> Found<Answer> {
     let graph = tracer.graph;
     let top = graph.node(weighed.top);
     if top.ty.dtype != DType::F32 {
@@ -52,7 +57,8 @@ pub(super) fn edit(tracer: &Tracer<'_>, weighed: &Weighed, excited: &Excited) ->
         Some(function) => Weigh::Gate(function),
         None => Weigh::Softmax,
     };
-    let op = SplitAttention { cardinality: k, radix: r, excite, weigh, epilogue: Epilogue::none() };
+    let epilogue = Epilogue::none();
+    let op = SplitAttention { cardinality: k, radix: r, excite, weigh, rounding, epilogue };
     let image = planes.first().map(|p| graph.ty(p.node).shape()).unwrap_or_default();
     let shape = [image[0], channels, image[2], image[3]];
     let replaced = as_image(graph, weighed.top, &shape);
@@ -72,7 +78,7 @@ fn left_out(tracer: &Tracer<'_>) -> Vec<(NodeId, Option<Unary>)> {
         let function = quantized(graph, *id)?;
         Some((*id, (!rounds(graph, *id)).then(|| unrounded(function))))
     };
-    tracer.passed.iter().filter_map(left).collect()
+    tracer.passed.difference(&tracer.kept).filter_map(left).collect()
 }
 
 /// The reshape of a sum to this shape, when that is all that is done with it; or the sum.

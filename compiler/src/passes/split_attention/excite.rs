@@ -1,13 +1,15 @@
 //! Back from the softmax or the gate through the dense layers, row by row.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use super::rounding::Alike;
 use super::squeeze::Squeezed;
-use super::trace::{Block, Tracer, image_dims, ravel, rounds, unravel};
+use super::trace::{Block, Path, Tracer, image_dims, ravel, rounds, unravel};
 use super::weigh::Weighed;
 use super::{Found, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Unary, Window};
+use crate::passes::grid::quantized;
 
 /// Dense layers with their rows in canonical order: cardinal group, then split, then channel.
 pub(super) struct Excited {
@@ -17,6 +19,8 @@ pub(super) struct Excited {
     pub(super) inner: Option<Inner>,
     /// Rows (k, r, c).
     pub(super) outer: Layer,
+    /// What the squeezed channels are rounded to, and what the rows of the outer layer.
+    pub(super) rounding: [Alike; 2],
 }
 
 /// The inner layer.
@@ -48,7 +52,7 @@ pub(super) fn excited(
     mut squeezed: Squeezed,
 ) -> Found<Excited> {
     let mut layers = Layers::default();
-    let rows = outer_rows(tracer, &mut layers, anchor, weighed)?;
+    let (rows, excited) = outer_rows(tracer, &mut layers, anchor, weighed)?;
     let groups = Groups::new(tracer.graph, weighed, &rows)?;
     let radix = weighed.channels.first().map_or(1, Vec::len);
     // Canonical order: all channels of split 0 of group 0, then of split 1, …
@@ -62,10 +66,11 @@ pub(super) fn excited(
         // Columns are the squeezed channels themselves.
         let mut columns = Vec::new();
         for (k, inputs) in groups.inputs.iter().enumerate() {
-            columns.push(ordered_by_channel(tracer, &mut squeezed, inputs, k, per_group)?);
+            columns.push(ordered_by_channel(tracer, &layers, &mut squeezed, inputs, k, per_group)?);
         }
         let outer = layers.layer(&canonical, &columns)?;
-        return Ok(Excited { cardinality: columns.len(), inner: None, outer });
+        let rounding = [squeezed.rounding, excited];
+        return Ok(Excited { cardinality: columns.len(), inner: None, outer, rounding });
     };
     let mut columns = Vec::new();
     for (k, rows) in inner.iter().enumerate() {
@@ -76,14 +81,22 @@ pub(super) fn excited(
                 return failed("the rows of the inner layer read different channels");
             }
         }
-        columns.push(ordered_by_channel(tracer, &mut squeezed, &first.inputs, k, per_group)?);
+        columns.push(ordered_by_channel(
+            tracer,
+            &layers,
+            &mut squeezed,
+            &first.inputs,
+            k,
+            per_group,
+        )?);
     }
     let width = inner.first().map_or(0, Vec::len);
     let inner_canonical: Vec<&Row> = inner.iter().flatten().collect();
     let inner_layer = layers.layer(&inner_canonical, &columns)?;
     let outer = layers.layer(&canonical, &groups.inputs)?;
-    let inner = Inner { width, activation, layer: inner_layer };
-    Ok(Excited { cardinality: columns.len(), inner: Some(inner), outer })
+    let inner = Some(Inner { width, activation, layer: inner_layer });
+    let rounding = [squeezed.rounding, excited];
+    Ok(Excited { cardinality: columns.len(), inner, outer, rounding })
 }
 
 fn same_set(a: &[Block], b: &[Block]) -> bool {
@@ -97,6 +110,7 @@ fn same_set(a: &[Block], b: &[Block]) -> bool {
 /// of the group.
 fn ordered_by_channel(
     tracer: &mut Tracer<'_>,
+    layers: &Layers,
     squeezed: &mut Squeezed,
     inputs: &[Block],
     k: usize,
@@ -104,7 +118,8 @@ fn ordered_by_channel(
 ) -> Found<Vec<Block>> {
     let mut order = vec![None; per_group];
     for &input in inputs {
-        let channel = squeezed.channel(tracer, input)?;
+        let (channel, path) = squeezed.channel(tracer, input)?;
+        layers.take(&mut squeezed.rounding, tracer, input, &path);
         let place = channel.checked_sub(k * per_group).and_then(|at| order.get_mut(at));
         match place {
             Some(place @ None) => *place = Some(input),
@@ -133,13 +148,14 @@ struct Row {
     inputs: Rc<Vec<Block>>,
 }
 
-/// For each channel and split the row that computes its attention.
+/// For each channel and split the row that computes its attention, and what rows are rounded to.
 fn outer_rows(
     tracer: &mut Tracer<'_>,
     layers: &mut Layers,
     anchor: NodeId,
     weighed: &Weighed,
-) -> Found<Vec<Vec<Row>>> {
+) -> Found<(Vec<Vec<Row>>, Alike)> {
+    let mut rounding = Alike::default();
     let Some(input) = tracer.graph.operand(anchor, 0) else {
         return failed("the weights are of nothing");
     };
@@ -148,7 +164,8 @@ fn outer_rows(
         let mut rows = Vec::with_capacity(terms.len());
         for term in terms {
             let block = Block { node: input, index: term.weight, tail: 1 };
-            let block = tracer.origin(block, |_| false);
+            let (block, path) = tracer.origin_and_roundings(block, |_| false);
+            rounding.take(&path);
             let Some(row) = layers.row(tracer, block) else {
                 let found = describe(tracer.graph, block.node);
                 let why = not_dense(tracer.graph, block.node);
@@ -158,7 +175,7 @@ fn outer_rows(
         }
         all.push(rows);
     }
-    Ok(all)
+    Ok((all, rounding))
 }
 
 /// What keeps a node from being a dense layer.
@@ -240,10 +257,13 @@ type InnerRows = Option<(Vec<Vec<Row>>, Vec<Unary>)>;
 fn inner_rows(tracer: &mut Tracer<'_>, layers: &mut Layers, groups: &Groups) -> Found<InnerRows> {
     let mut all = Vec::new();
     let mut common: Option<Vec<Unary>> = None;
+    let mut rounded = Alike::default();
     for inputs in &groups.inputs {
         let mut rows = Vec::with_capacity(inputs.len());
         for &input in inputs {
-            let (block, activation) = activated(tracer, input);
+            let (block, path) = activated(tracer, input);
+            let activation = unrounded_path(tracer.graph, &path);
+            layers.take(&mut rounded, tracer, input, &path);
             let Some(row) = layers.row(tracer, block) else {
                 let op = &tracer.graph.node(block.node).op;
                 let layer = matches!(op, Op::Conv(_) | Op::MatMul { .. });
@@ -265,30 +285,39 @@ fn inner_rows(tracer: &mut Tracer<'_>, layers: &mut Layers, groups: &Groups) -> 
     if all.iter().any(|rows| rows.len() != width) {
         return failed("cardinal groups have inner layers of unequal widths");
     }
-    Ok(Some((all, common.unwrap_or_default())))
+    let activation = rounded.kept(tracer).or(common);
+    Ok(Some((all, activation.unwrap_or_default())))
 }
 
 /// The block before elementwise functions, and these functions, first to last.
-fn activated(tracer: &mut Tracer<'_>, mut block: Block) -> (Block, Vec<Unary>) {
+fn activated(tracer: &mut Tracer<'_>, mut block: Block) -> (Block, Path) {
     const MOST: usize = 16;
-    let mut functions = Vec::new();
+    let mut path = Path::new();
     loop {
-        block = tracer.origin(block, |_| false);
+        let (origin, roundings) = tracer.origin_and_roundings(block, |_| false);
+        path.extend(roundings.into_iter().rev());
+        block = origin;
         let graph = tracer.graph;
         let (Op::Unary(function, then), Some(x)) =
             (&graph.node(block.node).op, graph.operand(block.node, 0))
         else {
             break;
         };
-        if !then.is_empty() || functions.len() == MOST {
+        if !then.is_empty() || path.len() >= MOST {
             break;
         }
-        functions.push(unrounded(*function));
+        path.push((block.node, *function));
         tracer.passed.insert(block.node);
         block.node = x;
     }
-    functions.reverse();
-    (block, functions)
+    path.reverse();
+    (block, path)
+}
+
+/// The functions of a path without what only rounds.
+fn unrounded_path(graph: &Graph, path: &Path) -> Vec<Unary> {
+    let others = path.iter().filter(|(id, _)| !rounds(graph, *id));
+    others.map(|(_, function)| unrounded(*function)).collect()
 }
 
 /// A function without rounding: clipping is left of it.
@@ -303,7 +332,11 @@ pub(super) fn unrounded(function: Unary) -> Unary {
 
 /// Dense layers that were met.
 #[derive(Default)]
-struct Layers(HashMap<NodeId, Option<Dense>>);
+struct Layers {
+    met: HashMap<NodeId, Option<Dense>>,
+    /// What rounds their inputs, on each way to one.
+    ways: HashMap<Block, BTreeSet<Vec<NodeId>>>,
+}
 
 /// A dense layer of the graph: a product with a constant matrix, and maybe a bias.
 struct Dense {
@@ -325,12 +358,22 @@ struct Dense {
 impl Layers {
     /// The row of a dense layer that computes an element.
     fn row(&mut self, tracer: &mut Tracer<'_>, element: Block) -> Option<Row> {
-        let dense = self.0.entry(element.node).or_insert_with(|| Dense::at(tracer, element.node));
+        let Layers { met, ways } = self;
+        let dense =
+            met.entry(element.node).or_insert_with(|| Dense::at(tracer, element.node, ways));
         let dense = dense.as_ref().filter(|_| element.tail == 1)?;
         tracer.passed.extend(&dense.nodes);
         let per_group = dense.rows / dense.groups;
         let inputs = Rc::clone(dense.inputs.get(element.index / per_group)?);
         Some(Row { layer: element.node, row: element.index, inputs })
+    }
+
+    /// Takes what rounds an input after this path, on every way to a layer.
+    fn take(&self, rounding: &mut Alike, tracer: &Tracer<'_>, input: Block, path: &Path) {
+        for way in self.ways.get(&input).into_iter().flatten() {
+            let more = way.iter().filter_map(|id| Some((*id, quantized(tracer.graph, *id)?)));
+            rounding.take(&path.iter().copied().chain(more).collect::<Path>());
+        }
     }
 
     /// The rows as one matrix; row `i` of `rows` is of group `i · groups / rows`, and its columns
@@ -344,7 +387,7 @@ impl Layers {
         let mut orders: HashMap<*const Vec<Block>, Vec<usize>> = HashMap::new();
         let mut names = [None; 2];
         for (i, row) in rows.iter().enumerate() {
-            let Some(Some(dense)) = self.0.get(&row.layer) else {
+            let Some(Some(dense)) = self.met.get(&row.layer) else {
                 return failed("a dense layer is not known");
             };
             let wanted = &columns[i / per_group];
@@ -370,7 +413,11 @@ impl Layers {
 }
 
 impl Dense {
-    fn at(tracer: &mut Tracer<'_>, id: NodeId) -> Option<Dense> {
+    fn at(
+        tracer: &mut Tracer<'_>,
+        id: NodeId,
+        ways: &mut HashMap<Block, BTreeSet<Vec<NodeId>>>,
+    ) -> Option<Dense> {
         let graph = tracer.graph;
         let mut dense = match &graph.node(id).op {
             Op::Conv(_) => Dense::conv(graph, id),
@@ -383,7 +430,12 @@ impl Dense {
                 let first = g * dense.columns;
                 let block = |c| Block { node: dense.input, index: first + c, tail: 1 };
                 // Layers may read one value through reshapes of their own.
-                let origin = |c| tracer.origin(block(c), |_| false);
+                let origin = |c| {
+                    let (origin, path) = tracer.origin_and_roundings(block(c), |_| false);
+                    let way = path.into_iter().map(|(id, _)| id).collect();
+                    ways.entry(origin).or_default().insert(way);
+                    origin
+                };
                 Rc::new((0..dense.columns).map(origin).collect())
             })
             .collect();

@@ -9,18 +9,21 @@
 //! follow from these lists, and so does the proof that the block is one. [`build`] writes it down
 //! cardinality-major.
 //!
-//! Quantized models round the value of nearly every operator to a grid. Inside of a block that is looked
-//! through and left out, so that the result is nearer to the model before it was quantized. What goes into the
-//! block and what comes out of it is rounded as before. A grid from 0 on stands for the relu before it, which
+//! Quantized models round the value of nearly every operator to a grid. That is looked through, and where all
+//! elements of what the operator has a name for are rounded alike, it rounds them too ([`rounding`]). What is
+//! left out of that is the rounding of sums that the operator does not have: of splits before their mean, of a
+//! dense layer before its bias, of the first few products. A grid from 0 on stands for the relu before it, which
 //! tools leave out: there the clipping stays.
 
 mod build;
 mod excite;
+mod rounding;
 mod squeeze;
 mod trace;
 mod weigh;
 
-use crate::ir::{Answer, Failure, Graph, NodeId, Op, Unary};
+use crate::ir::{Answer, Failure, Graph, NodeId, Op, Rounding, Unary};
+use rounding::Alike;
 use trace::{Tracer, only_moves};
 
 /// Why there is no match.
@@ -56,10 +59,14 @@ pub(super) fn recognise(graph: &Graph, id: NodeId) -> Answer {
 fn block(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Answer> {
     let mut weighed = weigh::weighed(tracer, anchor)?;
     let squeezed = squeeze::Squeezed::new(&weighed);
-    let excited = excite::excited(tracer, anchor, &weighed, squeezed)?;
+    let mut excited = excite::excited(tracer, anchor, &weighed, squeezed)?;
+    let mut kept = |alike: &mut Alike| std::mem::take(alike).kept(tracer).unwrap_or_default();
+    let ([squeezed, rows], [weights, products]) = (&mut excited.rounding, &mut weighed.rounding);
+    let [squeezed, excites, weights, products] = [squeezed, rows, weights, products].map(&mut kept);
+    let rounding = Rounding { squeezed, excited: excites, weights, products };
     weighed.keep_rounding(tracer);
     used_inside_only(tracer, weighed.top)?;
-    build::edit(tracer, &weighed, &excited)
+    build::edit(tracer, &weighed, &excited, rounding)
 }
 
 /// What makes weights of numbers: a softmax, or a gate.

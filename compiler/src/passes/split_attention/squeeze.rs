@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::trace::{Block, Tracer, image_dims, only_moves, suffix};
+use super::rounding::Alike;
+use super::trace::{Block, Path, Tracer, image_dims, only_moves, suffix};
 use super::weigh::{Weighed, addends};
 use super::{Found, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
@@ -15,7 +16,9 @@ pub(super) struct Squeezed {
     sources: BTreeSet<NodeId>,
     /// Elements of a plane.
     plane: usize,
-    known: HashMap<Block, usize>,
+    known: HashMap<Block, (usize, Path)>,
+    /// What each mean is rounded to.
+    pub(super) rounding: Alike,
 }
 
 /// Most addends of one mean.
@@ -31,16 +34,24 @@ impl Squeezed {
             sources.extend(planes.iter().map(|p| p.node));
             by_planes.insert(planes, channel);
         }
-        Squeezed { by_planes, sources, plane: weighed.plane, known: HashMap::new() }
+        let (known, rounding) = (HashMap::new(), Alike::default());
+        Squeezed { by_planes, sources, plane: weighed.plane, known, rounding }
     }
 
-    /// The channel of which this element is the mean over the plane and the sum over the splits.
-    pub(super) fn channel(&mut self, tracer: &mut Tracer<'_>, element: Block) -> Found<usize> {
+    /// The channel of which this element is the mean over the plane and the sum over the splits, and what rounds
+    /// it after that.
+    pub(super) fn channel(
+        &mut self,
+        tracer: &mut Tracer<'_>,
+        element: Block,
+    ) -> Found<(usize, Path)> {
         if let Some(channel) = self.known.get(&element) {
-            return Ok(*channel);
+            return Ok(channel.clone());
         }
+        let is_source = |id: NodeId| self.sources.contains(&id);
+        let (first, roundings) = tracer.origin_and_roundings(element, is_source);
         let mut planes = Vec::new();
-        let mut work = vec![element];
+        let mut work = vec![first];
         while let Some(block) = work.pop() {
             if self.sources.contains(&block.node) && block.tail == self.plane {
                 planes.push(block);
@@ -63,8 +74,8 @@ impl Squeezed {
                 element.index
             ));
         };
-        self.known.insert(element, channel);
-        Ok(channel)
+        self.known.insert(element, (channel, roundings.clone()));
+        Ok((channel, roundings))
     }
 
     fn before(&self, tracer: &mut Tracer<'_>, block: Block) -> Found<Vec<Block>> {

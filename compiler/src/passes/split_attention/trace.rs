@@ -21,12 +21,17 @@ pub(super) struct Block {
     pub(super) tail: usize,
 }
 
+/// What is applied to one element on its way, first to last, and the nodes that apply it.
+pub(super) type Path = Vec<(NodeId, Unary)>;
+
 /// Follows blocks, and remembers the nodes it passed.
 pub(super) struct Tracer<'g> {
     /// The graph.
     pub(super) graph: &'g Graph,
     /// Nodes passed.
     pub(super) passed: BTreeSet<NodeId>,
+    /// Those of them whose rounding the operator does.
+    pub(super) kept: BTreeSet<NodeId>,
 }
 
 /// Most operators that a block is followed through in a row.
@@ -34,20 +39,32 @@ const LONGEST: usize = 256;
 
 impl<'g> Tracer<'g> {
     pub(super) fn new(graph: &'g Graph) -> Tracer<'g> {
-        Tracer { graph, passed: BTreeSet::new() }
+        Tracer { graph, passed: BTreeSet::new(), kept: BTreeSet::new() }
     }
 
     /// The block that this one is a copy of, as far back as operators only move elements, or to
     /// the first node where `stop` holds.
-    pub(super) fn origin(&mut self, mut block: Block, stop: impl Fn(NodeId) -> bool) -> Block {
+    pub(super) fn origin(&mut self, block: Block, stop: impl Fn(NodeId) -> bool) -> Block {
+        self.origin_and_roundings(block, stop).0
+    }
+
+    /// The same, with what rounds on the way from there, first to last.
+    pub(super) fn origin_and_roundings(
+        &mut self,
+        mut block: Block,
+        stop: impl Fn(NodeId) -> bool,
+    ) -> (Block, Path) {
+        let mut path = Path::new();
         for _ in 0..LONGEST {
             if stop(block.node) {
                 break;
             }
             let Some(before) = self.back(block) else { break };
+            path.extend(rounding(self.graph, block.node).map(|function| (block.node, function)));
             block = before;
         }
-        block
+        path.reverse();
+        (block, path)
     }
 
     /// The one value that rounds this one, where it is that which the block reads instead.
@@ -69,12 +86,15 @@ impl<'g> Tracer<'g> {
 /// Whether a node rounds elements to the grid of quantized values, and clips none but what is beyond all that
 /// was seen when the model was quantized. A grid from 0 on may stand for a relu.
 pub(super) fn rounds(graph: &Graph, id: NodeId) -> bool {
-    match (quantized(graph, id), graph.operand(id, 0)) {
-        (Some(Unary::Quantized { lowest, .. }), Some(x)) => {
-            lowest < 0.0 || is_never_negative(graph, x)
-        }
-        _ => false,
-    }
+    rounding(graph, id).is_some()
+}
+
+/// The function of a node that only rounds.
+pub(super) fn rounding(graph: &Graph, id: NodeId) -> Option<Unary> {
+    let function = quantized(graph, id)?;
+    let Unary::Quantized { lowest, .. } = function else { return None };
+    let x = graph.operand(id, 0)?;
+    (lowest < 0.0 || is_never_negative(graph, x)).then_some(function)
 }
 
 /// Whether it follows from the operators before a value that it is not below 0.

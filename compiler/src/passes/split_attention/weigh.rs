@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::trace::{Block, Tracer, image_dims, only_moves, ravel, suffix, unravel};
+use super::rounding::Alike;
+use super::trace::{Block, Path, Tracer, image_dims, only_moves, ravel, rounding, suffix, unravel};
 use super::{Found, Miss, describe, failed};
 use crate::ir::{Binary, Graph, NodeId, Op, Reduce, ReduceKind};
 
@@ -25,6 +26,8 @@ pub(super) struct Weighed {
     pub(super) plane: usize,
     /// The softmax or the gate.
     pub(super) anchor: NodeId,
+    /// What weights are rounded to, and products.
+    pub(super) rounding: [Alike; 2],
 }
 
 impl Weighed {
@@ -61,10 +64,10 @@ pub(super) fn weighed(tracer: &mut Tracer<'_>, anchor: NodeId) -> Found<Weighed>
     loop {
         let block = Block { node: top, index: 0, tail: plane };
         match sums(tracer, anchor, &products, block) {
-            Ok(sums) => match lines.complete(sums) {
+            Ok(Sums { channels, rounding }) => match lines.complete(channels) {
                 Ok(channels) => {
                     tracer.passed.insert(top);
-                    return Ok(Weighed { top, channels, plane, anchor });
+                    return Ok(Weighed { top, channels, plane, anchor, rounding });
                 }
                 Err(Incomplete::Short(short)) => because = format!("{short}, and "),
                 Err(Incomplete::Wrong(wrong)) => return failed(wrong),
@@ -149,7 +152,11 @@ fn continues(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
-type Sums = Vec<Vec<Term>>;
+/// For each channel the terms that it is a sum of, and what weights and products are rounded to.
+struct Sums {
+    channels: Vec<Vec<Term>>,
+    rounding: [Alike; 2],
+}
 
 /// For each plane of a value the products that it is a sum of.
 fn sums(
@@ -163,22 +170,32 @@ fn sums(
     if count == 0 || planes > LARGEST {
         return Err(format!("{} has no planes to weigh", describe(tracer.graph, top.node)));
     }
-    let mut sums = Vec::with_capacity(planes);
+    let mut sums = Sums { channels: Vec::with_capacity(planes), rounding: Default::default() };
     let mut steps = 0;
     for index in 0..planes {
         let mut terms = Vec::new();
-        let mut work = vec![Block { index, ..top }];
-        while let Some(block) = work.pop() {
+        // What was met since the last sum rounds a product, where one follows.
+        let mut work = vec![(Block { index, ..top }, Path::new())];
+        while let Some((block, mut path)) = work.pop() {
             steps += 1;
             if steps > 16 * LARGEST {
                 return Err("the sum is too large to follow".into());
             }
-            match products.iter().find(|(id, _)| *id == block.node) {
-                Some((_, slot)) => terms.push(term(tracer, anchor, block, *slot)?),
-                None => work.extend(addends(tracer, block)?),
+            if let Some((_, slot)) = products.iter().find(|(id, _)| *id == block.node) {
+                path.reverse();
+                sums.rounding[1].take(&path);
+                terms.push(term(tracer, anchor, block, *slot, &mut sums.rounding[0])?);
+                continue;
             }
+            let before = addends(tracer, block)?;
+            if only_moves(tracer.graph, block.node) {
+                path.extend(rounding(tracer.graph, block.node).map(|f| (block.node, f)));
+            } else {
+                path.clear();
+            }
+            work.extend(before.into_iter().map(|block| (block, path.clone())));
         }
-        sums.push(terms);
+        sums.channels.push(terms);
     }
     Ok(sums)
 }
@@ -246,6 +263,7 @@ fn term(
     anchor: NodeId,
     block: Block,
     slot: usize,
+    of_weights: &mut Alike,
 ) -> Result<Term, String> {
     let graph = tracer.graph;
     let product = describe(graph, block.node);
@@ -254,7 +272,8 @@ fn term(
     let weight = weight.ok_or_else(|| {
         format!("the weights of {product} are not one for each image and channel")
     })?;
-    let weight = tracer.origin(weight, |id| id == anchor);
+    let (weight, path) = tracer.origin_and_roundings(weight, |id| id == anchor);
+    of_weights.take(&path);
     if weight.node != anchor {
         let other = describe(graph, weight.node);
         return Err(format!("{product} also takes weights from {other}"));
@@ -317,7 +336,7 @@ impl Lines {
 
     /// The sums in the order of their lines, if each is over one whole line and every line is
     /// used.
-    fn complete(&self, mut sums: Sums) -> Result<Sums, Incomplete> {
+    fn complete(&self, mut sums: Vec<Vec<Term>>) -> Result<Vec<Vec<Term>>, Incomplete> {
         let mut used = vec![false; self.dims.iter().product()];
         let mut planes = BTreeSet::new();
         for (channel, terms) in sums.iter_mut().enumerate() {
