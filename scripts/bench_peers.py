@@ -3,7 +3,7 @@
 
     scripts/bench_peers.py MODEL.onnx... [--cardinal target/release] [--threads 1,2]
                            [--rounds 12] [--runs 5] [--cpu x86-64-v3] [--before OTHER/target/release]
-                           [--int8]
+                           [--int8 | --bf16]
 
 The peers are installed with pip on first use (scripts/common.py). Each engine loads the model in a
 process of its own and stays there. In a round each runs a few inferences while the others wait (A B C D,
@@ -15,7 +15,8 @@ ends it with its last words, and `--peers onnxruntime,openvino` leaves one out.
 
 With `--int8` each engine runs what its own tool makes of the model in 8 bits, from the same 16 random
 samples: `cardinal quantize`, ONNX Runtime's quantize_static (QDQ, weights by channel) and NNCF. MNN is left
-out, and beside them stands OpenVINO in the precision that it takes by itself: bf16 where the CPU has it.
+out, and beside them stands OpenVINO in the precision that it takes by itself: bf16 where the CPU has it. With
+`--bf16` Cardinal compiles with --precision bf16, and that is what it is compared with.
 """
 import argparse
 import ctypes
@@ -86,7 +87,7 @@ class Buffer(ctypes.Structure):
     _fields_ = [('data', ctypes.c_void_p), ('bytes', ctypes.c_size_t)]
 
 
-def cardinal(build, model, threads, cpu):
+def cardinal(build, model, threads, options):
     """An artifact in the runtime's C library, both of this build."""
     import numpy as np
     last = common.onnxruntime_session(model).get_outputs()[0]
@@ -94,7 +95,7 @@ def cardinal(build, model, threads, cpu):
     y = np.zeros([d if isinstance(d, int) else 1 for d in last.shape], np.float32)
     artifact = f'{CONVERTED}/{os.path.basename(model)}.{os.getpid()}.cardinal'
     command = [f'{build}/cardinal', 'compile', model, '-o', artifact]
-    subprocess.run(command + (['--cpu', cpu] if cpu else []), check=True, capture_output=True)
+    subprocess.run(command + options, check=True, capture_output=True)
     library = ctypes.CDLL(f'{build}/libcardinal_runtime.so')
     library.cardinal_last_error.restype = ctypes.c_char_p
 
@@ -165,7 +166,8 @@ def engine(args):
     if name == 'installed' or (name == 'openvino' and args.int8):
         return openvino(model, threads, precision=None)
     if name == 'cardinal':
-        return cardinal(args.cardinal, model, threads, args.cpu)
+        cpu, precision = ['--cpu', args.cpu] if args.cpu else [], ['--precision', 'bf16'] if args.bf16 else []
+        return cardinal(args.cardinal, model, threads, cpu + precision)
     return {'onnxruntime': onnxruntime, 'openvino': openvino, 'mnn': mnn}[name](model, threads)
 
 
@@ -197,7 +199,7 @@ class Engine:
         else:
             command += ['--engine', name, '--cardinal', args.cardinal]
         command += ['--cpu', args.cpu] if args.cpu else []
-        command += ['--int8'] if args.int8 else []
+        command += [f'--{kind}' for kind in ('int8', 'bf16') if getattr(args, kind)]
         self.name, self.rounds = name, []
         self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -245,7 +247,7 @@ def compare(args, python, names, model, threads):
     for one in engines:
         one.stop()
     cells = [f'{one.median():.1f}' for one in engines]
-    others = [one for one in engines if one.name in PEERS]
+    others = [one for one in engines if one.name in PEERS or args.bf16 and one.name == 'installed']
     ratio = '-'
     if others:
         fastest = min(others, key=Engine.median)
@@ -266,7 +268,9 @@ def main():
     parser.add_argument('--rounds', type=int, default=12)
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--peers', default=','.join(PEERS))
-    parser.add_argument('--int8', action='store_true')
+    narrow = parser.add_mutually_exclusive_group()
+    narrow.add_argument('--int8', action='store_true')
+    narrow.add_argument('--bf16', action='store_true')
     parser.add_argument('--engine', choices=['cardinal', 'installed', *PEERS], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.engine:
@@ -276,9 +280,11 @@ def main():
     peers = [name for name in args.peers.split(',') if name]
     if args.int8:
         peers = [name for name in peers if name in QUANTIZE] + ['installed']
+    if args.bf16:
+        peers = ['installed']
     names = ['cardinal', *(['before'] if args.before else []), *peers]
     print(f'{machine()}; medians in ms of {args.rounds} rounds of {args.runs}, batch 1, '
-          f'{"int8" if args.int8 else "f32"}\n')
+          f'{"int8" if args.int8 else "bf16" if args.bf16 else "f32"}\n')
     print('| model | threads | ' + ' | '.join(NAMES[name] for name in names) + ' | ratio |')
     print('|---' * (3 + len(names)) + '|')
     for model in args.models:

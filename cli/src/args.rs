@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use options::{Emit, Format, ModelOptions, Precision, Stage};
+pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
 pub(crate) use score::ScoreArgs;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
-use cardinal_compiler::schedule::Preferences;
+use cardinal_compiler::schedule::{Bfloat16, Preferences};
 use cardinal_runtime::text;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use crate::args::ModelOptions;
+use crate::args::{Arithmetic, ModelOptions};
 use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::measure::{Preparation, milliseconds};
@@ -44,6 +44,7 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
             schedule: Preferences {
                 winograd: !options.no_winograd,
                 winograd_of_bytes: options.int8_winograd,
+                bfloat16: bfloat16(options.precision),
                 portable_bits: options.portable_bits,
                 ..Preferences::default()
             },
@@ -51,6 +52,14 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
             memory: options.max_memory.unwrap_or(by_default.memory),
             ..by_default
         },
+    }
+}
+
+fn bfloat16(precision: Arithmetic) -> Bfloat16 {
+    match precision {
+        Arithmetic::F32 => Bfloat16::Never,
+        Arithmetic::Bf16 => Bfloat16::Required,
+        Arithmetic::Auto => Bfloat16::WhereFaster,
     }
 }
 
@@ -147,11 +156,13 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
             .with_help("compile the .onnx again with this option")
     };
     let ModelOptions { batch, shape, cpu, max_memory, .. } = options;
-    let ModelOptions { no_winograd, int8_winograd, portable_bits, .. } = options;
-    let is_flagged = *no_winograd || *int8_winograd || *portable_bits;
+    let ModelOptions { no_winograd, int8_winograd, precision, portable_bits, .. } = options;
+    let is_rounded = *precision != Arithmetic::F32;
+    let is_flagged = *no_winograd || *int8_winograd || is_rounded || *portable_bits;
     if !cpu.is_empty() || is_flagged || max_memory.is_some() {
         return Err(fixed(
-            "--cpu, --no-winograd, --int8-winograd, --portable-bits and --max-memory say how to compile",
+            "--cpu, --no-winograd, --int8-winograd, --precision, --portable-bits and --max-memory say how \
+             to compile",
         ));
     }
     let another =

@@ -23,7 +23,7 @@ use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::passes::{self, Run};
 use crate::plan::{self, Plan};
-use crate::schedule::{Layer, Preferences, Schedule};
+use crate::schedule::{Bfloat16, Layer, Preferences, Schedule};
 
 /// Compiles a model for one or more CPUs of one kind of machine, whatever their order. All read one
 /// weights section, and each has the kernels that it would have alone, and so gives the same bits.
@@ -96,6 +96,7 @@ impl<'m> Pipeline<'m> {
         let targets = in_order(targets)?;
         let preferences = &self.preferences();
         check_portable(&targets, preferences)?;
+        check_bfloats(&targets, preferences)?;
         let mut trace = self.passes(None)?;
         verify(&trace.graph)?;
         let scheduled = |target: Target| {
@@ -104,6 +105,10 @@ impl<'m> Pipeline<'m> {
             let target = match schedule.multiplies_bytes() {
                 true => target,
                 false => target.without_dots(),
+            };
+            let target = match schedule.multiplies_bfloats() {
+                true => target,
+                false => target.without_bfloats(),
             };
             VariantTrace { target, schedule, plan: None }
         };
@@ -207,6 +212,21 @@ fn in_order(targets: &[Target]) -> Result<Vec<Target>> {
         }
         None => Ok(targets),
     }
+}
+
+/// Refuses CPUs that multiply no bfloat16, where that is asked for.
+fn check_bfloats(targets: &[Target], preferences: &Preferences) -> Result<()> {
+    let without = targets.iter().find(|target| !target.machine().bfloats);
+    let Some(target) = without.filter(|_| preferences.bfloat16 == Bfloat16::Required) else {
+        return Ok(());
+    };
+    let what = format!(
+        "{} multiplies no bfloat16: it lacks avx512bf16, or AVX-512 altogether",
+        target.cpu()
+    );
+    let remedy =
+        "compile with --precision auto, or for znver4, znver5 or sapphirerapids with --cpu";
+    Err(Error::from(Problem::Target(what)).with_remedy(remedy))
 }
 
 /// Refuses CPUs that cannot give the bits of those with fused multiply-adds, where these are asked for.

@@ -19,7 +19,7 @@ use crate::options::{CompileOptions, ImportOptions, Precision};
 use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
-use crate::schedule::{BadChoice, Choices, Chosen, Preferences};
+use crate::schedule::{BadChoice, Bfloat16, Choices, Chosen, Preferences};
 
 pub use crate::error::Difference;
 
@@ -40,6 +40,7 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     let schedule = Preferences {
         winograd: manifest.winograd,
         winograd_of_bytes: manifest.winograd_of_bytes,
+        bfloat16: if manifest.bfloat16 { Bfloat16::WhereFaster } else { Bfloat16::Never },
         portable_bits: manifest.portable_bits,
         choices: choices(manifest)?,
     };

@@ -74,7 +74,7 @@ fn winograd_input(outputs: usize) -> WinogradInput {
     let [images, blocks] = [Loop::ONCE; 2];
     let size = [3 * outputs, 3 * outputs];
     let grid = Grid::new(outputs, 1, size, 1);
-    WinogradInput { grid, size, images, blocks, row: 256, bytes: None }
+    WinogradInput { grid, size, images, blocks, row: 256, bytes: None, rounds: false }
 }
 
 /// Whole tiles, with one micro-kernel and one transform.

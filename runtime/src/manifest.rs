@@ -45,6 +45,9 @@ pub struct Manifest {
     /// Whether the compiler was asked for Winograd's transforms of bytes too: the code depends on it too.
     #[prost(bool, tag = "12")]
     pub winograd_of_bytes: bool,
+    /// Whether the compiler was allowed to round factors of products to bfloat16: the code depends on it too.
+    #[prost(bool, tag = "13")]
+    pub bfloat16: bool,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.

@@ -22,6 +22,13 @@ pub fn has_dots(vectors: Vectors) -> bool {
     vectors.dots_feature().is_some_and(|feature| present.iter().any(|f| f == feature))
 }
 
+/// Whether this machine multiplies bfloat16 in these vectors.
+pub fn has_bfloats(vectors: Vectors) -> bool {
+    let present = cpu::host_features();
+    has(vectors)
+        && vectors.bfloats_feature().is_some_and(|feature| present.iter().any(|f| f == feature))
+}
+
 /// Multiply-adds of a turn of the loops below, each of a whole register and into one of its own: more
 /// than are in flight.
 const IN_A_TURN: usize = 12;

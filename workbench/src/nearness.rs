@@ -5,7 +5,10 @@ use cardinal_compiler::interp::Data;
 use crate::families::{STEP, STEP_OF_SUMS, Way};
 
 /// Largest error, relative to the largest magnitude of the output.
-const TOLERANCE: f64 = 2e-6;
+pub const TOLERANCE: f64 = 2e-6;
+
+/// The same where factors of products are rounded to bfloat16, and Winograd's then added up.
+const OF_BFLOATS: f64 = 5e-2;
 
 /// Checks an output of a graph whose convolutions are computed in some way.
 ///
@@ -17,22 +20,23 @@ pub fn check(way: Way, found: &Data, expected: &Data) -> Result<(), String> {
             Way::Bytes => check_rounded(found, expected, (STEP, 200)),
             // Filters are rounded besides.
             Way::BytesBy(_) => check_rounded(found, expected, (STEP_OF_SUMS, 10)),
-            Way::Exact | Way::Estimated | Way::By(_) => check_floats(found, expected),
+            Way::Exact | Way::Estimated | Way::By(_) => check_floats(found, expected, TOLERANCE),
+            Way::RoundedBy(_) => check_floats(found, expected, OF_BFLOATS),
         },
         (found, expected) if found == expected => Ok(()),
         (found, expected) => Err(format!("{found:?} for {expected:?}")),
     }
 }
 
-/// Checks floats.
+/// Checks floats, to such a part of the largest magnitude.
 ///
 /// # Errors
 /// Which element is too far from what is expected, as text.
-pub fn check_floats(found: &[f64], expected: &[f64]) -> Result<(), String> {
+pub fn check_floats(found: &[f64], expected: &[f64], tolerance: f64) -> Result<(), String> {
     same_length(found, expected)?;
     let largest = expected.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
     let is_near =
-        |(found, expected): &(&f64, &f64)| (*found - *expected).abs() <= TOLERANCE * largest;
+        |(found, expected): &(&f64, &f64)| (*found - *expected).abs() <= tolerance * largest;
     let mut far = found.iter().zip(expected).enumerate().filter(|(_, both)| !is_near(both));
     far.next().map_or(Ok(()), |(i, (found, expected))| Err(differs(i, *found, *expected)))
 }

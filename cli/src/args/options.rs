@@ -50,6 +50,15 @@ pub(crate) struct ModelOptions {
     /// Example: --int8-winograd
     #[arg(long, conflicts_with_all = ["no_winograd", "portable_bits"])]
     pub(crate) int8_winograd: bool,
+    /// What products are computed in
+    ///
+    /// bf16 rounds what convolutions multiply to bfloat16, where the CPU multiplies that and it is faster:
+    /// to three digits. Sums stay f32, and so does what lies between layers. CPUs without AVX512-BF16 are
+    /// refused; with auto they compute in f32.
+    ///
+    /// Example: --precision auto
+    #[arg(long, value_enum, default_value_t, conflicts_with = "portable_bits")]
+    pub(crate) precision: Arithmetic,
     /// Give the same bits on every CPU with fused multiply-add: AVX2, AVX-512 and aarch64
     ///
     /// What changes bits is chosen for all of them alike, so every convolution is computed directly,
@@ -88,6 +97,18 @@ pub(crate) enum Precision {
     F32,
     /// In half precision, in about half the bytes
     F16,
+}
+
+/// What convolutions multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Arithmetic {
+    /// f32
+    #[default]
+    F32,
+    /// bfloat16 where that is faster
+    Bf16,
+    /// The same on CPUs that multiply it, f32 on others
+    Auto,
 }
 
 /// Stages of compilation.

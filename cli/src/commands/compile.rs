@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cardinal_compiler::options;
+use cardinal_compiler::schedule::Bfloat16;
 use cardinal_runtime::Artifact;
 
 use crate::args::{CompileArgs, Emit, Precision};
@@ -59,8 +60,10 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
     };
     let compiled = engine::compile(&model, &settings).map_err(refused)?;
-    let content = match (emit, args.weights) {
-        (Emit::Artifact, Precision::F32) => Content::Packed(&compiled),
+    let rounds =
+        args.weights == Precision::F16 || settings.compile.schedule.bfloat16 != Bfloat16::Never;
+    let content = match (emit, rounds) {
+        (Emit::Artifact, false) => Content::Packed(&compiled),
         (Emit::Artifact | Emit::Exe, _) => {
             Content::Laid(compiled.to_artifact().map_err(refused)?, sample)
         }
@@ -69,11 +72,9 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             Content::Native(native::make(emit, &output, &file, &artifact)?)
         }
     };
-    let change = match (&content, args.weights) {
-        (Content::Laid(artifact, _), Precision::F16) => {
-            Some(Change::measure(&model, &settings, artifact, refused)?)
-        }
-        (Content::Laid(..) | Content::Packed(_) | Content::Native(_), _) => None,
+    let change = match &content {
+        Content::Laid(artifact, _) => Change::measure(&model, &settings, artifact, refused)?,
+        Content::Packed(_) | Content::Native(_) => None,
     };
     progress.finish_and_clear();
     content.write(&output)?;

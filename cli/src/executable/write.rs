@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cardinal_compiler::ir::{Graph, Op, Unary};
 use cardinal_compiler::options::{CompileOptions, Precision};
-use cardinal_compiler::schedule::Preferences;
+use cardinal_compiler::schedule::{Bfloat16, Preferences};
 use cardinal_runtime::{Artifact, cpu};
 
 use super::format::assemble;
@@ -72,14 +72,17 @@ pub(crate) fn sample(
         (true, Precision::F16) => difference(&expected, &run(Precision::F32)?),
         (false, _) | (_, Precision::F32) => 0.0,
     };
-    let bytes = match rounds_values(&model.graph) {
+    // Factors are rounded to bfloat16 in each convolution, and the input once.
+    let rounds =
+        rounds_values(&model.graph) || settings.compile.schedule.bfloat16 != Bfloat16::Never;
+    let rounded = match rounds {
         true => {
             let artifact = plainly_compiled(model, settings, weights).map_err(&refused)?;
             difference(&expected, &trial::run_nearby(artifact, &model.graph.name)?)
         }
         false => 0.0,
     };
-    let rtol = OF_ROUNDING * (halves + bytes);
+    let rtol = OF_ROUNDING * (halves + rounded);
     Ok(Sample::new(trial::SEED, &expected.outputs, rtol))
 }
 

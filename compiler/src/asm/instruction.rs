@@ -1,11 +1,9 @@
 //! The portable instructions and their operands.
 //!
-//! These are what kernels in f32, and those of bytes that sum in i32, need. Room is left for more of each
+//! These are what kernels in f32, those of bfloat16 that sum in f32, and those of bytes that sum in i32, need. Room is left for more of each
 //! kind:
 //!
-//! - *convert*: loads of f16 or bf16 that widen, stores that narrow;
-//! - *dot products* of the two bf16 of each lane (AVX512_BF16), as [`Instruction::DotBytes`] has them of
-//!   four bytes;
+//! - *convert*: loads of f16 that widen, stores that narrow;
 //! - *tiles*: AMX has registers of rows beside the vectors, so they would be a kind of register of their
 //!   own, with configure, load, store and dot product;
 //! - *multiply-add by an element*: NEON multiplies by one lane of a register, AVX-512 by an element in
@@ -160,6 +158,9 @@ pub enum Instruction {
     DotHalves { to: Vector, a: Vector, b: Vector },
     /// `to += Σ a * b` of the two i16 of each lane, in i32, which wraps.
     AddDotHalves { to: Vector, a: Vector, b: Vector },
+    /// `to += Σ a * b` of the two bfloat16 of each lane: the product of the upper ones first, each rounded with
+    /// its sum to an f32. What is denormal, of operands and sums, is 0.
+    AddDotBfloats { to: Vector, a: Vector, b: Vector },
     /// `to = a + b`, in i32, which wraps.
     AddIntegers { to: Vector, a: Vector, b: Vector },
     /// `to = a - b`, in i32, which wraps.
@@ -176,6 +177,8 @@ pub enum Instruction {
     LoadBytes { to: Vector, from: Address },
     /// `to = [from]`, a byte with a sign for each lane, as i32.
     LoadSignedBytes { to: Vector, from: Address },
+    /// `to = [from]`, a bfloat16 for each lane, as f32.
+    LoadBfloats { to: Vector, from: Address },
     /// `to = [from]`, four words, of which each lane gets the one whose number, from 0 to 3, the lane of
     /// `order` holds.
     SpreadWords { to: Vector, from: Address, order: Vector },
@@ -184,6 +187,9 @@ pub enum Instruction {
     /// `[to] = from`, each lane, an i32 that is an i16 too, as an i16. Afterwards nobody knows what `from`
     /// holds.
     StoreHalves { to: Address, from: Vector },
+    /// `[to] = from`, each lane as the nearest bfloat16, of two the even one; what is denormal as 0, with its
+    /// sign. Afterwards nobody knows what `from` holds.
+    StoreBfloats { to: Address, from: Vector },
     /// `to = 0`
     Zero { to: Vector },
     /// `to = from`

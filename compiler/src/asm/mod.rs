@@ -277,6 +277,11 @@ impl Assembler {
         self.push(Instruction::AddDotHalves { to, a, b });
     }
 
+    /// `to += Σ a * b` of the two bfloat16 of each lane.
+    pub fn add_dot_bfloats(&mut self, to: Vector, a: Vector, b: Vector) {
+        self.push(Instruction::AddDotBfloats { to, a, b });
+    }
+
     /// `to = a + b`
     pub fn add_integers(&mut self, to: Vector, a: Vector, b: Vector) {
         self.push(Instruction::AddIntegers { to, a, b });
@@ -317,6 +322,11 @@ impl Assembler {
         self.push(Instruction::LoadSignedBytes { to, from });
     }
 
+    /// `to = [from]`, a bfloat16 for each lane, as f32.
+    pub fn load_bfloats(&mut self, to: Vector, from: Address) {
+        self.push(Instruction::LoadBfloats { to, from });
+    }
+
     /// `to = [from]`, four words, one for each lane by its number in `order`.
     pub fn spread_words(&mut self, to: Vector, from: Address, order: Vector) {
         self.push(Instruction::SpreadWords { to, from, order });
@@ -330,6 +340,11 @@ impl Assembler {
     /// `[to] = from`, each lane as an i16; `from` is overwritten.
     pub fn store_halves(&mut self, to: Address, from: Vector) {
         self.push(Instruction::StoreHalves { to, from });
+    }
+
+    /// `[to] = from`, each lane as a bfloat16; `from` is overwritten.
+    pub fn store_bfloats(&mut self, to: Address, from: Vector) {
+        self.push(Instruction::StoreBfloats { to, from });
     }
 
     // ---- integers ----------------------------------------------------------------------------

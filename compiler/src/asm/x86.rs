@@ -32,6 +32,8 @@ pub(super) struct Row {
     dot_halves: Code,
     /// Of i16, added up; only where the CPU has VNNI.
     add_dot_halves: Code,
+    /// Of bfloat16, where there are such instructions.
+    bfloats: Option<Bfloats>,
     add_integers: Code,
     subtract_integers: Code,
     shift_left: Code,
@@ -40,6 +42,8 @@ pub(super) struct Row {
     integers_of_floats: Code,
     load_bytes: Code,
     load_signed_bytes: Code,
+    /// 16 bits each.
+    load_halves: Code,
     store_bytes: Narrowed,
     store_halves: Narrowed,
     /// 128 bits of memory in every quarter.
@@ -55,6 +59,18 @@ pub(super) struct Row {
     splat_beyond: Option<Code>,
     /// Lanes within each quarter of 128 bits, picked by an immediate.
     permute: Code,
+}
+
+/// What is done with bfloat16; only where the CPU has AVX512-BF16.
+#[derive(Debug)]
+struct Bfloats {
+    /// Added up.
+    add_dot: Code,
+    /// To a register of half as many bits.
+    of_floats: Code,
+    /// The first of these.
+    first: Name,
+    store: Code,
 }
 
 /// How lanes are compared and picked.
@@ -98,6 +114,7 @@ pub(super) const AVX2: Row = Row {
     dot_pairs: Code::VEX_Vpmaddubsw_ymm_ymm_ymmm256,
     dot_halves: Code::VEX_Vpmaddwd_ymm_ymm_ymmm256,
     add_dot_halves: Code::VEX_Vpdpwssd_ymm_ymm_ymmm256,
+    bfloats: None,
     add_integers: Code::VEX_Vpaddd_ymm_ymm_ymmm256,
     subtract_integers: Code::VEX_Vpsubd_ymm_ymm_ymmm256,
     shift_left: Code::VEX_Vpslld_ymm_ymm_imm8,
@@ -106,6 +123,7 @@ pub(super) const AVX2: Row = Row {
     integers_of_floats: Code::VEX_Vcvtps2dq_ymm_ymmm256,
     load_bytes: Code::VEX_Vpmovzxbd_ymm_xmmm64,
     load_signed_bytes: Code::VEX_Vpmovsxbd_ymm_xmmm64,
+    load_halves: Code::VEX_Vpmovzxwd_ymm_xmmm128,
     store_bytes: Narrowed::Packed,
     store_halves: Narrowed::Packed,
     repeat_quarter: Code::VEX_Vbroadcasti128_ymm_m128,
@@ -138,6 +156,12 @@ pub(super) const AVX512: Row = Row {
     dot_pairs: Code::EVEX_Vpmaddubsw_zmm_k1z_zmm_zmmm512,
     dot_halves: Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512,
     add_dot_halves: Code::EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32,
+    bfloats: Some(Bfloats {
+        add_dot: Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32,
+        of_floats: Code::EVEX_Vcvtneps2bf16_ymm_k1z_zmmm512b32,
+        first: Name::YMM0,
+        store: Code::EVEX_Vmovups_ymmm256_k1z_ymm,
+    }),
     add_integers: Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
     subtract_integers: Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
     shift_left: Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8,
@@ -146,6 +170,7 @@ pub(super) const AVX512: Row = Row {
     integers_of_floats: Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er,
     load_bytes: Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
     load_signed_bytes: Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128,
+    load_halves: Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256,
     store_bytes: Narrowed::At(Code::EVEX_Vpmovdb_xmmm128_k1z_zmm),
     store_halves: Narrowed::At(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm),
     repeat_quarter: Code::EVEX_Vbroadcasti32x4_zmm_k1z_m128,
@@ -284,6 +309,9 @@ impl Maker<'_> {
             }
             Instruction::DotHalves { to, a, b } => self.three(row.dot_halves, to, a, b),
             Instruction::AddDotHalves { to, a, b } => self.three(row.add_dot_halves, to, a, b),
+            Instruction::AddDotBfloats { to, a, b } => {
+                self.three(self.bfloats()?.add_dot, to, a, b)
+            }
             Instruction::AddIntegers { to, a, b } => self.three(row.add_integers, to, a, b),
             Instruction::SubtractIntegers { to, a, b } => {
                 self.three(row.subtract_integers, to, a, b)
@@ -298,9 +326,11 @@ impl Maker<'_> {
             }
             Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
             Instruction::LoadSignedBytes { to, from } => self.load(row.load_signed_bytes, to, from),
+            Instruction::LoadBfloats { to, from } => self.load_bfloats(to, from),
             Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order),
             Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
             Instruction::StoreHalves { to, from } => self.store_halves(to, from),
+            Instruction::StoreBfloats { to, from } => self.store_bfloats(to, from),
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
             Instruction::Splat { to, value } => self.splat(to, value),
@@ -443,6 +473,26 @@ impl Maker<'_> {
                 ])
             }
         }
+    }
+
+    fn bfloats(&self) -> Result<&Bfloats, String> {
+        self.row.bfloats.as_ref().ok_or_else(|| "there are no bfloat16".into())
+    }
+
+    /// A bfloat16 is the upper half of an f32.
+    fn load_bfloats(&self, to: Vector, from: Address) -> Parts {
+        let mut parts = self.load(self.row.load_halves, to, from)?;
+        parts.extend(self.shift(self.row.shift_left, to, to, 16)?);
+        Ok(parts)
+    }
+
+    fn store_bfloats(&self, to: Address, from: Vector) -> Parts {
+        let bfloats = self.bfloats()?;
+        let half = bfloats.first + from.0 as u32;
+        all([
+            Machine::with2(bfloats.of_floats, half, self.vector(from)?),
+            Machine::with2(bfloats.store, memory(to), half),
+        ])
     }
 
     fn in_quarters(&self, to: Vector, from: Address, lane: usize) -> Parts {

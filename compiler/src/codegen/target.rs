@@ -39,6 +39,7 @@ const AT: char = '@';
 pub(super) const USED: &[(&str, Option<&str>)] = &[
     ("avx", Some("has_avx")),
     ("avx2", Some("has_avx2")),
+    ("avx512bf16", None),
     ("avx512bw", None),
     ("avx512cd", None),
     ("avx512dq", None),
@@ -84,10 +85,11 @@ impl Target {
         let used = USED.iter().map(|(name, _)| (*name).to_owned());
         let features = used.filter(|f| features.contains(f)).collect();
         let mut target = Target { triple, features, core: None };
-        // Bytes are multiplied in the vectors that convolutions use, and in no others.
-        let own = target.vectors().dots_feature();
-        let others = Vectors::X86_64.map(Vectors::dots_feature).into_iter().flatten();
-        let others: Vec<&str> = others.filter(|feature| Some(*feature) != own).collect();
+        // Bytes and bfloat16 are multiplied in the vectors that convolutions use, and in no others.
+        let own = narrow_features(target.vectors());
+        let all = Vectors::X86_64.map(narrow_features);
+        let others: Vec<&str> =
+            all.into_iter().flatten().filter(|feature| !own.contains(feature)).flatten().collect();
         target.features.retain(|feature| !others.contains(&feature.as_str()));
         Ok(target)
     }
@@ -114,9 +116,10 @@ impl Target {
         }
     }
 
-    /// That a feature of a CPU's name multiplies bytes in other vectors than the CPU's own.
+    /// That a feature of a CPU's name multiplies bytes, or bfloat16, in other vectors than the CPU's own.
     fn cannot_use(&self, feature: &str, cpu: &str) -> Error {
-        let of = Vectors::X86_64.into_iter().find(|v| v.dots_feature() == Some(feature));
+        let has = |v: &Vectors| narrow_features(*v).contains(&Some(feature));
+        let of = Vectors::X86_64.into_iter().find(has);
         let of = of.map_or("other", Vectors::name);
         let problem = format!(
             "CPU `{cpu}` cannot use `{feature}`, which is for {of} vectors: its own are {}",
@@ -189,6 +192,13 @@ impl Target {
         self
     }
 
+    /// The same without what only products of bfloat16 need.
+    pub(crate) fn without_bfloats(mut self) -> Target {
+        let feature = self.vectors().bfloats_feature();
+        self.features.retain(|f| Some(f.as_str()) != feature);
+        self
+    }
+
     /// Whether the feature may be used.
     pub(super) fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|f| f == feature)
@@ -198,7 +208,8 @@ impl Target {
     pub fn machine(&self) -> Machine {
         let vectors = self.vectors();
         let dots = vectors.dots(vectors.dots_feature().is_some_and(|feature| self.has(feature)));
-        Machine { vectors, core: self.core, dots }
+        let bfloats = vectors.bfloats_feature().is_some_and(|feature| self.has(feature));
+        Machine { vectors, core: self.core, dots, bfloats }
     }
 
     /// The vector instructions that convolutions use.
@@ -243,6 +254,11 @@ impl Target {
         }
         builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
     }
+}
+
+/// The features with which a CPU multiplies what is narrower than f32 in these vectors.
+fn narrow_features(vectors: Vectors) -> [Option<&'static str>; 2] {
+    [vectors.dots_feature(), vectors.bfloats_feature()]
 }
 
 /// What a CPU's name says.
@@ -322,6 +338,7 @@ mod tests {
             ("x86-64-v4", None),
             ("x86-64-v4+avx512vnni", Some(Dots::Words)),
             ("x86-64-v4+avx512vnni@skylake-avx512", Some(Dots::Words)),
+            ("x86-64-v4+avx512bf16+avx512vnni@skylake-avx512", Some(Dots::Words)),
             ("znver4", Some(Dots::Words)),
         ] {
             let target = Target::named("x86_64-unknown-linux-gnu", name).unwrap();
@@ -348,10 +365,12 @@ mod tests {
     fn dot_products_of_other_vectors_are_not_asked_for() {
         let features = LEVELS.iter().flat_map(|(_, added)| *added);
         let all: Vec<String> =
-            features.chain(&["avx512vnni", "avxvnni"]).map(|f| (*f).into()).collect();
+            features.chain(&["avx512bf16", "avx512vnni", "avxvnni"]).map(|f| (*f).into()).collect();
         let target = Target::new("x86_64-unknown-linux-gnu", &all).unwrap();
-        assert_eq!(target.cpu(), "x86-64-v4+avx512vnni");
-        assert_eq!(target.without_dots().cpu(), "x86-64-v4");
+        assert_eq!(target.cpu(), "x86-64-v4+avx512bf16+avx512vnni");
+        let target = target.without_dots();
+        assert_eq!(target.cpu(), "x86-64-v4+avx512bf16");
+        assert_eq!(target.without_bfloats().cpu(), "x86-64-v4");
     }
 
     #[test]

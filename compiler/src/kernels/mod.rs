@@ -25,6 +25,7 @@ mod pointers;
 pub mod pool;
 pub mod reduce;
 pub mod softmax;
+pub mod to_bfloat16;
 pub mod validate;
 
 use crate::error::{Error, Result};

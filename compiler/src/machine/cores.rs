@@ -68,9 +68,8 @@ impl Core {
     /// What it has besides the features of its level, of what generated code uses.
     pub fn beyond_level(self) -> &'static [&'static str] {
         match self {
-            Core::Znver4 | Core::Znver5 | Core::IcelakeServer | Core::SapphireRapids => {
-                &["avx512vnni"]
-            }
+            Core::Znver4 | Core::Znver5 | Core::SapphireRapids => &["avx512bf16", "avx512vnni"],
+            Core::IcelakeServer => &["avx512vnni"],
             // Of the three, Skylake has it not.
             Core::SkylakeAvx512 => &[],
             Core::Znver2 | Core::Znver3 => &[],

@@ -40,6 +40,8 @@ pub struct Costs {
     pub summed: [f64; 2],
     /// Of a vector that becomes f32 of bytes, or bytes of f32, in a step of its own.
     pub converted: f64,
+    /// Of a vector of f32 that is copied as bfloat16, in a step of its own.
+    pub rounded: f64,
     /// Weights of a group up to so many bytes stay in the second-level cache while rows of pixels go by.
     pub cached_weights: usize,
     /// Data up to so many bytes is still in the second-level cache when a loop comes back to it, while
@@ -55,7 +57,7 @@ impl Costs {
     pub fn products(&self, factor: Factor) -> f64 {
         let [words, pairs] = self.dots;
         match factor {
-            Factor::F32 => self.multiply_adds,
+            Factor::F32 | Factor::Bf16 => self.multiply_adds,
             Factor::U8(Dots::Words) | Factor::I16(Dots::Words) => words,
             Factor::U8(Dots::Pairs) => pairs,
             Factor::I16(Dots::Pairs) => self.halves,
@@ -103,6 +105,7 @@ const AVX2: Costs = Costs {
     transformed_halves: 4.0,
     summed: [5.5, 4.0],
     converted: 4.0,
+    rounded: 3.0,
     cached_weights: 256 << 10,
     cached_passing: 1 << 20,
     cached_products: 256 << 10,
@@ -138,6 +141,7 @@ const AVX512_IN_HALVES: Costs = Costs {
     transformed_halves: 7.0,
     summed: [6.0, 5.0],
     converted: 8.0,
+    rounded: 4.0,
     cached_weights: 384 << 10,
     cached_passing: 768 << 10,
     cached_products: 512 << 10,

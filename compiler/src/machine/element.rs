@@ -17,11 +17,14 @@ pub enum Element {
     U8,
     /// Integers on their way through Winograd's domain; no value is stored so.
     I16,
+    /// The upper half of an f32: copies of values, and what goes through Winograd's domain, for products of such;
+    /// no value is stored so alone.
+    Bf16,
 }
 
 impl Element {
     /// All that there are.
-    const ALL: [Element; 3] = [Element::F32, Element::U8, Element::I16];
+    const ALL: [Element; 4] = [Element::F32, Element::U8, Element::I16, Element::Bf16];
 
     /// The name in texts.
     pub fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Element {
             Element::F32 => "f32",
             Element::U8 => "u8",
             Element::I16 => "i16",
+            Element::Bf16 => "bf16",
         }
     }
 
@@ -42,7 +46,7 @@ impl Element {
         match self {
             Element::F32 => F32_BYTES,
             Element::U8 => 1,
-            Element::I16 => 2,
+            Element::I16 | Element::Bf16 => 2,
         }
     }
 

@@ -2,6 +2,7 @@
 //! blocks of channels are made of, and what work costs on its core. Which instructions there are is `asm`'s
 //! business, and Cranelift's.
 
+pub mod bfloat16;
 mod cores;
 mod costs;
 mod element;
@@ -23,6 +24,8 @@ pub struct Machine {
     pub core: Option<Core>,
     /// How bytes are multiplied, where kernels of bytes are worth it.
     pub dots: Option<Dots>,
+    /// Whether two bfloat16 of each lane are multiplied by an instruction.
+    pub bfloats: bool,
 }
 
 /// How the four bytes of each lane are multiplied, and the products added to an i32.
@@ -48,6 +51,8 @@ pub enum Factor {
     U8(Dots),
     /// Two i16 of each lane: added up by the same instruction, or by a second one.
     I16(Dots),
+    /// Two bfloat16 of each lane, whose products are added up in f32.
+    Bf16,
 }
 
 impl Factor {
@@ -57,13 +62,14 @@ impl Factor {
             Element::F32 => Factor::F32,
             Element::U8 => Factor::U8(dots),
             Element::I16 => Factor::I16(dots),
+            Element::Bf16 => Factor::Bf16,
         }
     }
 
     /// Registers that it takes, besides those of sums, weights and elements.
     pub fn registers(self) -> usize {
         match self {
-            Factor::F32 | Factor::U8(Dots::Words) | Factor::I16(Dots::Words) => 0,
+            Factor::F32 | Factor::U8(Dots::Words) | Factor::I16(Dots::Words) | Factor::Bf16 => 0,
             // Of products.
             Factor::I16(Dots::Pairs) => 1,
             // And of ones, by which pairs are multiplied to be added up.
@@ -184,6 +190,14 @@ impl Vectors {
             Vectors::Avx512 => Some("avx512vnni"),
             Vectors::Avx2 => Some("avxvnni"),
             Vectors::Sse | Vectors::Neon => None,
+        }
+    }
+
+    /// The feature with which a CPU multiplies bfloat16 in these vectors.
+    pub fn bfloats_feature(self) -> Option<&'static str> {
+        match self {
+            Vectors::Avx512 => Some("avx512bf16"),
+            Vectors::Avx2 | Vectors::Sse | Vectors::Neon => None,
         }
     }
 

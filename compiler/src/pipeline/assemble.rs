@@ -12,7 +12,7 @@ use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
 use crate::plan::weights::{BeyondHalf, PackedWeights};
 use crate::plan::{Plan, Port};
-use crate::schedule::Layer;
+use crate::schedule::{Bfloat16, Layer, Schedule};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub(super) fn assemble(
         metadata: model.metadata.iter().map(property).collect(),
         winograd: options.schedule.winograd,
         winograd_of_bytes: options.schedule.winograd_of_bytes,
+        bfloat16: options.schedule.bfloat16 != Bfloat16::Never,
         weight_runs: weights.runs(),
         choices: choices.iter().map(choice).collect(),
         portable_bits: options.schedule.portable_bits,
@@ -87,10 +88,19 @@ fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
         structure: structure.digest.to_vec(),
         outline: structure.outline,
         core: target.core().map(|core| core.to_string()).unwrap_or_default(),
-        precision: if traced.schedule.multiplies_bytes() { "int8".into() } else { String::new() },
+        precision: precision(&traced.schedule).into(),
         // What the manifest says too is filled in where both are written.
         ..Variant::default()
     })
+}
+
+/// The narrowest type that is multiplied; nothing for f32.
+fn precision(schedule: &Schedule) -> &'static str {
+    match (schedule.multiplies_bytes(), schedule.multiplies_bfloats()) {
+        (true, _) => "int8",
+        (false, true) => "bf16",
+        (false, false) => "",
+    }
 }
 
 fn info(port: &Port) -> TensorInfo {

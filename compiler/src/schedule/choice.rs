@@ -10,6 +10,9 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Choice(String);
 
+/// The end of a choice whose products are of bfloat16.
+const BFLOATS: &str = " in bf16";
+
 /// A choice, and what speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
@@ -36,6 +39,19 @@ impl Choice {
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same with factors of products rounded to bfloat16, or not.
+    pub(crate) fn rounded(self, rounds: bool) -> Choice {
+        if rounds { Choice(self.0 + BFLOATS) } else { self }
+    }
+
+    /// The text without what says that factors are rounded, and whether it says so.
+    pub(crate) fn unrounded(&self) -> (&str, bool) {
+        match self.0.strip_suffix(BFLOATS) {
+            Some(text) => (text, true),
+            None => (&self.0, false),
+        }
     }
 
     /// The algorithm's name: `direct`, `F(4x4)`, `strassen`.

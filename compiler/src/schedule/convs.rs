@@ -24,8 +24,9 @@ use crate::machine::{Dots, Element, Factor, Machine};
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
 
-/// Choices that are tried of each algorithm's best way, and of its others.
-const TRIED: [usize; 2] = [6, 2];
+/// Choices that are tried of each algorithm's best way, and of its others; and where there are algorithms for
+/// products of bfloat16 too.
+const TRIED: [[usize; 2]; 2] = [[6, 2], [3, 1]];
 
 /// A convolution whose algorithm or tile is a matter of choice.
 #[derive(Debug, Clone, PartialEq)]
@@ -264,7 +265,7 @@ impl Offers {
 
     /// What is worth trying, the estimate's choice first.
     fn candidates(&self) -> Vec<Choice> {
-        let [most, few] = TRIED;
+        let [most, few] = TRIED[usize::from(self.others.len() > 2)];
         let mut all: Vec<&Choice> = self.best().choices.iter().take(1).collect();
         let direct = &self.direct.choices;
         for offers in &self.others {
@@ -320,6 +321,9 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
     }
     if problem.factor() == Factor::U8(Dots::Pairs) {
         key += " in pairs";
+    }
+    if problem.machine.bfloats && problem.reads == Element::F32 {
+        key += " or bf16";
     }
     if problem.residual_bytes.is_some() {
         key += " with bytes";

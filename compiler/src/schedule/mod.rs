@@ -51,6 +51,18 @@ use groups::Groups;
 use layout::Layouts;
 use stages::Stages;
 
+/// Whether factors of products may be rounded to bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bfloat16 {
+    /// They are f32.
+    #[default]
+    Never,
+    /// Where the machine multiplies bfloat16, and that is faster.
+    WhereFaster,
+    /// The same; machines that cannot are refused.
+    Required,
+}
+
 /// What the caller wants of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preferences {
@@ -61,6 +73,9 @@ pub struct Preferences {
     /// Whether the same goes for convolutions of bytes, whose sums are else exact. What changes is less than
     /// what weights in bytes have been rounded by, but these are somebody's numbers.
     pub winograd_of_bytes: bool,
+    /// Whether factors of products may be rounded to bfloat16, to three digits. Sums stay f32, and so does what lies
+    /// between layers.
+    pub bfloat16: Bfloat16,
     /// Whether every CPU with fused multiply-adds is to give the same bits.
     pub portable_bits: bool,
     /// What to take for convolutions instead of the estimates' choices: what a layer cannot be is as
@@ -73,6 +88,7 @@ impl Default for Preferences {
         Preferences {
             winograd: true,
             winograd_of_bytes: false,
+            bfloat16: Bfloat16::Never,
             portable_bits: false,
             choices: Choices::new(),
         }
@@ -135,7 +151,9 @@ impl Schedule {
     ) -> Schedule {
         // Not every CPU multiplies bytes, and bytes round otherwise.
         let dots = machine.dots.filter(|_| !preferences.portable_bits);
-        let machine = Machine { dots, ..*machine };
+        let may_round = preferences.bfloat16 != Bfloat16::Never && !preferences.portable_bits;
+        let bfloats = machine.bfloats && may_round;
+        let machine = Machine { dots, bfloats, ..*machine };
         let schedule = Schedule::on(graph, &machine, preferences, algorithms);
         let multiplies = |conv: &ConvSchedule| conv.problem.reads == Element::U8;
         if dots.is_none() || schedule.convs.values().any(multiplies) {
@@ -156,7 +174,7 @@ impl Schedule {
         let stages = Stages::find(graph);
         let all = ByteValues::find(graph, &stages, machine);
         // Where channels lie has a part in the order of sums.
-        let reference = Machine { vectors: Vectors::Avx2, core: None, dots: None };
+        let reference = Machine { vectors: Vectors::Avx2, core: None, dots: None, bfloats: false };
         let judge = if preferences.portable_bits { &reference } else { machine };
         let choose = |bytes: &ByteValues| {
             regions::choose(graph, &stages, judge, preferences, algorithms, bytes)
@@ -209,6 +227,11 @@ impl Schedule {
     /// Whether something is computed with dot products of bytes.
     pub(crate) fn multiplies_bytes(&self) -> bool {
         self.machine.dots.is_some()
+    }
+
+    /// Whether something is computed with products of bfloat16.
+    pub(crate) fn multiplies_bfloats(&self) -> bool {
+        self.convs.values().any(|conv| conv.choice.unrounded().1)
     }
 
     /// The stages, fewest images first.

@@ -149,11 +149,12 @@ impl Change {
 
     /// The core is what estimates were made for.
     fn machine(&mut self, machine: &mut Machine) {
-        let Machine { vectors, core: _, dots } = machine;
+        let Machine { vectors, core: _, dots, bfloats } = machine;
         self.vectors(vectors);
         let ways = [None, Some(Dots::Words), Some(Dots::Pairs)];
         let others = ways.into_iter().filter(|other| other != dots).collect();
         self.value("dots", dots, others);
+        self.flag("bfloats", bfloats);
     }
 
     fn vectors(&mut self, vectors: &mut Vectors) {

@@ -107,7 +107,20 @@ impl ConvProblem {
 
     /// What tiles of the definition multiply, and how.
     pub(crate) fn factor(&self) -> Factor {
-        self.machine.dots.map_or(Factor::F32, |dots| Factor::of(self.reads, dots))
+        match (self.reads, self.machine.dots) {
+            (Element::Bf16, _) => Factor::Bf16,
+            (reads, Some(dots)) => Factor::of(reads, dots),
+            (_, None) => Factor::F32,
+        }
+    }
+
+    /// The same convolution of a copy of its input in bfloat16, where the machine multiplies these, and groups are
+    /// no parts of blocks.
+    pub(crate) fn in_bfloats(&self) -> Option<ConvProblem> {
+        let source = self.source?;
+        let can = self.machine.bfloats && self.reads == Element::F32 && self.narrow.is_none();
+        let source = Blocked { element: Element::Bf16, ..source };
+        can.then(|| ConvProblem { reads: Element::Bf16, source: Some(source), ..self.clone() })
     }
 
     /// What the bytes of the input stand for, where they are multiplied.
@@ -148,18 +161,19 @@ impl ConvProblem {
     pub(crate) fn words(&self) -> usize {
         match self.reads {
             Element::F32 => self.depth(),
-            Element::U8 | Element::I16 => self.read_words() * self.taps(),
+            Element::U8 | Element::I16 | Element::Bf16 => self.read_words() * self.taps(),
         }
     }
 
     /// Words of four bytes that a pixel of the input has. Where a block has all channels, those that are
     /// made up are left out.
     pub(crate) fn read_words(&self) -> usize {
+        let word = self.reads.of_word();
         if let Some(narrow) = self.narrow {
-            return narrow.div_ceil(WORD);
+            return narrow.div_ceil(word);
         }
         let blocks = self.read() / BLOCK;
-        if blocks == 1 { self.channels.div_ceil(WORD) } else { blocks * BLOCK / WORD }
+        if blocks == 1 { self.channels.div_ceil(word) } else { blocks * BLOCK / word }
     }
 
     /// Whether no side has a border, for a window of one pixel: then it need not know where image rows

@@ -12,10 +12,11 @@ use crate::machine::Machine;
 /// The schedule of a graph.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
-    let Machine { vectors, core, dots } = schedule.machine;
+    let Machine { vectors, core, dots, bfloats } = schedule.machine;
     let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
     let dots = if dots.is_some() { " with dot products of bytes" } else { "" };
-    let _ = writeln!(out, "  machine   {}{core}{dots}", vectors.name());
+    let bfloats = if bfloats { " with products of bfloat16" } else { "" };
+    let _ = writeln!(out, "  machine   {}{core}{dots}{bfloats}", vectors.name());
     let mut stage = None;
     for (at, id) in schedule.order(graph) {
         if stage.replace(at) != Some(at) {

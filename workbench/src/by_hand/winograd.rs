@@ -27,7 +27,8 @@ pub fn winograd(outputs: usize, dilation: usize, [h, w]: [usize; 2], result: Res
     let elements = grid.elements();
     let once = Loop::ONCE;
     let (size, row) = ([h, w], w * BLOCK);
-    let to = WinogradInput { grid, size, images: once, blocks: once, row, bytes: None };
+    let to =
+        WinogradInput { grid, size, images: once, blocks: once, row, bytes: None, rounds: false };
     let mut back = products(&to);
     if is_mean {
         back.steps = vec![FusedStep::Relu];

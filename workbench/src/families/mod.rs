@@ -14,7 +14,7 @@ use cardinal_compiler::error::Result;
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::kernels;
 use cardinal_compiler::plan::Plan;
-use cardinal_compiler::schedule::{Choice, Chosen, Layer, Preferences, Schedule};
+use cardinal_compiler::schedule::{Bfloat16, Choice, Chosen, Layer, Preferences, Schedule};
 
 pub use bytes::{STEP, STEP_OF_SUMS};
 pub use rows::FAMILIES;
@@ -46,6 +46,8 @@ pub enum Way {
     By(&'static str),
     /// The same, of values that are rounded, and outputs to multiples of [`STEP_OF_SUMS`].
     BytesBy(&'static str),
+    /// By an algorithm with products of bfloat16, where the machine can.
+    RoundedBy(&'static str),
 }
 
 impl Way {
@@ -54,7 +56,7 @@ impl Way {
         match self {
             Way::Bytes => Some(STEP),
             Way::BytesBy(_) => Some(STEP_OF_SUMS),
-            Way::Exact | Way::Estimated | Way::By(_) => None,
+            Way::Exact | Way::Estimated | Way::By(_) | Way::RoundedBy(_) => None,
         }
     }
 }
@@ -169,10 +171,17 @@ impl Family {
     pub fn schedule(&self, graph: &Graph, target: &Target) -> Schedule {
         let winograd = self.way != Way::Exact;
         let winograd_of_bytes = matches!(self.way, Way::BytesBy(_));
-        let mut preferences = Preferences { winograd, winograd_of_bytes, ..Preferences::default() };
-        if let Way::By(algorithm) | Way::BytesBy(algorithm) = self.way {
+        let rounds = matches!(self.way, Way::RoundedBy(_));
+        let mut preferences = Preferences {
+            winograd,
+            winograd_of_bytes,
+            bfloat16: if rounds { Bfloat16::WhereFaster } else { Bfloat16::Never },
+            ..Preferences::default()
+        };
+        if let Way::By(algorithm) | Way::BytesBy(algorithm) | Way::RoundedBy(algorithm) = self.way {
             let insisted = |layer: Layer| {
-                let is_of_it = |choice: &Choice| choice.algorithm() == algorithm;
+                let is_rounded = |choice: &Choice| choice.as_str().ends_with(" in bf16");
+                let is_of_it = |c: &Choice| c.algorithm() == algorithm && is_rounded(c) == rounds;
                 let choice = layer.candidates.into_iter().find(is_of_it)?;
                 Some((layer.key, Chosen { choice, because: String::new() }))
             };

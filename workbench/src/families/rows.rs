@@ -33,6 +33,13 @@ const fn bytes_by(name: &'static str, algorithm: &'static str) -> Family {
     Family { name, operator, way: Way::BytesBy(algorithm), tails: tails::windows, layers }
 }
 
+/// 3×3 convolutions with products of bfloat16.
+const fn rounded_by(name: &'static str, algorithm: &'static str) -> Family {
+    const LAYERS: &[(&str, Extents)] = &[("64-64@56", Extents::square(64, 64, 56))];
+    let (operator, layers) = (Operator::Conv(taps(3, 1, 1)), LAYERS);
+    Family { name, operator, way: Way::RoundedBy(algorithm), tails: tails::windows, layers }
+}
+
 /// 1×1 convolutions.
 const POINTS: &[(&str, Extents)] = &[
     ("64-64@56", Extents::square(64, 64, 56)),
@@ -216,6 +223,23 @@ pub const FAMILIES: &[Family] = &[
         tails: tails::attention,
         layers: &[("256@56", Extents::square(64, 256, 56))],
     },
+    Family {
+        name: "bf16 conv 1x1",
+        operator: Operator::Conv(taps(1, 1, 0)),
+        way: Way::RoundedBy("direct"),
+        tails: tails::points,
+        layers: POINTS,
+    },
+    Family {
+        name: "bf16 conv 3x3 stride 2",
+        operator: Operator::Conv(taps(3, 2, 1)),
+        way: Way::RoundedBy("direct"),
+        tails: tails::windows,
+        layers: &[("128-128@56", Extents::square(128, 128, 56))],
+    },
+    rounded_by("bf16 conv 3x3 F(2x2)", "F(2x2)"),
+    rounded_by("bf16 conv 3x3 F(3x3)", "F(3x3)"),
+    rounded_by("bf16 conv 3x3 F(4x4)", "F(4x4)"),
     Family {
         name: "bytes conv 1x1",
         operator: Operator::Conv(taps(1, 1, 0)),

@@ -1,7 +1,8 @@
-//! What weights in half precision change in the outputs of a model.
+//! What numbers of fewer digits change in the outputs of a model: weights in half precision, products of bfloat16.
 
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::schedule::Bfloat16;
 use cardinal_runtime::Artifact;
 use serde_json::{Value, json};
 
@@ -11,74 +12,98 @@ use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::trial::{self, Trial};
 
-/// The outputs with weights in half precision beside those with f32 ones, for one random input.
-pub(super) enum Change {
-    /// Each output's name, and how it differs.
+/// The outputs with numbers of fewer digits beside those with f32 alone, for one random input.
+pub(super) struct Change {
+    /// What has fewer digits.
+    what: &'static str,
+    outputs: Outputs,
+}
+
+enum Outputs {
+    /// Each one's name, and how it differs.
     Measured(Vec<(String, Comparison)>),
     /// Why they are not known.
     NotMeasured(String),
 }
 
+/// What has fewer digits than f32 by these settings, if anything.
+fn fewer_digits(compile: &CompileOptions) -> Option<&'static str> {
+    match (compile.weights, compile.schedule.bfloat16 != Bfloat16::Never) {
+        (Precision::F16, true) => Some("weights in half precision and products of bfloat16"),
+        (Precision::F16, false) => Some("weights in half precision"),
+        (Precision::F32, true) => Some("products of bfloat16"),
+        (Precision::F32, false) => None,
+    }
+}
+
 impl Change {
-    /// Runs a model with its weights in half precision, and compiled once more, with f32 ones. Where
-    /// this machine cannot run it, the answer says so.
+    /// Runs a model as it is compiled, and compiled once more, with f32 alone; `None` where that is what it is
+    /// compiled with. Where this machine cannot run it, the answer says so.
     ///
     /// # Errors
     /// What `refused` makes of the compiler's refusal.
     pub(super) fn measure(
         model: &Model,
         settings: &Settings,
-        halved: &Artifact,
+        compiled: &Artifact,
         refused: impl FnOnce(Box<ModelError>) -> Failure,
-    ) -> Outcome<Change> {
-        if about::runs_here(halved).is_none() {
-            return Ok(Change::NotMeasured("the code is for other machines".into()));
+    ) -> Outcome<Option<Change>> {
+        let Some(what) = fewer_digits(&settings.compile) else { return Ok(None) };
+        if about::runs_here(compiled).is_none() {
+            let outputs = Outputs::NotMeasured("the code is for other machines".into());
+            return Ok(Some(Change { what, outputs }));
         }
-        // What `halved` has proved need not be proved again.
+        // What is proved of `compiled` need not be proved again.
         let (weights, check_rewrites) = (Precision::F32, false);
-        let compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
+        let mut compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
+        compile.schedule.bfloat16 = Bfloat16::Never;
         let plain = Settings { compile, ..settings.clone() };
         let plain = engine::compile(model, &plain).and_then(|compiled| compiled.to_artifact());
         let plain = plain.map_err(refused)?;
         let name = &model.graph.name;
         let both = trial::run(plain, name)
-            .and_then(|expected| Ok((trial::run(halved.clone(), name)?, expected)));
-        Ok(both.map_or_else(
-            |failure| Change::NotMeasured(failure.to_string()),
-            |(actual, expected)| Change::of(&actual, &expected),
-        ))
-    }
-
-    fn of(actual: &Trial, expected: &Trial) -> Change {
-        let pairs = actual.outputs.iter().zip(&expected.outputs);
-        let names = actual.specs.iter().map(|spec| spec.name.clone());
-        Change::Measured(names.zip(pairs.map(|(a, e)| compare(a, e))).collect())
+            .and_then(|expected| Ok((trial::run(compiled.clone(), name)?, expected)));
+        let outputs = both.map_or_else(
+            |failure| Outputs::NotMeasured(failure.to_string()),
+            |(actual, expected)| Outputs::of(&actual, &expected),
+        );
+        Ok(Some(Change { what, outputs }))
     }
 
     /// A line for each output.
     pub(super) fn lines(&self) -> Vec<String> {
-        match self {
-            Change::Measured(outputs) => outputs.iter().map(line).collect(),
-            Change::NotMeasured(why) => {
-                vec![format!("what weights in half precision change is not known: {why}")]
+        match &self.outputs {
+            Outputs::Measured(outputs) => {
+                outputs.iter().map(|output| line(self.what, output)).collect()
+            }
+            Outputs::NotMeasured(why) => {
+                vec![format!("what {} change is not known: {why}", self.what)]
             }
         }
     }
 
     pub(super) fn to_json(&self) -> Value {
-        match self {
-            Change::Measured(outputs) => {
+        match &self.outputs {
+            Outputs::Measured(outputs) => {
                 let outputs: Vec<Value> = outputs.iter().map(output_json).collect();
                 json!({"measured": true, "outputs": outputs})
             }
-            Change::NotMeasured(why) => json!({"measured": false, "why": why}),
+            Outputs::NotMeasured(why) => json!({"measured": false, "why": why}),
         }
     }
 }
 
-fn line((name, c): &(String, Comparison)) -> String {
+impl Outputs {
+    fn of(actual: &Trial, expected: &Trial) -> Outputs {
+        let pairs = actual.outputs.iter().zip(&expected.outputs);
+        let names = actual.specs.iter().map(|spec| spec.name.clone());
+        Outputs::Measured(names.zip(pairs.map(|(a, e)| compare(a, e))).collect())
+    }
+}
+
+fn line(what: &str, (name, c): &(String, Comparison)) -> String {
     let mut line = format!(
-        "weights in half precision change {name} on one random input by up to {:.3e}, {:.3e} of its largest magnitude {:.4}",
+        "{what} change {name} on one random input by up to {:.3e}, {:.3e} of its largest magnitude {:.4}",
         c.max_abs, c.max_rel, c.scale
     );
     if let Some((same, rows)) = c.argmax {

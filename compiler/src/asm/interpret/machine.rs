@@ -3,11 +3,12 @@
 use super::memory::ELEMENT;
 use super::{Access, AccessKind, Content, Memory, Wrong};
 use crate::asm::{Address, Instruction, Label, Register, Vector, Vectors};
+use crate::machine::bfloat16;
 
 /// The most lanes that registers have.
 const MOST_LANES: usize = 16;
 
-/// Bytes of an i16.
+/// Bytes of an i16, and of a bfloat16.
 const HALF: usize = size_of::<i16>();
 
 /// Lanes of 128 bits.
@@ -93,6 +94,9 @@ impl<'m> Machine<'m> {
                 self.each(to, [a, b], |[a, b]| dot_halves(a, b).cast_unsigned())?;
             }
             Instruction::AddDotHalves { to, a, b } => self.add_dots(to, [a, b], dot_halves)?,
+            Instruction::AddDotBfloats { to, a, b } => {
+                self.each(to, [a, b, to], |[a, b, sum]| dot_bfloats(a, b, sum))?;
+            }
             Instruction::AddIntegers { to, a, b } => {
                 self.each(to, [a, b], |[a, b]| a.wrapping_add(b))?;
             }
@@ -111,9 +115,11 @@ impl<'m> Machine<'m> {
             }
             Instruction::LoadBytes { to, from } => self.load_bytes(to, from, u32::from)?,
             Instruction::LoadSignedBytes { to, from } => self.load_bytes(to, from, signed)?,
+            Instruction::LoadBfloats { to, from } => self.read_bfloats(to, from)?,
             Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order)?,
             Instruction::StoreBytes { to, from } => self.write_bytes(to, from)?,
             Instruction::StoreHalves { to, from } => self.write_halves(to, from)?,
+            Instruction::StoreBfloats { to, from } => self.write_bfloats(to, from)?,
             Instruction::Zero { to } => self.put(to, [0; MOST_LANES])?,
             Instruction::CopyVector { to, from } => self.each(to, [from], |[x]| x)?,
             Instruction::Splat { to, value } => self.splat(to, value)?,
@@ -365,6 +371,26 @@ impl<'m> Machine<'m> {
         self.forget(from)
     }
 
+    /// A bfloat16 in memory for each lane, as f32.
+    fn read_bfloats(&mut self, to: Vector, from: Address) -> Result<(), Wrong> {
+        let access = self.access(AccessKind::Read, from, self.lanes * HALF)?;
+        let (halves, _) = self.memory.read(access)?.as_chunks::<HALF>();
+        let wide = |half: &[u8; HALF]| u32::from(u16::from_le_bytes(*half)) << 16;
+        let lanes = by_lane(|i| halves.get(i).map_or(0, wide));
+        self.put(to, lanes)
+    }
+
+    /// Each lane as a bfloat16.
+    fn write_bfloats(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
+        let lanes = self.get(from)?;
+        let access = self.access(AccessKind::Write, to, self.lanes * HALF)?;
+        let (halves, _) = self.memory.write(access)?.as_chunks_mut::<HALF>();
+        for (half, lane) in halves.iter_mut().zip(lanes) {
+            *half = bfloat16::nearest(float(lane)).to_bits().to_le_bytes();
+        }
+        self.forget(from)
+    }
+
     fn write(&mut self, to: Address, from: Vector) -> Result<(), Wrong> {
         let lanes = self.get(from)?;
         let access = self.access(AccessKind::Write, to, self.lanes * ELEMENT)?;
@@ -425,6 +451,14 @@ fn dot_pairs(bytes: u32, weights: u32) -> u32 {
 fn dot_halves(a: u32, b: u32) -> i32 {
     let half = |x: u32, at: u32| i32::from((x >> at) as i16);
     (half(a, 0) * half(b, 0)).wrapping_add(half(a, 16) * half(b, 16))
+}
+
+/// Two products of bfloat16 added to a sum, that of the upper ones first.
+fn dot_bfloats(a: u32, b: u32, sum: u32) -> u32 {
+    let upper = |x: u32| bfloat16::normal(float(x & 0xFFFF_0000));
+    let add = |sum: f32, [a, b]: [u32; 2]| bfloat16::normal(upper(a).mul_add(upper(b), sum));
+    let sum = add(bfloat16::normal(float(sum)), [a, b]);
+    bits(add(sum, [a << 16, b << 16]))
 }
 
 /// The nearest integer, of two the even one; the least where there is none near.

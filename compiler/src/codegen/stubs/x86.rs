@@ -23,7 +23,7 @@ const ROWS: [Row; 5] = [
         ("avx512bw", 30), ("avx512vl", 31),
     ]),
     ([7, 0], Register::ECX, &[("avx512vnni", 11)]),
-    ([7, 1], Register::EAX, &[("avxvnni", 4)]),
+    ([7, 1], Register::EAX, &[("avxvnni", 4), ("avx512bf16", 5)]),
     ([0x8000_0001, 0], Register::ECX, &[("lzcnt", 5)]),
 ];
 

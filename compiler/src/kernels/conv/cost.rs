@@ -87,8 +87,9 @@ mod tests {
     use super::*;
     use crate::machine::{Core, Vectors};
 
-    const V3: Machine = Machine { vectors: Vectors::Avx2, core: None, dots: None };
-    const V4: Machine = Machine { vectors: Vectors::Avx512, core: None, dots: None };
+    const V3: Machine = Machine { vectors: Vectors::Avx2, core: None, dots: None, bfloats: false };
+    const V4: Machine =
+        Machine { vectors: Vectors::Avx512, core: None, dots: None, bfloats: false };
     const ZEN4: Machine = Machine { core: Some(Core::Znver4), ..V4 };
 
     /// Cycles for each element of tiles of pixels × blocks, in a 1×1 convolution of 256 channels, with

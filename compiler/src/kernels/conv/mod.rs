@@ -43,7 +43,13 @@ pub(crate) trait ConvAlgorithm: Algorithm {
 }
 
 /// Every algorithm, the definition first.
-const ALL: &[&dyn ConvAlgorithm] = &[&direct::Direct, &winograd::Winograd, &strassen::Strassen];
+const ALL: &[&dyn ConvAlgorithm] = &[
+    &direct::Direct { rounds: false },
+    &direct::Direct { rounds: true },
+    &winograd::Winograd { rounds: true },
+    &winograd::Winograd { rounds: false },
+    &strassen::Strassen,
+];
 
 /// The same, as schedules see them.
 pub(crate) const ALGORITHMS: Algorithms = {
@@ -198,6 +204,8 @@ mod tests {
         for text in [
             "direct 14x2 by weights",
             "direct 1x1 by pixels",
+            "direct 14x2 by weights in bf16",
+            "F(3x3) 7x2 rows 7 images 1 in bf16",
             "F(4x4) 7x2 rows 7 images 1",
             "strassen 6x1 by weights row 98",
         ] {
@@ -223,6 +231,8 @@ mod tests {
             "F(4x4) 7 rows 7 images 1",
             "strassen 6x1 by weights",
             "strassen 6x1 by weights row +98",
+            "strassen 6x1 by weights row 98 in bf16",
+            "direct 14x2 by weights in bf16 in bf16",
         ] {
             assert_eq!(read_choice(text), Err(BadChoice(text.into())));
         }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::micro_kernel::{MicroKernel, orders};
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
-use crate::machine::{BLOCK, Element};
-use crate::plan::weights::{Order, Packing, Places, Word, run_of};
+use crate::machine::{BLOCK, Element, bfloat16};
+use crate::plan::weights::{Order, Packing, Places, Word, float, run_of};
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::problem::WORD;
 
@@ -73,6 +73,34 @@ impl Packing for DirectBytes {
         let channels = Channels::new(&ty.shape(), self.packing);
         let taps = ty.shape()[2..].iter().product();
         Box::new(ByteTiles { channels, taps, words: self.words, read: self.read })
+    }
+}
+
+/// The same for products of bfloat16, of so many words of each pixel and tap.
+#[derive(Debug)]
+pub(in crate::kernels) struct DirectBfloats {
+    pub(in crate::kernels) packing: ChannelPacking,
+    /// Words of two channels that a pixel has.
+    pub(in crate::kernels) words: usize,
+}
+
+impl Packing for DirectBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        vec![self.order(ty).stripes().into_iter().sum()]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        let channels = Channels::new(&ty.shape(), self.packing);
+        let taps = ty.shape()[2..].iter().product();
+        Box::new(BfloatTiles { channels, taps, words: self.words })
     }
 }
 
@@ -300,6 +328,50 @@ impl Order for ByteTiles {
             }
         }
     }
+}
+
+/// `[m, c, kh, kw]` as `[group][block][c blocks][kh][kw][c / 2 of a block][16][2]`, rounded to bfloat16.
+struct BfloatTiles {
+    channels: Channels,
+    /// Elements of a filter.
+    taps: usize,
+    /// Words of a pixel.
+    words: usize,
+}
+
+impl Order for BfloatTiles {
+    fn stripes(&self) -> Vec<usize> {
+        let blocks = self.channels.groups * self.channels.blocks();
+        vec![self.taps * self.words * BLOCK * size_of::<Word>(); blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let from = from.as_chunks::<4>().0;
+        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        let rows = self.channels.rows(stripe);
+        let inputs = self.channels.inputs;
+        let of_block = self.words.min(BLOCK / PAIR);
+        for first in (0..self.words).step_by(of_block.max(1)) {
+            for (tap, word) in (0..self.taps).flat_map(|t| (0..of_block).map(move |w| (t, w))) {
+                let Some(line) = lines.next() else { return };
+                for (slot, filters) in line.iter_mut().zip(&rows) {
+                    let weight = |half: usize| {
+                        let input = inputs.get((first + word) * PAIR + half)?;
+                        let filter = filters.as_ref()?.of(input)?;
+                        Some(float(from[filter * self.taps + tap]) as f32)
+                    };
+                    *slot = bfloats([0, 1].map(|half| weight(half).unwrap_or(0.0)));
+                }
+            }
+        }
+    }
+}
+
+/// A word of two bfloat16, the first one in its lower half.
+pub(super) fn bfloats(pair: [f32; 2]) -> Word {
+    let [[a, b], [c, d]] = pair.map(|x| bfloat16::nearest(x).to_bits().to_le_bytes());
+    [a, b, c, d]
 }
 
 /// What the sums of bytes that stand for this start from, and what they are scaled by.

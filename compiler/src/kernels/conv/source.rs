@@ -8,7 +8,7 @@ use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
 use crate::schedule::blocked::{Blocked, for_groups};
-use crate::schedule::problem::{ConvProblem, WORD, serves};
+use crate::schedule::problem::{ConvProblem, serves};
 
 /// What a convolution reads: where, and how far apart things are in elements, or in words of four bytes.
 pub(super) struct Source {
@@ -46,23 +46,30 @@ impl Source {
             serves(layout, groups, problem.narrow)
                 && if flat { layout.is_flat() } else { borders() }
         };
-        let from = l.in_layout(x, fits, for_groups(l.ty(x), groups, halo).stored(bytes))?;
+        let otherwise = for_groups(l.ty(x), groups, halo);
+        let from = match problem.reads {
+            Element::Bf16 => l.in_bfloats(x, fits, otherwise)?,
+            Element::F32 | Element::U8 | Element::I16 => {
+                l.in_layout(x, fits, otherwise.stored(bytes))?
+            }
+        };
         let source = Source::in_blocks(from, window, groups, problem.narrow);
         Ok(match problem.reads {
             Element::F32 => source,
-            Element::U8 | Element::I16 => source.in_words(problem.read_words()),
+            Element::U8 | Element::I16 | Element::Bf16 => source.in_words(problem),
         })
     }
 
-    /// The same in words of four bytes, so many of which are read of a pixel.
-    fn in_words(mut self, words: usize) -> Source {
+    /// The same in words of four bytes.
+    fn in_words(mut self, problem: &ConvProblem) -> Source {
+        let (of_word, words) = (problem.reads.of_word(), problem.read_words());
         // Channels of a narrow group are found by lanes.
         let word = self.reduce.last().map_or(1, |channels| channels.input);
         let all = [&mut self.image, &mut self.group, &mut self.row, &mut self.pixel];
         let inputs = self.reduce.iter_mut().map(|r| &mut r.input);
-        all.into_iter().chain(inputs).for_each(|distance| *distance /= WORD);
+        all.into_iter().chain(inputs).for_each(|distance| *distance /= of_word);
         if let Some(channels) = self.reduce.last_mut() {
-            *channels = Loop::reading(words.min(BLOCK / WORD), word);
+            *channels = Loop::reading(words.min(BLOCK / of_word), word);
         }
         self
     }

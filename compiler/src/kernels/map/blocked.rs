@@ -99,7 +99,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Clears the border of a value.
-    fn clear_border(&mut self, value: InBlocks) -> Result<()> {
+    pub(in crate::kernels) fn clear_border(&mut self, value: InBlocks) -> Result<()> {
         let layout = value.layout;
         if layout.is_flat() {
             return Ok(());
@@ -124,8 +124,10 @@ impl Lowering<'_, '_> {
             if count == 0 || length == 0 {
                 continue;
             }
-            let nest =
-                Nest::collapsed(&[images, count, length], &[vec![block as isize, row as isize, 1]]);
+            // What is no type of maps is cleared byte by byte.
+            let each = layout.element.bytes() / dtype(&layout).size();
+            let [block, row] = [block, row].map(|distance| (distance * each) as isize);
+            let nest = Nest::collapsed(&[images, count, length * each], &[vec![block, row, 1]]);
             self.fill(nest, dtype(&layout), corner.further(layout.bytes_of(start)), layout.zero())?;
         }
         Ok(())
@@ -293,7 +295,7 @@ fn dtype(layout: &Blocked) -> DType {
     match layout.element {
         Element::F32 => DType::F32,
         // No value lies so.
-        Element::U8 | Element::I16 => DType::U8,
+        Element::U8 | Element::I16 | Element::Bf16 => DType::U8,
     }
 }
 

@@ -5,7 +5,9 @@ use super::{Check, Goal, Site, Validation, flat, must, position, same};
 use crate::ir::{Binary, Conv, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
-use crate::kernels::conv::pack::{ChannelPacking, Direct, DirectBytes, NarrowBytes, NarrowGroups};
+use crate::kernels::conv::pack::{
+    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
+};
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::weights::{InBlocks, Packing};
 use crate::plan::{Loop, Role};
@@ -26,10 +28,12 @@ impl<'a> Validation<'a> {
         kernel: &BlockedConv,
     ) -> Check {
         let scheduled = self.scheduled(site)?;
-        let problem = &scheduled.problem;
         let micro = &kernel.micro;
+        let rounds = micro.element == Element::Bf16;
+        let problem = &computed(&scheduled.problem, rounds)?;
         let order = if kernel.pixels_first { "pixels" } else { "weights" };
-        let choice = format!("direct {}x{} by {order}", micro.pixels, micro.blocks);
+        let end = if rounds { " in bf16" } else { "" };
+        let choice = format!("direct {}x{} by {order}{end}", micro.pixels, micro.blocks);
         same("choice", choice.as_str(), scheduled.choice.as_str())?;
         let elements = (micro.element, micro.narrow, micro.accumulate);
         same("elements", elements, (problem.reads, problem.narrow.unwrap_or(0), false))?;
@@ -48,7 +52,7 @@ impl<'a> Validation<'a> {
             n * of(&kernel.images) + group * of(&kernel.groups) + row * of(&kernel.rows)
         };
         let from = around(|each| each.input) + column * micro.input_pixel;
-        self.direct_reads(site, kernel, scheduled, [from, group, lane])?;
+        self.direct_reads(site, kernel, (scheduled, problem), [from, group, lane])?;
         let added = around(|each| each.residual) + block * micro.residual_block;
         let added = added + column * micro.output_pixel + lane;
         self.sums(site, &micro.steps, micro.bytes, added)?;
@@ -72,20 +76,24 @@ impl<'a> Validation<'a> {
         &mut self,
         site: &Site<'_>,
         kernel: &BlockedConv,
-        scheduled: &ConvSchedule,
+        (scheduled, problem): (&ConvSchedule, &ConvProblem),
         [from, group, lane]: [usize; 3],
     ) -> Check {
-        let (problem, micro) = (&scheduled.problem, &kernel.micro);
+        let micro = &kernel.micro;
         let counts: Vec<usize> = micro.reduce.iter().map(|each| each.count).collect();
-        let in_segments = self.direct_weights(site, scheduled)?;
+        let in_segments = self.direct_weights(site, scheduled, problem)?;
         let [kh, kw] = problem.window.kernel;
-        let is_bytes = problem.reads == Element::U8;
-        let each = if is_bytes { 4 } else { 1 };
+        let each = match problem.reads {
+            Element::F32 => 1,
+            Element::I16 | Element::Bf16 => 2,
+            Element::U8 => 4,
+        };
+        let is_narrow = each > 1;
         let blocks = |segments: usize| {
             let of_segment = (problem.channels * problem.groups / segments.max(1)).div_ceil(BLOCK);
             of_segment * segments / problem.groups.max(1)
         };
-        let of_block = if is_bytes { problem.read_words().min(BLOCK / each) } else { BLOCK };
+        let of_block = if is_narrow { problem.read_words().min(BLOCK / each) } else { BLOCK };
         let shape = match (problem.narrow, in_segments) {
             (Some(narrow), _) => [1, kh, kw, narrow.div_ceil(each)],
             (None, Some(segments)) => [blocks(segments), kh, kw, of_block],
@@ -97,7 +105,7 @@ impl<'a> Validation<'a> {
         // The middle of the window, which is in the plane where its ends are not.
         let middle = [self.any(shape[0]), kh / 2, kw / 2, self.any(shape[3])];
         samples.push(flat(&middle, &shape));
-        if let (Some(segments), false) = (in_segments, is_bytes) {
+        if let (Some(segments), false) = (in_segments, is_narrow) {
             // The last channel, before those that fill a block up.
             let last = last_place(problem.channels, segments / problem.groups.max(1));
             samples.push(flat(&[last / BLOCK, kh / 2, kw / 2, last % BLOCK], &shape));
@@ -119,17 +127,17 @@ impl<'a> Validation<'a> {
                     match in_segments {
                         Some(segments) => {
                             let all = problem.channels * problem.groups;
-                            (channel_at(place, all, segments), if is_bytes { byte } else { 0 })
+                            (channel_at(place, all, segments), if is_narrow { byte } else { 0 })
                         }
                         None => (Some(group * problem.channels + block), 0),
                     }
                 }
             };
-            let bytes = match is_bytes {
-                true => at * 4 + offset,
+            let bytes = match is_narrow {
+                true => at * 4 + offset * (4 / each),
                 false => (at + offset) * F32_BYTES,
             };
-            self.tap(site, bytes, channel, [ky, kx], problem.read_bytes())?;
+            self.tap(site, bytes, channel, [ky, kx], problem)?;
         }
         Ok(())
     }
@@ -141,7 +149,7 @@ impl<'a> Validation<'a> {
         byte: usize,
         channel: Option<usize>,
         tap: [usize; 2],
-        bytes: Option<ByteScale>,
+        problem: &ConvProblem,
     ) -> Check {
         let (x, window) = (self.operand(site.thing.node, 0)?, self.convolution(site)?.window);
         let [_, _, h, w] = self.four(x)?;
@@ -156,12 +164,21 @@ impl<'a> Validation<'a> {
                 Goal::Element(Thing::whole(x), vec![site.index[0], channel, y, x_at])
             }
         };
-        self.read(site.run, Role::In, byte as i64, goal, bytes)
+        match problem.reads {
+            Element::Bf16 => self.read_rounded(site.run, Role::In, byte as i64, goal),
+            Element::F32 | Element::U8 | Element::I16 => {
+                self.read(site.run, Role::In, byte as i64, goal, problem.read_bytes())
+            }
+        }
     }
 
     /// The weights are the convolution's, packed for how its input lies: in so many segments, or row-major.
-    fn direct_weights(&self, site: &Site<'_>, scheduled: &ConvSchedule) -> Check<Option<usize>> {
-        let problem = &scheduled.problem;
+    fn direct_weights(
+        &self,
+        site: &Site<'_>,
+        scheduled: &ConvSchedule,
+        problem: &ConvProblem,
+    ) -> Check<Option<usize>> {
         let (base, w) = (self.place_of(site, Role::Weights)?, self.operand(site.thing.node, 1)?);
         if problem.narrow.is_some() {
             let is_packed = match problem.read_bytes() {
@@ -177,7 +194,9 @@ impl<'a> Validation<'a> {
             return Ok(None);
         }
         let words = problem.read_words();
+        let rounds = problem.reads == Element::Bf16;
         self.segments(site, scheduled, |packing| match problem.read_bytes() {
+            None if rounds => Box::new(DirectBfloats { packing, words }),
             None => Box::new(Direct(packing)),
             Some(read) => Box::new(DirectBytes { packing, read, words }),
         })
@@ -265,13 +284,22 @@ impl<'a> Validation<'a> {
     }
 }
 
+/// The convolution as scheduled, or of a copy of its input in bfloat16.
+fn computed(problem: &ConvProblem, rounds: bool) -> Check<ConvProblem> {
+    if !rounds {
+        return Ok(problem.clone());
+    }
+    problem.in_bfloats().ok_or_else(|| "the machine multiplies no bfloat16".into())
+}
+
 /// Distances between pixels and blocks of the output, blocks of weights, and pixels of the input.
 fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
     let is_row_major = problem.source.is_none() && problem.narrow.is_none();
     let pixel = match problem.reads {
         Element::F32 if is_row_major => 1,
         Element::F32 => BLOCK,
-        Element::U8 | Element::I16 => BLOCK / 4,
+        Element::U8 => BLOCK / 4,
+        Element::I16 | Element::Bf16 => BLOCK / 2,
     };
     let weights = (header(micro) + micro.depth()) * BLOCK;
     [BLOCK, problem.made.block(), weights, problem.window.stride[1] * pixel]
@@ -280,7 +308,7 @@ fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
 /// Lines before the weights of a block.
 pub(super) fn header(micro: &MicroKernel) -> usize {
     match (micro.element, micro.narrow) {
-        (Element::F32, _) => 0,
+        (Element::F32 | Element::Bf16, _) => 0,
         (Element::I16, _) => 1,
         (Element::U8, 4) => 3,
         (Element::U8, 8) => 4,
@@ -290,7 +318,7 @@ pub(super) fn header(micro: &MicroKernel) -> usize {
 
 /// In how many parts a contraction is summed.
 pub(super) fn parts(micro: &MicroKernel, reads: Element) -> usize {
-    parts_of(micro, if reads == Element::U8 { usize::MAX } else { LONGEST_SUM })
+    parts_of(micro, if reads == Element::F32 { LONGEST_SUM } else { usize::MAX })
 }
 
 /// As few as make none longer than so many products, where the outermost loop can be cut.

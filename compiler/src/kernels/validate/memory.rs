@@ -14,6 +14,7 @@ use crate::kernels::map::Map;
 use crate::kernels::pool::Pooling;
 use crate::kernels::reduce::Reduction;
 use crate::kernels::softmax::Softmax;
+use crate::kernels::to_bfloat16::ToBfloat16;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Base, KernelRef, Loop, Nest, Place, Plan, Role};
 
@@ -194,6 +195,11 @@ fn of_moves(kernel: &KernelRef) -> Option<Written> {
     if let Some(map) = kernel.get::<Map>() {
         return Some(Written::new(map.dtypes.first()?.size(), nest(&map.nest, 0)?));
     }
+    if let Some(copy) = kernel.get::<ToBfloat16>() {
+        let mut loops = nest(&copy.nest, 0)?;
+        loops.push((BLOCK, 1));
+        return Some(Written::new(2, loops));
+    }
     if let Some(Gather { outer, inner, count, dtype, .. }) = kernel.get::<Gather>() {
         let loops = [(*outer, count * inner), (*count, *inner), (*inner, 1)];
         return Some(Written::new(dtype.size(), loops));
@@ -241,7 +247,7 @@ fn of_convolutions(kernel: &KernelRef, role: Role) -> Option<Written> {
     }
     if let Some(input) = kernel.get::<WinogradInput>() {
         let elements = input.grid.elements().saturating_mul(input.element());
-        let element = if input.bytes.is_some() { 2 } else { F32_BYTES };
+        let element = if input.bytes.is_some() || input.rounds { 2 } else { F32_BYTES };
         return Some(Written::new(element, [(elements, 1)]));
     }
     if let Some(output) = kernel.get::<WinogradOutput>() {

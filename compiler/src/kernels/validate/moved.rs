@@ -6,6 +6,8 @@ use super::{Check, Goal, Task, Validation, flat, must, position};
 use crate::ir::expr::{Expr, Number};
 use crate::ir::{Binary, DType, NodeId, Op};
 use crate::kernels::map::Map;
+use crate::kernels::to_bfloat16::ToBfloat16;
+use crate::machine::F32_BYTES;
 use crate::plan::Base;
 use crate::plan::Role;
 use crate::plan::weights::Packing;
@@ -113,6 +115,10 @@ impl Validation<'_> {
         trips: &[usize],
     ) -> Check<Option<Vec<Task>>> {
         let step = &self.plan.steps[run.step];
+        if let Some(copy) = step.kernel.get::<ToBfloat16>() {
+            must(task.is_rounded, "bfloat16 are read as others than they are")?;
+            return self.unrounded(task, run, copy, trips).map(Some);
+        }
         let Some(map) = step.kernel.get::<Map>() else { return Ok(None) };
         if let [made] = map.dtypes[..] {
             return match task.goal {
@@ -127,7 +133,8 @@ impl Validation<'_> {
             let place = step.place(Role::Operand(1)).ok_or("a map of nothing")?;
             let byte =
                 place.offset as i64 + self.memory.moved(run, place) + distance(map, 1, trips);
-            Ok(Some(vec![Task { run, base: place.base, byte, bytes, goal: task.goal.clone() }]))
+            let (base, goal, is_rounded) = (place.base, task.goal.clone(), task.is_rounded);
+            Ok(Some(vec![Task { run, base, byte, bytes, goal, is_rounded }]))
         };
         let x = || Expr::Operand(1);
         if map.expr == x() && map.dtypes.first() == map.dtypes.get(1) {
@@ -147,6 +154,24 @@ impl Validation<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The goal at what was copied as bfloat16.
+    fn unrounded(
+        &self,
+        task: &Task,
+        run: Run,
+        copy: &ToBfloat16,
+        trips: &[usize],
+    ) -> Check<Vec<Task>> {
+        let place = self.plan.steps[run.step].place(Role::In).ok_or("a copy of nothing")?;
+        let strides = copy.nest.strides.get(1).ok_or("a copy of nothing")?;
+        let lane = trips.get(strides.len()).copied().unwrap_or(0);
+        let blocks: i64 = strides.iter().zip(trips).map(|(s, t)| *s as i64 * *t as i64).sum();
+        let byte = (blocks + lane as i64) * F32_BYTES as i64;
+        let byte = place.offset as i64 + self.memory.moved(run, place) + byte;
+        let goal = task.goal.clone();
+        Ok(vec![Task { goal, run, base: place.base, byte, bytes: None, is_rounded: false }])
     }
 
     /// Whether a place holds a weight that is packed like this.

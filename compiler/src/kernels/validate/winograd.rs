@@ -7,7 +7,7 @@ use super::things::{Part, Thing, block_of, channel_at, last_place};
 use super::{Check, Goal, Site, Validation, must, same};
 use crate::ir::NodeId;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
-use crate::kernels::conv::winograd::pack::{Transformed, TransformedHalves};
+use crate::kernels::conv::winograd::pack::{Transformed, TransformedBfloats, TransformedHalves};
 use crate::kernels::conv::winograd::{WinogradInput, WinogradOutput};
 use crate::machine::{BLOCK, Dots, Element, F32_BYTES};
 use crate::plan::weights::InBlocks;
@@ -26,7 +26,8 @@ impl Validation<'_> {
         let scheduled = self.scheduled(site)?;
         let (m, [together, chunk]) = (output.grid.outputs, [output.grid.together, output.chunk]);
         let [pixels, blocks] = [output.micro.pixels, output.micro.blocks];
-        let choice = format!("F({m}x{m}) {pixels}x{blocks} rows {chunk} images {together}");
+        let end = if output.micro.element == Element::Bf16 { " in bf16" } else { "" };
+        let choice = format!("F({m}x{m}) {pixels}x{blocks} rows {chunk} images {together}{end}");
         same("choice", choice.as_str(), scheduled.choice.as_str())?;
         same("totals", output.totals, scheduled.totals)?;
         if role == Role::Totals {
@@ -85,8 +86,11 @@ impl Validation<'_> {
         same("grid", &output.grid, &input.grid)?;
         let bytes = problem.read_bytes();
         same("bytes", input.bytes, bytes)?;
-        // Two i16 are a word.
-        let word = if bytes.is_some() { 2 } else { 1 };
+        let rounds = output.micro.element == Element::Bf16;
+        must(!rounds || problem.machine.bfloats, "the machine multiplies no bfloat16")?;
+        same("rounding", input.rounds, rounds)?;
+        // Two i16 are a word, or two bfloat16.
+        let word = if bytes.is_some() || rounds { 2 } else { 1 };
         let plane = input.grid.tiles[0] * input.grid.tiles[1] * BLOCK / word;
         let stride = input.images.count * plane;
         let read = input.blocks.count / output.groups.count.max(1);
@@ -94,7 +98,11 @@ impl Validation<'_> {
         same("distances", distances, [plane, read * stride, input.element() / word])?;
         same("images", output.images.count, input.images.count)?;
         let is_paired = bytes.is_some() && problem.machine.dots == Some(Dots::Pairs);
-        let element = if bytes.is_some() { Element::I16 } else { Element::F32 };
+        let element = match (bytes, rounds) {
+            (Some(_), _) => Element::I16,
+            (None, true) => Element::Bf16,
+            (None, false) => Element::F32,
+        };
         let of = MicroKernel { element, pairs: is_paired, ..MicroKernel::default() };
         same("products", &output.micro, &products(of, output, read, stride))?;
         Ok((by, input.clone()))
@@ -119,6 +127,7 @@ impl Validation<'_> {
         let [_, _, h, w] = self.four(x)?;
         same("input", input.size, [h, w])?;
         let segments = self.segments(site, scheduled, |packing| match problem.read_bytes() {
+            None if input.rounds => Box::new(TransformedBfloats { packing, outputs: m }),
             None => Box::new(Transformed(packing, m)),
             Some(read) => Box::new(TransformedHalves { packing, outputs: m, read }),
         })?;
@@ -154,7 +163,10 @@ impl Validation<'_> {
 fn products(of: MicroKernel, output: &WinogradOutput, read: usize, stride: usize) -> MicroKernel {
     let MicroKernel { pixels, blocks, .. } = output.micro;
     let columns = output.grid.together * output.chunk * output.grid.tiles[1];
-    let words = if of.element == Element::I16 { BLOCK / 2 } else { BLOCK };
+    let words = match of.element {
+        Element::I16 | Element::Bf16 => BLOCK / 2,
+        Element::F32 | Element::U8 => BLOCK,
+    };
     let weights = (header(&of) + read * words) * BLOCK;
     let mut reduce = vec![Loop::reading(read, stride), Loop::reading(words, 1)];
     reduce.retain(|each| each.count != 1);

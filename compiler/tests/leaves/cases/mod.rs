@@ -1,6 +1,7 @@
 //! Random leaf functions, each with memory as long as its specification allows and with what it must
 //! compute, in f64 and without any code of what emits them.
 
+mod bfloats;
 mod bytes;
 mod dense;
 mod halves;
@@ -29,7 +30,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 16] = [
+pub(crate) const KINDS: [(&str, Make); 19] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -46,6 +47,9 @@ pub(crate) const KINDS: [(&str, Make); 16] = [
     ("Winograd's output transform to bytes", winograd::output_of_bytes),
     ("sums of a dense layer", dense::sums),
     ("rows of functions", rows::of_functions),
+    ("micro-kernel of bfloat16", bfloats::tile),
+    ("copies as bfloat16", bfloats::copies),
+    ("Winograd's input transform to bfloat16", winograd::input_to_bfloats),
 ];
 
 /// What code is assembled for.

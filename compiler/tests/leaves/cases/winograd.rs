@@ -120,9 +120,49 @@ pub(crate) fn input(random: &mut Random, vectors: Vectors) -> Case {
         }
     }
     let bytes = None;
-    let spec = Transform::Input { points, tile, beyond, dilation, row, elements, bytes };
+    let spec =
+        Transform::Input { points, tile, beyond, dilation, row, elements, bytes, rounds: false };
     let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
     case(vectors, &spec, tiles, [from, scratch, to, Place::default(), Place::default()])
+}
+
+/// The same to bfloat16, of integers that are so small that all digits of what they are transformed to are there.
+pub(crate) fn input_to_bfloats(random: &mut Random, _: Vectors) -> Case {
+    // With the points of other tiles there are more.
+    let (outputs, tile) = (2, [(); 2].map(|()| random.between(1, 2)));
+    let points = Points::of_floats(outputs);
+    let sides = tile.map(|n| n + 2);
+    let (tiles, dilation) = (random.between(1, 3), random.between(1, 3));
+    let beyond = sides.map(|side| beyond(random, side));
+    let row = (tiles * tile[1] + 2) * dilation * BLOCK + random.below(3) * BLOCK;
+    let elements = elements(random, outputs, tiles);
+    let (mut from, mut to) = (Place::new("input"), Place::new("output"));
+    let matrices = tile.map(|fewer| input_matrix(points, fewer));
+    let is_there =
+        |at: usize, axis: usize| (beyond[axis][0]..sides[axis] - beyond[axis][1]).contains(&at);
+    for [number, pair] in each([tiles, BLOCK / 2]) {
+        let made = [2 * pair, 2 * pair + 1].map(|lane| {
+            let first = number * tile[1] * dilation * BLOCK + lane;
+            transformed(&matrices, sides, |i, j| {
+                if !(is_there(i, 0) && is_there(j, 1)) {
+                    return Value::ZERO;
+                }
+                let at = first + i * row + j * dilation * BLOCK;
+                let word = from.word_of(at, || (random.below(5) as f32 - 2.0).to_le_bytes());
+                Value::exact(f32::from_le_bytes(word))
+            })
+        });
+        for [i, j] in each(sides) {
+            let halves =
+                made.each_ref().map(|made| super::bfloats::rounded(made[i][j].value() as f32));
+            let at = elements.at([i, j], outputs + 2) + number * BLOCK;
+            to.write_word(at / 2 + pair, [halves[0], halves[1]].concat().try_into().unwrap());
+        }
+    }
+    let (bytes, rounds) = (None, true);
+    let spec = Transform::Input { points, tile, beyond, dilation, row, elements, bytes, rounds };
+    let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
+    case(Vectors::Avx512, &spec, tiles, [from, scratch, to, Place::default(), Place::default()])
 }
 
 /// The same from bytes to i16, to the bit: integers are not rounded.
@@ -158,7 +198,8 @@ pub(crate) fn input_of_bytes(random: &mut Random, vectors: Vectors) -> Case {
         }
     }
     let bytes = Some(bytes);
-    let spec = Transform::Input { points, tile, beyond, dilation, row, elements, bytes };
+    let spec =
+        Transform::Input { points, tile, beyond, dilation, row, elements, bytes, rounds: false };
     let scratch = Place::scratch("scratch", sides[0] * sides[1] * BLOCK);
     case(vectors, &spec, tiles, [from, scratch, to, Place::default(), Place::default()])
 }

@@ -6,6 +6,12 @@ use crate::kernels::conv::register_tile::RegisterTile;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::schedule::problem::ConvProblem;
 
+/// Cycles of a copy of the input in bfloat16.
+pub(super) fn copy(problem: &ConvProblem) -> f64 {
+    let elements = problem.source.map_or(0, |source| source.elements());
+    elements.div_ceil(problem.machine.vectors.lanes()) as f64 * problem.machine.costs().rounded
+}
+
 /// Cycles of a convolution by its definition, with the best tiles, in the better order.
 pub(in crate::kernels::conv) fn cycles(problem: &ConvProblem) -> f64 {
     let machine = problem.machine;

@@ -1,11 +1,13 @@
 //! The definition as a step.
 
 use super::{LONGEST_SUM, Way};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::NodeId;
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
-use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes, NarrowGroups};
+use crate::kernels::conv::pack::{
+    self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
+};
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, finish, result};
 use crate::kernels::lowering::Lowering;
@@ -24,19 +26,20 @@ pub(super) fn lower(
     conv: &ConvSchedule,
     way: Way,
 ) -> Result<()> {
-    let problem = &conv.problem;
+    let computed = if way.rounds { conv.problem.in_bfloats() } else { Some(conv.problem.clone()) };
+    let problem = &computed.ok_or_else(|| Error::internal("there are no bfloat16"))?;
     let layout = problem.made;
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
     let source = Source::of(l, x, problem, problem.is_flat())?;
     let residual = Extras::residual(l, id, conv, &layout, problem.is_flat())?;
-    let weights = packed(l, w, conv, &source)?;
+    let weights = packed(l, w, (problem, conv.joined), &source)?;
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let (groups, blocks) = (problem.tile_groups(), problem.blocks());
     let (joined, [rows, columns]) = (problem.joined_rows(), problem.rows());
     let k_splits = match problem.reads {
         Element::F32 => BlockedConv::k_splits_for(&source.reduce, LONGEST_SUM),
-        // Sums of integers are exact, and bytes hold none of them.
-        Element::U8 | Element::I16 => 1,
+        // Sums of integers are exact, and bytes hold none of them; factors that are rounded change more than sums.
+        Element::U8 | Element::I16 | Element::Bf16 => 1,
     };
     let kernel = BlockedConv {
         images: Loop {
@@ -58,7 +61,7 @@ pub(super) fn lower(
         micro: MicroKernel {
             residual_block: extras.distance(|l| l.block()),
             output_block: layout.block(),
-            ..micro_kernel(conv, way, &source)
+            ..micro_kernel(problem, way, &source)
         },
     };
     let out = result(l, id, conv)?;
@@ -68,8 +71,8 @@ pub(super) fn lower(
 }
 
 /// The register tile, over all contracted elements.
-fn micro_kernel(conv: &ConvSchedule, way: Way, source: &Source) -> MicroKernel {
-    let (problem, tile) = (&conv.problem, way.tile);
+fn micro_kernel(problem: &ConvProblem, way: Way, source: &Source) -> MicroKernel {
+    let tile = way.tile;
     let [_, columns] = problem.rows();
     let lines = source.reduce.iter().map(|r| r.count).product::<usize>();
     let narrow = problem.narrow.unwrap_or(0);
@@ -112,26 +115,25 @@ fn made_of(problem: &ConvProblem) -> Bytes {
 fn packed(
     l: &mut Lowering<'_, '_>,
     weight: NodeId,
-    conv: &ConvSchedule,
+    (problem, joined): (&ConvProblem, usize),
     source: &Source,
 ) -> Result<Place> {
-    if conv.problem.narrow.is_some() {
-        return match conv.problem.read_bytes() {
+    if problem.narrow.is_some() {
+        return match problem.read_bytes() {
             None => l.packed(weight, NarrowGroups),
             Some(read) => l.packed(weight, NarrowBytes { read }),
         };
     }
     let packing = ChannelPacking {
-        groups: conv.problem.groups,
-        joined: conv.joined,
-        out_segments: conv.problem.made.segments,
+        groups: problem.groups,
+        joined,
+        out_segments: problem.made.segments,
         in_segments: source.segments,
     };
-    match conv.problem.read_bytes() {
-        None => l.packed(weight, pack::Direct(packing)),
-        Some(read) => {
-            let words = conv.problem.read_words();
-            l.packed(weight, DirectBytes { packing, read, words })
-        }
+    let words = problem.read_words();
+    match (problem.reads, problem.read_bytes()) {
+        (Element::Bf16, _) => l.packed(weight, DirectBfloats { packing, words }),
+        (_, Some(read)) => l.packed(weight, DirectBytes { packing, read, words }),
+        (_, None) => l.packed(weight, pack::Direct(packing)),
     }
 }

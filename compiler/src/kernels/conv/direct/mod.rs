@@ -10,6 +10,7 @@ use super::{ConvAlgorithm, micro_kernel, read_by};
 use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
+use crate::kernels::to_bfloat16::ToBfloat16;
 use crate::machine::{BLOCK, Element, F32_BYTES, Machine};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer, padding};
@@ -20,11 +21,15 @@ use crate::schedule::{Choice, ConvSchedule};
 const LONGEST_SUM: usize = 512;
 
 /// The definition, in register tiles.
-pub(super) struct Direct;
+pub(super) struct Direct {
+    /// Whether factors of products are rounded to bfloat16: the input in a copy, weights as they are packed.
+    pub(super) rounds: bool,
+}
 
-/// A choice of the definition, as text `direct 14x2 by weights`.
+/// A choice of the definition, as text `direct 14x2 by weights`, or `direct 14x2 by weights in bf16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Way {
+    rounds: bool,
     tile: RegisterTile,
     /// Run through the weights for each row of pixels, rather than through the rows for each
     /// weight.
@@ -33,15 +38,17 @@ struct Way {
 
 impl Way {
     fn read(choice: &Choice) -> Option<Way> {
-        let words: Vec<&str> = choice.as_str().split(' ').collect();
+        let (text, rounds) = choice.unrounded();
+        let words: Vec<&str> = text.split(' ').collect();
         let ["direct", tile, "by", order] = words[..] else { return None };
-        let way = Way { tile: RegisterTile::read(tile)?, pixels_first: read_order(order)? };
+        let way = Way { rounds, tile: RegisterTile::read(tile)?, pixels_first: read_order(order)? };
         // What is written differently is not what was written: `06x2`.
         (way.choice() == *choice).then_some(way)
     }
 
     fn choice(self) -> Choice {
-        Choice::new(format!("direct {} by {}", self.tile, order(self.pixels_first)))
+        let text = format!("direct {} by {}", self.tile, order(self.pixels_first));
+        Choice::new(text).rounded(self.rounds)
     }
 }
 
@@ -59,7 +66,7 @@ pub(super) fn read_order(word: &str) -> Option<bool> {
 fn machine(problem: &ConvProblem) -> Machine {
     match problem.reads {
         Element::F32 => problem.machine.for_groups_of(problem.narrow.unwrap_or(0)),
-        Element::U8 | Element::I16 => problem.machine,
+        Element::U8 | Element::I16 | Element::Bf16 => problem.machine,
     }
 }
 
@@ -77,8 +84,9 @@ fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
 /// Whether beside the sums there are registers for how bytes are found, multiplied and made.
 fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
     let (vectors, per_block) = (problem.machine.vectors, problem.machine.vectors.per_block());
-    if problem.reads == Element::F32 {
-        return true;
+    match problem.reads {
+        Element::F32 | Element::Bf16 => return true,
+        Element::U8 | Element::I16 => {}
     }
     let row = tile.blocks * per_block;
     let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * per_block;
@@ -100,18 +108,28 @@ fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
     // Groups read pixels of their own.
     let pixels_first =
         problem.tile_groups() == 1 && (is_small || rows > 1 && by_pixels <= by_weights);
-    [pixels_first, !pixels_first].map(|pixels_first| Way { tile, pixels_first }.choice())
+    let rounds = problem.reads == Element::Bf16;
+    [pixels_first, !pixels_first].map(|pixels_first| Way { rounds, tile, pixels_first }.choice())
+}
+
+impl Direct {
+    /// The convolution as tiles compute it.
+    fn computed(&self, problem: &ConvProblem) -> Option<ConvProblem> {
+        if self.rounds { problem.in_bfloats() } else { Some(problem.clone()) }
+    }
 }
 
 impl Algorithm for Direct {
     fn takes(&self, reads: Element) -> bool {
         match reads {
-            Element::F32 | Element::U8 => true,
-            Element::I16 => false,
+            Element::F32 => true,
+            Element::U8 => !self.rounds,
+            Element::I16 | Element::Bf16 => false,
         }
     }
 
     fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
+        let Some(problem) = &self.computed(problem) else { return Vec::new() };
         // For each width the best tile and the best of at most half its pixels, in both orders.
         let mut kept: Vec<RegisterTile> = Vec::new();
         for tile in tiles(problem) {
@@ -126,11 +144,16 @@ impl Algorithm for Direct {
             }
         }
         let choices = kept.into_iter().flat_map(|tile| in_order(problem, tile)).collect();
-        let cycles = cost::cycles(problem);
-        vec![Offer { name: "direct".into(), cycles, gain: 0.0, choices }]
+        let (name, copy) = match self.rounds {
+            true => ("direct in bf16", cost::copy(problem)),
+            false => ("direct", 0.0),
+        };
+        let cycles = cost::cycles(problem) + copy;
+        vec![Offer { name: name.into(), cycles, gain: 0.0, choices }]
     }
 
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
+        let Some(problem) = &self.computed(problem) else { return false };
         let [_, columns] = problem.rows();
         Way::read(choice).filter(|way| leaves_spare(problem, way.tile)).is_some_and(|way| {
             let (vectors, factor) = (machine(problem).vectors, problem.factor());
@@ -139,7 +162,7 @@ impl Algorithm for Direct {
     }
 
     fn reads(&self, choice: &Choice) -> bool {
-        Way::read(choice).is_some()
+        Way::read(choice).is_some_and(|way| way.rounds == self.rounds)
     }
 
     fn border(&self, window: &Window) -> [usize; 4] {
@@ -159,7 +182,7 @@ impl Algorithm for Direct {
     }
 
     fn has_portable_bits(&self) -> bool {
-        true
+        !self.rounds
     }
 }
 
@@ -169,6 +192,9 @@ impl ConvAlgorithm for Direct {
     }
 
     fn kernels(&self) -> &'static [Row] {
-        const { &[Row::of::<BlockedConv>("convolutions of values in blocks, by the definition")] }
+        const DEFINITION: &[Row] =
+            &[Row::of::<BlockedConv>("convolutions of values in blocks, by the definition")];
+        const COPIES: &[Row] = &[Row::of::<ToBfloat16>("copies of values in blocks as bfloat16")];
+        if self.rounds { COPIES } else { DEFINITION }
     }
 }

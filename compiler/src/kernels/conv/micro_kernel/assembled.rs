@@ -126,8 +126,9 @@ impl Kernel<'_> {
         if self.spec.accumulate {
             self.add_to_sums(TO, self.spec.output_block);
         }
-        if self.spec.element != Element::F32 {
-            self.scale();
+        match self.spec.element {
+            Element::F32 | Element::Bf16 => {}
+            Element::U8 | Element::I16 => self.scale(),
         }
         self.apply();
         match self.spec.bytes.made {
@@ -184,10 +185,12 @@ impl Kernel<'_> {
                 let sum = self.sum(pixel, vector);
                 match (self.spec.element, self.spec.bias) {
                     (Element::U8, _) => self.a.load(sum, self.header(0, vector)),
-                    (Element::F32, true) => {
+                    (Element::F32 | Element::Bf16, true) => {
                         self.a.load(sum, BIAS.at(vector * self.lanes() * F32_BYTES));
                     }
-                    (Element::F32, false) | (Element::I16, _) => self.a.zero(sum),
+                    (Element::F32 | Element::Bf16, false) | (Element::I16, _) => {
+                        self.a.zero(sum);
+                    }
                 }
             }
         }
@@ -202,7 +205,7 @@ impl Kernel<'_> {
     /// Registers that hold [orders](orders), the last ones.
     fn orders(&self) -> usize {
         match self.spec.element {
-            Element::F32 | Element::I16 => 0,
+            Element::F32 | Element::I16 | Element::Bf16 => 0,
             Element::U8 => orders(self.spec.narrow) * self.vectors,
         }
     }
@@ -234,6 +237,7 @@ impl Kernel<'_> {
     fn multiply(&mut self, sum: Vector, element: Vector, weights: Vector) {
         match (self.spec.element, self.spec.pairs) {
             (Element::F32, _) => self.a.multiply_add(sum, weights, element),
+            (Element::Bf16, _) => self.a.add_dot_bfloats(sum, weights, element),
             (Element::U8, false) => self.a.dot_bytes(sum, element, weights),
             (Element::I16, false) => self.a.add_dot_halves(sum, element, weights),
             (Element::U8, true) => {
@@ -444,7 +448,7 @@ impl Kernel<'_> {
                 let (at, lanes) =
                     (pixel * self.spec.input_pixel * WORD_BYTES, vector * self.lanes());
                 match (self.spec.element, self.spec.narrow) {
-                    (Element::F32 | Element::I16, _) => {
+                    (Element::F32 | Element::I16 | Element::Bf16, _) => {
                         self.spread(element, at + lanes * WORD_BYTES, i);
                     }
                     (Element::U8, 1) => self.a.load_bytes(element, IN_AT.at(at + lanes)),

@@ -12,7 +12,7 @@
 //! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · sum))
 //! ```
 //!
-//! Products of i16, of Winograd's domain, are made two channels at a time, summed in i32 from 0 on, and scaled.
+//! bfloat16 are multiplied two channels at a time, and summed in f32 as above. Products of i16, of Winograd's domain, are made two channels at a time, summed in i32 from 0 on, and scaled.
 //!
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
 //! domain and those of Strassen's quarters.
@@ -123,7 +123,7 @@ impl MicroKernel {
     /// Lines before the weights of a block.
     pub(super) fn header(&self) -> usize {
         match self.element {
-            Element::F32 => 0,
+            Element::F32 | Element::Bf16 => 0,
             Element::I16 => 1,
             Element::U8 => 2 + orders(self.narrow),
         }
@@ -145,10 +145,13 @@ impl MicroKernel {
             return false;
         }
         match self.element {
-            Element::F32 if self.pairs || self.bytes != Bytes::default() => return false,
+            Element::F32 | Element::Bf16 if self.pairs || self.bytes != Bytes::default() => {
+                return false;
+            }
+            Element::Bf16 if self.narrow > 0 => return false,
             Element::U8 if self.narrow > 0 && self.blocks != 1 => return false,
             Element::I16 if self.narrow > 0 || self.bytes != Bytes::default() => return false,
-            Element::F32 | Element::U8 | Element::I16 => {}
+            Element::F32 | Element::U8 | Element::I16 | Element::Bf16 => {}
         }
         let block = [matrices, self.lines(), BLOCK].into_iter().fold(1, usize::saturating_mul);
         self.blocks == 1 || self.weights_block == block
@@ -250,7 +253,7 @@ impl Leaf for MicroKernel {
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
         let vectors = match self.element {
             Element::F32 => vectors.for_groups_of(self.narrow),
-            Element::U8 | Element::I16 => vectors,
+            Element::U8 | Element::I16 | Element::Bf16 => vectors,
         };
         if asm::is_encoded(vectors) {
             return Ok(LeafCode::Assembled(self.assembled(vectors)));

@@ -33,7 +33,7 @@ impl Kernel for WinogradInput {
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
-        let WinogradInput { grid, size, images, blocks, row, bytes: _ } = self;
+        let WinogradInput { grid, size, images, blocks, row, bytes: _, rounds: _ } = self;
         let plane = [(size[0], *row), (size[1], BLOCK)];
         let [pixels, made] = self.stored();
         let all = [grid.elements(), self.element()];
@@ -52,7 +52,8 @@ impl Kernel for WinogradInput {
         v.field("images", &mut self.images)?;
         v.field("blocks", &mut self.blocks)?;
         v.field("row", &mut self.row)?;
-        v.field_unless("none", "pixels", &mut self.bytes)
+        v.field_unless("none", "pixels", &mut self.bytes)?;
+        v.field_unless("false", "in_bf16", &mut self.rounds)
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {

@@ -2,7 +2,7 @@
 
 use super::Way;
 use super::grid::Grid;
-use super::pack::{Transformed, TransformedHalves};
+use super::pack::{Transformed, TransformedBfloats, TransformedHalves};
 use super::products::Item;
 use super::spec::{WinogradInput, WinogradOutput};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub(super) fn lower(
         blocks: Loop::reading(from.layout.blocks(), from.layout.block()),
         row: from.layout.row(),
         bytes: problem.read_bytes(),
+        rounds: way.rounds,
     };
     let [_, made] = input.stored();
     let transformed = l.scratch(input.grid.elements() * input.element() * made.bytes());
@@ -53,9 +54,11 @@ pub(super) fn lower(
         out_segments: layout.segments,
         in_segments: Some(from.layout.segments),
     };
+    let outputs = way.outputs;
     let weights = match problem.read_bytes() {
-        None => l.packed(w, Transformed(packing, way.outputs))?,
-        Some(read) => l.packed(w, TransformedHalves { packing, outputs: way.outputs, read })?,
+        None if way.rounds => l.packed(w, TransformedBfloats { packing, outputs })?,
+        None => l.packed(w, Transformed(packing, outputs))?,
+        Some(read) => l.packed(w, TransformedHalves { packing, outputs, read })?,
     };
     let extras = Extras::with_bias(l, id, &layout, residual)?;
     let kernel = output(conv, way, input, from, &extras);

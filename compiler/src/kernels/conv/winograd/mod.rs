@@ -52,14 +52,18 @@ use points::Points;
 use products::{Item, Products};
 
 /// Winograd's filtering.
-pub(super) struct Winograd;
+pub(super) struct Winograd {
+    /// Whether factors of products are rounded to bfloat16: both transforms are computed in f32 all the same.
+    pub(super) rounds: bool,
+}
 
 /// Outputs of the tiles that there are.
 pub const SIZES: [usize; 3] = [2, 3, 4];
 
-/// A choice of this algorithm, as text `F(4x4) 7x2 rows 7 images 1`.
+/// A choice of this algorithm, as text `F(4x4) 7x2 rows 7 images 1`, or that and ` in bf16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Way {
+    rounds: bool,
     /// m of F(m×m, 3×3).
     outputs: usize,
     item: Item,
@@ -67,18 +71,20 @@ struct Way {
 
 impl Way {
     fn read(choice: &Choice) -> Option<Way> {
-        let words: Vec<&str> = choice.as_str().split(' ').collect();
+        let (text, rounds) = choice.unrounded();
+        let words: Vec<&str> = text.split(' ').collect();
         let [name, tile, "rows", rows, "images", images] = words[..] else { return None };
         let outputs = SIZES.into_iter().find(|m| name == algorithm(*m))?;
         let (chunk, together) = (rows.parse().ok()?, images.parse().ok()?);
-        let way = Way { outputs, item: Item { together, chunk, tile: RegisterTile::read(tile)? } };
+        let item = Item { together, chunk, tile: RegisterTile::read(tile)? };
+        let way = Way { rounds, outputs, item };
         // What is written differently is not what was written: `06x2`.
         (way.choice() == *choice).then_some(way)
     }
 
     fn choice(self) -> Choice {
         let (name, Item { together, chunk, tile }) = (algorithm(self.outputs), self.item);
-        Choice::new(format!("{name} {tile} rows {chunk} images {together}"))
+        Choice::new(format!("{name} {tile} rows {chunk} images {together}")).rounded(self.rounds)
     }
 }
 
@@ -87,7 +93,7 @@ fn algorithm(outputs: usize) -> String {
 }
 
 /// The products of a convolution that the transforms can serve, with tiles of each size.
-fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
+fn products(problem: &ConvProblem, outputs: usize, rounds: bool) -> Option<Products> {
     let ConvProblem { made, window, .. } = problem;
     let dilation = window.dilation[0];
     let around = [dilation; 2];
@@ -109,7 +115,7 @@ fn products(problem: &ConvProblem, outputs: usize) -> Option<Products> {
     let planes = [made.images, source.blocks() * BLOCK, h + 4, w + 4];
     let is_near = planes.into_iter().fold(1, usize::saturating_mul) <= MOST_ELEMENTS;
     let serves = asm::is_encoded(problem.machine.vectors) && *window == padded && phases && is_near;
-    let (factor, element) = factor(problem)?;
+    let (factor, element) = factor(problem, rounds)?;
     let depth = source.blocks() / groups * BLOCK;
     let is_exact = element != Element::I16 || has_fine_steps(outputs, depth);
     (serves && is_exact).then(|| Products {
@@ -138,34 +144,41 @@ fn has_fine_steps(outputs: usize, channels: usize) -> bool {
 
 /// What products are of, and their elements: i16 where bytes are transformed; `None` where results cannot be
 /// made of them.
-fn factor(problem: &ConvProblem) -> Option<(Factor, Element)> {
+fn factor(problem: &ConvProblem, rounds: bool) -> Option<(Factor, Element)> {
+    if rounds {
+        let can = problem.machine.bfloats && problem.reads == Element::F32;
+        return can.then_some((Factor::Bf16, Element::Bf16));
+    }
     let adds = problem.fused.residual.is_some();
     let adds_bytes = adds && (problem.residual_bytes.is_some() || problem.made.bytes.is_some());
     match problem.factor() {
         Factor::F32 => Some((Factor::F32, Element::F32)),
         Factor::U8(dots) if !adds_bytes => Some((Factor::I16(dots), Element::I16)),
-        Factor::U8(_) | Factor::I16(_) => None,
+        Factor::U8(_) | Factor::I16(_) | Factor::Bf16 => None,
     }
 }
 
 impl Algorithm for Winograd {
     fn takes(&self, reads: Element) -> bool {
         match reads {
-            Element::F32 | Element::U8 => true,
-            Element::I16 => false,
+            Element::F32 => true,
+            Element::U8 => !self.rounds,
+            Element::I16 | Element::Bf16 => false,
         }
     }
 
     fn ways(&self, problem: &ConvProblem) -> Vec<Offer> {
         let offer = |outputs: usize| {
-            let products = products(problem, outputs)?;
+            let products = products(problem, outputs, self.rounds)?;
             let best = std::iter::once(products.best().1);
             let items = best.chain(products.ranked());
+            let rounds = self.rounds;
+            let name = algorithm(outputs) + if rounds { " in bf16" } else { "" };
             Some(Offer {
-                name: algorithm(outputs),
+                name,
                 cycles: problem.groups as f64 * products.cycles_with_transforms(),
                 gain: 0.0,
-                choices: items.map(|item| Way { outputs, item }.choice()).collect(),
+                choices: items.map(|item| Way { rounds, outputs, item }.choice()).collect(),
             })
         };
         let mut offers: Vec<Offer> = SIZES.into_iter().rev().filter_map(offer).collect();
@@ -181,12 +194,12 @@ impl Algorithm for Winograd {
     }
 
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
-        let fits = |way: Way| Some(products(problem, way.outputs)?.fits(way.item));
+        let fits = |way: Way| Some(products(problem, way.outputs, way.rounds)?.fits(way.item));
         Way::read(choice).and_then(fits).unwrap_or(false)
     }
 
     fn reads(&self, choice: &Choice) -> bool {
-        Way::read(choice).is_some()
+        Way::read(choice).is_some_and(|way| way.rounds == self.rounds)
     }
 
     /// What is beyond planes is known to be zero.
@@ -217,11 +230,10 @@ impl ConvAlgorithm for Winograd {
     }
 
     fn kernels(&self) -> &'static [Row] {
-        const {
-            &[
-                Row::of::<WinogradInput>("pixels to Winograd's transformed domain"),
-                Row::of::<WinogradOutput>("products in Winograd's domain, and back to pixels"),
-            ]
-        }
+        const KERNELS: &[Row] = &[
+            Row::of::<WinogradInput>("pixels to Winograd's transformed domain"),
+            Row::of::<WinogradOutput>("products in Winograd's domain, and back to pixels"),
+        ];
+        if self.rounds { &[] } else { KERNELS }
     }
 }

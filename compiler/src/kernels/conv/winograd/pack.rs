@@ -5,7 +5,7 @@ use crate::ir::{DType, TensorType};
 use crate::kernels::conv::micro_kernel::MicroKernel;
 use crate::kernels::conv::pack::{ChannelPacking, Channels, Filters, is_filter};
 use crate::kernels::multiples::Multiples;
-use crate::machine::{BLOCK, Element};
+use crate::machine::{BLOCK, Element, bfloat16};
 use crate::plan::weights::{Order, Packing, Word, float, run_of};
 use crate::schedule::byte_scale::ByteScale;
 
@@ -64,6 +64,32 @@ impl Packing for TransformedHalves {
     }
 }
 
+/// The same for products of bfloat16.
+#[derive(Debug)]
+pub(in crate::kernels) struct TransformedBfloats {
+    pub(in crate::kernels) packing: ChannelPacking,
+    /// m of the tiles.
+    pub(in crate::kernels) outputs: usize,
+}
+
+impl Packing for TransformedBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        vec![self.order(ty).stripes().into_iter().sum()]
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(Bfloats(Winograd::new(&ty.shape(), self.packing, self.outputs)))
+    }
+}
+
 /// `[m, c, 3, 3]` as `[group][block][element][c blocks][16][16]` in the transformed domain.
 struct Winograd {
     channels: Channels,
@@ -111,9 +137,20 @@ impl Order for Winograd {
     }
 
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        let (inputs, to) = (self.channels.inputs.len(), to.as_chunks_mut::<4>().0);
+        self.each(from, stripe, |input, element, sums| {
+            let line = &mut to[(element * inputs + input) * BLOCK..][..BLOCK];
+            line.copy_from_slice(&sums.map(|sum| (sum as f32).to_le_bytes()));
+        });
+    }
+}
+
+impl Winograd {
+    /// Calls with each element of the filters from an input channel to the outputs of a block.
+    fn each(&self, from: &[u8], stripe: usize, mut line: impl FnMut(usize, usize, [f64; BLOCK])) {
         let from = from.as_chunks::<4>().0;
         let rows = self.channels.rows(stripe);
-        let (inputs, to) = (self.channels.inputs, to.as_chunks_mut::<4>().0);
+        let inputs = self.channels.inputs;
         // The filters from one input channel, tap by tap, so that all outputs are computed at once.
         let mut taps = [[0f64; BLOCK]; TAPS];
         for (at, input) in inputs.iter().enumerate() {
@@ -125,11 +162,30 @@ impl Order for Winograd {
                 }
             }
             for (element, parts) in self.products.iter().enumerate() {
-                let line = &mut to[(element * inputs.len() + at) * BLOCK..][..BLOCK];
-                let sums = transformed(parts, &taps).map(|sum| (sum as f32).to_le_bytes());
-                line.copy_from_slice(&sums);
+                line(at, element, transformed(parts, &taps));
             }
         }
+    }
+}
+
+/// The same as `[group][block][element][c blocks][8][16][2]`, rounded to bfloat16.
+struct Bfloats(Winograd);
+
+impl Order for Bfloats {
+    fn stripes(&self) -> Vec<usize> {
+        self.0.stripes().into_iter().map(|bytes| bytes / Element::Bf16.of_word()).collect()
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let (inputs, halves) = (self.0.channels.inputs.len(), to.as_chunks_mut::<2>().0);
+        self.0.each(from, stripe, |input, element, sums| {
+            let line = (element * inputs / PAIR + input / PAIR) * BLOCK * PAIR;
+            for (lane, sum) in sums.into_iter().enumerate() {
+                let bits = bfloat16::nearest(sum as f32).to_bits();
+                halves[line + lane * PAIR + input % PAIR] = bits.to_le_bytes();
+            }
+        });
     }
 }
 

@@ -81,7 +81,7 @@ impl Products {
         let vectors = elements as f64 / self.machine.vectors.lanes() as f64;
         let costs = self.machine.costs();
         let each = match self.factor {
-            Factor::F32 | Factor::U8(_) => costs.transformed,
+            Factor::F32 | Factor::U8(_) | Factor::Bf16 => costs.transformed,
             Factor::I16(_) => costs.transformed_halves,
         };
         self.cycles() + each * vectors

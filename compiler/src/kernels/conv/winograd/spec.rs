@@ -29,6 +29,8 @@ pub enum Transform {
         elements: Elements,
         /// What pixels stand for that are bytes, whose elements are i16; f32 otherwise.
         bytes: Option<ByteScale>,
+        /// Whether elements of f32 are rounded to bfloat16.
+        rounds: bool,
     },
     /// `Aᵀ M A`: elements to a tile of pixels, of which only so many are written.
     Output {
@@ -72,6 +74,8 @@ pub struct WinogradInput {
     pub row: usize,
     /// What pixels stand for that are bytes; f32 otherwise.
     pub bytes: Option<ByteScale>,
+    /// Whether elements of f32 are rounded to bfloat16.
+    pub rounds: bool,
 }
 
 /// Products in the transformed domain and the output transform. Weights are
@@ -124,18 +128,28 @@ impl WinogradInput {
             row: self.row * dilation,
             elements: self.grid.between(element, last),
             bytes: self.bytes,
+            rounds: self.rounds,
         })
     }
 
     /// What pixels are stored as, and what they are transformed to.
     pub fn stored(&self) -> [Element; 2] {
-        if self.bytes.is_some() { [Element::U8, Element::I16] } else { [Element::F32; 2] }
+        stored(self.bytes.is_some(), self.rounds)
     }
 
     /// Distance between elements in the output.
     pub fn element(&self) -> usize {
         let [rows, columns] = self.grid.tiles;
         spread(self.images.count * self.blocks.count * rows * columns)
+    }
+}
+
+/// What pixels are stored as, bytes or not, and what they are transformed to.
+pub(super) fn stored(are_bytes: bool, rounds: bool) -> [Element; 2] {
+    match (are_bytes, rounds) {
+        (true, _) => [Element::U8, Element::I16],
+        (false, true) => [Element::F32, Element::Bf16],
+        (false, false) => [Element::F32; 2],
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::points::Points;
+use super::spec::stored;
 use super::{Elements, Transform};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::codegen::{Leaf, LeafCode};
@@ -54,11 +55,11 @@ impl Transform {
             stored: Element::F32,
         };
         match self {
-            Transform::Input { beyond, dilation, row, elements, bytes, .. } => {
+            Transform::Input { beyond, dilation, row, elements, bytes, rounds, .. } => {
                 let [rows, columns] = [0, 1].map(|axis| kernel.there(axis, beyond[axis]));
                 let (pixel, row) = (*dilation * BLOCK, *row);
-                let (elements, bytes) = (*elements, *bytes);
-                kernel.input(&Input { pixel, row, rows, columns, elements, bytes });
+                let (elements, bytes, rounds) = (*elements, *bytes, *rounds);
+                kernel.input(&Input { pixel, row, rows, columns, elements, bytes, rounds });
             }
             Transform::Output {
                 dilation, size, elements, rows, bias, steps, totals, made, ..
@@ -103,12 +104,14 @@ struct Input {
     columns: Range<usize>,
     elements: Elements,
     bytes: Option<ByteScale>,
+    rounds: bool,
 }
 
 impl Input {
     /// Bytes of what is read, and what it is transformed to.
     fn stored(&self) -> (usize, Element) {
-        if self.bytes.is_some() { (1, Element::I16) } else { (ELEMENT, Element::F32) }
+        let [read, made] = stored(self.bytes.is_some(), self.rounds);
+        (read.bytes(), made)
     }
 }
 
@@ -363,6 +366,7 @@ impl Kernel {
                 self.a.integers_of_floats(from, from);
                 self.a.store_halves(to, from);
             }
+            Element::Bf16 => self.a.store_bfloats(to, from),
         }
     }
 
