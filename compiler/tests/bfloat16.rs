@@ -219,6 +219,28 @@ fn errors_are_those_of_three_digits() {
     }
 }
 
+/// Channels of groups that fill no blocks lie with gaps between them, and what reads all of them finds them there.
+#[test]
+fn copies_lie_as_what_they_are_copies_of() {
+    let source = "graph @g {\n  input %x f32[1, 160, 14, 14]\n  weight %w f32[160, 40, 3, 3] rand(1)\n  \
+                  weight %v f32[64, 160, 1, 1] rand(2)\n  %c f32[1, 160, 14, 14] = group_conv(%x, %w)\n    \
+                  groups 4\n    window 3x3 pad 1\n  %y f32[1, 64, 14, 14] = conv(%c, %v)\n    window 1x1\n  \
+                  output %y\n}";
+    let mut graph = text::parse(source).unwrap();
+    passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
+    let schedule = kernels::schedule(&graph, &znver4().machine(), &allowing(true));
+    assert!(schedule.layers(&graph).iter().all(|layer| rounds(&layer.taken)));
+    kernels::lower(&graph, &schedule).unwrap();
+    let Some(target) = runnable() else { return };
+    let inputs = [random(graph.ty(graph.inputs()[0]), 3)];
+    let expected = interp::run(&graph, &inputs.each_ref().map(|x| to_reference(x))).unwrap();
+    let found = run(&graph, &target, Choices::new(), &inputs);
+    let deviation = floats(&expected[0]).iter().map(|x| x * x).sum::<f64>().sqrt();
+    let pairs = floats(&found).iter().zip(floats(&expected[0]));
+    let error = pairs.map(|(f, e)| (f - e).powi(2)).sum::<f64>().sqrt() / deviation;
+    assert!(error > 1e-5 && error < 2e-2, "{error}");
+}
+
 /// Plans and code are made and checked for a machine that need not be this one.
 #[test]
 fn it_is_taken_where_it_is_allowed_and_faster() {

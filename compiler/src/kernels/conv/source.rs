@@ -37,9 +37,9 @@ impl Source {
     ) -> Result<Source> {
         let (groups, window, bytes) =
             (problem.tile_groups(), &problem.window, problem.read_bytes());
-        if problem.source.is_none() {
+        let Some(source) = &problem.source else {
             return Source::row_major(l, x, window, groups);
-        }
+        };
         let halo = if flat { [0; 4] } else { padding(window) };
         let fits = |layout: &Blocked| {
             let borders = || layout.halo.iter().zip(halo).all(|(have, want)| *have >= want);
@@ -48,7 +48,7 @@ impl Source {
         };
         let otherwise = for_groups(l.ty(x), groups, halo);
         let from = match problem.reads {
-            Element::Bf16 => l.in_bfloats(x, fits, otherwise)?,
+            Element::Bf16 => l.in_bfloats(x, source, fits, halo)?,
             Element::F32 | Element::U8 | Element::I16 => {
                 l.in_layout(x, fits, otherwise.stored(bytes))?
             }

@@ -1,5 +1,6 @@
 //! Copies of values in blocks as bfloat16, for convolutions that multiply these.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
 
 use super::lowering::{InBlocks, Lowering};
@@ -120,11 +121,7 @@ fn level(
     if axis + 1 == spec.nest.dims.len() {
         let rounded = e.leaf(rounded);
         let [out, from] = at;
-        let some = e.builder.ins().icmp_imm_s(
-            cranelift_codegen::ir::condcodes::IntCC::SignedGreaterThan,
-            trips,
-            0,
-        );
+        let some = e.builder.ins().icmp_imm_s(IntCC::SignedGreaterThan, trips, 0);
         return e.either(
             some,
             |e| {
@@ -143,35 +140,47 @@ fn level(
 }
 
 impl Lowering<'_, '_> {
-    /// The value in blocks of bfloat16 in a layout that fits: a copy that there is, or else one in this layout.
+    /// The value as bfloat16 in blocks, with channels where `like` has them and a border that fits: a copy that
+    /// there is, or else one with this border.
     pub(in crate::kernels) fn in_bfloats(
         &mut self,
         id: NodeId,
+        like: &Blocked,
         fits: impl Fn(&Blocked) -> bool,
-        otherwise: Blocked,
+        halo: [usize; 4],
     ) -> Result<InBlocks> {
+        let is_alike =
+            |layout: &Blocked| (layout.segments, layout.channels) == (like.segments, like.channels);
         let copies = self.beside::<Copies>(id).cloned().unwrap_or_default();
-        if let Some(copy) = copies.0.iter().find(|copy| fits(&copy.layout)) {
-            return Ok(*copy);
+        let found = copies.0.iter().find(|copy| is_alike(&copy.layout) && fits(&copy.layout));
+        if let Some(found) = found {
+            return Ok(*found);
         }
-        let from =
-            self.in_layout(id, |layout| layout.is_like(&otherwise), otherwise.with_halo([0; 4]))?;
-        let layout = Blocked { element: Element::Bf16, ..otherwise };
+        let floats = Blocked { element: Element::F32, ..*like };
+        let from = self.in_layout(id, is_alike, floats.with_halo([0; 4]))?;
+        let layout = Blocked { element: Element::Bf16, ..floats.with_halo(halo) };
         let made = self.make_blocked(layout);
-        let dims = [layout.images, layout.blocks(), layout.size[0], layout.size[1]];
-        let strides = [&layout, &from.layout]
-            .map(|l| [l.image, l.block(), l.row(), BLOCK].map(|s| s as isize).to_vec());
-        let mut nest = Nest::collapsed(&dims, &strides);
-        // A run of blocks is innermost, if it is of one.
-        if nest.strides.iter().any(|strides| strides.last() != Some(&(BLOCK as isize))) {
-            nest.dims.push(1);
-            nest.strides.iter_mut().for_each(|strides| strides.push(BLOCK as isize));
-        }
-        self.step(ToBfloat16 { nest }, [(Role::Out, made.at), (Role::In, from.at)])?;
+        self.step(
+            ToBfloat16 { nest: blocks(&layout, &from.layout) },
+            [(Role::Out, made.at), (Role::In, from.at)],
+        )?;
         self.clear_border(made)?;
         self.put_beside(id, Copies([&copies.0[..], &[made]].concat()));
         Ok(made)
     }
+}
+
+/// Loops over the blocks of two layouts, the innermost over blocks one after the other.
+fn blocks(out: &Blocked, from: &Blocked) -> Nest {
+    let dims = [out.images, out.blocks(), out.size[0], out.size[1]];
+    let strides = [out, from]
+        .map(|l| [l.image, l.block(), l.row(), BLOCK].map(|distance| distance as isize).to_vec());
+    let mut nest = Nest::collapsed(&dims, &strides);
+    if nest.strides.iter().any(|strides| strides.last() != Some(&(BLOCK as isize))) {
+        nest.dims.push(1);
+        nest.strides.iter_mut().for_each(|strides| strides.push(BLOCK as isize));
+    }
+    nest
 }
 
 /// The copies of a value as bfloat16.
