@@ -259,6 +259,7 @@ fn it_is_taken_where_it_is_allowed_and_faster() {
     let takes = |allowed: &Preferences| rounds(&layers(&graph, &target, allowed)[0].taken);
     assert!(takes(&allowing(true)));
     assert!(!takes(&allowing(false)));
+    assert!(takes(&Preferences { winograd: false, ..allowing(true) }));
     assert!(!takes(&Preferences { portable_bits: true, ..allowing(true) }));
 }
 

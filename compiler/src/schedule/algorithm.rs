@@ -49,6 +49,11 @@ pub(crate) trait Algorithm: Sync {
 
     /// Whether every CPU with fused multiply-adds can compute it, with the same bits.
     fn has_portable_bits(&self) -> bool;
+
+    /// Whether it computes the definition's products, be it of factors that are rounded.
+    fn is_definition(&self) -> bool {
+        false
+    }
 }
 
 /// A way of an algorithm to compute a convolution.

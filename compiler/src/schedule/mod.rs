@@ -98,9 +98,9 @@ impl Default for Preferences {
 impl Preferences {
     /// Whether this algorithm may be taken for what reads such elements. The definition always may.
     fn allows(&self, algorithm: &dyn Algorithm, reads: Element) -> bool {
-        let others = self.winograd && !self.portable_bits;
+        let others = self.winograd || algorithm.is_definition();
         let is_exact = reads == Element::F32 || self.winograd_of_bytes;
-        algorithm.has_portable_bits() || (others && is_exact)
+        algorithm.has_portable_bits() || (others && is_exact && !self.portable_bits)
     }
 }
 

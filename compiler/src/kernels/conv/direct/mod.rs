@@ -184,6 +184,10 @@ impl Algorithm for Direct {
     fn has_portable_bits(&self) -> bool {
         !self.rounds
     }
+
+    fn is_definition(&self) -> bool {
+        true
+    }
 }
 
 impl ConvAlgorithm for Direct {
