@@ -37,6 +37,8 @@ mod commands;
 #[cfg(feature = "compiler")]
 mod engine;
 #[cfg(feature = "compiler")]
+pub mod library;
+#[cfg(feature = "compiler")]
 mod loading;
 #[cfg(feature = "compiler")]
 mod model_file;

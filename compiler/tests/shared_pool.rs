@@ -53,8 +53,7 @@ fn sessions_of_one_pool_have_the_same_bits_and_start_no_threads() {
     let all = Barrier::new(SESSIONS + 1);
     std::thread::scope(|scope| {
         for (index, expected) in expected.iter().enumerate() {
-            let mut session =
-                Session::with_pool(Arc::clone(&program), Arc::clone(&pool)).unwrap();
+            let mut session = Session::with_pool(Arc::clone(&program), Arc::clone(&pool)).unwrap();
             assert_eq!(session.threads(), THREADS.get());
             let all = &all;
             scope.spawn(move || {

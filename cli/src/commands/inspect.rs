@@ -16,6 +16,8 @@ use crate::{about, output, program, tune};
 
 use dump::Dump;
 
+pub(crate) use dump::stage_text;
+
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
     check_cpus(args)?;
