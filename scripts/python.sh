@@ -6,7 +6,8 @@
 #     scripts/python.sh --release [ARGUMENTS]     # built as users have it
 #     scripts/python.sh --cost                    # no test: what a call costs beside the entry point of C
 #
-# CARDINAL is the command that results are compared with: target/debug/cardinal, or what it names.
+# CARDINAL names the command that results are compared with; by default it is target/debug/cardinal, which is built
+# where it is not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,9 +26,6 @@ if [ -n "$cost" ]; then
   cargo build --release --locked -p cardinal-runtime-c
   exec "$python" python/tests/cost.py target/release/libcardinal_runtime.so
 fi
-if [ -z "${CARDINAL:-}" ]; then
-  cargo build --workspace --locked --features cardinal-cli/full --bin cardinal
-  CARDINAL="$PWD/target/debug/cardinal"
-fi
-export CARDINAL
-"$python" -m pytest --quiet --rootdir python -c python/pyproject.toml python/tests "$@"
+export CARDINAL="${CARDINAL:-$PWD/target/debug/cardinal}"
+[ -e "$CARDINAL" ] || cargo build --workspace --locked --bin cardinal
+"$python" -m pytest --quiet --rootdir python -c python/pyproject.toml -p no:cacheprovider python/tests "$@"

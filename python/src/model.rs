@@ -154,8 +154,8 @@ impl Model {
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metadata = PyDict::new(py);
-        let all = self.sessions.program().metadata().iter();
-        all.map(|p| metadata.set_item(&p.key, &p.value)).collect::<PyResult<()>>()?;
+        let mut all = self.sessions.program().metadata().iter();
+        all.try_for_each(|p| metadata.set_item(&p.key, &p.value))?;
         Ok(metadata)
     }
 
