@@ -141,7 +141,7 @@ impl Failure {
     }
 
     /// The name and the operator of the ONNX node that is concerned.
-    #[cfg(feature = "compiler")]
+    #[cfg(feature = "library")]
     pub(crate) fn node(&self) -> Option<(&str, &str)> {
         let Failure::Model { error, .. } = self else { return None };
         error.site.as_ref().map(|site| (site.node.as_str(), site.operator.as_str()))

@@ -36,7 +36,7 @@ mod args;
 mod commands;
 #[cfg(feature = "compiler")]
 mod engine;
-#[cfg(feature = "compiler")]
+#[cfg(feature = "library")]
 pub mod library;
 #[cfg(feature = "compiler")]
 mod loading;

@@ -39,6 +39,7 @@ impl ModelFile {
     }
 
     /// A model that is in no file: it has no external data.
+    #[cfg(feature = "library")]
     pub(crate) fn unnamed(Mapped { bytes, pages }: Mapped) -> ModelFile {
         ModelFile { path: UNNAMED.into(), bytes, pages }
     }

@@ -68,6 +68,7 @@ class SessionOptions:
         self.profile_file_prefix = ''
         self.use_deterministic_compute = True
         self._entries: dict[str, str] = {}
+        self._extents: dict[str, int] = {}
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         self._entries[key] = value
@@ -76,7 +77,8 @@ class SessionOptions:
         return self._entries[key]
 
     def add_free_dimension_override_by_name(self, name: str, extent: int) -> None:
-        raise OptionError('dimensions cannot be given by name', f'compile with shapes=, or run it with {extent} there')
+        """Fixes a dimension that the model leaves open under this name."""
+        self._extents[name] = extent
 
 
 class RunOptions:
@@ -147,19 +149,18 @@ class InferenceSession:
         self._only: _native.Model | None = model
 
     def _describe_onnx(self, about: dict[str, Any]) -> None:
-        self._inputs = [_node(*value) for value in about['inputs']]
-        self._outputs = [_node(*value) for value in about['outputs']]
+        fixed = self._sess_options._extents
+        node = lambda name, number, shape: _node(name, number, [fixed.get(extent, extent) for extent in shape])
+        self._inputs = [node(*value) for value in about['inputs']]
+        self._outputs = [node(*value) for value in about['outputs']]
         self._about = about
         self._only = None
-        is_open = any(not isinstance(extent, int) for each in self._inputs for extent in each.shape)
-        if not is_open or self._options.keys() & {'batch', 'shapes'}:
+        if self._options.keys() & {'batch', 'shapes'}:
             self._only = compile(self._source, **self._options)
-        else:
-            # What cannot be compiled for any shape is refused now, as ONNX Runtime does.
-            ones = {each.name: tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
-                    for each in self._inputs}
-            if all(isinstance(extent, int) for each in self._inputs for extent in each.shape[1:]):
-                self._model_for(ones)
+        elif all(isinstance(extent, int) for each in self._inputs for extent in each.shape[1:]):
+            # What cannot be compiled is refused now, as ONNX Runtime does.
+            self._model_for({each.name: tuple(extent if isinstance(extent, int) else 1 for extent in each.shape)
+                             for each in self._inputs})
 
     # ---- what it is -----------------------------------------------------------------------------
 
@@ -237,6 +238,9 @@ class InferenceSession:
 
     def _model_for(self, shapes: dict[str, tuple[int, ...]]) -> _native.Model:
         key = tuple(sorted(shapes.items()))
+        known = self._models.get(key)
+        if known is not None:
+            return known
         with self._lock:
             if key not in self._models:
                 self._models[key] = compile(self._source, shapes=shapes, **self._options)

@@ -34,6 +34,15 @@ def describe(path):
     return values, about, session.get_providers()
 
 
+def fix(path, seed):
+    """The same outputs where the dimension `batch` is fixed for the session."""
+    options = onnxruntime.SessionOptions()
+    options.add_free_dimension_override_by_name('batch', 2)
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    assert [value.shape[0] for value in session.get_inputs() + session.get_outputs()] == [2, 2]
+    return dict(zip(['output'], session.run(None, feed_of(session, seed))))
+
+
 def bind(path, seed):
     """The same outputs by way of bound memory: the first is written to memory of ours, and the others are new."""
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])

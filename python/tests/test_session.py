@@ -46,8 +46,8 @@ def test_a_session_describes_its_model_as_onnx_runtime_does(path):
     assert OURS.describe(str(path)) == THEIRS.describe(str(path))
 
 
-@pytest.mark.parametrize('way', ['bind', 'values'])
-def test_bound_memory_has_the_results(way):
+@pytest.mark.parametrize('way', ['bind', 'fix', 'values'])
+def test_bound_memory_and_fixed_dimensions_have_the_results(way):
     assert_near(getattr(OURS, way)(str(DIGITS), 3), getattr(THEIRS, way)(str(DIGITS), 3))
 
 

@@ -18,6 +18,7 @@ use crate::args::{Cli, Command};
 use crate::exit::Outcome;
 use crate::{ending, own_pages, render};
 
+#[cfg(feature = "library")]
 pub(crate) use inspect::stage_text;
 
 /// Runs the command line of this process.

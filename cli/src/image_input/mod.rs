@@ -10,7 +10,7 @@ mod settings_file;
 mod timm;
 
 pub(crate) use options::ImageOptions;
-#[cfg(feature = "compiler")]
+#[cfg(feature = "library")]
 pub(crate) use options::Interpolation;
 pub(crate) use pixels::Largest;
 pub(crate) use recipe::Recipe;

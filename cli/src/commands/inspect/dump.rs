@@ -84,6 +84,7 @@ struct Shown<'a> {
 ///
 /// # Errors
 /// Those of the compiler.
+#[cfg(feature = "library")]
 pub(crate) fn stage_text(model: &Model, settings: &Settings, stage: Stage) -> ModelResult<String> {
     let shown = Shown { stage, format: Format::Text, why: false, after: None };
     Ok(Dump::of(model, settings, &shown)?.text.unwrap_or_default())
