@@ -1,11 +1,12 @@
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
 import numpy
 
 __version__: str
 
+@final
 class Pool:
     """Threads that models share."""
 
@@ -13,6 +14,7 @@ class Pool:
     @property
     def threads(self) -> int: ...
 
+@final
 class TensorInfo:
     """An input or an output of a model."""
 
@@ -23,6 +25,7 @@ class TensorInfo:
     @property
     def dtype(self) -> numpy.dtype[Any]: ...
 
+@final
 class Model:
     """A compiled model that runs."""
 
@@ -44,6 +47,7 @@ class Model:
     @property
     def threads(self) -> int: ...
 
+@final
 class Images:
     def __new__(cls, model: Model, options: Mapping[str, Any]) -> Images: ...
     def describe(self) -> str: ...

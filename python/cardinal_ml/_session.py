@@ -350,9 +350,10 @@ class IOBinding:
 
     def _run(self, run_options: RunOptions | None) -> None:
         model = self._session._model(self._inputs)
-        places = {info.name: self._outputs.get(info.name) for info in model.outputs}
-        places = {info.name: numpy.empty(info.shape, info.dtype) if places[info.name] is None else places[info.name]
-                  for info in model.outputs}
+        places = {}
+        for info in model.outputs:
+            bound = self._outputs.get(info.name)
+            places[info.name] = numpy.empty(info.shape, info.dtype) if bound is None else bound
         self._results = model.run(self._inputs, places)
 
 

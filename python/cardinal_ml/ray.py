@@ -127,7 +127,7 @@ def filled(rows: numpy.ndarray, count: int) -> numpy.ndarray:
 
 def as_rows(values: numpy.ndarray) -> numpy.ndarray:
     """One array of what may be a column of arrays."""
-    return numpy.stack(values) if values.dtype == object and len(values) else values
+    return numpy.stack(list(values)) if values.dtype == object and len(values) else values
 
 
 def assigned_cpus() -> int | None:

@@ -1,11 +1,13 @@
 """What documents show runs as it stands there."""
 
+import ast
 import re
 import shutil
 
 import pytest
 
 import cardinal_ml
+from cardinal_ml import _native
 from conftest import DIGITS, ROOT
 
 README = (ROOT / 'README.md').read_text()
@@ -46,6 +48,17 @@ def test_the_chapter_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert 'convert it first: x.astype(numpy.float32)' in printed
     assert printed.endswith('\n7\n')
+
+
+def test_the_stubs_have_what_the_native_part_has():
+    public = lambda names: {name for name in names if not name.startswith('_')}
+    stub = ast.parse((ROOT / 'python/cardinal_ml/_native.pyi').read_text())
+    functions = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    assert functions | set(classes) == public(dir(_native))
+    for name, node in classes.items():
+        members = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+        assert public(members) == public(dir(getattr(_native, name)))
 
 
 @pytest.mark.parametrize('name', cardinal_ml.__all__)
