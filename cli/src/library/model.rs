@@ -68,7 +68,16 @@ pub struct Options {
 }
 
 impl Options {
-    pub(super) fn settings(&self) -> Settings {
+    /// # Errors
+    /// [`Failure::Usage`] for options that do not go together.
+    pub(super) fn settings(&self) -> Outcome<Settings> {
+        if self.int8_winograd && (self.no_winograd || self.portable_bits) {
+            let (message, help) = (
+                "--int8-winograd goes neither with --no-winograd nor with --portable-bits",
+                "leave one of them out",
+            );
+            return Err(Failure::usage(message).with_help(help));
+        }
         let options = ModelOptions {
             batch: self.batch,
             shape: self.shapes.clone(),
@@ -83,7 +92,7 @@ impl Options {
         if self.half_weights {
             settings.compile.weights = Precision::F16;
         }
-        settings
+        Ok(settings)
     }
 }
 
@@ -161,7 +170,7 @@ fn read(source: Source<'_>, options: &Options) -> Outcome<Model> {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("load it, or compile the .onnx that it was made of"));
     }
-    let settings = options.settings();
+    let settings = options.settings()?;
     let mut model = loading::import(&file, &settings.import)?;
     if let Some(what) = &options.preprocess {
         let what = Preprocess::parse(what).map_err(Failure::usage)?;

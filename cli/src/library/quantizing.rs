@@ -52,7 +52,7 @@ fn write(model: Source<'_>, path: &Path, asked: &Quantization) -> Outcome<String
     };
     let file = model.open()?;
     let threads = asked.threads.unwrap_or_else(program::available_threads);
-    let subject = Subject::open(&file, asked.options.settings(), threads)?;
+    let subject = Subject::open(&file, asked.options.settings()?, threads)?;
     let image = &asked.images.parse()?;
     let request = Request { calibration: &calibration, test: &test, image, agree: asked.agree };
     let made = quantize::quantize(&subject, &request, &ProgressBar::hidden())?;
