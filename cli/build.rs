@@ -14,11 +14,13 @@ use std::process::{Command, Stdio};
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    if env::var_os("CARGO_FEATURE_COMPILER").is_none() {
+    let is_wanted = |feature: &str| env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
+    if !is_wanted("COMPILER") {
         return Ok(());
     }
     let place = variable("OUT_DIR").join("cardinal-runner");
-    if env::var_os("CARGO_CFG_TARGET_OS").as_deref() != Some(OsStr::new("linux")) {
+    let is_linux = env::var_os("CARGO_CFG_TARGET_OS").as_deref() == Some(OsStr::new("linux"));
+    if !is_linux || !is_wanted("EXECUTABLES") {
         return fs::write(place, b"");
     }
     let build = Build::new();

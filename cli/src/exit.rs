@@ -140,6 +140,13 @@ impl Failure {
         }
     }
 
+    /// The name and the operator of the ONNX node that is concerned.
+    #[cfg(feature = "library")]
+    pub(crate) fn node(&self) -> Option<(&str, &str)> {
+        let Failure::Model { error, .. } = self else { return None };
+        error.site.as_ref().map(|site| (site.node.as_str(), site.operator.as_str()))
+    }
+
     /// Whether one image of many can be to blame, so that the others have results all the same.
     pub(crate) fn is_of_an_image(&self) -> bool {
         match self {

@@ -36,6 +36,8 @@ mod args;
 mod commands;
 #[cfg(feature = "compiler")]
 mod engine;
+#[cfg(feature = "library")]
+pub mod library;
 #[cfg(feature = "compiler")]
 mod loading;
 #[cfg(feature = "compiler")]

@@ -50,7 +50,7 @@ impl AsRef<[u8]> for Owner {
 
 impl Mapped {
     /// Bytes in memory.
-    fn copied(bytes: Bytes) -> Mapped {
+    pub(crate) fn copied(bytes: Bytes) -> Mapped {
         Mapped { bytes, pages: Pages(None) }
     }
 }

@@ -14,6 +14,9 @@ use crate::stdio::{self, is_dash};
 /// The first bytes of every artifact.
 const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
 
+/// The name of a model that is in no file.
+const UNNAMED: &str = "<bytes>";
+
 /// A model as given on the command line.
 pub(crate) struct ModelFile {
     /// The path as typed; `-` is stdin.
@@ -33,6 +36,12 @@ impl ModelFile {
         let file = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
         let Mapped { bytes, pages } = file;
         Ok(ModelFile { path: path.to_owned(), bytes, pages })
+    }
+
+    /// A model that is in no file: it has no external data.
+    #[cfg(feature = "library")]
+    pub(crate) fn unnamed(Mapped { bytes, pages }: Mapped) -> ModelFile {
+        ModelFile { path: UNNAMED.into(), bytes, pages }
     }
 
     /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that
@@ -61,12 +70,12 @@ impl ModelFile {
         self.path.display().to_string()
     }
 
-    /// The external data of the model: the files in its folder, or none for stdin.
+    /// The external data of the model: the files in its folder, or none for what is in no file.
     ///
     /// # Errors
     /// [`Failure::Io`] when the folder cannot be resolved.
     pub(crate) fn external_data(&self) -> Outcome<Box<dyn ExternalData>> {
-        if is_dash(&self.path) {
+        if is_dash(&self.path) || self.path == Path::new(UNNAMED) {
             return Ok(Box::new(NoExternalData));
         }
         let folder = match self.path.parent() {

@@ -2,10 +2,23 @@
 //! what is given and for checking it, before the first inference.
 #![allow(unsafe_code)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the process is a program of this crate, and not one that has it as a library.
+static OWN: AtomicBool = AtomicBool::new(false);
+
+/// Says that the process is a program of this crate, whose pages can be given back.
+pub(crate) fn own() {
+    OWN.store(true, Ordering::Relaxed);
+}
+
 /// Gives back pages that the system has anew from files where they are used again, and blocks that are free.
-/// Results do not depend on it.
+/// Results do not depend on it. Other programs' pages stay.
 #[cfg(target_os = "linux")]
 pub(crate) fn give_back() {
+    if !OWN.load(Ordering::Relaxed) {
+        return;
+    }
     // A debugger's breakpoints are changes of these pages, which would be gone.
     if !linux::is_traced() {
         linux::give_back_files();
@@ -100,6 +113,7 @@ mod tests {
             eprintln!("NOT TESTED: what is given back, as there is a debugger");
             return;
         }
+        own();
         let before = resident();
         give_back();
         let after = resident();

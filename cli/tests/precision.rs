@@ -45,7 +45,7 @@ fn a_cpu_without_is_refused_and_computes_in_f32_with_auto() {
     folder.run(&format!("{compile} --cpu x86-64-v3,znver4")).succeeds();
     assert_eq!(precisions(&folder, "m.cardinal"), ["f32", "f32"]);
     folder.run(&format!("{compile} --precision bf16 --portable-bits")).fails_with(2);
-    let said = folder.run("run m.cardinal --precision bf16 --input x.npy").fails_with(2);
+    let said = folder.run("bench m.cardinal --precision bf16").fails_with(2);
     assert!(said.contains("compiled already"), "{said}");
 }
 

@@ -6,12 +6,13 @@ use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
 
 /// The folders at the top of the repository, as paths in documents begin with them.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "cli/",
     "compiler/",
     "docs/",
     "examples/",
     "fuzz/",
+    "python/",
     "runtime/",
     "scripts/",
     "snapshots/",

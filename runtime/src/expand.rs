@@ -33,7 +33,7 @@ pub(crate) fn expand(runs: &[Run], stored: &[u8]) -> io::Result<Mmap> {
     let parts = parts(runs, stored, &mut map);
     let threads =
         NonZeroUsize::new(parts.len()).map_or(NonZeroUsize::MIN, |n| n.min(available_threads()));
-    Pool::new(threads)?.for_ranges(parts.len(), &|range| {
+    Pool::start(threads)?.for_ranges(parts.len(), &|range| {
         parts[range].iter().filter_map(|part| part.lock().ok()).for_each(|mut part| part.expand());
     });
     map.make_read_only()

@@ -57,8 +57,9 @@ pub use format::{
     FORMAT_VERSION, MAGIC, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_SECTIONS,
     MAX_TABLE_BYTES, MAX_VARIANTS, PAGE,
 };
+pub use pool::{MAX_THREADS, Pool};
 pub use program::Program;
-pub use session::{MAX_THREADS, Session};
+pub use session::Session;
 pub use spec::TensorSpec;
 pub use table::RESERVED_SECTIONS;
 pub use tensor::Tensor;

@@ -40,6 +40,7 @@
 //! dropped sets `stop`, publishes a ticket in which everybody participates, and joins the workers.
 
 use std::ffi::c_void;
+use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -49,7 +50,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::abi::Kernel;
+use crate::error::RunError;
 use crate::float_mode::FloatMode;
+
+/// No pool has more threads than this.
+pub const MAX_THREADS: usize = 1024;
 
 /// How long a thread spins before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
@@ -175,8 +180,12 @@ fn part_of(items: usize, part: usize, parts: usize) -> Range<usize> {
     begin..begin + length + usize::from(part < longer)
 }
 
-/// N-1 worker threads, and room for the caller as the Nth.
-pub(crate) struct Pool {
+/// Threads that run the steps of inferences: N-1 workers, and room for the caller as the Nth.
+///
+/// Sessions can share one ([`Session::with_pool`](crate::Session::with_pool)), and run at the same time. The
+/// workers then help the session that asks first; the others' callers do their steps alone meanwhile, and ask
+/// again at the next step. The bits of a result do not depend on who helped.
+pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     busy: AtomicBool,
@@ -185,8 +194,18 @@ pub(crate) struct Pool {
 impl Pool {
     /// Starts `threads - 1` workers. If one cannot be started, those before it are stopped.
     ///
-    /// There must be fewer than 65536 threads.
-    pub(crate) fn new(threads: NonZeroUsize) -> io::Result<Pool> {
+    /// # Errors
+    /// [`RunError::TooManyThreads`] for more than [`MAX_THREADS`], and [`RunError::Thread`] where the system
+    /// refuses to start one.
+    pub fn new(threads: NonZeroUsize) -> Result<Pool, RunError> {
+        if threads.get() > MAX_THREADS {
+            return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
+        }
+        Pool::start(threads).map_err(RunError::Thread)
+    }
+
+    /// The same for a number of threads that is known to be no more than [`MAX_THREADS`].
+    pub(crate) fn start(threads: NonZeroUsize) -> io::Result<Pool> {
         let count = threads.get() - 1;
         debug_assert!(count as u64 <= PARTICIPANTS);
         let parked = std::iter::repeat_with(Padded::default).take(count).collect();
@@ -201,7 +220,7 @@ impl Pool {
     }
 
     /// Number of threads, the caller's included.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
@@ -260,6 +279,12 @@ impl Pool {
                 worker.thread().unpark();
             }
         }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads()).finish_non_exhaustive()
     }
 }
 

@@ -18,13 +18,10 @@ use crate::program::Program;
 use crate::spec::TensorSpec;
 use crate::tensor::Tensor;
 
-/// No session has more threads than this.
-pub const MAX_THREADS: usize = 1024;
-
 /// Runs a program, one inference after another. Sessions of one program share its weights and code.
 pub struct Session {
     program: Arc<Program>,
-    pool: Pool,
+    pool: Arc<Pool>,
     /// Page-aligned, so aligned as the ABI wants it.
     arena: MmapMut,
     inputs: Pointers<*const u8>,
@@ -44,16 +41,18 @@ impl Session {
     /// Reserves the arena and starts `threads - 1` workers; the caller of [`run`](Self::run) is the
     /// other thread. Results do not depend on the number of threads.
     pub fn new(program: Arc<Program>, threads: NonZeroUsize) -> Result<Session, RunError> {
-        if threads.get() > MAX_THREADS {
-            return Err(RunError::TooManyThreads { given: threads.get(), limit: MAX_THREADS });
-        }
+        Session::with_pool(program, Arc::new(Pool::new(threads)?))
+    }
+
+    /// Reserves the arena, for a session that runs on the threads of a pool, as others may at the same time.
+    /// Starts no thread. Results are those of any other session of this program.
+    pub fn with_pool(program: Arc<Program>, pool: Arc<Pool>) -> Result<Session, RunError> {
         // Workers' memory begins at an aligned address behind the arena.
         let variant = program.variant();
         let arena = variant.arena_bytes.next_multiple_of(ALIGNMENT as u64);
-        let bytes = arena + variant.worker_bytes * threads.get() as u64;
+        let bytes = arena + variant.worker_bytes * pool.threads() as u64;
         let arena = memory::anonymous(bytes as usize)
             .map_err(|source| RunError::Arena { bytes, source })?;
-        let pool = Pool::new(threads).map_err(RunError::Thread)?;
         let inputs = Pointers(vec![std::ptr::null(); program.inputs().len()]);
         let outputs = Pointers(vec![std::ptr::null_mut(); program.outputs().len()]);
         let images = program.inputs().first().and_then(|spec| spec.shape.first().copied());
@@ -123,7 +122,7 @@ impl Session {
         outputs: &mut [Tensor],
     ) -> Result<Vec<Duration>, RunError> {
         self.bind(inputs, outputs)?;
-        let mut timed = Timed { pool: std::ptr::from_ref(&self.pool), steps: Vec::new() };
+        let mut timed = Timed { pool: Arc::as_ptr(&self.pool), steps: Vec::new() };
         self.enter(Some(&mut timed));
         Ok(timed.steps)
     }
@@ -146,7 +145,7 @@ impl Session {
 
     /// Calls the entry point on the tensors that are bound, which are borrowed still.
     fn enter(&mut self, timed: Option<&mut Timed>) {
-        let pool = std::ptr::from_ref(&self.pool).cast_mut().cast();
+        let pool = Arc::as_ptr(&self.pool).cast_mut().cast();
         let (parallel_for, context): (ParallelFor, *mut c_void) = match timed {
             None => (parallel_for, pool),
             Some(timed) => (timed_parallel_for, std::ptr::from_mut(timed).cast()),

@@ -16,6 +16,9 @@ use crate::{about, output, program, tune};
 
 use dump::Dump;
 
+#[cfg(feature = "library")]
+pub(crate) use dump::stage_text;
+
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
     check_cpus(args)?;

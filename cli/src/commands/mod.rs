@@ -16,11 +16,15 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 use crate::exit::Outcome;
-use crate::{ending, render};
+use crate::{ending, own_pages, render};
+
+#[cfg(feature = "library")]
+pub(crate) use inspect::stage_text;
 
 /// Runs the command line of this process.
 pub fn cardinal() -> ExitCode {
     ending::install();
+    own_pages::own();
     render::install_panic_hook();
     match Cli::try_parse() {
         Ok(cli) => render::outcome(run(&cli.command)),

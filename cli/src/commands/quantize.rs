@@ -8,7 +8,7 @@ use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::program;
-use crate::quantize::{Made, Report, Request, Samples, Subject, metadata, quantize};
+use crate::quantize::{Report, Request, Samples, Subject, quantize};
 use crate::stdio::is_dash;
 use crate::{output, render};
 
@@ -28,9 +28,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Outcome {
     let (calibration, test, image) = (&calibration, &test, &args.image);
     let request = Request { calibration, test, image, agree: args.agree };
     let made = quantize(&subject, &request, &progress)?;
-    let Made { trial, kept, calibration, test, .. } = &made;
-    let metadata = metadata((calibration, test), trial.agreement, kept);
-    let bytes = subject.accepted(trial.quantized.to_bytes(&metadata))?;
+    let bytes = subject.accepted(made.to_bytes())?;
     progress.finish_and_clear();
     output::write(&path, &bytes)?;
     let (model, sizes) = (file.name(), (file.bytes.len(), bytes.len()));

@@ -29,11 +29,12 @@ use attached::Attached;
 use crate::exit::Outcome;
 use crate::infer::Job;
 use crate::measure::measure;
-use crate::{ending, program, render};
+use crate::{ending, own_pages, program, render};
 
 /// Runs the command line of an executable.
 pub fn main() -> ExitCode {
     ending::install();
+    own_pages::own();
     render::install_panic_hook();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let name = name(arguments.first());

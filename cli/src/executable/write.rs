@@ -37,8 +37,9 @@ pub(crate) fn check_target(target: Option<&str>) -> Outcome {
     if RUNNER.is_empty() {
         return Err(Failure::Failed(
             "this build of cardinal cannot make executables: no C library to link statically with \
-             was there when it was built. Install one (libc6-dev, glibc-static) and build cardinal \
-             again, or write an artifact, `-o model.cardinal`"
+             was there when it was built, or it was built without its feature `executables`. Install \
+             one (libc6-dev, glibc-static) and build cardinal again, or write an artifact, \
+             `-o model.cardinal`"
                 .into(),
         ));
     }

@@ -10,6 +10,8 @@ mod settings_file;
 mod timm;
 
 pub(crate) use options::ImageOptions;
+#[cfg(feature = "library")]
+pub(crate) use options::Interpolation;
 pub(crate) use pixels::Largest;
 pub(crate) use recipe::Recipe;
 #[cfg(feature = "compiler")]

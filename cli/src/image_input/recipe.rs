@@ -78,9 +78,12 @@ impl Recipe {
     /// Says on stderr what is done, and what of that is only assumed.
     pub(crate) fn announce(&self) {
         render::note(format_args!("images: {self}"));
-        for warning in [self.assumed(), self.ambiguous()].into_iter().flatten() {
-            render::note(warning);
-        }
+        self.warnings().for_each(render::note);
+    }
+
+    /// What of it is only assumed, a line each.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        [self.assumed(), self.ambiguous()].into_iter().flatten()
     }
 
     /// What is said of a file that is called after a model of timm's, where torchvision has one of that name: what

@@ -20,12 +20,13 @@ use crate::engine::quantize::Range;
 use crate::exit::Outcome;
 use crate::image_input::ImageOptions;
 
-pub(crate) use report::{Report, metadata};
+pub(crate) use report::Report;
 pub(crate) use samples::{Read, Samples};
 pub(crate) use subject::Subject;
 
 use agreement::Agreement;
 use observe::{observe, outputs};
+use report::metadata;
 use samples::Feed;
 use trial::{Trial, Trials};
 
@@ -55,6 +56,17 @@ pub(crate) struct Made {
     pub(crate) calibration: Read,
     /// Those of the test.
     pub(crate) test: Read,
+}
+
+impl Made {
+    /// The quantized model, which says of itself what was measured.
+    ///
+    /// # Errors
+    /// Those of writing it.
+    pub(crate) fn to_bytes(&self) -> cardinal_compiler::error::Result<Vec<u8>> {
+        let Made { trial, kept, calibration, test, .. } = self;
+        trial.quantized.to_bytes(&metadata((calibration, test), trial.agreement, kept))
+    }
 }
 
 /// Quantizes a model.

@@ -31,7 +31,7 @@ pub(crate) struct Report<'a> {
 }
 
 /// What a model says of how it was quantized.
-pub(crate) fn metadata(
+pub(super) fn metadata(
     (calibration, test): (&Read, &Read),
     agreement: Agreement,
     kept: &[String],
@@ -105,7 +105,8 @@ impl Report<'_> {
         lines
     }
 
-    fn to_json(&self) -> Value {
+    /// The same for programs.
+    pub(crate) fn to_json(&self) -> Value {
         let Made { trial, before, kept, ranges, calibration, test } = self.made;
         let layer = |layer: &Layer| {
             let range = range_of(ranges, layer);

@@ -60,6 +60,28 @@ static void check_result(CardinalProgram *program, size_t threads, int free_prog
     cardinal_session_free(session);
 }
 
+/* Two sessions of one pool, which outlive its handle. */
+static void check_pool(const CardinalProgram *program) {
+    CardinalPool *pool = NULL;
+    CardinalSession *sessions[2] = {NULL, NULL};
+    FAILS(cardinal_pool_new(1, NULL), CARDINAL_STATUS_ARGUMENT, "pool is null");
+    FAILS(cardinal_pool_new(100000, &pool), CARDINAL_STATUS_ARGUMENT, "100000");
+    HOLDS(cardinal_pool_new(2, &pool) == CARDINAL_STATUS_OK);
+    FAILS(cardinal_session_with_pool(program, NULL, sessions), CARDINAL_STATUS_ARGUMENT,
+          "pool is null");
+    for (int i = 0; i < 2; i++) {
+        HOLDS(cardinal_session_with_pool(program, pool, &sessions[i]) == CARDINAL_STATUS_OK);
+    }
+    cardinal_pool_free(pool);
+    cardinal_pool_free(NULL);
+    for (int i = 0; i < 20; i++) {
+        float logits[CLASSES] = {0};
+        HOLDS(run(sessions[i % 2], image, logits) == CARDINAL_STATUS_OK);
+        HOLDS(memcmp(logits, expected, sizeof expected) == 0);
+    }
+    for (int i = 0; i < 2; i++) cardinal_session_free(sessions[i]);
+}
+
 static void check_loading(const char *model, const char *two) {
     CardinalProgram *program = NULL;
     FAILS(cardinal_program_open(NULL, NULL, &program), CARDINAL_STATUS_ARGUMENT, "path is null");
@@ -216,6 +238,7 @@ int main(int argc, char **argv) {
     CardinalProgram *program = NULL;
     HOLDS(cardinal_program_open(argv[1], NULL, &program) == CARDINAL_STATUS_OK);
     check_info(program);
+    check_pool(program);
     check_misuse(program);
     check_threads(program);
     for (size_t threads = 1; threads < 4; threads++) check_result(program, threads, 0);

@@ -11,7 +11,8 @@
  *
  * Threads: all functions may be called from any thread at any time, on condition that nothing is
  * freed while it is in use. A program is shared; a session runs in one thread at a time, and is busy
- * for others meanwhile. For parallel inferences, make a session for each thread, of one program.
+ * for others meanwhile. For parallel inferences, make a session for each thread, of one program; those
+ * of one pool share its threads.
  *
  * Misuse: null, counts, sizes, alignment, overlaps and busy sessions are checked, and are errors. A
  * pointer that is wrong in another way, or freed, is undefined, as everywhere in C. */
@@ -95,6 +96,12 @@ typedef enum {
      */
     CARDINAL_DTYPE_BOOL = 7,
 } CardinalDtype;
+
+/**
+ * Threads that sessions share: each session that is made with them can run at the same time as the
+ * others, and starts none of its own.
+ */
+typedef struct CardinalPool CardinalPool;
 
 /**
  * A loaded model. It never changes: any number of threads may use it at once.
@@ -312,6 +319,40 @@ const char *cardinal_version(void);
 CardinalStatus cardinal_session_new(const CardinalProgram *program,
                                     size_t threads,
                                     CardinalSession **session);
+
+/**
+ * Starts a pool of `threads` threads, the callers of cardinal_session_run counted as one; 0 stands for
+ * as many as the process may run at once. They end when the pool and all its sessions are freed, and do
+ * not survive fork().
+ *
+ * # Safety
+ *
+ * `pool` is null or may be written to.
+ */
+CardinalStatus cardinal_pool_new(size_t threads,
+                                 CardinalPool **pool);
+
+/**
+ * Makes a session like cardinal_session_new, which runs on the threads of a pool. Where others of the
+ * pool run at the same time, its workers help the one that asks first, and the callers of the others
+ * work alone meanwhile. Results have the same bits.
+ *
+ * # Safety
+ *
+ * `program` and `pool` are null or what is not freed; `session` is null or may be written to.
+ */
+CardinalStatus cardinal_session_with_pool(const CardinalProgram *program,
+                                          const CardinalPool *pool,
+                                          CardinalSession **session);
+
+/**
+ * Frees a pool, unless it is null. Its sessions live on, and keep its threads.
+ *
+ * # Safety
+ *
+ * `pool` is null or a pool that is not freed and that no other thread is using.
+ */
+void cardinal_pool_free(CardinalPool *pool);
 
 /**
  * Runs one inference, and returns when its outputs are written. Takes one tensor for each input and

@@ -89,6 +89,68 @@ pub unsafe extern "C" fn cardinal_session_new(
     })
 }
 
+/// Threads that sessions share: each session that is made with them can run at the same time as the
+/// others, and starts none of its own.
+pub struct Pool(Arc<cardinal_runtime::Pool>);
+
+/// Starts a pool of `threads` threads, the callers of cardinal_session_run counted as one; 0 stands for
+/// as many as the process may run at once. They end when the pool and all its sessions are freed, and do
+/// not survive fork().
+///
+/// # Safety
+///
+/// `pool` is null or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cardinal_pool_new(threads: usize, pool: *mut *mut Pool) -> Status {
+    guard(|| {
+        // SAFETY: this function's condition.
+        let place = unsafe { place(pool, "pool")? };
+        let threads = NonZeroUsize::new(threads).unwrap_or_else(cpu::available_threads);
+        let pool = cardinal_runtime::Pool::new(threads)?;
+        *place = Box::into_raw(Box::new(Pool(Arc::new(pool))));
+        Ok(())
+    })
+}
+
+/// Makes a session like cardinal_session_new, which runs on the threads of a pool. Where others of the
+/// pool run at the same time, its workers help the one that asks first, and the callers of the others
+/// work alone meanwhile. Results have the same bits.
+///
+/// # Safety
+///
+/// `program` and `pool` are null or what is not freed; `session` is null or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cardinal_session_with_pool(
+    program: *const Program,
+    pool: *const Pool,
+    session: *mut *mut Session,
+) -> Status {
+    guard(|| {
+        // SAFETY: this function's conditions.
+        let (program, pool, place) = unsafe {
+            (handle(program, "program")?, handle(pool, "pool")?, place(session, "session")?)
+        };
+        let (program, pool) = (Arc::clone(&program.program), Arc::clone(&pool.0));
+        let session = cardinal_runtime::Session::with_pool(program, pool)?;
+        *place = Box::into_raw(Box::new(Session(Mutex::new(session))));
+        Ok(())
+    })
+}
+
+/// Frees a pool, unless it is null. Its sessions live on, and keep its threads.
+///
+/// # Safety
+///
+/// `pool` is null or a pool that is not freed and that no other thread is using.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cardinal_pool_free(pool: *mut Pool) {
+    guard(|| {
+        // SAFETY: this function's condition; pools are made by `cardinal_pool_new` alone.
+        drop((!pool.is_null()).then(|| unsafe { Box::from_raw(pool) }));
+        Ok(())
+    });
+}
+
 /// Runs one inference, and returns when its outputs are written. Takes one tensor for each input and
 /// each output, in the order of CardinalProgramInfo. Inputs may overlap each other; an output
 /// overlaps nothing. Allocates nothing.

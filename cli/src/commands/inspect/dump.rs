@@ -25,17 +25,28 @@ impl Dump {
     /// # Errors
     /// Those of the compiler.
     pub(super) fn new(model: &Model, settings: &Settings, args: &InspectArgs) -> ModelResult<Dump> {
-        let pipeline = Pipeline::new(model, &settings.compile);
         if let Some(pass) = &args.diff {
-            return diff(pipeline, pass);
+            return diff(Pipeline::new(model, &settings.compile), pass);
         }
-        let (format, stage) = (args.format, args.stage.unwrap_or(Stage::Fused));
+        let InspectArgs { format, why, after, .. } = args;
+        let shown = Shown {
+            stage: args.stage.unwrap_or(Stage::Fused),
+            format: *format,
+            why: *why,
+            after: after.as_deref(),
+        };
+        Dump::of(model, settings, &shown)
+    }
+
+    fn of(model: &Model, settings: &Settings, shown: &Shown<'_>) -> ModelResult<Dump> {
+        let pipeline = Pipeline::new(model, &settings.compile);
+        let Shown { stage, format, why, after } = *shown;
         let trace = match stage {
-            Stage::Import if !args.why => {
+            Stage::Import if !why => {
                 let text = graph_text(&model.graph, format);
                 return Ok(Dump { text, near_misses: Vec::new() });
             }
-            Stage::Import | Stage::Fused => pipeline.passes(args.after.as_deref())?,
+            Stage::Import | Stage::Fused => pipeline.passes(after)?,
             Stage::Schedule => pipeline.schedules(&[engine::first_target(settings)?])?,
             Stage::Plan | Stage::Clif | Stage::Asm => {
                 pipeline.plans(&[engine::first_target(settings)?])?
@@ -57,6 +68,26 @@ impl Dump {
         };
         Ok(Dump { text, near_misses: trace.near_misses().cloned().collect() })
     }
+}
+
+/// How a stage is shown.
+struct Shown<'a> {
+    stage: Stage,
+    format: Format,
+    /// Whether what nearly matched is asked for.
+    why: bool,
+    /// The last pass.
+    after: Option<&'a str>,
+}
+
+/// A stage as `inspect --stage` prints it.
+///
+/// # Errors
+/// Those of the compiler.
+#[cfg(feature = "library")]
+pub(crate) fn stage_text(model: &Model, settings: &Settings, stage: Stage) -> ModelResult<String> {
+    let shown = Shown { stage, format: Format::Text, why: false, after: None };
+    Ok(Dump::of(model, settings, &shown)?.text.unwrap_or_default())
 }
 
 /// What a pass changed.

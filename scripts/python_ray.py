@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Kills a worker of Ray half way through scoring a folder, and looks whether every row is there once, and right.
+
+    scripts/python.sh && scripts/python_ray.py [--images N] [--seed S]
+
+Ray, PyArrow and pandas are installed with pip on first use, into target/python, beside the Python package, which
+scripts/python.sh puts there. Takes half a minute, and is not part of .ci/run, as Ray is large.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+
+import common
+
+common.enter('numpy', 'ray', 'pandas', 'pyarrow', 'fsspec')
+
+import numpy
+import pyarrow.parquet
+import ray
+
+import cardinal_ml
+from cardinal_ml.ray import Scorer
+
+IMAGES = sorted(pathlib.Path(common.DIGITS).parent.joinpath('images').glob('*.png'))
+
+
+class Slow(Scorer):
+    """A scorer that takes its time, and writes down which process has scored how many rows."""
+
+    def __init__(self, model, diary, **options):
+        super().__init__(model, **options)
+        self._diary = pathlib.Path(diary, str(os.getpid()))
+
+    def __call__(self, batch):
+        time.sleep(0.05)
+        result = super().__call__(batch)
+        with open(self._diary, 'a') as diary:
+            diary.write(f'{len(result["error"])}\n')
+        return result
+
+
+def scored(diary):
+    """How many rows each process has scored so far."""
+    return {int(path.name): sum(map(int, path.read_text().split())) for path in pathlib.Path(diary).iterdir()}
+
+
+def kill_half_way(diary, images, killed):
+    """Kills one of two workers when half of the rows are scored."""
+    while True:
+        done = scored(diary)
+        if len(done) == 2 and sum(done.values()) >= images // 2:
+            victim = random.choice(sorted(done))
+            os.kill(victim, signal.SIGKILL)
+            return killed.append((victim, sum(done.values())))
+        time.sleep(0.01)
+
+
+def photos(folder, images):
+    """So many images, of which each hundredth is none."""
+    for index in range(images):
+        path = pathlib.Path(folder, f'{index:05}.png')
+        if index % 100 == 50:
+            path.write_bytes(b'no image')
+        else:
+            shutil.copy(IMAGES[index % len(IMAGES)], path)
+
+
+def score(folder, images):
+    """Scores the images of a folder with two workers, and kills one."""
+    diary, killed = folder / 'diary', []
+    diary.mkdir()
+    killer = threading.Thread(target=kill_half_way, args=(diary, images, killed), daemon=True)
+    killer.start()
+    rows = ray.data.read_binary_files(str(folder / 'photos'), include_paths=True, override_num_blocks=images // 10)
+    rows = rows.map_batches(Slow, batch_size=8, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=2),
+                            fn_constructor_args=(common.DIGITS, str(diary)),
+                            fn_constructor_kwargs={'cache_dir': str(folder / 'cache')})
+    rows.write_parquet(str(folder / 'scores'))
+    killer.join(1)
+    assert killed, 'no worker was killed'
+    return killed[0], scored(diary)
+
+
+def check(folder, images):
+    """Every row is there once, and is what the model gives alone."""
+    table = pyarrow.parquet.read_table(folder / 'scores').to_pylist()
+    names = [pathlib.Path(row['path']).name for row in table]
+    assert sorted(names) == [f'{index:05}.png' for index in range(images)], 'rows are lost, or there twice'
+    model = cardinal_ml.compile(common.DIGITS)
+    prepare = cardinal_ml.Images(model)
+    right = {path: model.run({'input': prepare.decode(path)})['output'][0] for path in IMAGES}
+    for row, name in zip(table, names):
+        index = int(name.removesuffix('.png'))
+        if index % 100 == 50:
+            assert 'cannot read' in row['error']
+        else:
+            assert row['error'] == ''
+            assert numpy.array_equal(numpy.array(row['output'], 'f4'), right[IMAGES[index % len(IMAGES)]])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', type=int, default=1000)
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    random.seed(args.seed)
+    ray.init(num_cpus=3, include_dashboard=False)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / 'photos').mkdir()
+        photos(folder / 'photos', args.images)
+        (victim, rows), by_process = score(folder, args.images)
+        check(folder, args.images)
+        kept = len(list((folder / 'cache').glob('*.cardinal')))
+    ray.shutdown()
+    print(f'seed {args.seed}: process {victim} was killed after {rows} of {args.images} rows; {len(by_process)} processes '
+          f'scored {sum(by_process.values())}; every row is there once, and right; the model was compiled {kept} time')
+
+
+main()
