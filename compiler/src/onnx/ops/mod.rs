@@ -1,24 +1,38 @@
 //! The translation of every operator, by family. Each function takes one ONNX node.
 
+pub(super) mod activation;
+pub(super) mod arrange;
+pub(super) mod attention;
 pub(super) mod batch_norm;
 pub(super) mod compile_time;
+mod compose;
 pub(super) mod conv;
 pub(super) mod convert;
+pub(super) mod einsum;
 pub(super) mod elementwise;
 pub(super) mod gather;
 pub(super) mod generate;
+pub(super) mod indices;
 pub(super) mod integers;
 pub(super) mod join;
+pub(super) mod logic;
+pub(super) mod loss;
 pub(super) mod matmul;
+pub(super) mod normalize;
 pub(super) mod pad;
 pub(super) mod pool;
 pub(super) mod quantize;
 pub(super) mod quantized;
+pub(super) mod recurrent;
 pub(super) mod reduce;
 pub(super) mod resize;
+pub(super) mod sample_grid;
 mod sampling;
+pub(super) mod scatter;
 pub(super) mod sequence;
 pub(super) mod shape;
 pub(super) mod slice;
 pub(super) mod softmax;
+mod taps;
+pub(super) mod transposed_conv;
 mod window;
