@@ -18,7 +18,7 @@ use cardinal_compiler::{interp, object, onnx};
 use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
-pub(crate) use cardinal_compiler::onnx::Model;
+pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
 pub(crate) use cardinal_compiler::pipeline::Pipeline;
 pub(crate) use relink::relink;
 pub(crate) use tuning::{

@@ -7,7 +7,7 @@ use super::ops::{
     quantized, recurrent, reduce, resize, sample_grid, scatter, sequence, shape, slice, softmax,
     transposed_conv,
 };
-use super::refusal::{bad, unsupported};
+use super::refusal::{bad, unknown_domain, unknown_operator, unsupported};
 use super::versions::OPSETS;
 use crate::error::{Error, Result};
 
@@ -234,7 +234,37 @@ const RUNTIME_OPERATORS: &[Operator] = &[
 /// ONNX Runtime's own domain.
 const RUNTIME: &str = "com.microsoft";
 
+/// An operator that models may have, as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownOperator {
+    /// The domain; empty for ONNX's own.
+    pub domain: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// The first and the last operator set of its domain that it is read in.
+    pub opsets: (i64, i64),
+    /// The operator sets between these that changed it.
+    pub changed: Vec<i64>,
+}
+
+/// Every operator that is imported, by domain and name.
+pub fn operators() -> Vec<KnownOperator> {
+    let known = |domain: &'static str, all: &'static [Operator], last: i64| {
+        all.iter().map(move |operator| operator.known(domain, last))
+    };
+    let own = known("", OPERATORS, *OPSETS.end());
+    own.chain(known(RUNTIME, RUNTIME_OPERATORS, 1)).collect()
+}
+
 impl Operator {
+    fn known(&self, domain: &'static str, last: i64) -> KnownOperator {
+        let oldest = if domain.is_empty() { *OPSETS.start() } else { 1 };
+        let first = self.versions.first().map_or(oldest, |since| (*since).max(oldest));
+        let changed = self.versions.iter().copied().filter(|since| *since > first).collect();
+        let opsets = (first, last.min(self.until - 1));
+        KnownOperator { domain, name: self.name, opsets, changed }
+    }
+
     /// Checks the numbers of operands and of results that a node lists.
     pub(super) fn check_arity(&self, inputs: usize, outputs: usize) -> Result<()> {
         if !(self.inputs.0..=self.inputs.1).contains(&inputs) {
@@ -276,30 +306,10 @@ pub(super) fn find(domain: &str, name: &str, opset: i64) -> Result<(&'static Ope
         }
         None => {
             let first = operator.versions.first().copied().unwrap_or(i64::MAX);
-            Err(bad(format!("the model uses operator set {opset}; {name} is new in {first}")))
+            Err(bad(format!("the model uses operator set {opset}; {name} is new in {first}"))
+                .with_remedy(format!("export the model with opset_version={first}")))
         }
     }
-}
-
-fn unknown_domain(domain: &str, name: &str) -> Error {
-    let remedy = match domain {
-        RUNTIME => "use the model as exported, before ONNX Runtime optimised it",
-        _ => "export the operator as a local function of the model, or without custom operators",
-    };
-    unsupported(format!("the operator {name} of the domain `{domain}`")).with_remedy(remedy)
-}
-
-fn unknown_operator(name: &str) -> Error {
-    let remedy = match name {
-        "If" | "Loop" | "Scan" => {
-            "export the model for fixed shapes and in inference mode, which leaves no control flow"
-        }
-        _ => {
-            "export the model in inference mode with constant folding; operators of the ResNeSt \
-              family are supported"
-        }
-    };
-    unsupported(format!("the operator {name}")).with_remedy(remedy)
 }
 
 #[cfg(test)]
