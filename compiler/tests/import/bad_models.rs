@@ -207,12 +207,32 @@ fn outputs_that_are_not_given_may_be_listed_but_not_used() {
     assert!(refused(&used).to_string().contains("this output of MaxPool"));
 }
 
+/// Whatever is missing is refused with what to do about its kind.
+#[test]
+fn advice_follows_from_what_is_missing() {
+    let advice = |domain: &str, operator: &str| {
+        let mut missing = model(&[2], vec![node(operator, &["x"], &["y"], vec![])]);
+        missing.graph.as_mut().unwrap().node[0].domain = domain.into();
+        missing.opset_import.push(crate::proto::opset("ai.onnx.ml", 3));
+        missing.opset_import.push(crate::proto::opset("ai.onnx.preview.training", 1));
+        refused(&missing).remedy.unwrap()
+    };
+    for operator in ["NonMaxSuppression", "NonZero", "Unique"] {
+        assert!(advice("", operator).contains("how large its result is depends on values"));
+    }
+    assert!(advice("", "RandomUniformLike").contains("random"));
+    assert!(advice("", "StringConcat").contains("texts"));
+    assert!(advice("", "STFT").contains("`cardinal operators`"));
+    assert!(advice("ai.onnx.ml", "TreeEnsemble").contains("no neural networks"));
+    assert!(advice("ai.onnx.preview.training", "Adam").contains("optimizer"));
+}
+
 #[test]
 fn control_flow_is_refused() {
-    let mut branch = AttributeProto { name: "then_branch".into(), ..Default::default() };
-    branch.g = MessageField::some(Default::default());
-    let error = refused(&model(&[2], vec![node("If", &["x"], &["y"], vec![branch])]));
-    at(&error, "If", "control flow");
+    let mut body = AttributeProto { name: "body".into(), ..Default::default() };
+    body.g = MessageField::some(Default::default());
+    let error = refused(&model(&[2], vec![node("Loop", &["", "", "x"], &["y"], vec![body])]));
+    at(&error, "Loop", "control flow");
     assert!(error.remedy.is_some());
 }
 
