@@ -64,6 +64,14 @@ pub(crate) fn is_bad_option(error: &ModelError) -> bool {
     matches!(error.problem, Problem::BadOption(_))
 }
 
+/// The input of which an import lacked a dimension, if it failed because of that.
+pub(crate) fn input_of_unknown_shape(error: &ModelError) -> Option<&str> {
+    match &error.problem {
+        Problem::UnknownDimension { input, .. } => Some(input),
+        _ => None,
+    }
+}
+
 /// A compiled model, before its weights are packed.
 pub(crate) struct Compiled {
     parts: ArtifactParts<PackedWeights>,

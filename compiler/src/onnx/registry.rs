@@ -4,8 +4,8 @@ use super::context::NodeContext;
 use super::ops::{
     activation, arrange, attention, batch_norm, compile_time, conv, convert, einsum, elementwise,
     gather, generate, indices, integers, join, logic, loss, matmul, normalize, pad, pool, quantize,
-    quantized, recurrent, reduce, resize, sample_grid, scatter, sequence, shape, slice, softmax,
-    transposed_conv,
+    quantized, recurrent, reduce, resize, rotary, sample_grid, scatter, sequence, shape, slice,
+    softmax, stateful, transposed_conv,
 };
 use super::refusal::{bad, unknown_domain, unknown_operator, unsupported};
 use super::versions::OPSETS;
@@ -70,7 +70,7 @@ const OPERATORS: &[Operator] = &[
     row("BlackmanWindow", &[17], (1, 1), generate::window),
     row("Cast", &[6, 9, 13, 19, 21, 23, 24, 25, 28], (1, 1), convert::cast),
     row("CastLike", &[15, 19, 21, 23, 24, 25], (2, 2), convert::cast_like),
-    row("CausalConvWithState", &[27], (2, 4), recurrent::causal_conv).with_outputs(2),
+    row("CausalConvWithState", &[27], (2, 4), stateful::causal_conv).with_outputs(2),
     row("Ceil", &[6, 13], (1, 1), elementwise::rounding),
     row("Celu", &[12, 28], (1, 1), activation::activation),
     row("CenterCropPad", &[18], (2, 2), arrange::center_crop_pad),
@@ -129,7 +129,7 @@ const OPERATORS: &[Operator] = &[
     row("LeakyRelu", &[6, 16], (1, 1), elementwise::unary),
     row("Less", &[7, 9, 13], (2, 2), logic::compare),
     row("LessOrEqual", &[12, 16], (2, 2), logic::compare),
-    row("LinearAttention", &[27], (3, 6), recurrent::linear_attention).with_outputs(2),
+    row("LinearAttention", &[27], (3, 6), stateful::linear_attention).with_outputs(2),
     row("Log", &[6, 13], (1, 1), elementwise::unary),
     row("LogSoftmax", &[1, 11, 13], (1, 1), softmax::softmax),
     row("LpNormalization", &[1, 22], (1, 1), normalize::lp),
@@ -173,7 +173,7 @@ const OPERATORS: &[Operator] = &[
     row("Reshape", &[5, 13, 14, 19, 21, 23, 24, 25], (2, 2), shape::reshape),
     row("Resize", &[10, 11, 13, 18, 19], (1, 4), resize::resize),
     row("ReverseSequence", &[10, 28], (2, 2), indices::reverse_sequence),
-    row("RotaryEmbedding", &[23], (3, 4), attention::rotary),
+    row("RotaryEmbedding", &[23], (3, 4), rotary::rotary),
     row("Round", &[11, 22], (1, 1), elementwise::unary),
     Operator { until: 11, ..row("Scatter", &[9], (3, 3), scatter::scatter_elements) },
     row("ScatterElements", &[11, 13, 16, 18], (3, 3), scatter::scatter_elements),

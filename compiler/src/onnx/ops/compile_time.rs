@@ -16,7 +16,8 @@ const MOST: usize = 1 << 20;
 pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let fmod = ctx.attributes.flag("fmod", false)?;
     let (a, b) = (ctx.required(0)?, ctx.required(1)?);
-    if !ctx.dtype(a).is_float() && !(ctx.is_constant(a) && ctx.is_constant(b)) {
+    let runs = !ctx.is_constant(a) || !ctx.is_constant(b);
+    if runs && !ctx.dtype(a).is_float() {
         let y = integer_modulo(ctx, a, b, fmod)?;
         return ctx.bind(0, y);
     }

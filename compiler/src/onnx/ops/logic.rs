@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::ir::{Binary, DType, Op, Unary};
+use crate::onnx::builder::ValueId;
 use crate::onnx::context::NodeContext;
 use crate::onnx::refusal::bad;
 
@@ -42,7 +43,7 @@ pub(in crate::onnx) fn not(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 }
 
 /// Operand `index`, which must be bool.
-fn truth(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<crate::onnx::builder::ValueId> {
+fn truth(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<ValueId> {
     let x = ctx.required(index)?;
     match ctx.dtype(x) {
         DType::Bool => Ok(x),

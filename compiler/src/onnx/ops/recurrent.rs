@@ -1,10 +1,7 @@
-//! RNN, GRU and LSTM, a step after the other, and what else carries a state: LinearAttention and
-//! CausalConvWithState.
+//! RNN, GRU and LSTM, a step after the other.
 
-use super::activation::{softplus, softsign, swish};
-use super::conv::convolved;
+use super::activation::{softplus, softsign};
 use super::matmul;
-use super::window::Along;
 use crate::error::Result;
 use crate::ir::Unary;
 use crate::onnx::builder::ValueId;
@@ -13,7 +10,7 @@ use crate::onnx::ops::slice::part;
 use crate::onnx::refusal::{bad, unsupported};
 
 /// Each step takes a dozen operators.
-const MOST_STEPS: usize = 4096;
+pub(super) const MOST_STEPS: usize = 4096;
 
 /// Which cell the node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +130,8 @@ fn check_sizes(
     }
 }
 
-fn three(ctx: &NodeContext<'_, '_>, id: ValueId) -> Result<[usize; 3]> {
+/// The extents of three axes.
+pub(super) fn three(ctx: &NodeContext<'_, '_>, id: ValueId) -> Result<[usize; 3]> {
     let shape = <[usize; 3]>::try_from(ctx.shape(id));
     shape.map_err(|_| bad(format!("{} has not 3 axes", ctx.ty(id))))
 }
@@ -357,147 +355,5 @@ impl Direction {
             x = ctx.add(x, own)?;
         }
         self.activated(ctx, 0, x)
-    }
-}
-
-/// CausalConvWithState: a convolution of each channel that sees what was before, and keeps its end.
-pub(in crate::onnx) fn causal_conv(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let (x, w, b) = (ctx.required(0)?, ctx.required(1)?, ctx.optional(2)?);
-    let ([_, channels, length], [m, one, kernel]) = (three(ctx, x)?, three(ctx, w)?);
-    if m != channels || one != 1 || kernel == 0 {
-        return Err(bad(format!("weights {} for {}", ctx.ty(w), ctx.ty(x))));
-    }
-    let whole = match ctx.optional(3)? {
-        Some(past) => ctx.joined(2, &[past, x])?,
-        None => ctx.bordered(x, 2, [kernel - 1, 0], 0.0)?,
-    };
-    let along = Along { kernel, stride: 1, dilation: 1, pads: [0, 0] };
-    let y = convolved(ctx, [whole, w], b, channels, &[along])?;
-    let y = match ctx.attributes.string("activation", "none")? {
-        "none" => y,
-        "silu" | "swish" => swish(ctx, y, 1.0)?,
-        other => return Err(bad(format!("attribute `activation` is `{other}`"))),
-    };
-    ctx.bind(0, y)?;
-    let state = part(ctx, whole, 2, length, kernel - 1)?;
-    ctx.bind(1, state)
-}
-
-/// What LinearAttention reads at each step, `[batch, heads, steps, …]`.
-struct Steps {
-    query: ValueId,
-    key: ValueId,
-    value: ValueId,
-    decay: Option<ValueId>,
-    beta: Option<ValueId>,
-}
-
-/// LinearAttention, a step after the other.
-pub(in crate::onnx) fn linear_attention(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    // How many steps may be computed at once.
-    ctx.attributes.ignore(&["chunk_size"]);
-    let queries = usize::try_from(ctx.attributes.int("q_num_heads", 0)?).unwrap_or(0);
-    let keys = usize::try_from(ctx.attributes.int("kv_num_heads", 0)?).unwrap_or(0);
-    if keys == 0 || queries == 0 || !queries.is_multiple_of(keys) {
-        return Err(bad(format!("{queries} heads of queries for {keys} of keys")));
-    }
-    let steps = steps(ctx, queries, keys)?;
-    let [n, _, count, width] = four(ctx, steps.query)?;
-    let [.., value_width] = four(ctx, steps.value)?;
-    if count > MOST_STEPS || count == 0 {
-        return Err(unsupported(format!("a sequence of {count} steps")));
-    }
-    let scale = match ctx.attributes.float("scale", 0.0)? {
-        0.0 => 1.0 / (width as f64).sqrt(),
-        scale => f64::from(scale),
-    };
-    let mut state = match ctx.optional(3)? {
-        Some(past) => past,
-        None => {
-            let zero = ctx.scalar(crate::ir::DType::F32, 0.0);
-            ctx.expanded(zero, &[n, keys, width, value_width])?
-        }
-    };
-    let mut outputs = Vec::with_capacity(count);
-    for step in 0..count {
-        state = steps.remembered(ctx, step, state)?;
-        let query = part(ctx, steps.query, 2, step, 1)?;
-        let query = ctx.reshape(query, &[n, keys, queries / keys, width])?;
-        let found = ctx.emit(matmul::op(false, false), &[query, state])?;
-        outputs.push(ctx.reshape(found, &[n, 1, queries * value_width])?);
-    }
-    let y = ctx.joined(1, &outputs)?;
-    let y = ctx.scaled(y, scale)?;
-    ctx.bind(0, y)?;
-    ctx.bind(1, state)
-}
-
-fn four(ctx: &NodeContext<'_, '_>, id: ValueId) -> Result<[usize; 4]> {
-    let shape = <[usize; 4]>::try_from(ctx.shape(id));
-    shape.map_err(|_| bad(format!("{} has not 4 axes", ctx.ty(id))))
-}
-
-/// The operands by head, and those of the update rule, of which each has its own.
-fn steps(ctx: &mut NodeContext<'_, '_>, queries: usize, keys: usize) -> Result<Steps> {
-    let [query, key, value] = [ctx.required(0)?, ctx.required(1)?, ctx.required(2)?];
-    let (decays, corrects) = match ctx.attributes.string("update_rule", "gated_delta")? {
-        "linear" => (false, false),
-        "gated" => (true, false),
-        "delta" => (false, true),
-        "gated_delta" => (true, true),
-        other => return Err(bad(format!("attribute `update_rule` is `{other}`"))),
-    };
-    let (decay, beta) = (ctx.optional(4)?, ctx.optional(5)?);
-    if decay.is_some() != decays || beta.is_some() != corrects {
-        return Err(bad("operands 4 and 5 are not those of its `update_rule`"));
-    }
-    let mut heads = |id: ValueId, heads: usize| by_head(ctx, id, heads);
-    let (query, key, value) = (heads(query, queries)?, heads(key, keys)?, heads(value, keys)?);
-    let decay = decay.map(|decay| heads(decay, keys)).transpose()?;
-    let beta = match beta {
-        Some(beta) => {
-            let [_, _, own] = three(ctx, beta)?;
-            Some(by_head(ctx, beta, own.min(keys))?)
-        }
-        None => None,
-    };
-    Ok(Steps { query, key, value, decay, beta })
-}
-
-/// `[n, steps, heads * width]` as `[n, heads, steps, width]`.
-fn by_head(ctx: &mut NodeContext<'_, '_>, x: ValueId, heads: usize) -> Result<ValueId> {
-    let [n, steps, all] = three(ctx, x)?;
-    if !all.is_multiple_of(heads) {
-        return Err(bad(format!("{} of {heads} heads", ctx.ty(x))));
-    }
-    let x = ctx.reshape(x, &[n, steps, heads, all / heads])?;
-    ctx.transposed(x, &[0, 2, 1, 3])
-}
-
-impl Steps {
-    /// The state `[n, heads, key, value]` after a step: decayed, and with the key's value in it.
-    fn remembered(
-        &self,
-        ctx: &mut NodeContext<'_, '_>,
-        step: usize,
-        state: ValueId,
-    ) -> Result<ValueId> {
-        let key = part(ctx, self.key, 2, step, 1)?;
-        let mut value = part(ctx, self.value, 2, step, 1)?;
-        let mut state = state;
-        if let Some(decay) = self.decay {
-            let decay = part(ctx, decay, 2, step, 1)?;
-            let decay = ctx.unary(Unary::Exp, decay)?;
-            let decay = ctx.transposed(decay, &[0, 1, 3, 2])?;
-            state = ctx.mul(state, decay)?;
-        }
-        if let Some(beta) = self.beta {
-            let found = ctx.emit(matmul::op(false, false), &[key, state])?;
-            let beta = part(ctx, beta, 2, step, 1)?;
-            let difference = ctx.sub(value, found)?;
-            value = ctx.mul(difference, beta)?;
-        }
-        let new = ctx.emit(matmul::op(true, false), &[key, value])?;
-        ctx.add(state, new)
     }
 }
