@@ -142,7 +142,7 @@ each that is listed after these changed it.")]
 pub(crate) struct OperatorsArgs {
     /// Print JSON, for programs
     ///
-    /// Example: cardinal operators --json
+    /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
 }

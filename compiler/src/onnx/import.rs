@@ -151,7 +151,7 @@ fn import_located<'m>(
         None => import_node(&node, builder, environment, reader),
         Some(branches) => import_branch(&node, *branches, builder, environment, reader),
     };
-    imported.map_err(|error| node.locate(error))
+    imported.map_err(|error| node.locate(refusal::advised(error)))
 }
 
 /// Imports the branch of an If whose condition is known.

@@ -12,6 +12,19 @@ pub(super) fn unsupported(what: impl Into<String>) -> Error {
     Problem::Unsupported(what.into()).into()
 }
 
+/// A refusal of something that Cardinal does not do, with what can be done in any case where nothing better is
+/// said.
+pub(super) fn advised(error: Error) -> Error {
+    let lacks_advice = matches!(error.problem, Problem::Unsupported(_)) && error.remedy.is_none();
+    if !lacks_advice {
+        return error;
+    }
+    error.with_remedy(
+        "export the model without this, or cut it off before the operator, as with \
+         onnx.utils.extract_model",
+    )
+}
+
 /// An operator of ONNX that is not imported.
 pub(super) fn unknown_operator(name: &str) -> Error {
     unsupported(format!("the operator {name}")).with_remedy(remedy(name))
