@@ -33,25 +33,37 @@ FORMS = ['running', 'folded', 'empty and running', 'empty and folded']
 
 # Operators and the attributes with which they are tried.
 OF_ONE = {
-    'Abs': [{}], 'Cast': [{'to': to} for to in TYPES], 'Ceil': [{}], 'Clip': [{}], 'Erf': [{}], 'Exp': [{}],
+    'Abs': [{}], 'Acos': [{}], 'Acosh': [{}], 'Asin': [{}], 'Asinh': [{}], 'Atan': [{}], 'Atanh': [{}],
+    'Celu': [{}, {'alpha': 2.0}], 'Cos': [{}], 'Cosh': [{}], 'Elu': [{}, {'alpha': 2.0}], 'IsInf': [{}, {'detect_negative': 0}],
+    'IsNaN': [{}], 'Mish': [{}], 'Selu': [{}], 'Shrink': [{}, {'bias': 1.0, 'lambd': 2.0}], 'Sign': [{}], 'Sin': [{}],
+    'Sinh': [{}], 'Softplus': [{}], 'Softsign': [{}], 'Tan': [{}], 'ThresholdedRelu': [{}, {'alpha': 2.0}],
+    'Cast': [{'to': to} for to in TYPES], 'Ceil': [{}], 'Clip': [{}], 'Erf': [{}], 'Exp': [{}],
     'Floor': [{}], 'Gelu': [{}, {'approximate': 'tanh'}], 'HardSigmoid': [{}, {'alpha': 0.5, 'beta': -1.0}],
     'HardSwish': [{}], 'Identity': [{}], 'LeakyRelu': [{}, {'alpha': -2.0}], 'Log': [{}], 'Neg': [{}], 'Not': [{}],
     'Reciprocal': [{}], 'Relu': [{}], 'Round': [{}], 'Sigmoid': [{}], 'Sqrt': [{}], 'Tanh': [{}],
 }
 OF_TWO = {
     'Add': [{}], 'And': [{}], 'Div': [{}], 'Equal': [{}], 'Greater': [{}], 'GreaterOrEqual': [{}], 'Less': [{}],
-    'LessOrEqual': [{}], 'Max': [{}], 'Min': [{}], 'Mod': [{}, {'fmod': 1}], 'Mul': [{}], 'Or': [{}], 'Pow': [{}],
-    'Sub': [{}], 'Sum': [{}],
+    'LessOrEqual': [{}], 'Max': [{}], 'Mean': [{}], 'Min': [{}], 'Mod': [{}, {'fmod': 1}], 'Mul': [{}], 'Or': [{}], 'Pow': [{}], 'PRelu': [{}],
+    'Sub': [{}], 'Sum': [{}], 'Xor': [{}],
 }
 # Along the last axis, which has the elements of a pair.
 OF_LINES = {
-    'ArgMax': [{'axis': -1, 'keepdims': 0}, {'axis': -1, 'select_last_index': 1}], 'AveragePool': [{'kernel_shape': [2]}],
-    'GlobalAveragePool': [{}], 'GlobalMaxPool': [{}], 'LogSoftmax': [{}], 'MaxPool': [{'kernel_shape': [2]}],
+    'ArgMax': [{'axis': -1, 'keepdims': 0}, {'axis': -1, 'select_last_index': 1}],
+    'ArgMin': [{'axis': -1, 'keepdims': 0}, {'axis': -1, 'select_last_index': 1}], 'AveragePool': [{'kernel_shape': [2]}],
+    'GlobalAveragePool': [{}], 'GlobalMaxPool': [{}], 'Hardmax': [{}], 'LogSoftmax': [{}], 'MaxPool': [{'kernel_shape': [2]}],
+    'ReduceL1': [{'keepdims': 0}], 'ReduceL2': [{'keepdims': 0}], 'ReduceLogSum': [{'keepdims': 0}],
+    'ReduceLogSumExp': [{'keepdims': 0}], 'ReduceProd': [{'keepdims': 0}], 'ReduceSumSquare': [{'keepdims': 0}],
     'ReduceMax': [{'keepdims': 0}], 'ReduceMean': [{'keepdims': 0}], 'ReduceMin': [{'keepdims': 0}],
     'ReduceSum': [{'keepdims': 0}], 'Softmax': [{}],
 }
 # What moves elements, makes them of shapes, is a sum of products, or quantized (scripts/quantized.py).
-ELSEWHERE = set('''BatchNormalization CastLike Concat Constant ConstantOfShape Conv ConvInteger DequantizeLinear Dropout
+ELSEWHERE = set('''AffineGrid Attention BlackmanWindow CausalConvWithState CenterCropPad Col2Im Compress ConvTranspose
+    CumProd CumSum DepthToSpace Einsum EyeLike GRU GatherElements GatherND GlobalLpPool GridSample GroupNormalization
+    HammingWindow HannWindow InstanceNormalization LRN LSTM LayerNormalization LinearAttention LpNormalization LpPool
+    MeanVarianceNormalization NegativeLogLikelihoodLoss OneHot RMSNormalization RNN ReverseSequence RotaryEmbedding
+    Scatter ScatterElements ScatterND SoftmaxCrossEntropyLoss SpaceToDepth SwiGLU Swish TensorScatter Tile TopK Trilu
+    BatchNormalization CastLike Concat Constant ConstantOfShape Conv ConvInteger DequantizeLinear Dropout
     DynamicQuantizeLinear Expand Flatten Gather Gemm MatMul MatMulInteger Pad QGemm QLinearAdd QLinearAveragePool
     QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearReduceMean
     QLinearSigmoid QLinearSoftmax QuantizeLinear Range Reshape Resize SequenceAt Shape Size Slice Split SplitToSequence Squeeze Transpose Unsqueeze
@@ -220,11 +232,54 @@ def wrapped(numbers, dtype):
 
 
 def first_nan(case, x):
-    """ONNX Runtime compares with NaN: to ONNX's reference NaN is the largest, and one is like another."""
+    """ONNX Runtime compares with NaN: to ONNX's reference NaN comes first, and one is like another."""
     import numpy as np
     last = case.attributes.get('select_last_index', 0)
     nan = np.isnan(x.astype(np.float64))
     return nan.any(-1), nan[..., 1] if last else ~nan[..., 0]
+
+
+def hard(_case, x):
+    """As the place of the largest."""
+    import numpy as np
+    nan = np.isnan(x.astype(np.float64))
+    first = np.where(nan.any(-1), ~nan[..., 0], x[..., 1] > x[..., 0])
+    return np.True_, np.stack([~first, first], -1)
+
+
+def wrapping(case, x):
+    """ONNX Runtime goes through f64 and keeps to the ends of a type: integers wrap."""
+    import numpy as np
+    if x.dtype.kind not in 'iu':
+        return np.False_, 0
+    of = {'ReduceL1': lambda a, b: size(a) + size(b), 'ReduceProd': lambda a, b: a * b,
+          'ReduceSumSquare': lambda a, b: a * a + b * b}[case.operator]
+    least = np.iinfo(x.dtype).min
+    size = lambda n: n if n == least else abs(n)
+    return np.True_, wrapped([of(int(a), int(b)) for a, b in x], x.dtype)
+
+
+def logarithms(_case, x):
+    """ONNX Runtime's powers may overflow or vanish, where the largest could be taken out of them."""
+    import numpy as np
+    with np.errstate(all='ignore'):
+        return np.True_, np.logaddexp(x[..., 0].astype(np.float64), x[..., 1].astype(np.float64))
+
+
+def shrunk(case, x):
+    """ONNX Runtime computes with integers as floats."""
+    import numpy as np
+    if x.dtype.kind not in 'iu':
+        return np.False_, 0
+    bias, lambd = int(case.attributes.get('bias', 0)), case.attributes.get('lambd', 0.5)
+    exact = [int(n) + bias if n < -lambd else int(n) - bias if n > lambd else 0 for n in x]
+    return np.True_, wrapped(exact, x.dtype)
+
+
+def no_rests(_case, a, b):
+    """Integers by 0 end ONNX Runtime's process: 0."""
+    import numpy as np
+    return (b == 0, 0) if a.dtype.kind in 'iu' else (np.False_, 0)
 
 
 def extremes(case, x):
@@ -253,10 +308,12 @@ def means(_case, x):
 
 
 MEANS = ['AveragePool', 'GlobalAveragePool', 'ReduceMean']
-ODDS = {**dict.fromkeys(MEANS, means), 'Cast': nearest, 'Div': quotients, 'Pow': powers, 'ArgMax': first_nan, 'GlobalMaxPool': extremes,
-        'MaxPool': extremes, 'ReduceMax': extremes, 'ReduceMin': extremes, 'ReduceSum': sums}
+ODDS = {**dict.fromkeys(MEANS, means), 'Cast': nearest, 'Div': quotients, 'Pow': powers, 'ArgMax': first_nan, 'ArgMin': first_nan, 'GlobalMaxPool': extremes,
+        'MaxPool': extremes, 'ReduceMax': extremes, 'ReduceMin': extremes, 'ReduceSum': sums, 'Hardmax': hard, 'Mod': no_rests,
+        **dict.fromkeys(['ReduceL1', 'ReduceProd', 'ReduceSumSquare'], wrapping), 'ReduceLogSumExp': logarithms, 'Shrink': shrunk}
 # ONNX Runtime approximates these, by its own account to about so much.
-APPROXIMATED = {'Erf', 'Exp', 'Gelu', 'Log', 'LogSoftmax', 'Pow', 'Sigmoid', 'Softmax', 'Tanh'}
+APPROXIMATED = {'Celu', 'Elu', 'Erf', 'Exp', 'Gelu', 'Log', 'LogSoftmax', 'Mish', 'Pow', 'ReduceL2', 'ReduceLogSum',
+                'ReduceLogSumExp', 'ReduceSumSquare', 'Selu', 'Sigmoid', 'Softmax', 'Softplus', 'Tanh'}
 
 
 def expected(case):

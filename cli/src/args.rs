@@ -31,7 +31,6 @@ use crate::signing::{Signing, Trust};
 Results go to stdout, everything else to stderr; `-` is stdin or stdout.
 Exit codes: 0 done, 1 failed, 2 usage, 3 the model is bad or unsupported,
 4 a comparison failed, 5 input/output error.
-
 `cardinal help COMMAND` shows examples of each command."
 )]
 pub(crate) struct Cli {
@@ -127,6 +126,25 @@ Examples:
 An element passes when it differs by at most ATOL + RTOL * M, where M is the largest
 magnitude in that expected output. NaN and infinities must be in the same places.")]
     Verify(VerifyArgs),
+    /// List the operators of ONNX that models may have
+    #[command(after_help = "\
+Examples:
+  cardinal operators
+  cardinal operators --json | jq -r .operators[].name
+
+An operator is read in every operator set from the first to the last that its row states, and as
+each that is listed after these changed it.")]
+    Operators(OperatorsArgs),
+}
+
+/// `cardinal operators`
+#[derive(Debug, Args)]
+pub(crate) struct OperatorsArgs {
+    /// Print JSON, for programs
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `cardinal compile`

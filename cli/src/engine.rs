@@ -18,7 +18,7 @@ use cardinal_compiler::{interp, object, onnx};
 use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
-pub(crate) use cardinal_compiler::onnx::Model;
+pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
 pub(crate) use cardinal_compiler::pipeline::Pipeline;
 pub(crate) use relink::relink;
 pub(crate) use tuning::{
@@ -62,6 +62,14 @@ pub(crate) fn import_whole(bytes: Bytes, options: &ImportOptions) -> ModelResult
 /// Whether an import failed only because the options do not fit the model.
 pub(crate) fn is_bad_option(error: &ModelError) -> bool {
     matches!(error.problem, Problem::BadOption(_))
+}
+
+/// The input of which an import lacked a dimension, if it failed because of that.
+pub(crate) fn input_of_unknown_shape(error: &ModelError) -> Option<&str> {
+    match &error.problem {
+        Problem::UnknownDimension { input, .. } => Some(input),
+        _ => None,
+    }
 }
 
 /// A compiled model, before its weights are packed.

@@ -72,9 +72,9 @@ pub(crate) fn settings_for(options: &ModelOptions, isa: &IsaOption) -> Settings 
     settings
 }
 
-/// Loads an artifact, or compiles an ONNX model in memory and loads that. `batch` is the batch of
-/// the inputs at hand: it is used where the model and the options leave the batch open. `isa` is the
-/// CPU whose code shall run.
+/// Loads an artifact, or compiles an ONNX model in memory and loads that. `given` are the inputs at
+/// hand: their shapes are used where the model and the options leave shapes open. `isa` is the CPU
+/// whose code shall run.
 ///
 /// # Errors
 /// Everything that is wrong with the model, or with options for it.
@@ -82,7 +82,7 @@ pub(crate) fn load(
     file: &ModelFile,
     options: &ModelOptions,
     isa: &IsaOption,
-    batch: Option<usize>,
+    given: &Named,
 ) -> Outcome<Loaded> {
     if file.is_artifact() {
         return load_artifact(file, options, isa);
@@ -90,7 +90,7 @@ pub(crate) fn load(
     let progress = progress(format!("compiling {}", file.name()));
     let begin = Instant::now();
     let settings = settings_for(options, isa);
-    let model = import_for_batch(file, &settings.import, batch)?;
+    let model = import_for(file, &settings.import, given)?;
     let compiled = engine::compile(&model, &settings);
     let artifact = compiled.and_then(|compiled| compiled.to_artifact());
     let artifact = artifact.map_err(|error| refused(file, error))?;
@@ -131,6 +131,35 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
 /// A model that the compiler refuses.
 pub(crate) fn refused(file: &ModelFile, error: impl Into<Box<ModelError>>) -> Failure {
     Failure::Model { file: file.name(), error: error.into() }
+}
+
+/// Imports a model for inputs of these shapes, as far as it and the options leave them open.
+fn import_for(file: &ModelFile, options: &ImportOptions, given: &Named) -> Outcome<Model> {
+    let mut options = options.clone();
+    loop {
+        let error = match import_for_batch(file, &options, batch_of(given)) {
+            Err(Failure::Model { error, .. }) => error,
+            other => return other,
+        };
+        let input = engine::input_of_unknown_shape(&error).map(str::to_owned);
+        let shape = input.as_deref().and_then(|input| shape_of(given, input));
+        match input.zip(shape) {
+            Some((input, shape)) if !options.shapes.contains_key(&input) => {
+                options.shapes.insert(input, shape);
+            }
+            Some(_) | None => return Err(refused(file, error)),
+        }
+    }
+}
+
+/// The shape of what is given for an input: by its name, or as the only one without any.
+fn shape_of(given: &Named, input: &str) -> Option<Vec<usize>> {
+    let named = given.iter().find(|(name, _)| name.as_deref() == Some(input));
+    let found = match &given[..] {
+        [only @ (None, _)] => Some(only),
+        _ => named,
+    };
+    found.map(|(_, array)| array.shape.clone()).filter(|shape| !shape.contains(&0))
 }
 
 fn import_for_batch(
@@ -179,7 +208,7 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
 }
 
 /// The outermost extent that all tensors share.
-pub(crate) fn batch_of(given: &Named) -> Option<usize> {
+fn batch_of(given: &Named) -> Option<usize> {
     let mut batches = given.iter().map(|(_, array)| array.shape.first().copied());
     let first = batches.next()??;
     (first > 0 && batches.all(|batch| batch == Some(first))).then_some(first)

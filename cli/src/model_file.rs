@@ -17,6 +17,26 @@ const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
 /// The name of a model that is in no file.
 const UNNAMED: &str = "<bytes>";
 
+/// What files of other kinds are, and how to come to an ONNX model from them.
+const PYTORCH: (&str, &str) = (
+    "it is a file of PyTorch, which holds weights or a scripted model",
+    "load it in Python, and export it: torch.onnx.export(model, example_input, \"model.onnx\")",
+);
+const KERAS: (&str, &str) = (
+    "it is a model of Keras or another HDF5 file",
+    "convert it in Python: tf2onnx.convert.from_keras(model, output_path=\"model.onnx\")",
+);
+const LITE: (&str, &str) = (
+    "it is a model of TensorFlow Lite",
+    "convert it: python -m tf2onnx.convert --tflite MODEL.tflite --output model.onnx",
+);
+const SAFETENSORS: (&str, &str) = (
+    "it is a file of safetensors, which holds weights without a network",
+    "load it into the network in Python, and export that: torch.onnx.export(model, example_input, \"model.onnx\")",
+);
+const ARRAY: (&str, &str) =
+    ("it is an array of NumPy", "the model comes first: cardinal run MODEL --input ARRAY.npy");
+
 /// A model as given on the command line.
 pub(crate) struct ModelFile {
     /// The path as typed; `-` is stdin.
@@ -59,10 +79,35 @@ impl ModelFile {
         );
         const IMAGE: (&str, &str) =
             ("it is an image", "the model comes first: cardinal run MODEL IMAGE…");
-        let kinds: [(&[u8], _); 3] =
-            [(b"\x7fELF", PROGRAM), (b"\x89PNG\r\n", IMAGE), (b"\xff\xd8\xff", IMAGE)];
-        let found = kinds.into_iter().find(|(magic, _)| self.bytes.starts_with(magic));
-        found.map(|(_, kind)| kind)
+        // (where, what is there, what that means)
+        let kinds: [(usize, &[u8], _); 9] = [
+            (0, b"\x7fELF", PROGRAM),
+            (0, b"\x89PNG\r\n", IMAGE),
+            (0, b"\xff\xd8\xff", IMAGE),
+            (0, b"\x89HDF\r\n\x1a\n", KERAS),
+            (4, b"TFL3", LITE),
+            (0, b"\x93NUMPY", ARRAY),
+            // Of ZIP, which PyTorch, Keras and NumPy's archives are.
+            (0, b"PK\x03\x04", self.zipped()),
+            // Of a pickle, which PyTorch wrote before.
+            (0, b"\x80\x02\x8a\x0a", PYTORCH),
+            // Of the length of its header, at most 100 MB, and the header.
+            (4, b"\0\0\0\0{\"", SAFETENSORS),
+        ];
+        let is_there = |(at, magic): (usize, &[u8])| {
+            self.bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+        };
+        let found = kinds.into_iter().find(|(at, magic, _)| is_there((*at, magic)));
+        found.map(|(_, _, kind)| kind)
+    }
+
+    /// What a ZIP archive is, by the name of the file.
+    fn zipped(&self) -> (&'static str, &'static str) {
+        match self.path.extension().and_then(|extension| extension.to_str()) {
+            Some("keras") => KERAS,
+            Some("npz") => ARRAY,
+            Some(_) | None => PYTORCH,
+        }
     }
 
     /// The name for messages.

@@ -12,8 +12,17 @@ fn help() {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("cardinal@help", Folder::new().run("--help").succeeds());
-        for name in ["compile", "relink", "quantize", "run", "score", "inspect", "bench", "verify"]
-        {
+        for name in [
+            "compile",
+            "relink",
+            "quantize",
+            "run",
+            "score",
+            "inspect",
+            "bench",
+            "verify",
+            "operators",
+        ] {
             let help = Folder::new().run(&format!("{name} --help")).succeeds();
             insta::assert_snapshot!(format!("cardinal-{name}@help"), help);
         }

@@ -197,9 +197,22 @@ fn no_input_is_overwritten() {
 
 #[test]
 fn what_is_no_model_is_named() {
-    let folder =
-        folder().file("program", b"\x7fELF\x02\x01\x01").file("cat.png", b"\x89PNG\r\n\x1a\n");
-    for (file, kind) in [("program", "an executable or an object file"), ("cat.png", "an image")] {
+    let mut folder = folder();
+    let kinds: [(&str, &[u8], &str); 9] = [
+        ("program", b"\x7fELF\x02\x01\x01", "an executable or an object file"),
+        ("cat.png", b"\x89PNG\r\n\x1a\n", "an image"),
+        ("weights.pth", b"PK\x03\x04\0\0", "torch.onnx.export"),
+        ("old.pt", b"\x80\x02\x8a\x0al\xfc", "torch.onnx.export"),
+        ("model.h5", b"\x89HDF\r\n\x1a\n\0", "from_keras"),
+        ("model.keras", b"PK\x03\x04\0\0", "from_keras"),
+        ("model.tflite", b"\x1c\0\0\0TFL3\0", "--tflite"),
+        ("model.safetensors", b"\x40\0\0\0\0\0\0\0{\"w\":", "weights without a network"),
+        ("x1.npy", b"\x93NUMPY\x01\0", "an array of NumPy"),
+    ];
+    for (file, bytes, _) in kinds {
+        folder = folder.file(file, bytes);
+    }
+    for (file, _, kind) in kinds {
         for command in ["inspect", "bench", "run --input x.npy"] {
             let said = folder.run(&format!("{command} {file}")).fails_with(3);
             assert!(said.contains(kind), "{said}");

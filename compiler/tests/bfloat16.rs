@@ -233,7 +233,7 @@ fn copies_lie_as_what_they_are_copies_of() {
     kernels::lower(&graph, &schedule).unwrap();
     let Some(target) = runnable() else { return };
     let inputs = [random(graph.ty(graph.inputs()[0]), 3)];
-    let expected = interp::run(&graph, &inputs.each_ref().map(|x| to_reference(x))).unwrap();
+    let expected = interp::run(&graph, &inputs.each_ref().map(to_reference)).unwrap();
     let found = run(&graph, &target, Choices::new(), &inputs);
     let deviation = floats(&expected[0]).iter().map(|x| x * x).sum::<f64>().sqrt();
     let pairs = floats(&found).iter().zip(floats(&expected[0]));

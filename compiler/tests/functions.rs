@@ -205,7 +205,7 @@ fn plans_with_undefined_functions_get_no_code() {
 #[test]
 fn what_follows_from_rows() {
     let poles = Unary::ALL.into_iter().filter(|f| !f.keeps_zero_finite()).map(Unary::mnemonic);
-    assert_eq!(poles.collect::<Vec<_>>(), ["log", "reciprocal"]);
+    assert_eq!(poles.collect::<Vec<_>>(), ["log", "acosh", "reciprocal"]);
     let poles = Binary::ALL.into_iter().filter(|f| !f.keeps_zero_finite()).map(Binary::mnemonic);
     assert_eq!(poles.collect::<Vec<_>>(), ["div", "pow"]);
     let unary = Unary::ALL.into_iter().map(Unary::mnemonic);

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
-    let loaded = loading::load(&file, &args.options, &args.isa, None)?;
+    let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
     let plan = match (&loaded.model, args.steps) {
         (_, false) => None,
         (Some(model), true) => {

@@ -4,6 +4,7 @@
 mod bench;
 mod compile;
 mod inspect;
+mod operators;
 mod quantize;
 mod relink;
 mod run;
@@ -42,5 +43,6 @@ fn run(command: &Command) -> Outcome {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Operators(args) => operators::run(args),
     }
 }

@@ -12,6 +12,6 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
     let isa = &args.request.isa;
-    let loaded = loading::load(&file, &args.options, isa, loading::batch_of(job.given()))?;
+    let loaded = loading::load(&file, &args.options, isa, job.given())?;
     job.run(&loaded.program, &file.name())
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Outcome {
     check_output(args, &inputs)?;
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
-    let loaded = loading::load(&file, &args.options, &args.isa, None)?;
+    let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
     let program = &loaded.program;
     let (specs, metadata) = (program.outputs(), program.metadata());
     let classifier = Classifier::of(specs, metadata, &args.classes)?;

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         return Err(Failure::usage("the reference interpreter needs the .onnx model")
             .with_help("give the .onnx, or --expected Y.npy to compare a compiled model with"));
     }
-    let loaded = loading::load(&file, &args.options, &args.isa, loading::batch_of(&given))?;
+    let loaded = loading::load(&file, &args.options, &args.isa, &given)?;
     let inputs = inputs(given, loaded.program.inputs(), args.seed)?;
     let specs = loaded.program.outputs();
     let expected = match expected.is_empty() {

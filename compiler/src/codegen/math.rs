@@ -27,12 +27,12 @@ fn promote(e: &mut Emitter<'_, '_>, v: Value) -> Value {
     if e.ty(v) == F32 { e.builder.ins().fpromote(F64, v) } else { v }
 }
 
-fn c(e: &mut Emitter<'_, '_>, value: f64) -> Value {
+pub(super) fn c(e: &mut Emitter<'_, '_>, value: f64) -> Value {
     e.float(F64, value)
 }
 
 /// Horner's rule, lowest coefficient first.
-fn polynomial(e: &mut Emitter<'_, '_>, x: Value, coefficients: &[f64]) -> Value {
+pub(super) fn polynomial(e: &mut Emitter<'_, '_>, x: Value, coefficients: &[f64]) -> Value {
     let mut coefficients = coefficients.iter().rev();
     let mut sum = c(e, coefficients.next().copied().unwrap_or(0.0));
     for a in coefficients {
@@ -42,7 +42,7 @@ fn polynomial(e: &mut Emitter<'_, '_>, x: Value, coefficients: &[f64]) -> Value 
     sum
 }
 
-fn choose(
+pub(super) fn choose(
     e: &mut Emitter<'_, '_>,
     cc: FloatCC,
     a: Value,
@@ -54,7 +54,7 @@ fn choose(
     e.builder.ins().select(condition, yes, no)
 }
 
-fn bits(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+pub(super) fn bits(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     e.builder.ins().bitcast(I64, MemFlagsData::new(), x)
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn erf(e: &mut Emitter<'_, '_>, x: Value) -> Value {
 }
 
 /// Clenshaw's recurrence for a Chebyshev series at t in [−1, 1].
-fn chebyshev(e: &mut Emitter<'_, '_>, t: Value, coefficients: &[f64]) -> Value {
+pub(super) fn chebyshev(e: &mut Emitter<'_, '_>, t: Value, coefficients: &[f64]) -> Value {
     let twice = e.builder.ins().fadd(t, t);
     let (mut b1, mut b2) = (c(e, 0.0), c(e, 0.0));
     for a in coefficients.iter().skip(1).rev() {
@@ -181,15 +181,19 @@ fn chebyshev(e: &mut Emitter<'_, '_>, t: Value, coefficients: &[f64]) -> Value {
 
 /// The Chebyshev coefficients of erf(√z) / √z over z in [0, 16].
 fn erf_coefficients() -> Vec<f64> {
-    const N: usize = 28;
-    let half = ERF_END * ERF_END / 2.0;
-    let angle = |j: usize| std::f64::consts::PI * (j as f64 + 0.5) / N as f64;
-    let samples: Vec<f64> = (0..N).map(|j| erf_ratio(half * (angle(j).cos() + 1.0))).collect();
-    (0..N)
+    series_at_chebyshev_points(28, ERF_END * ERF_END, erf_ratio)
+}
+
+/// The first `n` Chebyshev coefficients of f over [0, end], interpolated at as many points.
+pub(super) fn series_at_chebyshev_points(n: usize, end: f64, f: impl Fn(f64) -> f64) -> Vec<f64> {
+    let half = end / 2.0;
+    let angle = |j: usize| std::f64::consts::PI * (j as f64 + 0.5) / n as f64;
+    let samples: Vec<f64> = (0..n).map(|j| f(half * (angle(j).cos() + 1.0))).collect();
+    (0..n)
         .map(|k| {
             let sum: f64 =
                 samples.iter().enumerate().map(|(j, f)| f * (k as f64 * angle(j)).cos()).sum();
-            sum * if k == 0 { 1.0 } else { 2.0 } / N as f64
+            sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
         })
         .collect()
 }

@@ -16,6 +16,7 @@ mod linker;
 pub(crate) mod math;
 mod stubs;
 mod target;
+pub(crate) mod trigonometry;
 
 use std::fmt::Write as _;
 

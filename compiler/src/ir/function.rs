@@ -203,6 +203,39 @@ functions! {
         /// Natural logarithm.
         Log "log"
             floats x.ln();
+        /// Sine of an angle in radians.
+        Sin "sin"
+            floats x.sin();
+        /// Cosine.
+        Cos "cos"
+            floats x.cos();
+        /// Tangent.
+        Tan "tan"
+            floats x.tan();
+        /// Arc sine.
+        Asin "asin"
+            floats x.asin();
+        /// Arc cosine.
+        Acos "acos"
+            floats x.acos();
+        /// Arc tangent.
+        Atan "atan"
+            floats x.atan();
+        /// Hyperbolic sine.
+        Sinh "sinh"
+            floats x.sinh();
+        /// Hyperbolic cosine.
+        Cosh "cosh"
+            floats x.cosh();
+        /// Inverse hyperbolic sine.
+        Asinh "asinh"
+            floats x.asinh();
+        /// Inverse hyperbolic cosine.
+        Acosh "acosh"
+            floats x.acosh();
+        /// Inverse hyperbolic tangent.
+        Atanh "atanh"
+            floats x.atanh();
         /// Square root.
         Sqrt "sqrt"
             floats x.sqrt();

@@ -82,6 +82,17 @@ impl Program {
             | Unary::Erf
             | Unary::Exp
             | Unary::Log
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tan
+            | Unary::Asin
+            | Unary::Acos
+            | Unary::Atan
+            | Unary::Sinh
+            | Unary::Cosh
+            | Unary::Asinh
+            | Unary::Acosh
+            | Unary::Atanh
             | Unary::Neg
             | Unary::Abs => None,
         }

@@ -32,6 +32,17 @@ pub(crate) fn formula(function: Unary) -> Option<Formula> {
         | Unary::HardSwish
         | Unary::Quantized { .. }
         | Unary::Round
+        | Unary::Sin
+        | Unary::Cos
+        | Unary::Tan
+        | Unary::Asin
+        | Unary::Acos
+        | Unary::Atan
+        | Unary::Sinh
+        | Unary::Cosh
+        | Unary::Asinh
+        | Unary::Acosh
+        | Unary::Atanh
         | Unary::Sqrt
         | Unary::Reciprocal
         | Unary::Neg

@@ -70,6 +70,17 @@ impl<'a, 'm> Attributes<'a, 'm> {
         Ok(self.typed(name, AttributeType::FLOATS)?.map(|a| a.floats.as_slice()))
     }
 
+    /// Strings, if they are there.
+    pub(super) fn strings(&self, name: &str) -> Result<Option<Vec<&'m str>>> {
+        let Some(attribute) = self.typed(name, AttributeType::STRINGS)? else {
+            return Ok(None);
+        };
+        let texts = attribute.strings.iter().map(|bytes| {
+            std::str::from_utf8(bytes).map_err(|_| bad(format!("attribute `{name}` is not UTF-8")))
+        });
+        Ok(Some(texts.collect::<Result<_>>()?))
+    }
+
     /// A tensor, if it is there.
     pub(super) fn tensor(&self, name: &str) -> Result<Option<&'m TensorProto>> {
         match self.typed(name, AttributeType::TENSOR)? {

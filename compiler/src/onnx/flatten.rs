@@ -6,9 +6,12 @@
 use std::collections::{HashMap, HashSet};
 
 use onnx_protobuf::attribute_proto::AttributeType;
-use onnx_protobuf::{AttributeProto, FunctionProto, ModelProto, NodeProto};
+use onnx_protobuf::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto,
+};
 
 use super::names::{Name, Names};
+use super::refusal;
 use super::versions::{Opsets, canonical, opsets};
 use crate::error::{Error, Problem, Result};
 use crate::ir::Origin;
@@ -33,9 +36,43 @@ pub(super) struct FlatNode<'m> {
     pub(super) outputs: Vec<Option<Name>>,
     /// By name; the name may differ from the message's own, which a function may have bound.
     pub(super) attributes: Vec<(&'m str, &'m AttributeProto)>,
+    /// What an If chooses between; `None` of other operators.
+    pub(super) branches: Option<Box<Branches<'m>>>,
 }
 
-impl FlatNode<'_> {
+/// The branches of an If, either of which makes the node's outputs.
+#[derive(Debug)]
+pub(super) struct Branches<'m> {
+    pub(super) then: Branch<'m>,
+    pub(super) otherwise: Branch<'m>,
+}
+
+/// One branch of an If: nodes of their own names, which also read values from around the If.
+#[derive(Debug)]
+pub(super) struct Branch<'m> {
+    pub(super) initializers: Vec<(Name, &'m TensorProto)>,
+    pub(super) nodes: Vec<FlatNode<'m>>,
+    /// What it reads from around the If.
+    pub(super) captured: HashSet<Name>,
+}
+
+impl<'m> FlatNode<'m> {
+    /// Every value that the node reads, those included that only branches of it read.
+    pub(super) fn read(&self) -> impl Iterator<Item = &Name> {
+        let branches = self.branches.iter().flat_map(|both| [&both.then, &both.otherwise]);
+        self.inputs.iter().flatten().chain(branches.flat_map(|branch| &branch.captured))
+    }
+
+    /// Names of all that is made by the node and by nodes of its branches.
+    pub(super) fn made(&self) -> Vec<Name> {
+        let mut made: Vec<Name> = self.outputs.iter().flatten().cloned().collect();
+        for branch in self.branches.iter().flat_map(|both| [&both.then, &both.otherwise]) {
+            made.extend(branch.initializers.iter().map(|(name, _)| name.clone()));
+            made.extend(branch.nodes.iter().flat_map(FlatNode::made));
+        }
+        made
+    }
+
     /// The error at this node.
     pub(super) fn locate(&self, error: Error) -> Error {
         error.at(self.origin.to_string(), qualified(self.domain, self.operator))
@@ -111,6 +148,9 @@ impl<'m> Flattener<'m> {
         self.grow(own + origin.len() / NAME_BYTES)?;
         let domain = canonical(&node.domain);
         let key = (domain, node.op_type.as_str(), node.overload.as_str());
+        if domain.is_empty() && node.op_type == "If" {
+            return self.choice(node, origin, scope);
+        }
         let attributes = bound_attributes(node, scope)?;
         let inputs = node.input.iter().map(|name| self.resolve(name, scope)).collect();
         let outputs = node.output.iter().map(|name| self.resolve(name, scope)).collect();
@@ -120,8 +160,86 @@ impl<'m> Flattener<'m> {
         let opset = opset(domain, scope)?;
         let operator = node.op_type.as_str();
         let origin = origin.clone();
-        self.nodes.push(FlatNode { origin, operator, domain, opset, inputs, outputs, attributes });
+        let branches = None;
+        let flat =
+            FlatNode { origin, operator, domain, opset, inputs, outputs, attributes, branches };
+        self.nodes.push(flat);
         Ok(())
+    }
+
+    /// An If, with the nodes of both of its branches.
+    fn choice(
+        &mut self,
+        node: &'m NodeProto,
+        origin: &Origin,
+        scope: &mut Scope<'m>,
+    ) -> Result<()> {
+        let inputs = node.input.iter().map(|name| self.resolve(name, scope)).collect();
+        let outputs: Vec<_> = node.output.iter().map(|name| self.resolve(name, scope)).collect();
+        let then = self.branch(node, "then_branch", (origin, &outputs), scope)?;
+        let otherwise = self.branch(node, "else_branch", (origin, &outputs), scope)?;
+        self.nodes.push(FlatNode {
+            origin: origin.clone(),
+            operator: "If",
+            domain: "",
+            opset: opset("", scope)?,
+            inputs,
+            outputs,
+            attributes: Vec::new(),
+            branches: Some(Box::new(Branches { then, otherwise })),
+        });
+        Ok(())
+    }
+
+    /// A branch, whose results are given the names of the If's.
+    fn branch(
+        &mut self,
+        node: &'m NodeProto,
+        attribute: &str,
+        (origin, outputs): (&Origin, &[Option<Name>]),
+        scope: &Scope<'m>,
+    ) -> Result<Branch<'m>> {
+        let graph = graph_attribute(node, attribute)?;
+        if graph.output.len() != outputs.len() {
+            let what = format!("`{attribute}` has {} outputs", graph.output.len());
+            return Err(Problem::BadNode(format!("{what}, not {}", outputs.len())).into());
+        }
+        // Names of the branch hide those around it, which are looked up by all that have been used.
+        self.grow(graph.initializer.len() + scope.values.len() / NAME_BYTES)?;
+        let mut inner = Scope {
+            prefix: format!("{origin}/{attribute}/"),
+            opsets: scope.opsets.clone(),
+            values: scope.values.clone(),
+            attributes: scope.attributes.clone(),
+            calls: scope.calls.clone(),
+        };
+        let made = graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
+        let given = graph.initializer.iter().map(|tensor| &tensor.name);
+        for name in made.chain(given) {
+            let unique = self.unique(&format!("{}{name}", inner.prefix));
+            inner.values.insert(name, Some(unique));
+        }
+        let around = std::mem::take(&mut self.nodes);
+        let flattened = self.body(&graph.node, &mut inner);
+        for (result, output) in graph.output.iter().zip(outputs) {
+            if let Some(output) = output.clone() {
+                let value = self.resolve(&result.name, &mut inner);
+                self.pass_through(origin, value, output);
+            }
+        }
+        let nodes = std::mem::replace(&mut self.nodes, around);
+        flattened?;
+        let initializers = graph
+            .initializer
+            .iter()
+            .filter_map(|tensor| Some((inner.values.get(tensor.name.as_str())?.clone()?, tensor)));
+        let initializers: Vec<(Name, &TensorProto)> = initializers.collect();
+        let own: HashSet<Name> = nodes.iter().flat_map(FlatNode::made).collect();
+        let given: HashSet<&Name> = initializers.iter().map(|(name, _)| name).collect();
+        let read = nodes.iter().flat_map(FlatNode::read);
+        let captured = read.filter(|name| !own.contains(*name) && !given.contains(name));
+        let captured = captured.cloned().collect();
+        Ok(Branch { initializers, nodes, captured })
     }
 
     /// Counts what is about to be inlined.
@@ -202,6 +320,7 @@ impl<'m> Flattener<'m> {
             inputs: vec![value],
             outputs: vec![Some(result)],
             attributes: Vec::new(),
+            branches: None,
         });
     }
 }
@@ -253,7 +372,7 @@ fn bound_attributes<'m>(node: &'m NodeProto, scope: &Scope<'m>) -> Result<Attrib
             return Err(Problem::BadNode(format!("attribute `{name}` is given twice")).into());
         }
         if attribute.ref_attr_name.is_empty() {
-            refuse_graphs(attribute)?;
+            refuse_graphs(attribute, &node.op_type)?;
             bound.push((name, attribute));
         } else if scope.calls.is_empty() {
             let what = format!("attribute `{name}` refers to a function's, but is in none");
@@ -265,7 +384,7 @@ fn bound_attributes<'m>(node: &'m NodeProto, scope: &Scope<'m>) -> Result<Attrib
     Ok(bound)
 }
 
-fn refuse_graphs(attribute: &AttributeProto) -> Result<()> {
+fn refuse_graphs(attribute: &AttributeProto, operator: &str) -> Result<()> {
     let kind = attribute.type_.enum_value();
     let graph = matches!(kind, Ok(AttributeType::GRAPH | AttributeType::GRAPHS));
     if !graph && attribute.g.is_none() && attribute.graphs.is_empty() {
@@ -273,9 +392,24 @@ fn refuse_graphs(attribute: &AttributeProto) -> Result<()> {
     }
     let what =
         format!("attribute `{}` is a graph: Cardinal compiles no control flow", attribute.name);
-    let remedy = "export the model for fixed shapes and in inference mode, which leaves no If, \
-                  Loop or Scan";
-    Err(unsupported(what).with_remedy(remedy))
+    Err(unsupported(what).with_remedy(refusal::remedy(operator)))
+}
+
+/// The graph that an attribute of an If holds, which has no other attributes.
+fn graph_attribute<'m>(node: &'m NodeProto, name: &str) -> Result<&'m GraphProto> {
+    let refuse = |what: String| Error::from(Problem::BadNode(what));
+    let known = |attribute: &&AttributeProto| {
+        ["then_branch", "else_branch"].contains(&attribute.name.as_str())
+    };
+    if let Some(other) = node.attribute.iter().find(|attribute| !known(attribute)) {
+        return Err(unsupported(format!("attribute `{}`", other.name)));
+    }
+    let mut named = node.attribute.iter().filter(|attribute| attribute.name == name);
+    let found = named.next().ok_or_else(|| refuse(format!("attribute `{name}` is missing")))?;
+    if named.next().is_some() {
+        return Err(refuse(format!("attribute `{name}` is given twice")));
+    }
+    found.g.as_ref().ok_or_else(|| refuse(format!("attribute `{name}` holds no graph")))
 }
 
 fn opset(domain: &str, scope: &Scope<'_>) -> Result<i64> {

@@ -2,21 +2,23 @@
 
 use std::collections::HashSet;
 
-use onnx_protobuf::{GraphProto, ModelProto};
+use onnx_protobuf::{GraphProto, ModelProto, TensorProto};
 
 use super::attribute_versions;
 use super::builder::{Builder, Environment, Value, ValueId};
 use super::context::NodeContext;
 use super::declared;
-use super::flatten::{FlatNode, flatten};
+use super::flatten::{Branch, Branches, FlatNode, flatten};
 use super::inputs::inputs;
 use super::names::Name;
 use super::order::sort;
+use super::refusal;
 use super::registry::find;
 use super::stored;
 use super::tensor::TensorReader;
 use super::versions::check_ir_version;
 use crate::error::{Error, Problem, Result};
+use crate::interp::Data;
 use crate::ir::Graph;
 use crate::onnx::ImportOptions;
 
@@ -30,15 +32,14 @@ pub(super) fn import_model<'m>(
     let nodes = flatten(model)?;
     let given = given(&model.graph)?;
     let nodes = sort(nodes, &given)?;
-    let made = nodes.iter().flat_map(|n| n.outputs.iter().flatten().cloned());
+    let made = nodes.iter().flat_map(FlatNode::made);
     let mut builder = Builder::new(given.iter().cloned().chain(made).collect());
     let mut environment = Environment::new();
     add_inputs(&model.graph, options, &mut builder, &mut environment)?;
     let used = used(&model.graph, &nodes);
     add_initializers(&model.graph, &used, reader, &mut builder, &mut environment)?;
-    for node in &nodes {
-        import_node(node, &mut builder, &mut environment, reader)
-            .map_err(|error| node.locate(error))?;
+    for node in nodes {
+        import_located(node, &mut builder, &mut environment, reader)?;
     }
     let outputs = outputs(&model.graph, &environment)?;
     declared::check(&model.graph, |name| match environment.get(name) {
@@ -101,7 +102,7 @@ fn add_inputs(
 
 /// The values that a node or an output of the model reads.
 fn used<'a>(graph: &'a GraphProto, nodes: &'a [FlatNode<'_>]) -> HashSet<&'a str> {
-    let read = nodes.iter().flat_map(|n| n.inputs.iter().flatten().map(|name| &**name));
+    let read = nodes.iter().flat_map(|n| n.read().map(|name| &**name));
     read.chain(graph.output.iter().map(|output| output.name.as_str())).collect()
 }
 
@@ -117,14 +118,72 @@ fn add_initializers<'m>(
             reader.check(tensor, &tensor.name)?;
             continue;
         }
-        let constant = reader.read(tensor, &tensor.name)?;
-        let name = Name::from(tensor.name.as_str());
-        let id = builder.initializer(name.clone(), constant);
-        let value = match stored::widened_element(tensor.data_type) {
-            Some(element) => Value::Widened(id, element),
-            None => Value::Tensor(id),
-        };
-        environment.insert(name, value);
+        add_initializer(tensor.name.as_str().into(), tensor, reader, builder, environment)?;
+    }
+    Ok(())
+}
+
+fn add_initializer<'m>(
+    name: Name,
+    tensor: &'m TensorProto,
+    reader: &mut TensorReader<'m>,
+    builder: &mut Builder,
+    environment: &mut Environment,
+) -> Result<()> {
+    let constant = reader.read(tensor, &tensor.name)?;
+    let id = builder.initializer(name.clone(), constant);
+    let value = match stored::widened_element(tensor.data_type) {
+        Some(element) => Value::Widened(id, element),
+        None => Value::Tensor(id),
+    };
+    environment.insert(name, value);
+    Ok(())
+}
+
+/// Imports a node, or the nodes of the branch that it chooses. Errors say where they are.
+fn import_located<'m>(
+    mut node: FlatNode<'m>,
+    builder: &mut Builder,
+    environment: &mut Environment,
+    reader: &mut TensorReader<'m>,
+) -> Result<()> {
+    let imported = match node.branches.take() {
+        None => import_node(&node, builder, environment, reader),
+        Some(branches) => import_branch(&node, *branches, builder, environment, reader),
+    };
+    imported.map_err(|error| node.locate(refusal::advised(error)))
+}
+
+/// Imports the branch of an If whose condition is known.
+fn import_branch<'m>(
+    node: &FlatNode<'m>,
+    branches: Branches<'m>,
+    builder: &mut Builder,
+    environment: &mut Environment,
+    reader: &mut TensorReader<'m>,
+) -> Result<()> {
+    let mut context = NodeContext::new(node, 1, builder, environment, reader);
+    let condition = match context.required(0).and_then(|condition| context.known(condition))? {
+        Some(tensor) => match tensor.data {
+            Data::Int(ref holds) if holds.len() == 1 => holds[0] != 0,
+            Data::Int(_) | Data::Float(_) => {
+                return Err(Problem::BadNode("its condition is not one bool".into()).into());
+            }
+        },
+        None => {
+            let what = "its condition depends on an input: Cardinal compiles no control flow";
+            return Err(Error::from(Problem::Unsupported(what.into()))
+                .with_remedy(refusal::remedy(node.operator)));
+        }
+    };
+    let Branch { initializers, nodes, captured } =
+        if condition { branches.then } else { branches.otherwise };
+    let given = initializers.iter().map(|(name, _)| name.clone()).chain(captured).collect();
+    for (name, tensor) in initializers {
+        add_initializer(name, tensor, reader, builder, environment)?;
+    }
+    for node in sort(nodes, &given)? {
+        import_located(node, builder, environment, reader)?;
     }
     Ok(())
 }

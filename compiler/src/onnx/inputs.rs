@@ -77,6 +77,8 @@ const FLOAT: &str = "export the model in float32";
 fn extent(input: &str, n: i64) -> Result<Dim> {
     match usize::try_from(n) {
         Ok(n) if n > 0 => Ok(Dim::Fixed(n)),
+        // As some exporters, PaddlePaddle's among them, say that it is open.
+        Err(_) if n == -1 => Ok(Dim::Open),
         _ => {
             let what = format!("input `{input}` has the dimension {n}");
             Err(Error::from(Problem::InvalidGraph(what))

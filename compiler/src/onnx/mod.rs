@@ -40,6 +40,8 @@ mod wire;
 
 use bytes::Bytes;
 
+pub use registry::{KnownOperator, operators};
+
 use crate::error::Result;
 use crate::ir::Graph;
 

@@ -20,7 +20,7 @@ pub(super) fn sort<'m>(
     let mut missing = vec![0usize; nodes.len()];
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (user, node) in nodes.iter().enumerate() {
-        for name in node.inputs.iter().flatten().filter(|name| !given.contains(*name)) {
+        for name in node.read().filter(|name| !given.contains(*name)) {
             let maker = *makers.get(name).ok_or_else(|| dangling(node, name))?;
             users[maker].push(user);
             missing[user] += 1;

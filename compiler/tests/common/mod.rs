@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 /// Every function of one operand.
-pub const UNARY: [Unary; 18] = [
+pub const UNARY: [Unary; 29] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.01 },
     Unary::Clip { low: 0.0, high: 6.0 },
@@ -28,6 +28,17 @@ pub const UNARY: [Unary; 18] = [
     Unary::Erf,
     Unary::Exp,
     Unary::Log,
+    Unary::Sin,
+    Unary::Cos,
+    Unary::Tan,
+    Unary::Asin,
+    Unary::Acos,
+    Unary::Atan,
+    Unary::Sinh,
+    Unary::Cosh,
+    Unary::Asinh,
+    Unary::Acosh,
+    Unary::Atanh,
     Unary::Sqrt,
     Unary::Reciprocal,
     Unary::Neg,

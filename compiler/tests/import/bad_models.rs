@@ -184,9 +184,10 @@ fn operands_must_be_listed_and_known() {
     at(&refused(&model(&[2], vec![node("Relu", &[], &["y"], vec![])])), "Relu", "0 operands");
     at(&refused(&model(&[2], vec![node("Relu", &["x", "x"], &["y"], vec![])])), "Relu", "takes 1");
     at(&refused(&model(&[2], vec![node("Relu", &[""], &["y"], vec![])])), "Relu", "missing");
-    let floor = refused(&model(&[2], vec![node("Floor", &["x"], &["y"], vec![])]));
-    at(&floor, "Floor", "known at compile time");
-    assert!(floor.remedy.is_some());
+    let rest = node("Mod", &["x", "x"], &["y"], vec![int("fmod", 1)]);
+    let rest = refused(&model(&[2], vec![rest]));
+    at(&rest, "Mod", "known at compile time");
+    assert!(rest.remedy.is_some());
     let double = node("Cast", &["x"], &["y"], vec![int("to", DataType::DOUBLE as i64)]);
     at(&refused(&model(&[2], vec![double])), "Cast", "float64");
     let half = node("Cast", &["x"], &["y"], vec![int("to", DataType::FLOAT16 as i64)]);
@@ -195,22 +196,43 @@ fn operands_must_be_listed_and_known() {
 
 #[test]
 fn outputs_that_are_not_given_may_be_listed_but_not_used() {
-    let window = || ints("kernel_shape", &[2, 2]);
+    // Places of maxima are given in images, and not in volumes.
+    let window = || ints("kernel_shape", &[2, 2, 2]);
     let pool = || node("MaxPool", &["x"], &["y", "where"], vec![window()]);
-    imported(&model(&[1, 1, 4, 4], vec![pool()]));
-    let mut used = model(&[1, 1, 4, 4], vec![pool(), relu("where", "z")]);
+    imported(&model(&[1, 1, 4, 4, 4], vec![pool()]));
+    let mut used = model(&[1, 1, 4, 4, 4], vec![pool(), relu("where", "z")]);
     at(&refused(&used), "Relu", "this output of MaxPool");
     used.graph.as_mut().unwrap().node.pop();
     used.graph.as_mut().unwrap().output[0].name = "where".into();
     assert!(refused(&used).to_string().contains("this output of MaxPool"));
 }
 
+/// Whatever is missing is refused with what to do about its kind.
+#[test]
+fn advice_follows_from_what_is_missing() {
+    let advice = |domain: &str, operator: &str| {
+        let mut missing = model(&[2], vec![node(operator, &["x"], &["y"], vec![])]);
+        missing.graph.as_mut().unwrap().node[0].domain = domain.into();
+        missing.opset_import.push(crate::proto::opset("ai.onnx.ml", 3));
+        missing.opset_import.push(crate::proto::opset("ai.onnx.preview.training", 1));
+        refused(&missing).remedy.unwrap()
+    };
+    for operator in ["NonMaxSuppression", "NonZero", "Unique"] {
+        assert!(advice("", operator).contains("how large its result is depends on values"));
+    }
+    assert!(advice("", "RandomUniformLike").contains("random"));
+    assert!(advice("", "StringConcat").contains("texts"));
+    assert!(advice("", "STFT").contains("`cardinal operators`"));
+    assert!(advice("ai.onnx.ml", "TreeEnsemble").contains("no neural networks"));
+    assert!(advice("ai.onnx.preview.training", "Adam").contains("optimizer"));
+}
+
 #[test]
 fn control_flow_is_refused() {
-    let mut branch = AttributeProto { name: "then_branch".into(), ..Default::default() };
-    branch.g = MessageField::some(Default::default());
-    let error = refused(&model(&[2], vec![node("If", &["x"], &["y"], vec![branch])]));
-    at(&error, "If", "control flow");
+    let mut body = AttributeProto { name: "body".into(), ..Default::default() };
+    body.g = MessageField::some(Default::default());
+    let error = refused(&model(&[2], vec![node("Loop", &["", "", "x"], &["y"], vec![body])]));
+    at(&error, "Loop", "control flow");
     assert!(error.remedy.is_some());
 }
 

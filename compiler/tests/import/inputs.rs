@@ -102,9 +102,21 @@ fn an_input_without_a_shape_needs_one() {
 
 #[test]
 fn declared_dimensions_must_be_possible() {
-    for dims in [&[Is(0)][..], &[Is(1), Is(-1)], &[Is(i64::MIN)], &[Is(1 << 40), Is(1 << 40)]] {
+    for dims in [&[Is(0)][..], &[Is(1), Is(-2)], &[Is(i64::MIN)], &[Is(1 << 40), Is(1 << 40)]] {
         shapes(&model(&[("x", dims)]), &options(None, &[])).unwrap_err();
     }
+}
+
+#[test]
+fn a_dimension_of_minus_one_is_open() {
+    let open = model(&[("x", &[Is(-1), Is(-1)])]);
+    let error = shapes(&open, &options(None, &[])).unwrap_err();
+    assert!(matches!(error.problem, Problem::UnknownDimension { .. }), "{error}");
+    assert_eq!(shapes(&open, &options(None, &[("x", &[4, 2])])).unwrap(), [[4, 2]]);
+    assert_eq!(
+        shapes(&model(&[("x", &[Is(-1), Is(2)])]), &options(Some(3), &[])).unwrap(),
+        [[3, 2]]
+    );
 }
 
 #[test]

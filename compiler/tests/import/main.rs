@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod bad_models;
+mod choices;
+mod compositions;
 mod contradictions;
 mod damage;
 mod functions;

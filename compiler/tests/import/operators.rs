@@ -9,14 +9,19 @@ use crate::proto::{
 };
 
 /// A model of one operator set.
-fn at(opset: i64, shape: &[i64], nodes: Vec<NodeProto>, tensors: Vec<TensorProto>) -> ModelProto {
+pub(crate) fn at(
+    opset: i64,
+    shape: &[i64],
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
+) -> ModelProto {
     let mut model = with(model(shape, nodes), tensors);
     model.opset_import[0].version = opset;
     model
 }
 
 /// One operator on `x`, followed by constants.
-fn one(
+pub(crate) fn one(
     opset: i64,
     shape: &[i64],
     operator: &str,
@@ -30,7 +35,7 @@ fn one(
 }
 
 /// Shape and elements of the output for the input 0, 1, 2, …, less `offset`.
-fn run_from(model: &ModelProto, offset: f64) -> (Vec<usize>, Vec<f64>) {
+pub(crate) fn run_from(model: &ModelProto, offset: f64) -> (Vec<usize>, Vec<f64>) {
     let graph = imported(model).graph;
     verify(&graph).unwrap();
     let shape = graph.ty(graph.inputs()[0]).shape();
@@ -44,11 +49,11 @@ fn run_from(model: &ModelProto, offset: f64) -> (Vec<usize>, Vec<f64>) {
     (y.shape, values)
 }
 
-fn run(model: &ModelProto) -> (Vec<usize>, Vec<f64>) {
+pub(crate) fn run(model: &ModelProto) -> (Vec<usize>, Vec<f64>) {
     run_from(model, 0.0)
 }
 
-fn values(model: &ModelProto) -> Vec<f64> {
+pub(crate) fn values(model: &ModelProto) -> Vec<f64> {
     run(model).1
 }
 

@@ -8,8 +8,8 @@ use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::{
-    AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use protobuf::{Message, MessageField};
 
@@ -119,6 +119,11 @@ pub(crate) fn reference(name: &str, to: &str, kind: AttributeType) -> AttributeP
     AttributeProto { ref_attr_name: to.into(), ..attribute(name, kind) }
 }
 
+/// An attribute that holds a graph.
+pub(crate) fn graph(name: &str, g: GraphProto) -> AttributeProto {
+    AttributeProto { g: MessageField::some(g), ..attribute(name, AttributeType::GRAPH) }
+}
+
 /// A tensor whose data is still to be given.
 pub(crate) fn tensor(name: &str, kind: DataType, dims: &[i64]) -> TensorProto {
     let (name, dims, data_type) = (name.into(), dims.to_vec(), kind as i32);
@@ -129,6 +134,12 @@ pub(crate) fn tensor(name: &str, kind: DataType, dims: &[i64]) -> TensorProto {
 pub(crate) fn floats(name: &str, dims: &[i64]) -> TensorProto {
     let count = dims.iter().product::<i64>();
     let raw_data = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    TensorProto { raw_data, ..tensor(name, DataType::FLOAT, dims) }
+}
+
+/// An f32 tensor of these elements.
+pub(crate) fn numbers(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     TensorProto { raw_data, ..tensor(name, DataType::FLOAT, dims) }
 }
 

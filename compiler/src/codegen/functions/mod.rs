@@ -12,7 +12,7 @@ mod integers;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emitter::{Element, Emitter};
-use super::math;
+use super::{math, trigonometry};
 use crate::error::Error;
 use crate::ir::expr::Expr;
 use crate::ir::{Binary, DType, Unary};
@@ -75,6 +75,17 @@ fn unary_row(function: Unary) -> Row<OnFloat, OnInteger> {
         Unary::Erf => wide(math::erf),
         Unary::Exp => wide(math::exp),
         Unary::Log => wide(math::log),
+        Unary::Sin => wide(trigonometry::sin),
+        Unary::Cos => wide(trigonometry::cos),
+        Unary::Tan => wide(trigonometry::tan),
+        Unary::Asin => wide(trigonometry::asin),
+        Unary::Acos => wide(trigonometry::acos),
+        Unary::Atan => wide(trigonometry::atan),
+        Unary::Sinh => wide(trigonometry::sinh),
+        Unary::Cosh => wide(trigonometry::cosh),
+        Unary::Asinh => wide(trigonometry::asinh),
+        Unary::Acosh => wide(trigonometry::acosh),
+        Unary::Atanh => wide(trigonometry::atanh),
         Unary::Sqrt => lanes(|e, x| e.builder.ins().sqrt(x)),
         Unary::Reciprocal => lanes(floats::reciprocal),
         Unary::Neg => {

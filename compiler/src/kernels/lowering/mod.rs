@@ -94,7 +94,10 @@ impl<'g, 's> Lowering<'g, 's> {
         lower: impl Fn(&mut Lowering<'g, 's>, NodeId) -> Result<()>,
     ) -> Result<Plan> {
         let model = self.model;
-        let check = |id| computable(model.ty(id)).map_err(|e| located(model, id, e));
+        let check = |id| match is_given_as_it_is(model, id) {
+            true => Ok(()),
+            false => computable(model.ty(id)).map_err(|e| located(model, id, e)),
+        };
         model.topological().into_iter().try_for_each(check)?;
         let order = self.schedule.order(self.model);
         for stage in 0..=self.schedule.stages().len() {
@@ -308,6 +311,11 @@ fn located(graph: &Graph, id: NodeId, error: Error) -> Error {
     let node = graph.node(id);
     let name = node.from.first().map_or(node.name.as_str(), |o| o);
     error.at(name, node.op.mnemonic())
+}
+
+/// Whether the node is a constant that nothing computes with: an output of the model at most.
+fn is_given_as_it_is(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Weight(_)) && graph.uses(id).is_empty()
 }
 
 /// Refuses types that generated code does not compute in, and absurd sizes.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::interp::{Data, Tensor};
 use crate::ir::DType;
+use crate::onnx::builder::ValueId;
 use crate::onnx::context::NodeContext;
 use crate::onnx::ops::shape::broadcast;
 use crate::onnx::refusal::{bad, unsupported};
@@ -10,66 +11,16 @@ use crate::onnx::refusal::{bad, unsupported};
 /// Results of more elements are no shape arithmetic.
 const MOST: usize = 1 << 20;
 
-/// Floor and Ceil.
-pub(in crate::onnx) fn rounding(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let x = known(ctx, 0)?;
-    let Data::Float(values) = &x.data else {
-        return Err(bad("its operand must hold floats"));
-    };
-    let round = if ctx.operator() == "Floor" { f64::floor } else { f64::ceil };
-    let data = Data::Float(values.iter().map(|v| round(*v)).collect());
-    give(ctx, Tensor { data, ..x })
-}
-
-/// Less, LessOrEqual, Greater and GreaterOrEqual.
-pub(in crate::onnx) fn compare(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    let wanted: &[_] = match ctx.operator() {
-        "Less" => &[Less],
-        "LessOrEqual" => &[Less, Equal],
-        "Greater" => &[Greater],
-        _ => &[Greater, Equal],
-    };
-    let (shape, a, b) = pair(ctx)?;
-    let holds = |order: Option<_>| i64::from(order.is_some_and(|o| wanted.contains(&o)));
-    let data = match (a, b) {
-        (Data::Float(a), Data::Float(b)) => {
-            a.iter().zip(&b).map(|(a, b)| holds(a.partial_cmp(b))).collect()
-        }
-        (Data::Int(a), Data::Int(b)) => {
-            a.iter().zip(&b).map(|(a, b)| holds(Some(a.cmp(b)))).collect()
-        }
-        _ => return Err(bad("its operands are of different types")),
-    };
-    give(ctx, Tensor { dtype: DType::Bool, shape, data: Data::Int(data) })
-}
-
-/// And and Or.
-pub(in crate::onnx) fn logic(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let (shape, a, b) = pair(ctx)?;
-    let (Data::Int(a), Data::Int(b)) = (a, b) else {
-        return Err(bad("its operands must be bool"));
-    };
-    let and = ctx.operator() == "And";
-    let apply = |(a, b): (&i64, &i64)| if and { a & b } else { a | b };
-    let data = Data::Int(a.iter().zip(&b).map(apply).collect());
-    give(ctx, Tensor { dtype: DType::Bool, shape, data })
-}
-
-/// Not.
-pub(in crate::onnx) fn not(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let x = known(ctx, 0)?;
-    let Data::Int(values) = &x.data else {
-        return Err(bad("its operand must be bool"));
-    };
-    let data = Data::Int(values.iter().map(|v| i64::from(*v == 0)).collect());
-    give(ctx, Tensor { dtype: DType::Bool, data, ..x })
-}
-
 /// Mod: the result has the divisor's sign, with `fmod` the dividend's. Floats without `fmod` came with
-/// operator set 28.
+/// operator set 28. Of floats it exists at compile time only.
 pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let fmod = ctx.attributes.flag("fmod", false)?;
+    let (a, b) = (ctx.required(0)?, ctx.required(1)?);
+    let runs = !ctx.is_constant(a) || !ctx.is_constant(b);
+    if runs && !ctx.dtype(a).is_float() {
+        let y = integer_modulo(ctx, a, b, fmod)?;
+        return ctx.bind(0, y);
+    }
     let dtype = known(ctx, 0)?.dtype;
     let (shape, a, b) = pair(ctx)?;
     let data = match (a, b) {
@@ -86,6 +37,30 @@ pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         }
     };
     give(ctx, Tensor { dtype, shape, data })
+}
+
+/// `a - a / b * b`, which truncates, and b added where that has not its sign. By 0 it is 0, as quotients are.
+fn integer_modulo(
+    ctx: &mut NodeContext<'_, '_>,
+    a: ValueId,
+    b: ValueId,
+    fmod: bool,
+) -> Result<ValueId> {
+    let quotient = ctx.div(a, b)?;
+    let product = ctx.mul(quotient, b)?;
+    let rest = ctx.sub(a, product)?;
+    let zero = ctx.number(rest, 0.0);
+    let is_by_zero = ctx.is_equal(b, zero)?;
+    let rest = ctx.choose(is_by_zero, zero, rest)?;
+    if fmod || ctx.dtype(a) == DType::U8 {
+        return Ok(rest);
+    }
+    let (rest_is_negative, b_is_negative) = (ctx.is_less(rest, zero)?, ctx.is_less(b, zero)?);
+    let agree = ctx.is_equal(rest_is_negative, b_is_negative)?;
+    let is_none = ctx.is_equal(rest, zero)?;
+    let sum = ctx.add(rest, b)?;
+    let y = ctx.choose(agree, rest, sum)?;
+    ctx.choose(is_none, zero, y)
 }
 
 fn remainder(a: i64, b: i64, fmod: bool) -> Option<i64> {

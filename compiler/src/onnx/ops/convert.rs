@@ -42,21 +42,28 @@ pub(in crate::onnx) fn identity(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     ctx.bind(0, x)
 }
 
-/// Dropout in inference.
+/// Dropout in inference, or of nothing.
 pub(in crate::onnx) fn dropout(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     ctx.attributes.ignore(&["ratio", "seed"]);
-    if ctx.since >= 12 {
-        // The ratio, which inference does not use.
-        ctx.ignore(1);
-    }
     let training = match ctx.constant(2)?.as_deref().map(|tensor| &tensor.data) {
         Some(Data::Int(values)) => values.iter().any(|v| *v != 0),
         Some(Data::Float(_)) => return Err(bad("operand 2 must be bool")),
         None => false,
     };
-    if training {
+    if ctx.since >= 12 && !training {
+        // The ratio, which inference does not use.
+        ctx.ignore(1);
+    }
+    if training && ctx.constant_scalar(1)? != Some(0.0) {
         return Err(unsupported("training mode").with_remedy("export the model in inference mode"));
     }
     let x = ctx.required(0)?;
+    if ctx.wants(1) {
+        // What is kept, which is everything.
+        let dtype = if ctx.since < 10 { ctx.dtype(x) } else { DType::Bool };
+        let kept = ctx.scalar(dtype, 1.0);
+        let mask = ctx.expanded(kept, &ctx.shape(x))?;
+        ctx.bind(1, mask)?;
+    }
     ctx.bind(0, x)
 }

@@ -39,6 +39,17 @@ fn unary_function(ctx: &NodeContext<'_, '_>) -> Result<Unary> {
         "Sigmoid" => Unary::Sigmoid,
         "Sqrt" => Unary::Sqrt,
         "Tanh" => Unary::Tanh,
+        "Sin" => Unary::Sin,
+        "Cos" => Unary::Cos,
+        "Tan" => Unary::Tan,
+        "Asin" => Unary::Asin,
+        "Acos" => Unary::Acos,
+        "Atan" => Unary::Atan,
+        "Sinh" => Unary::Sinh,
+        "Cosh" => Unary::Cosh,
+        "Asinh" => Unary::Asinh,
+        "Acosh" => Unary::Acosh,
+        "Atanh" => Unary::Atanh,
         other => {
             return Err(Error::internal(format!("{other} is no function of one operand")));
         }
@@ -58,19 +69,44 @@ pub(in crate::onnx) fn binary(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     ctx.bind(0, y)
 }
 
-/// Min, Max and Sum of any number of operands.
+/// Min, Max, Sum and Mean of any number of operands.
 pub(in crate::onnx) fn variadic(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let f = binary_function(ctx.operator())?;
     let mut y = ctx.required(0)?;
     for operand in ctx.variadic(1)? {
         y = ctx.binary(f, y, operand)?;
     }
+    if ctx.operator() == "Mean" && ctx.inputs() > 1 {
+        y = ctx.with_number(Binary::Div, y, ctx.inputs() as f64)?;
+    }
     ctx.bind(0, y)
+}
+
+/// Floor and Ceil: the nearest whole number, or the next one if that is on the wrong side.
+pub(in crate::onnx) fn rounding(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = ctx.required(0)?;
+    let y = if ctx.operator() == "Floor" { floor(ctx, x)? } else { ceiling(ctx, x)? };
+    ctx.bind(0, y)
+}
+
+/// The largest whole number that is not above x.
+pub(super) fn floor(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<ValueId> {
+    let nearest = ctx.unary(Unary::Round, x)?;
+    let is_above = ctx.is_less(x, nearest)?;
+    let below = ctx.shifted(nearest, -1.0)?;
+    ctx.choose(is_above, below, nearest)
+}
+
+/// The least whole number that is not below x. Of numbers above -1 it is a zero with their sign.
+fn ceiling(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<ValueId> {
+    let minus = ctx.unary(Unary::Neg, x)?;
+    let floor = floor(ctx, minus)?;
+    ctx.unary(Unary::Neg, floor)
 }
 
 fn binary_function(operator: &str) -> Result<Binary> {
     Ok(match operator {
-        "Add" | "Sum" => Binary::Add,
+        "Add" | "Mean" | "Sum" => Binary::Add,
         "Sub" => Binary::Sub,
         "Mul" => Binary::Mul,
         "Div" => Binary::Div,

@@ -51,7 +51,11 @@ fn gather_known(
 }
 
 /// Adds the extent to negative indices, unless there are none.
-fn from_the_front(ctx: &mut NodeContext<'_, '_>, index: ValueId, extent: usize) -> Result<ValueId> {
+pub(super) fn from_the_front(
+    ctx: &mut NodeContext<'_, '_>,
+    index: ValueId,
+    extent: usize,
+) -> Result<ValueId> {
     if !matches!(ctx.dtype(index), DType::I64 | DType::I32) {
         return Err(bad(format!("its indices are {}", ctx.ty(index))));
     }

@@ -7,6 +7,7 @@ use crate::interp::{Data, Tensor};
 use crate::ir::{DType, Op, TensorType};
 use crate::onnx::context::NodeContext;
 use crate::onnx::refusal::{bad, unsupported};
+use crate::onnx::stored::element_type;
 use crate::onnx::tensor::Constant;
 
 /// Constant, in each of its spellings.
@@ -86,4 +87,56 @@ pub(in crate::onnx) fn size(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let elements = ctx.ty(x).elements() as i64;
     let id = ctx.ints(&[], vec![elements]);
     ctx.bind(0, id)
+}
+
+/// EyeLike: ones on a diagonal of a matrix as large as x.
+pub(in crate::onnx) fn eye_like(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let x = ctx.required(0)?;
+    let dtype = requested_type(ctx, "dtype", ctx.dtype(x))?;
+    let shift = ctx.attributes.int("k", 0)?;
+    let [rows, columns] = ctx.shape(x)[..] else {
+        return Err(bad(format!("{} is no matrix", ctx.ty(x))));
+    };
+    let row = ctx.counting(rows, 0, 2);
+    let row = ctx.shifted(row, shift as f64)?;
+    let column = ctx.counting(columns, 1, 2);
+    let is_on = ctx.is_equal(row, column)?;
+    let y = ctx.cast(is_on, dtype)?;
+    ctx.bind(0, y)
+}
+
+/// The element type that an attribute names, or the default.
+fn requested_type(ctx: &NodeContext<'_, '_>, attribute: &str, default: DType) -> Result<DType> {
+    match ctx.attributes.optional_int(attribute)? {
+        Some(code) => {
+            let code = i32::try_from(code).unwrap_or(0);
+            element_type(code).map_err(|(what, remedy)| unsupported(what).with_remedy(remedy))
+        }
+        None => Ok(default),
+    }
+}
+
+/// Larger windows are nonsense.
+const MOST: i64 = 1 << 24;
+
+/// HannWindow, HammingWindow and BlackmanWindow: sums of cosines of a known length.
+pub(in crate::onnx) fn window(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let size = ctx.constant_ints(0)?.and_then(|size| size.first().copied());
+    let size = size.filter(|n| (0..=MOST).contains(n)).ok_or_else(|| bad("a size of nothing"))?;
+    let dtype = requested_type(ctx, "output_datatype", DType::F32)?;
+    let periodic = ctx.attributes.flag("periodic", true)?;
+    let period = if periodic { size as f64 } else { (size - 1) as f64 };
+    let factors = match ctx.operator() {
+        "HannWindow" => [0.5, -0.5, 0.0],
+        "HammingWindow" => [25.0 / 46.0, -21.0 / 46.0, 0.0],
+        _ => [0.42, -0.5, 0.08],
+    };
+    let element = |i: i64| {
+        let angle = std::f64::consts::TAU * i as f64 / period;
+        factors[0] + factors[1] * angle.cos() + factors[2] * (2.0 * angle).cos()
+    };
+    let elements = (0..size).map(element).collect();
+    let id = ctx.floats(&[size as usize], elements);
+    let y = ctx.cast(id, dtype)?;
+    ctx.bind(0, y)
 }

@@ -7,7 +7,8 @@ use crate::onnx::context::NodeContext;
 use crate::onnx::refusal::{bad, unsupported};
 
 /// A product of two matrices, or of batches of them.
-type Multiply<'f> = &'f dyn Fn(&mut NodeContext<'_, '_>, ValueId, ValueId) -> Result<ValueId>;
+pub(super) type Multiply<'f> =
+    &'f dyn Fn(&mut NodeContext<'_, '_>, ValueId, ValueId) -> Result<ValueId>;
 
 /// MatMul.
 pub(in crate::onnx) fn matmul(ctx: &mut NodeContext<'_, '_>) -> Result<()> {

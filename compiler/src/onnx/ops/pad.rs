@@ -25,8 +25,11 @@ pub(in crate::onnx) fn pad(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         ctx.ignore(2);
     }
     let y = match mode {
-        "constant" => match wide_integer(ctx)? {
-            Some(value) => pad_exactly(ctx, x, &amounts, value)?,
+        "constant" => match inexact(ctx)? {
+            Some(value) => {
+                let value = ctx.reshape(value, &[])?;
+                pad_exactly(ctx, x, &amounts, value)?
+            }
             None => {
                 let value = value(ctx)?;
                 pad_constant(ctx, x, &amounts, value)?
@@ -85,14 +88,16 @@ fn value(ctx: &mut NodeContext<'_, '_>) -> Result<f64> {
     Ok(ctx.constant_scalar(2)?.unwrap_or(0.0))
 }
 
-/// The value to pad with, if it is an integer that f64 has not.
-fn wide_integer(ctx: &mut NodeContext<'_, '_>) -> Result<Option<i64>> {
-    if ctx.since < 11 {
+/// The value to pad with, if it is an integer that f64 has not, or not known.
+fn inexact(ctx: &mut NodeContext<'_, '_>) -> Result<Option<ValueId>> {
+    let value = if ctx.since < 11 { None } else { ctx.optional(2)? };
+    let Some(value) = value else {
         return Ok(None);
-    }
-    Ok(match ctx.constant(2)?.as_deref().map(|tensor| &tensor.data) {
-        Some(Data::Int(all)) => all.first().copied().filter(|n| *n as f64 as i64 != *n),
-        Some(Data::Float(_)) | None => None,
+    };
+    Ok(match ctx.known(value)?.as_deref().map(|tensor| &tensor.data) {
+        Some(Data::Int(all)) => all.first().filter(|n| **n as f64 as i64 != **n).map(|_| value),
+        Some(Data::Float(_)) => None,
+        None => Some(value),
     })
 }
 
@@ -101,14 +106,13 @@ fn pad_exactly(
     ctx: &mut NodeContext<'_, '_>,
     x: ValueId,
     amounts: &[Amount],
-    value: i64,
+    value: ValueId,
 ) -> Result<ValueId> {
     let shape = ctx.shape(x);
     let inside = ctx.scalar(DType::Bool, 1.0);
     let inside = ctx.emit_typed(Op::Expand, inside, &shape)?;
     let inside = pad_constant(ctx, inside, amounts, 0.0)?;
     let padded = pad_constant(ctx, x, amounts, 0.0)?;
-    let value = ctx.ints(&[], vec![value]);
     ctx.emit(Op::Where, &[inside, padded, value])
 }
 

@@ -1,8 +1,7 @@
 //! Resize and Upsample: axis by axis, as gathers and weighted sums with constant indices.
 
-use super::sampling::{Axis, Rounding, Transform};
+use super::sampling::{Axis, Kernel, Rounding, Tap, Transform};
 use crate::error::Result;
-use crate::ir::Binary;
 use crate::ir::{DType, Op};
 use crate::onnx::builder::ValueId;
 use crate::onnx::context::{NodeContext, axis};
@@ -15,38 +14,45 @@ const MOST: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 enum Mode {
     Nearest(Rounding),
-    Linear,
+    Weighted(Kernel),
 }
 
-/// Resize: nearest and linear. Version 10 has fixed coordinates; sizes came with 11, axes with 18.
+/// Sums of so many elements at most are written as such; of more they are products with a matrix.
+const FEW: usize = 4;
+
+/// Resize. Version 10 has fixed coordinates; sizes came with 11, axes and antialiasing with 18.
 pub(in crate::onnx) fn resize(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    // Of cubic interpolation, cropping and antialiasing, which are refused.
-    ctx.attributes.ignore(&["cubic_coeff_a", "extrapolation_value", "exclude_outside"]);
-    if ctx.attributes.flag("antialias", false)? {
-        return Err(unsupported("antialiasing").with_remedy("export with antialias=False"));
-    }
-    if ctx.since >= 11 {
-        // What to crop, which is for another coordinate transformation.
-        ctx.ignore(1);
-    }
     let x = ctx.required(0)?;
     let (transform, mode) = if ctx.since == 10 {
-        let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::ByScale)?;
-        (Transform::Asymmetric, mode)
+        (Transform::Asymmetric, mode(ctx, Rounding::ByScale)?)
     } else {
         let transform = ctx.attributes.string("coordinate_transformation_mode", "half_pixel")?;
         let rounding = ctx.attributes.string("nearest_mode", "round_prefer_floor")?;
-        let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::named(rounding)?)?;
-        (Transform::named(transform)?, mode)
+        (Transform::named(transform)?, mode(ctx, Rounding::named(rounding)?)?)
     };
-    let axes = axes(ctx, x)?;
+    let mut axes = axes(ctx, x)?;
+    match transform {
+        Transform::TfCropAndResize => crop(ctx, &mut axes)?,
+        Transform::HalfPixel
+        | Transform::HalfPixelSymmetric
+        | Transform::PytorchHalfPixel
+        | Transform::AlignCorners
+        | Transform::Asymmetric
+        | Transform::TfHalfPixelForNn => {
+            // What to crop, and what lies outside of it.
+            ctx.attributes.ignore(&["extrapolation_value"]);
+            if ctx.since >= 11 {
+                ctx.ignore(1);
+            }
+        }
+    }
     give(ctx, x, &axes, transform, mode)
 }
 
 /// Upsample: scales are an attribute in version 7, an operand in 9.
 pub(in crate::onnx) fn upsample(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let x = ctx.required(0)?;
-    let mode = mode(ctx.attributes.string("mode", "nearest")?, Rounding::Floor)?;
+    let mode = mode(ctx, Rounding::Floor)?;
     let scales = match ctx.since {
         ..9 => ctx.attributes.floats("scales")?.map(<[f32]>::to_vec),
         _ => floats(ctx, 1)?,
@@ -57,13 +63,35 @@ pub(in crate::onnx) fn upsample(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     give(ctx, x, &axes, Transform::Asymmetric, mode)
 }
 
-fn mode(name: &str, rounding: Rounding) -> Result<Mode> {
-    match name {
-        "nearest" => Ok(Mode::Nearest(rounding)),
-        "linear" | "bilinear" => Ok(Mode::Linear),
-        "cubic" => Err(unsupported("cubic interpolation").with_remedy("export with linear")),
-        other => Err(bad(format!("attribute `mode` is `{other}`"))),
+/// The node's mode, with the kernel that it interpolates by.
+fn mode(ctx: &NodeContext<'_, '_>, rounding: Rounding) -> Result<Mode> {
+    let antialias = ctx.attributes.flag("antialias", false)?;
+    let exclude_outside = ctx.attributes.flag("exclude_outside", false)?;
+    let a = ctx.attributes.float("cubic_coeff_a", -0.75)?;
+    let cubic = match ctx.attributes.string("mode", "nearest")? {
+        "nearest" => return Ok(Mode::Nearest(rounding)),
+        "linear" | "bilinear" => None,
+        "cubic" => Some(f64::from(a)),
+        other => return Err(bad(format!("attribute `mode` is `{other}`"))),
+    };
+    Ok(Mode::Weighted(Kernel { cubic, antialias, exclude_outside }))
+}
+
+/// Puts what the node crops into its axes.
+fn crop(ctx: &mut NodeContext<'_, '_>, axes: &mut [Axis]) -> Result<()> {
+    let region = floats(ctx, 1)?.ok_or_else(|| bad("its region is missing"))?;
+    let rank = axes.len();
+    let named: Vec<usize> = match ctx.attributes.ints("axes")? {
+        Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Result<_>>()?,
+        None => (0..rank).collect(),
+    };
+    if region.len() != 2 * named.len() {
+        return Err(bad(format!("a region of {} ends for {} axes", region.len(), named.len())));
     }
+    for (position, &axis) in named.iter().enumerate() {
+        axes[axis].region = [region[position], region[position + named.len()]];
+    }
+    Ok(())
 }
 
 fn floats(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Option<Vec<f32>>> {
@@ -93,7 +121,7 @@ fn axes(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<Vec<Axis>> {
 
 /// Axes that stay as they are.
 fn kept(shape: &[usize]) -> Vec<Axis> {
-    shape.iter().map(|&n| Axis { from: n, to: n, scale: 1.0 }).collect()
+    shape.iter().map(|&n| Axis::new(n, n, 1.0)).collect()
 }
 
 fn scaled_axes(shape: &[usize], named: &[usize], scales: &[f32]) -> Result<Vec<Axis>> {
@@ -106,7 +134,7 @@ fn scaled_axes(shape: &[usize], named: &[usize], scales: &[f32]) -> Result<Vec<A
         if !scale.is_finite() || scale <= 0.0 || to > MOST as f32 {
             return Err(bad(format!("a scale of {scale} for {} elements", shape[axis])));
         }
-        axes[axis] = Axis { from: shape[axis], to: to as usize, scale };
+        axes[axis] = Axis::new(shape[axis], to as usize, scale);
     }
     Ok(axes)
 }
@@ -134,13 +162,13 @@ fn sized_axes(shape: &[usize], named: &[usize], sizes: &[i64], policy: &str) -> 
     for (&axis, &to) in named.iter().zip(&sizes) {
         let from = shape[axis];
         axes[axis] = match common {
-            None => Axis { from, to, scale: to as f32 / from.max(1) as f32 },
+            None => Axis::new(from, to, to as f32 / from.max(1) as f32),
             Some(scale) => {
                 let to = (scale * from as f32).round();
                 if to > MOST as f32 {
                     return Err(bad(format!("a size of {to}")));
                 }
-                Axis { from, to: to as usize, scale }
+                Axis::new(from, to as usize, scale)
             }
         };
     }
@@ -164,10 +192,32 @@ fn give(
         }
         y = match mode {
             Mode::Nearest(rounding) => gather(ctx, y, position, axis.nearest(transform, rounding))?,
-            Mode::Linear => interpolate(ctx, y, position, axis, transform)?,
+            Mode::Weighted(kernel) => {
+                weighted(ctx, y, position, axis, &axis.taps(transform, kernel))?
+            }
         };
+        if transform == Transform::TfCropAndResize {
+            y = filled(ctx, y, position, axis)?;
+        }
     }
     ctx.bind(0, y)
+}
+
+/// What lies outside of x along an axis becomes the node's `extrapolation_value`.
+fn filled(
+    ctx: &mut NodeContext<'_, '_>,
+    x: ValueId,
+    position: usize,
+    axis: &Axis,
+) -> Result<ValueId> {
+    let value = ctx.attributes.float("extrapolation_value", 0.0)?;
+    let inside: Vec<i64> = axis.is_inside().into_iter().map(i64::from).collect();
+    let mut shape = vec![1; ctx.ty(x).rank()];
+    shape[position] = inside.len();
+    let inside = ctx.ints(&shape, inside);
+    let inside = ctx.cast(inside, DType::Bool)?;
+    let value = ctx.number(x, f64::from(value));
+    ctx.choose(inside, x, value)
 }
 
 fn gather(
@@ -180,25 +230,56 @@ fn gather(
     ctx.emit(Op::Gather { axis }, &[x, index])
 }
 
-/// `below * (1 - weight) + above * weight` along one axis.
-fn interpolate(
+/// A weighted sum of elements of x along one axis.
+fn weighted(
     ctx: &mut NodeContext<'_, '_>,
     x: ValueId,
     position: usize,
     axis: &Axis,
-    transform: Transform,
+    taps: &[Tap],
 ) -> Result<ValueId> {
     if ctx.dtype(x) != DType::F32 {
-        return Err(unsupported(format!("linear interpolation of {}", ctx.ty(x))));
+        return Err(unsupported(format!("interpolation of {}", ctx.ty(x))));
     }
-    let (below, above, weight) = axis.linear(transform);
+    if taps.len() > FEW {
+        return by_matrix(ctx, x, position, axis, taps);
+    }
     let mut shape = vec![1; ctx.ty(x).rank()];
-    shape[position] = weight.len();
-    let rest = ctx.floats(&shape, weight.iter().map(|w| 1.0 - w).collect());
-    let weight = ctx.floats(&shape, weight);
-    let below = gather(ctx, x, position, below)?;
-    let above = gather(ctx, x, position, above)?;
-    let below = ctx.binary(Binary::Mul, below, rest)?;
-    let above = ctx.binary(Binary::Mul, above, weight)?;
-    ctx.binary(Binary::Add, below, above)
+    shape[position] = axis.to;
+    let mut sum = None;
+    for tap in taps {
+        let weight = ctx.floats(&shape, tap.weights.clone());
+        let elements = gather(ctx, x, position, tap.places.clone())?;
+        let product = ctx.mul(elements, weight)?;
+        sum = Some(match sum {
+            Some(sum) => ctx.add(sum, product)?,
+            None => product,
+        });
+    }
+    sum.ok_or_else(|| bad("a sum of nothing"))
+}
+
+/// The same as a product with a matrix of the weights.
+fn by_matrix(
+    ctx: &mut NodeContext<'_, '_>,
+    x: ValueId,
+    position: usize,
+    axis: &Axis,
+    taps: &[Tap],
+) -> Result<ValueId> {
+    let mut weights = vec![0.0; axis.from * axis.to];
+    for tap in taps {
+        for (column, (&row, weight)) in tap.places.iter().zip(&tap.weights).enumerate() {
+            weights[row as usize * axis.to + column] += weight;
+        }
+    }
+    let weights = ctx.floats(&[axis.from, axis.to], weights);
+    let mut perm: Vec<usize> = (0..ctx.ty(x).rank()).collect();
+    perm.swap(position, ctx.ty(x).rank() - 1);
+    let x = ctx.transposed(x, &perm)?;
+    let shape = ctx.shape(x);
+    let rows = ctx.reshape(x, &[shape[..shape.len() - 1].iter().product(), axis.from])?;
+    let rows = ctx.emit(super::matmul::op(false, false), &[rows, weights])?;
+    let y = ctx.reshape(rows, &[&shape[..shape.len() - 1], &[axis.to]].concat())?;
+    ctx.transposed(y, &perm)
 }

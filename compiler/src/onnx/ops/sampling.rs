@@ -3,7 +3,7 @@
 //! Computed in f32, as ONNX Runtime does, so that elements halfway between two fall the same way.
 
 use crate::error::Result;
-use crate::onnx::refusal::{bad, unsupported};
+use crate::onnx::refusal::bad;
 
 /// How a position of the result becomes one of the operand
 /// (`coordinate_transformation_mode`, Resize-19).
@@ -15,6 +15,7 @@ pub(super) enum Transform {
     AlignCorners,
     Asymmetric,
     TfHalfPixelForNn,
+    TfCropAndResize,
 }
 
 /// How a position between two elements becomes one (`nearest_mode`).
@@ -38,10 +39,7 @@ impl Transform {
             "align_corners" => Transform::AlignCorners,
             "asymmetric" => Transform::Asymmetric,
             "tf_half_pixel_for_nn" => Transform::TfHalfPixelForNn,
-            "tf_crop_and_resize" => {
-                return Err(unsupported("resizing of a cropped region")
-                    .with_remedy("crop with Slice, and resize what is left with half_pixel"));
-            }
+            "tf_crop_and_resize" => Transform::TfCropAndResize,
             other => {
                 let what = format!("attribute `coordinate_transformation_mode` is `{other}`");
                 return Err(bad(what));
@@ -83,12 +81,57 @@ pub(super) struct Axis {
     pub(super) to: usize,
     /// What the model gives as their ratio, which rounding may make another.
     pub(super) scale: f32,
+    /// Start and end of what is cropped, of which 0 is the first element and 1 the last.
+    pub(super) region: [f32; 2],
+}
+
+/// How a position between elements is interpolated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernel {
+    /// The coefficient of cubic interpolation; linear without one.
+    pub(super) cubic: Option<f64>,
+    /// Stretch the kernel where elements become fewer.
+    pub(super) antialias: bool,
+    /// Give elements beyond the ends no weight, instead of that of the ends.
+    pub(super) exclude_outside: bool,
+}
+
+impl Kernel {
+    /// How far it reaches.
+    fn reach(&self) -> f64 {
+        if self.cubic.is_some() { 2.0 } else { 1.0 }
+    }
+
+    /// The weight of an element so far away.
+    fn weight(&self, distance: f64) -> f64 {
+        let x = distance.abs();
+        match self.cubic {
+            None => (1.0 - x).max(0.0),
+            Some(a) if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+            Some(a) if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
+            Some(_) => 0.0,
+        }
+    }
+}
+
+/// One of the elements that each element of the result is a sum of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tap {
+    /// Which one, for each element of the result.
+    pub(super) places: Vec<i64>,
+    /// Its weight.
+    pub(super) weights: Vec<f64>,
 }
 
 impl Axis {
+    /// An axis of which nothing is cropped.
+    pub(super) fn new(from: usize, to: usize, scale: f32) -> Axis {
+        Axis { from, to, scale, region: [0.0, 1.0] }
+    }
+
     /// Whether every element comes from the one at its own place.
     pub(super) fn is_kept(&self) -> bool {
-        self.from == self.to && self.scale == 1.0
+        self.from == self.to && self.scale == 1.0 && self.region == [0.0, 1.0]
     }
 
     fn position(&self, i: usize, transform: Transform) -> f32 {
@@ -106,7 +149,19 @@ impl Axis {
             Transform::AlignCorners => x * (from - 1.0) / (to - 1.0),
             Transform::Asymmetric => x / scale,
             Transform::TfHalfPixelForNn => (x + 0.5) / scale,
+            Transform::TfCropAndResize => {
+                let ([start, end], last) = (self.region, from - 1.0);
+                let inside = if self.to == 1 { 0.5 } else { x / (to - 1.0) };
+                start * last + inside * (end - start) * last
+            }
         }
+    }
+
+    /// For each element of the result whether it lies between the ends of what it is made of.
+    pub(super) fn is_inside(&self) -> Vec<bool> {
+        let last = self.from as f32 - 1.0;
+        let inside = |i| (0.0..=last).contains(&self.position(i, Transform::TfCropAndResize));
+        (0..self.to).map(inside).collect()
     }
 
     /// For each element of the result the one it is a copy of.
@@ -117,17 +172,29 @@ impl Axis {
         (0..self.to).map(pick).collect()
     }
 
-    /// For each element of the result the two it lies between, and the weight of the second.
-    pub(super) fn linear(&self, transform: Transform) -> (Vec<i64>, Vec<i64>, Vec<f64>) {
+    /// The elements that each one of the result is a weighted sum of.
+    pub(super) fn taps(&self, transform: Transform, kernel: Kernel) -> Vec<Tap> {
+        let stretch = if kernel.antialias { f64::from(self.scale.min(1.0)) } else { 1.0 };
+        let first = (-kernel.reach() / stretch).floor() as i64 + 1;
+        let mut taps = vec![Tap::default(); (2 - 2 * first).max(2) as usize];
         let last = self.from as i64 - 1;
-        let mut result = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..self.to {
-            let position = self.position(i, transform).clamp(0.0, last as f32);
-            let below = (position as i64).min(last);
-            result.0.push(below);
-            result.1.push((below + 1).min(last));
-            result.2.push(f64::from(position - below as f32));
+            let position = f64::from(self.position(i, transform));
+            // Linear weights do not tell one that lies beyond the ends from one at them.
+            let beyond = kernel.cubic.is_none() && !kernel.antialias;
+            let position = if beyond { position.clamp(0.0, last as f64) } else { position };
+            let below = position.ceil() as i64 - 1;
+            let place = |tap: usize| below + first + tap as i64;
+            let weight = |tap: usize| match kernel.exclude_outside {
+                true if !(0..=last).contains(&place(tap)) => 0.0,
+                _ => kernel.weight((place(tap) as f64 - position) * stretch),
+            };
+            let sum: f64 = (0..taps.len()).map(weight).sum();
+            for (index, tap) in taps.iter_mut().enumerate() {
+                tap.places.push(place(index).clamp(0, last));
+                tap.weights.push(weight(index) / sum);
+            }
         }
-        result
+        taps
     }
 }

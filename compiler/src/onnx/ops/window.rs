@@ -1,4 +1,4 @@
-//! Attributes of sliding windows: strides, dilations, pads and `auto_pad`, in one or two dimensions.
+//! Attributes of sliding windows: strides, dilations, pads and `auto_pad`.
 
 use crate::error::Result;
 use crate::ir::Window;
@@ -8,45 +8,79 @@ use crate::onnx::refusal::{bad, unsupported};
 /// Larger kernels, strides, dilations and pads are nonsense, and would make sums overflow.
 const MOST: i64 = 1 << 24;
 
-/// The window of a node whose input has the extents `input` after batch and channels, and whose
-/// kernel has the extents `kernel`. In one dimension the window is one row high.
-pub(super) fn window(
+/// A window along one axis.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Along {
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+    /// Elements before and after the axis.
+    pub(super) pads: [usize; 2],
+}
+
+impl Along {
+    /// How many elements it spans.
+    pub(super) fn extent(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// The window over height that slides along an axis alone, and over width not at all.
+    pub(super) fn alone(&self) -> Window {
+        flat(&[*self, Along { kernel: 1, stride: 1, dilation: 1, pads: [0, 0] }])
+    }
+}
+
+/// The window along each of one or two axes as one over height and width; one axis is of rows one high.
+pub(super) fn flat(axes: &[Along]) -> Window {
+    let two = |of: fn(&Along) -> usize, missing| match axes {
+        [one] => [missing, of(one)],
+        [first, second, ..] => [of(first), of(second)],
+        [] => [missing; 2],
+    };
+    Window {
+        kernel: two(|a| a.kernel, 1),
+        stride: two(|a| a.stride, 1),
+        dilation: two(|a| a.dilation, 1),
+        pad_before: two(|a| a.pads[0], 0),
+        pad_after: two(|a| a.pads[1], 0),
+    }
+}
+
+/// The window along each axis of a node whose input has the extents `input` after batch and channels, and
+/// whose kernel has the extents `kernel`.
+pub(super) fn windows(
     ctx: &NodeContext<'_, '_>,
     kernel: &[usize],
     input: &[usize],
-) -> Result<Window> {
+) -> Result<Vec<Along>> {
     let dims = input.len();
     if kernel.len() != dims {
         return Err(bad(format!("a kernel of {} dimensions for {dims}", kernel.len())));
     }
     let stride = positive(ctx, "strides", dims)?;
     let dilation = positive(ctx, "dilations", dims)?;
-    let extents = kernel.iter().zip(&dilation).map(|(k, d)| (k - 1) * d + 1).collect::<Vec<_>>();
+    let along = |i: usize| Along {
+        kernel: kernel[i],
+        stride: stride[i],
+        dilation: dilation[i],
+        pads: [0, 0],
+    };
+    let mut axes: Vec<Along> = (0..dims).map(along).collect();
     let given = given_pads(ctx, dims)?;
-    let pads = match ctx.attributes.string("auto_pad", "NOTSET")? {
-        "NOTSET" | "" => given,
+    match ctx.attributes.string("auto_pad", "NOTSET")? {
+        "NOTSET" | "" => axes.iter_mut().zip(given).for_each(|(axis, pads)| axis.pads = pads),
         mode if given.iter().any(|pad| *pad != [0, 0]) => {
             return Err(bad(format!("pads beside `auto_pad` {mode}")));
         }
-        "VALID" => vec![[0, 0]; dims],
+        "VALID" => {}
         mode @ ("SAME_UPPER" | "SAME_LOWER") => {
-            let axes = (0..dims).map(|i| same(input[i], extents[i], stride[i], mode));
-            axes.collect()
+            for (axis, &input) in axes.iter_mut().zip(input) {
+                axis.pads = same(input, axis.extent(), axis.stride, mode);
+            }
         }
         other => return Err(bad(format!("attribute `auto_pad` is `{other}`"))),
-    };
-    let two = |values: &[usize], missing| match values {
-        [one] => [missing, *one],
-        [first, second, ..] => [*first, *second],
-        [] => [missing; 2],
-    };
-    Ok(Window {
-        kernel: two(kernel, 1),
-        stride: two(&stride, 1),
-        dilation: two(&dilation, 1),
-        pad_before: two(&pads.iter().map(|p| p[0]).collect::<Vec<_>>(), 0),
-        pad_after: two(&pads.iter().map(|p| p[1]).collect::<Vec<_>>(), 0),
-    })
+    }
+    Ok(axes)
 }
 
 /// Pads such that there are `input / stride` positions, rounded up.
@@ -59,7 +93,7 @@ fn same(input: usize, extent: usize, stride: usize, mode: &str) -> [usize; 2] {
 }
 
 /// An attribute of one positive number per dimension; 1 where it is absent.
-fn positive(ctx: &NodeContext<'_, '_>, name: &str, dims: usize) -> Result<Vec<usize>> {
+pub(super) fn positive(ctx: &NodeContext<'_, '_>, name: &str, dims: usize) -> Result<Vec<usize>> {
     match ctx.attributes.ints(name)? {
         Some(values) => extents(name, values, dims),
         None => Ok(vec![1; dims]),
@@ -79,7 +113,7 @@ pub(super) fn extents(name: &str, values: &[i64], dims: usize) -> Result<Vec<usi
 }
 
 /// Attribute `pads` as before and after for each dimension.
-fn given_pads(ctx: &NodeContext<'_, '_>, dims: usize) -> Result<Vec<[usize; 2]>> {
+pub(super) fn given_pads(ctx: &NodeContext<'_, '_>, dims: usize) -> Result<Vec<[usize; 2]>> {
     let Some(values) = ctx.attributes.ints("pads")? else {
         return Ok(vec![[0, 0]; dims]);
     };
@@ -97,15 +131,15 @@ fn given_pads(ctx: &NodeContext<'_, '_>, dims: usize) -> Result<Vec<[usize; 2]>>
     Ok((0..dims).map(|i| [pads[i], pads[i + dims]]).collect())
 }
 
-/// The extents of a window's input after batch and channels: of one or two dimensions.
+/// The extents of a window's input after batch and channels: of one to three dimensions.
 pub(super) fn spatial(shape: &[usize]) -> Result<&[usize]> {
     match shape {
-        [_, _, spatial @ ..] if matches!(spatial.len(), 1 | 2) => Ok(spatial),
-        [_, _, _, _, _, ..] => Err(unsupported(format!(
-            "{} dimensions beside batch and channels; one and two are",
-            shape.len() - 2
-        ))
-        .with_remedy("fold the depth of volumes into their batch or channels")),
+        [_, _, spatial @ ..] if matches!(spatial.len(), 1..=3) => Ok(spatial),
+        [_, _, _, _, _, ..] => {
+            let found = shape.len() - 2;
+            let what = format!("{found} dimensions beside batch and channels; up to three are");
+            Err(unsupported(what).with_remedy("fold some of them into the batch or the channels"))
+        }
         _ => Err(bad(format!("{shape:?} has no dimensions beside batch and channels"))),
     }
 }
