@@ -22,6 +22,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         line("compiler", about.compiler_version.clone()),
         line("target", about.target.clone()),
         line("winograd", winograd(about).into()),
+        line("bfloat16", if about.bfloat16 { "allowed" } else { "off" }.into()),
         line("portable bits", if about.portable_bits { "yes" } else { "no" }.into()),
         line("tuned layers", about.choices.len().to_string()),
         line("weights", stored(artifact)),

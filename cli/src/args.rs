@@ -341,7 +341,7 @@ pub(crate) struct BenchArgs {
     pub(crate) images: Option<PathBuf>,
     /// Print one JSON object (cardinal.bench/v1) with every latency
     ///
-    /// Its precision is the narrowest type that convolutions multiply, f32 or int8: code for CPUs that do
+    /// Its precision is the narrowest type that convolutions multiply, f32, bf16 or int8: code for CPUs that do
     /// not multiply bytes computes quantized models in f32.
     ///
     /// Example: --json
@@ -378,6 +378,8 @@ pub(crate) struct VerifyArgs {
     #[arg(short, long, value_name = "[NAME=]FILE", requires = "input")]
     pub(crate) expected: Vec<String>,
     /// Difference allowed, relative to the largest magnitude in the expected output
+    ///
+    /// Products of bfloat16, by --precision bf16, need some hundredths.
     ///
     /// Example: --rtol 1e-4
     #[arg(long, value_name = "R", default_value = "1e-3", value_parser = parse_tolerance)]

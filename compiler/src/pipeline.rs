@@ -19,6 +19,7 @@ use crate::codegen::{Code, Listing, Target};
 use crate::error::{Error, Problem, Result};
 use crate::ir::verify;
 use crate::kernels;
+use crate::machine::Vectors;
 use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::passes::{self, Run};
@@ -216,16 +217,33 @@ fn in_order(targets: &[Target]) -> Result<Vec<Target>> {
 
 /// Refuses CPUs that multiply no bfloat16, where that is asked for.
 fn check_bfloats(targets: &[Target], preferences: &Preferences) -> Result<()> {
-    let without = targets.iter().find(|target| !target.machine().bfloats);
-    let Some(target) = without.filter(|_| preferences.bfloat16 == Bfloat16::Required) else {
+    if preferences.bfloat16 != Bfloat16::Required {
+        return Ok(());
+    }
+    if preferences.portable_bits {
+        let what =
+            "portable bits are computed in f32, and products of bfloat16 are asked for".into();
+        return Err(Error::from(Problem::Target(what)).with_remedy("leave out one of the two"));
+    }
+    let Some(target) = targets.iter().find(|target| !target.machine().bfloats) else {
         return Ok(());
     };
-    let what = format!(
-        "{} multiplies no bfloat16: it lacks avx512bf16, or AVX-512 altogether",
-        target.cpu()
-    );
-    let remedy =
-        "compile with --precision auto, or for znver4, znver5 or sapphirerapids with --cpu";
+    let (what, remedy) = match target.vectors() {
+        Vectors::Neon => (
+            format!(
+                "products of bfloat16 are made for x86-64 only, and not for {}",
+                target.triple()
+            ),
+            "compile with --precision auto, which computes in f32 there",
+        ),
+        Vectors::Sse | Vectors::Avx2 | Vectors::Avx512 => (
+            format!(
+                "{} multiplies no bfloat16: it lacks avx512bf16, or AVX-512 altogether",
+                target.cpu()
+            ),
+            "compile with --precision auto, or for znver4, znver5, sapphirerapids or x86-64-v4+avx512bf16 with --cpu",
+        ),
+    };
     Err(Error::from(Problem::Target(what)).with_remedy(remedy))
 }
 

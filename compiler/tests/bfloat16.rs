@@ -16,6 +16,7 @@ use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::passes;
 use cardinal_compiler::schedule::{Bfloat16, Choice, Choices, Chosen, Layer, Preferences};
 use cardinal_runtime::{Session, Tensor, cpu};
+use running::files::{import, models, stem};
 use running::{compile_with, host, random, to_reference};
 
 /// This machine, if it multiplies bfloat16.
@@ -302,4 +303,48 @@ fn artifacts_say_what_they_multiply_and_ask_for_no_more() {
     let features = ["avx2", "fma", "avx512bf16"].map(str::to_owned);
     let odd = Target::new(&cpu::host_triple(), &features);
     assert!(odd.is_ok_and(|odd| !odd.features().contains(&"avx512bf16".to_owned())));
+}
+
+/// What one stage makes image by image, a later one reads for all images.
+#[test]
+fn networks_take_any_batch() {
+    let target = znver4();
+    let mut rounding = 0;
+    let open = models("tiny").into_iter().filter(|path| stem(path).contains("dynbatch"));
+    for path in open {
+        for images in [2, 3, 8] {
+            let mut graph = import(&path, Some(images)).graph;
+            passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
+            let schedule = kernels::schedule(&graph, &target.machine(), &allowing(true));
+            rounding += schedule.layers(&graph).iter().filter(|layer| rounds(&layer.taken)).count();
+            kernels::lower(&graph, &schedule)
+                .unwrap_or_else(|e| panic!("{}, {images} images: {e}", path.display()));
+        }
+    }
+    assert!(rounding > 50, "{rounding}");
+}
+
+/// Where nothing is faster in bfloat16 code is made as for a machine without, whatever was chosen for layers.
+#[test]
+fn what_was_chosen_can_be_linked_again() {
+    let target = znver4();
+    let graph = Case::of([64, 32], 1, [7, 9]).graph("rand(1)");
+    let [layer] = &layers(&graph, &target, &allowing(true))[..] else { panic!("one layer") };
+    let model = || Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let mut precisions = Vec::new();
+    for choice in &layer.candidates {
+        let only = Chosen { choice: choice.clone(), because: String::new() };
+        let choices = Choices::from([(layer.key.clone(), only)]);
+        let schedule = Preferences { choices, ..allowing(true) };
+        let options = CompileOptions { schedule, ..CompileOptions::default() };
+        let compiled =
+            cardinal_compiler::compile(&model(), std::slice::from_ref(&target), &options);
+        let artifact = compiled.unwrap().parts.to_artifact().unwrap();
+        let again = cardinal_compiler::relink::relink(&model(), &artifact, NonZeroUsize::MIN);
+        let again = again.unwrap_or_else(|e| panic!("{choice}: {e}"));
+        assert_eq!(again.parts.to_artifact().unwrap().as_bytes(), artifact.as_bytes(), "{choice}");
+        assert_eq!(artifact.variants()[0].precision() == "bf16", rounds(choice), "{choice}");
+        precisions.push(rounds(choice));
+    }
+    assert!(precisions.contains(&true) && precisions.contains(&false));
 }

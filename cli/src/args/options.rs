@@ -57,7 +57,7 @@ pub(crate) struct ModelOptions {
     /// refused; with auto they compute in f32.
     ///
     /// Example: --precision auto
-    #[arg(long, value_enum, default_value_t, conflicts_with = "portable_bits")]
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) precision: Arithmetic,
     /// Give the same bits on every CPU with fused multiply-add: AVX2, AVX-512 and aarch64
     ///

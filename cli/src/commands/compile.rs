@@ -69,12 +69,14 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         }
         (Emit::Obj | Emit::Shared, _) => {
             let artifact = compiled.to_artifact().map_err(refused)?;
-            Content::Native(native::make(emit, &output, &file, &artifact)?)
+            Content::Native(native::make(emit, &output, &file, &artifact)?, artifact)
         }
     };
     let change = match &content {
-        Content::Laid(artifact, _) => Change::measure(&model, &settings, artifact, refused)?,
-        Content::Packed(_) | Content::Native(_) => None,
+        Content::Laid(artifact, _) | Content::Native(_, artifact) => {
+            Change::measure(&model, &settings, artifact, refused)?
+        }
+        Content::Packed(_) => None,
     };
     progress.finish_and_clear();
     content.write(&output)?;
@@ -98,8 +100,8 @@ enum Content<'a> {
     Packed(&'a Compiled),
     /// An artifact in memory, or an executable of it.
     Laid(Artifact, Option<Sample>),
-    /// An object file or a library.
-    Native(native::Files),
+    /// An object file or a library, and the artifact in it.
+    Native(native::Files, Artifact),
 }
 
 impl Content<'_> {
@@ -110,7 +112,7 @@ impl Content<'_> {
             }
             Content::Laid(artifact, None) => output::write(output, artifact.as_bytes()),
             Content::Laid(artifact, Some(sample)) => executable::write(output, artifact, sample),
-            Content::Native(files) => native::write(output, files),
+            Content::Native(files, _) => native::write(output, files),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::args::QuantizeArgs;
+use crate::args::{Arithmetic, QuantizeArgs};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -50,6 +50,12 @@ fn check(args: &QuantizeArgs, path: &Path, samples: &[&Samples]) -> Outcome {
     if args.json && is_dash(path) {
         return Err(Failure::usage("standard output can take the model or the JSON")
             .with_help("name a file for the model, such as `-o model.int8.onnx`"));
+    }
+    if args.options.precision != Arithmetic::F32 {
+        return Err(Failure::usage(
+            "ranges are those of values in f32, whatever they are compiled for later",
+        )
+        .with_help("leave out --precision here, and give it to compile"));
     }
     let inputs = args.calibrate.iter().chain(&args.test).chain([&args.model]);
     output::check(path, &inputs.map(PathBuf::as_path).collect::<Vec<_>>())

@@ -5,6 +5,7 @@ use std::path::Path;
 use cardinal_compiler::ir::{Graph, Op, Unary};
 use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::schedule::{Bfloat16, Preferences};
+use cardinal_runtime::manifest::Variant;
 use cardinal_runtime::{Artifact, cpu};
 
 use super::format::assemble;
@@ -21,6 +22,12 @@ const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cardinal-runner"
 /// How many times the change by one rounding of the weights another rounding may make. Found were up to
 /// 1.3, in six networks of up to 101 layers.
 const OF_ROUNDING: f64 = 4.0;
+
+/// What rounding factors to bfloat16 changes at most, of the largest magnitude: more is a fault.
+const MOST_FACTORS: f64 = 0.15;
+
+/// How many times what a small change of the inputs does rounding factors may do. Found were up to 24.
+const TIMES_NEARBY: f64 = 8.0;
 
 /// Refuses targets for which there is no runner, before anything is compiled.
 ///
@@ -54,7 +61,7 @@ pub(crate) fn check_target(target: Option<&str>) -> Outcome {
 /// which are rounded after the transform there. That moves the outputs about as much as the rounding here
 /// did, which is measured. Values that the model rounds to bytes may be rounded to the next one there, where
 /// they lie in the middle; that moves the outputs about as much as a small change of the inputs does. What
-/// rounding factors to bfloat16 changes without Winograd's transform is measured on this machine, if it can.
+/// rounding factors to bfloat16 changes is measured on this machine, or guessed where that multiplies none.
 ///
 /// # Errors
 /// What the compiler refuses, or [`Failure::Failed`] for want of memory.
@@ -85,7 +92,11 @@ pub(crate) fn sample(
     let factors = match bfloats {
         true => {
             let artifact = compiled_in_bfloats(model, settings, weights).map_err(&refused)?;
-            difference(&expected, &trial::run(artifact, &model.graph.name)?)
+            match artifact.variants().first().map(Variant::precision) {
+                Some("f32") => TIMES_NEARBY * rounded,
+                _ => difference(&expected, &trial::run(artifact, &model.graph.name)?)
+                    .min(MOST_FACTORS),
+            }
         }
         false => 0.0,
     };
@@ -115,7 +126,8 @@ fn compiled_in_bfloats(
     weights: Precision,
 ) -> ModelResult<Artifact> {
     let bfloat16 = Bfloat16::WhereFaster;
-    let schedule = Preferences { winograd: false, bfloat16, ..Preferences::default() };
+    let winograd = settings.compile.schedule.winograd;
+    let schedule = Preferences { winograd, bfloat16, ..Preferences::default() };
     compiled_for(model, settings, "native", (schedule, weights))
 }
 

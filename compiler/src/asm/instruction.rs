@@ -1,7 +1,7 @@
 //! The portable instructions and their operands.
 //!
-//! These are what kernels in f32, those of bfloat16 that sum in f32, and those of bytes that sum in i32, need. Room is left for more of each
-//! kind:
+//! These are what kernels in f32, those of bfloat16 that sum in f32, and those of bytes that sum in i32,
+//! need. Room is left for more of each kind:
 //!
 //! - *convert*: loads of f16 that widen, stores that narrow;
 //! - *tiles*: AMX has registers of rows beside the vectors, so they would be a kind of register of their

@@ -9,8 +9,8 @@
 //! y[n, (k c)]   = Σ over r of weigh(a)[n, k, r, c] · u[n, (k r c), h, w]   weigh
 //! ```
 //!
-//! A model that was quantized rounds on the way; [`Rounding`] says where. SE-Net (Hu et al. 2018) is K = R = 1 with a sigmoid for `weigh`; SK-Net (Li et al. 2019) is
-//! K = 1 with R paths of different kernels; the effective SE of timm has no inner layer.
+//! A model that was quantized rounds on the way; [`Rounding`] says where. SE-Net (Hu et al. 2018) is
+//! K = R = 1 with a sigmoid for `weigh`; SK-Net (Li et al. 2019) is K = 1 with R paths of different kernels; the effective SE of timm has no inner layer.
 
 use super::epilogue::Epilogue;
 use super::function::Unary;

@@ -24,8 +24,8 @@ use crate::machine::{Dots, Element, Factor, Machine};
 /// Most candidates of a layer.
 const MOST_CANDIDATES: usize = 12;
 
-/// Choices that are tried of each algorithm's best way, and of its others; and where there are algorithms for
-/// products of bfloat16 too.
+/// Choices that are tried of each algorithm's best way, and of its others: of few algorithms, and where there are
+/// those for products of bfloat16 besides.
 const TRIED: [[usize; 2]; 2] = [[6, 2], [3, 1]];
 
 /// A convolution whose algorithm or tile is a matter of choice.
@@ -238,6 +238,8 @@ struct Offers {
     others: Vec<Vec<Offer>>,
     /// Whether there are others, which may not be taken.
     withheld: bool,
+    /// Whether there are algorithms for products of bfloat16 among them.
+    rounds: bool,
 }
 
 impl Offers {
@@ -253,7 +255,7 @@ impl Offers {
         let all: Vec<(bool, Vec<Offer>)> = all.filter(|(_, offers)| !offers.is_empty()).collect();
         let withheld = all.iter().any(|(may, _)| !may);
         let others = all.into_iter().filter(|(may, _)| *may).map(|(_, offers)| offers).collect();
-        Some(Offers { direct, others, withheld })
+        Some(Offers { direct, others, withheld, rounds: problem.machine.bfloats })
     }
 
     /// The fastest way that is enough faster than the definition, or else that.
@@ -265,7 +267,7 @@ impl Offers {
 
     /// What is worth trying, the estimate's choice first.
     fn candidates(&self) -> Vec<Choice> {
-        let [most, few] = TRIED[usize::from(self.others.len() > 2)];
+        let [most, few] = TRIED[usize::from(self.rounds)];
         let mut all: Vec<&Choice> = self.best().choices.iter().take(1).collect();
         let direct = &self.direct.choices;
         for offers in &self.others {
@@ -299,6 +301,14 @@ impl Offers {
     }
 }
 
+/// What keys of layers say that may multiply bfloat16.
+const OR_BFLOATS: &str = " or bf16";
+
+/// The key of the same layer where it may not.
+pub(super) fn key_in_floats(key: &str) -> String {
+    key.replace(OR_BFLOATS, "")
+}
+
 /// The key of a layer.
 fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld: bool) -> String {
     let shape = |id: NodeId| {
@@ -323,7 +333,7 @@ fn key(graph: View<'_>, id: NodeId, conv: &Conv, problem: &ConvProblem, withheld
         key += " in pairs";
     }
     if problem.machine.bfloats && problem.reads == Element::F32 {
-        key += " or bf16";
+        key += OR_BFLOATS;
     }
     if problem.residual_bytes.is_some() {
         key += " with bytes";

@@ -96,6 +96,14 @@ impl Default for Preferences {
 }
 
 impl Preferences {
+    /// The same without bfloat16, with what was chosen for layers that might have multiplied them.
+    fn in_floats(&self) -> Preferences {
+        let choice =
+            |(key, chosen): (&String, &Chosen)| (convs::key_in_floats(key), chosen.clone());
+        let choices = self.choices.iter().map(choice).collect();
+        Preferences { bfloat16: Bfloat16::Never, choices, ..self.clone() }
+    }
+
     /// Whether this algorithm may be taken for what reads such elements. The definition always may.
     fn allows(&self, algorithm: &dyn Algorithm, reads: Element) -> bool {
         let others = self.winograd || algorithm.is_definition();
@@ -155,6 +163,10 @@ impl Schedule {
         let bfloats = machine.bfloats && may_round;
         let machine = Machine { dots, bfloats, ..*machine };
         let schedule = Schedule::on(graph, &machine, preferences, algorithms);
+        if bfloats && !schedule.multiplies_bfloats() {
+            // Code that has none is made as for a machine that has none, whose keys of layers are others.
+            return Schedule::new(graph, &machine, &preferences.in_floats(), algorithms);
+        }
         let multiplies = |conv: &ConvSchedule| conv.problem.reads == Element::U8;
         if dots.is_none() || schedule.convs.values().any(multiplies) {
             return schedule;

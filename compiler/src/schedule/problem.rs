@@ -119,6 +119,9 @@ impl ConvProblem {
     pub(crate) fn in_bfloats(&self) -> Option<ConvProblem> {
         let source = self.source?;
         let can = self.machine.bfloats && self.reads == Element::F32 && self.narrow.is_none();
+        // Whatever makes the value may do so for other images together.
+        let Blocked { segments, channels, size, halo, .. } = source;
+        let source = Blocked::new(self.made.images, segments, channels, size, halo);
         let source = Blocked { element: Element::Bf16, ..source };
         can.then(|| ConvProblem { reads: Element::Bf16, source: Some(source), ..self.clone() })
     }

@@ -4,6 +4,7 @@ use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::schedule::Bfloat16;
 use cardinal_runtime::Artifact;
+use cardinal_runtime::manifest::Variant;
 use serde_json::{Value, json};
 
 use crate::about;
@@ -26,9 +27,11 @@ enum Outputs {
     NotMeasured(String),
 }
 
-/// What has fewer digits than f32 by these settings, if anything.
-fn fewer_digits(compile: &CompileOptions) -> Option<&'static str> {
-    match (compile.weights, compile.schedule.bfloat16 != Bfloat16::Never) {
+/// What has fewer digits than f32 in what was compiled with these settings, if anything.
+fn fewer_digits(compile: &CompileOptions, compiled: &Artifact) -> Option<&'static str> {
+    let is_rounded = |variant: &Variant| variant.precision() != "f32";
+    let may_round = compile.schedule.bfloat16 != Bfloat16::Never;
+    match (compile.weights, may_round && compiled.variants().iter().any(is_rounded)) {
         (Precision::F16, true) => Some("weights in half precision and products of bfloat16"),
         (Precision::F16, false) => Some("weights in half precision"),
         (Precision::F32, true) => Some("products of bfloat16"),
@@ -48,8 +51,12 @@ impl Change {
         compiled: &Artifact,
         refused: impl FnOnce(Box<ModelError>) -> Failure,
     ) -> Outcome<Option<Change>> {
-        let Some(what) = fewer_digits(&settings.compile) else { return Ok(None) };
-        if about::runs_here(compiled).is_none() {
+        let Some(what) = fewer_digits(&settings.compile, compiled) else { return Ok(None) };
+        let here = about::runs_here(compiled).and_then(|at| compiled.variants().get(at));
+        let is_of_others = |here: &Variant| {
+            settings.compile.weights == Precision::F32 && here.precision() == "f32"
+        };
+        if here.is_none_or(is_of_others) {
             let outputs = Outputs::NotMeasured("the code is for other machines".into());
             return Ok(Some(Change { what, outputs }));
         }
@@ -86,9 +93,11 @@ impl Change {
         match &self.outputs {
             Outputs::Measured(outputs) => {
                 let outputs: Vec<Value> = outputs.iter().map(output_json).collect();
-                json!({"measured": true, "outputs": outputs})
+                json!({"measured": true, "of": self.what, "outputs": outputs})
             }
-            Outputs::NotMeasured(why) => json!({"measured": false, "why": why}),
+            Outputs::NotMeasured(why) => {
+                json!({"measured": false, "of": self.what, "why": why})
+            }
         }
     }
 }

@@ -88,12 +88,12 @@ impl<'a> Validation<'a> {
             Element::I16 | Element::Bf16 => 2,
             Element::U8 => 4,
         };
-        let is_narrow = each > 1;
+        let in_words = each > 1;
         let blocks = |segments: usize| {
             let of_segment = (problem.channels * problem.groups / segments.max(1)).div_ceil(BLOCK);
             of_segment * segments / problem.groups.max(1)
         };
-        let of_block = if is_narrow { problem.read_words().min(BLOCK / each) } else { BLOCK };
+        let of_block = if in_words { problem.read_words().min(BLOCK / each) } else { BLOCK };
         let shape = match (problem.narrow, in_segments) {
             (Some(narrow), _) => [1, kh, kw, narrow.div_ceil(each)],
             (None, Some(segments)) => [blocks(segments), kh, kw, of_block],
@@ -105,10 +105,10 @@ impl<'a> Validation<'a> {
         // The middle of the window, which is in the plane where its ends are not.
         let middle = [self.any(shape[0]), kh / 2, kw / 2, self.any(shape[3])];
         samples.push(flat(&middle, &shape));
-        if let (Some(segments), false) = (in_segments, is_narrow) {
+        if let Some(segments) = in_segments {
             // The last channel, before those that fill a block up.
             let last = last_place(problem.channels, segments / problem.groups.max(1));
-            samples.push(flat(&[last / BLOCK, kh / 2, kw / 2, last % BLOCK], &shape));
+            samples.push(flat(&[last / BLOCK, kh / 2, kw / 2, last % BLOCK / each], &shape));
         }
         for r in samples {
             let within = position(r, &counts);
@@ -127,13 +127,13 @@ impl<'a> Validation<'a> {
                     match in_segments {
                         Some(segments) => {
                             let all = problem.channels * problem.groups;
-                            (channel_at(place, all, segments), if is_narrow { byte } else { 0 })
+                            (channel_at(place, all, segments), if in_words { byte } else { 0 })
                         }
                         None => (Some(group * problem.channels + block), 0),
                     }
                 }
             };
-            let bytes = match is_narrow {
+            let bytes = match in_words {
                 true => at * 4 + offset * (4 / each),
                 false => (at + offset) * F32_BYTES,
             };

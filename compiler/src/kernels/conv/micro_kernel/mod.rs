@@ -12,7 +12,8 @@
 //! out[pixel][block][16] = rounded(steps(bias[block][16] + scale[block][16] · sum))
 //! ```
 //!
-//! bfloat16 are multiplied two channels at a time, and summed in f32 as above. Products of i16, of Winograd's domain, are made two channels at a time, summed in i32 from 0 on, and scaled.
+//! bfloat16 are multiplied two channels at a time, and summed in f32 as above. Products of i16, of Winograd's
+//! domain, are made two channels at a time, summed in i32 from 0 on, and scaled.
 //!
 //! One specification serves 1×1 convolutions, direct k×k ones, the products in Winograd's transformed
 //! domain and those of Strassen's quarters.
