@@ -183,6 +183,7 @@ impl Filters {
     }
 
     /// The position of that for an input channel; none joins groups.
+    #[inline]
     pub(super) fn of(&self, input: usize) -> Option<usize> {
         self.of.contains(&input).then(|| self.first + input - self.of.start)
     }

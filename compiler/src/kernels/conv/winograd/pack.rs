@@ -140,14 +140,17 @@ impl Order for Winograd {
         let (inputs, to) = (self.channels.inputs.len(), to.as_chunks_mut::<4>().0);
         self.each(from, stripe, |input, element, sums| {
             let line = &mut to[(element * inputs + input) * BLOCK..][..BLOCK];
-            line.copy_from_slice(&sums.map(|sum| (sum as f32).to_le_bytes()));
+            for (word, sum) in line.iter_mut().zip(sums) {
+                *word = sum.to_le_bytes();
+            }
         });
     }
 }
 
 impl Winograd {
     /// Calls with each element of the filters from an input channel to the outputs of a block.
-    fn each(&self, from: &[u8], stripe: usize, mut line: impl FnMut(usize, usize, [f64; BLOCK])) {
+    #[inline]
+    fn each(&self, from: &[u8], stripe: usize, mut line: impl FnMut(usize, usize, &[f32; BLOCK])) {
         let from = from.as_chunks::<4>().0;
         let rows = self.channels.rows(stripe);
         let inputs = self.channels.inputs;
@@ -162,7 +165,7 @@ impl Winograd {
                 }
             }
             for (element, parts) in self.products.iter().enumerate() {
-                line(at, element, transformed(parts, &taps));
+                line(at, element, &transformed(parts, &taps));
             }
         }
     }
@@ -181,8 +184,8 @@ impl Order for Bfloats {
         let (inputs, halves) = (self.0.channels.inputs.len(), to.as_chunks_mut::<2>().0);
         self.0.each(from, stripe, |input, element, sums| {
             let line = (element * inputs / PAIR + input / PAIR) * BLOCK * PAIR;
-            for (lane, sum) in sums.into_iter().enumerate() {
-                let bits = bfloat16::nearest(sum as f32).to_bits();
+            for (lane, sum) in sums.iter().enumerate() {
+                let bits = bfloat16::nearest(*sum).to_bits();
                 halves[line + lane * PAIR + input % PAIR] = bits.to_le_bytes();
             }
         });
@@ -191,12 +194,19 @@ impl Order for Bfloats {
 
 /// An element of the filters from one input channel to the outputs of a block, whose sums stay in
 /// registers.
-fn transformed(parts: &[(usize, f64)], taps: &[[f64; BLOCK]; TAPS]) -> [f64; BLOCK] {
+#[inline]
+fn transformed(parts: &[(usize, f64)], taps: &[[f64; BLOCK]; TAPS]) -> [f32; BLOCK] {
     let mut sums = [0f64; BLOCK];
     for (tap, factor) in parts {
-        sums.iter_mut().zip(&taps[*tap]).for_each(|(sum, tap)| *sum += factor * tap);
+        for (sum, tap) in sums.iter_mut().zip(&taps[*tap]) {
+            *sum += factor * tap;
+        }
     }
-    sums
+    let mut rounded = [0f32; BLOCK];
+    for (to, sum) in rounded.iter_mut().zip(&sums) {
+        *to = *sum as f32;
+    }
+    rounded
 }
 
 /// `[m, c, 3, 3]` as `[group][block][element]` and then a line of what sums are scaled by, as f32, and the
