@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use cardinal_compiler::ir::text::print;
 use cardinal_compiler::ir::{
     Binary, Conv, DType, Epilogue, Excite, Graph, Node, NodeId, Op, Pool, PoolKind, Reduce,
-    ReduceKind, SplitAttention, TensorType, Unary, Weigh, Weight, Window, infer,
+    ReduceKind, Rounding, SplitAttention, TensorType, Unary, Weigh, Weight, Window, infer,
 };
 
 /// Bytes of a value at most.
@@ -301,8 +301,9 @@ impl Draft<'_, '_> {
         operands.push((SplitAttention::W2, self.weight(&[channels, read])));
         let inner = |width| Excite::Inner { width, activation: vec![Unary::Relu] };
         let excite = if operands.len() == 3 { inner(width) } else { Excite::Direct };
-        let epilogue = Epilogue::none();
-        let op = SplitAttention { cardinality, radix, excite, weigh, epilogue };
+        // A value in the middle of two multiples may be rounded to either.
+        let (rounding, epilogue) = (Rounding::default(), Epilogue::none());
+        let op = SplitAttention { cardinality, radix, excite, weigh, rounding, epilogue };
         self.add(Op::SplitAttention(op), &operands, false);
         Ok(())
     }
