@@ -6,7 +6,7 @@ use super::micro_kernel::{MicroKernel, orders};
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
 use crate::machine::{BLOCK, Element, bfloat16};
-use crate::plan::weights::{Order, Packing, Places, Word, float, run_of};
+use crate::plan::weights::{Order, Packing, Places, Word, float};
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::problem::WORD;
 
@@ -37,10 +37,6 @@ impl Packing for Direct {
         is_filter(ty)
     }
 
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        run_of(&*self.order(ty))
-    }
-
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(Tiles::new(&ty.shape(), self.0))
     }
@@ -63,10 +59,6 @@ impl Packing for DirectBytes {
 
     fn dtype(&self, _: &TensorType) -> DType {
         DType::I8
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
@@ -93,10 +85,6 @@ impl Packing for DirectBfloats {
         DType::I8
     }
 
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
-    }
-
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         let channels = Channels::new(&ty.shape(), self.packing);
         let taps = ty.shape()[2..].iter().product();
@@ -111,10 +99,6 @@ pub(in crate::kernels) struct NarrowGroups;
 impl Packing for NarrowGroups {
     fn accepts(&self, ty: &TensorType) -> bool {
         is_filter(ty)
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        run_of(&*self.order(ty))
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
@@ -136,10 +120,6 @@ impl Packing for NarrowBytes {
 
     fn dtype(&self, _: &TensorType) -> DType {
         DType::I8
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {

@@ -137,10 +137,6 @@ impl<P: Packing> Packing for InBytes<P> {
         DType::I8
     }
 
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
-    }
-
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(ByteBlocks(self.0.order(ty)))
     }

@@ -36,8 +36,11 @@ pub(crate) trait Packing: fmt::Debug + Send + Sync + 'static {
         ty.dtype
     }
 
-    /// Extents as stored.
-    fn extents(&self, ty: &TensorType) -> Vec<usize>;
+    /// Extents as stored: one run of all elements, unless it says otherwise.
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        let bytes: usize = self.order(ty).stripes().into_iter().sum();
+        vec![bytes / self.dtype(ty).size()]
+    }
 
     /// The order of elements of a weight of such a type.
     fn order(&self, ty: &TensorType) -> Box<dyn Order>;
@@ -151,9 +154,4 @@ impl PartialEq for Packed {
         // Mostly enough, and then nothing is packed.
         (alike && self.weight == other.weight) || self.hash() == other.hash()
     }
-}
-
-/// Extents of a constant that is one run of elements in this order.
-pub(crate) fn run_of(order: &dyn Order) -> Vec<usize> {
-    vec![order.stripes().iter().sum::<usize>() / size_of::<Word>()]
 }

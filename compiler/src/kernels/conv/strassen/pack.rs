@@ -4,7 +4,7 @@ use super::spec::{PRODUCTS, WEIGHTS};
 use crate::ir::TensorType;
 use crate::kernels::conv::pack::{ChannelPacking, Channels, is_filter};
 use crate::machine::BLOCK;
-use crate::plan::weights::{Order, Packing, Word, float, run_of};
+use crate::plan::weights::{Order, Packing, Word, float};
 
 /// Filters for Strassen's products: for each product, a sum of quarters of them.
 #[derive(Debug)]
@@ -13,10 +13,6 @@ pub(in crate::kernels) struct QuarterSums(pub(in crate::kernels) ChannelPacking)
 impl Packing for QuarterSums {
     fn accepts(&self, ty: &TensorType) -> bool {
         is_filter(ty)
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        run_of(&*self.order(ty))
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {

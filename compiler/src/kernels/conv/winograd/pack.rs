@@ -6,7 +6,7 @@ use crate::kernels::conv::micro_kernel::MicroKernel;
 use crate::kernels::conv::pack::{ChannelPacking, Channels, Filters, is_filter};
 use crate::kernels::multiples::Multiples;
 use crate::machine::{BLOCK, Element, bfloat16};
-use crate::plan::weights::{Order, Packing, Word, float, run_of};
+use crate::plan::weights::{Order, Packing, Word, float};
 use crate::schedule::byte_scale::ByteScale;
 
 /// Filters in Winograd's transformed domain, with tiles of so many outputs.
@@ -19,10 +19,6 @@ pub(in crate::kernels) struct Transformed(
 impl Packing for Transformed {
     fn accepts(&self, ty: &TensorType) -> bool {
         is_filter(ty)
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        run_of(&*self.order(ty))
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
@@ -47,10 +43,6 @@ impl Packing for TransformedHalves {
 
     fn dtype(&self, _: &TensorType) -> DType {
         DType::I8
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
@@ -79,10 +71,6 @@ impl Packing for TransformedBfloats {
 
     fn dtype(&self, _: &TensorType) -> DType {
         DType::I8
-    }
-
-    fn extents(&self, ty: &TensorType) -> Vec<usize> {
-        vec![self.order(ty).stripes().into_iter().sum()]
     }
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
