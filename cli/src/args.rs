@@ -3,6 +3,7 @@
 mod options;
 mod quantize;
 mod relink;
+mod sampling;
 mod score;
 mod tuning;
 
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
+pub(crate) use sampling::SamplingOptions;
 pub(crate) use score::ScoreArgs;
 pub(crate) use tuning::TuningOptions;
 
@@ -222,6 +224,9 @@ pub(crate) struct CompileArgs {
     /// Whether to sign it.
     #[command(flatten)]
     pub(crate) signing: Signing,
+    /// How much rounding may change.
+    #[command(flatten)]
+    pub(crate) sampling: SamplingOptions,
     /// Where and how to tune.
     #[command(flatten)]
     pub(crate) tuning: TuningOptions,

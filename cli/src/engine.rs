@@ -11,9 +11,10 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
-use cardinal_compiler::options::{CompileOptions, ImportOptions};
+use cardinal_compiler::options::{CompileOptions, ImportOptions, Precision};
 pub(crate) use cardinal_compiler::plan::Plan;
 use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
+use cardinal_compiler::schedule::Bfloat16;
 use cardinal_compiler::{interp, object, onnx};
 use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
@@ -22,7 +23,8 @@ pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
 pub(crate) use cardinal_compiler::pipeline::Pipeline;
 pub(crate) use relink::relink;
 pub(crate) use tuning::{
-    Choice, Choices, Chosen, Cpu, Layer, Timing, Winner, cpus, layer_times, layers, read_choice,
+    Choice, Choices, Chosen, Cpu, Estimate, Layer, Timing, Winner, cpus, layer_times, layers,
+    read_choice,
 };
 
 use crate::output::Room;
@@ -122,6 +124,21 @@ impl Compiled {
 pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compiled> {
     let targets = targets(settings)?;
     Ok(described(Pipeline::new(model, &settings.compile).compile(&targets)?))
+}
+
+/// The same settings with nothing rounded that the model does not round: weights and products in f32.
+pub(crate) fn in_f32(settings: &Settings) -> Settings {
+    // What is proved of rewrites need not be proved again.
+    let (weights, check_rewrites) = (Precision::F32, false);
+    let mut compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
+    compile.schedule.bfloat16 = Bfloat16::Never;
+    Settings { compile, ..settings.clone() }
+}
+
+/// Whether these settings may round what the model does not.
+pub(crate) fn may_round(settings: &Settings) -> bool {
+    let compile = &settings.compile;
+    compile.weights != Precision::F32 || compile.schedule.bfloat16 != Bfloat16::Never
 }
 
 /// What there is to say of a compiled model.

@@ -41,9 +41,13 @@ pub mod library;
 #[cfg(feature = "compiler")]
 mod loading;
 #[cfg(feature = "compiler")]
+mod max_error;
+#[cfg(feature = "compiler")]
 mod model_file;
 #[cfg(feature = "compiler")]
 mod quantize;
+#[cfg(feature = "compiler")]
+mod samples;
 #[cfg(feature = "compiler")]
 mod score;
 #[cfg(feature = "compiler")]

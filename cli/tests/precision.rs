@@ -75,3 +75,49 @@ fn the_change_is_reported_and_executables_allow_for_it() {
         json(folder.run("compile digits.onnx -o m.cardinal --precision bf16 --weights f16 --json"));
     assert!(both["change"]["measured"] == true, "{both}");
 }
+
+#[test]
+fn an_error_that_is_allowed_is_kept_and_the_artifact_says_so() {
+    if !multiplies() {
+        return;
+    }
+    let folder = digits();
+    let compile = "compile digits.onnx -o m.cardinal --precision bf16 --json";
+    let free = json(folder.run(&format!("{compile} --max-error 1")))["sampled"].take();
+    let all = free["error"].as_f64().unwrap();
+    assert!(all > 1e-3 && all < 1e-2 && free["in_f32"] == Value::Array(vec![]), "{free}");
+    let mut before = 0;
+    for part in [0.7, 0.2] {
+        let allowed = all * part;
+        let report = json(folder.run(&format!("{compile} --max-error {allowed}")));
+        let sampled = &report["sampled"];
+        let (error, kept) = (&sampled["error"], sampled["in_f32"].as_array().unwrap().len());
+        assert!(error.as_f64().unwrap() <= allowed, "{report}");
+        assert!(kept > before, "{report}");
+        before = kept;
+    }
+    let metadata = folder.run("inspect m.cardinal").succeeds();
+    assert!(metadata.contains("cardinal.precision.samples=8 random samples"), "{metadata}");
+    assert!(metadata.contains("cardinal.precision.in_f32=["), "{metadata}");
+}
+
+#[test]
+fn samples_are_what_errors_are_measured_on() {
+    let folder = digits();
+    let images = examples().join("digits/images");
+    std::os::unix::fs::symlink(images, folder.path("images")).unwrap();
+    let compile = "compile digits.onnx -o m.cardinal --json";
+    let report = json(folder.run(&format!("{compile} --weights f16 --sample images")));
+    let sampled = &report["sampled"];
+    assert_eq!((&sampled["samples"], &sampled["random"]), (&100.into(), &false.into()));
+    assert_eq!(sampled["blake3"].as_str().map(str::len), Some(64), "{report}");
+    assert!(sampled["error"].as_f64().unwrap() > 0., "{report}");
+    let said = folder.run(&format!("{compile} --weights f16 --max-error 1e-6")).fails_with(4);
+    assert!(said.contains("even with all products in f32 outputs change by"), "{said}");
+    let said = folder.run(&format!("{compile} --sample images")).fails_with(2);
+    assert!(said.contains("--weights f16"), "{said}");
+    let said = folder.run(&format!("{compile} --weights f16 --sample -")).fails_with(2);
+    assert!(said.contains("read more than once"), "{said}");
+    let said = folder.run(&format!("{compile} --weights f16 --max-error 0")).fails_with(2);
+    assert!(said.contains("standard deviation"), "{said}");
+}

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cardinal_compiler::options;
-use cardinal_compiler::schedule::Bfloat16;
 use cardinal_runtime::Artifact;
+use indicatif::ProgressBar;
 
 use crate::args::{CompileArgs, Emit, Precision};
-use crate::engine::{self, Compiled, Settings};
+use crate::engine::{self, Compiled, Model, Settings};
 use crate::executable::{self, Sample};
 use crate::exit::{Failure, Outcome};
 use crate::image_input;
 use crate::loading;
+use crate::max_error::{self, Sampled};
 use crate::model_file::ModelFile;
 use crate::output;
 use crate::stdio::is_dash;
@@ -46,23 +47,14 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         image_input::store(preprocess, &mut model.metadata)?;
     }
     let refused = |error| loading::refused(&file, error);
-    let tuned = match args.tune {
-        true => {
-            let tuned = tune::tune(&file, &model, &settings, &args.tuning, &progress)?;
-            settings.compile.schedule.choices = tuned.0;
-            progress.set_message(compiling);
-            Some(tuned.1)
-        }
-        false => None,
-    };
+    let (tuned, sampled) = measure(args, &file, &mut model, &mut settings, &progress)?;
+    progress.set_message(compiling);
     let sample = match emit {
         Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
     };
     let compiled = engine::compile(&model, &settings).map_err(refused)?;
-    let rounds =
-        args.weights == Precision::F16 || settings.compile.schedule.bfloat16 != Bfloat16::Never;
-    let content = match (emit, rounds) {
+    let content = match (emit, engine::may_round(&settings)) {
         (Emit::Artifact, false) => Content::Packed(&compiled),
         (Emit::Artifact | Emit::Exe, _) => {
             Content::Laid(compiled.to_artifact().map_err(refused)?, sample)
@@ -88,10 +80,38 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         precision: args.weights,
         compiled: &compiled,
         change: change.as_ref(),
+        sampled: sampled.as_ref(),
         tuned: tuned.as_ref(),
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)
+}
+
+/// Chooses by measurements, as far as the arguments ask for it. What rounding changes on samples becomes part of
+/// what the model says of itself.
+fn measure(
+    args: &CompileArgs,
+    file: &ModelFile,
+    model: &mut Model,
+    settings: &mut Settings,
+    progress: &ProgressBar,
+) -> Outcome<(Option<tune::Report>, Option<Sampled>)> {
+    let mut tuned = None;
+    if args.tune {
+        let (choices, report) = tune::tune(file, model, settings, &args.tuning, progress)?;
+        settings.compile.schedule.choices = choices;
+        tuned = Some(report);
+    }
+    if !args.sampling.asks() {
+        return Ok((tuned, None));
+    }
+    let samples = &args.sampling.samples()?;
+    let (max_error, threads) = (args.sampling.max_error, settings.compile.threads);
+    let request = max_error::Request { file, model, settings, samples, max_error, threads };
+    let (choices, sampled) = max_error::choose(&request, progress)?;
+    settings.compile.schedule.choices = choices;
+    model.metadata.extend(sampled.metadata());
+    Ok((tuned, Some(sampled)))
 }
 
 /// What goes into the output.
@@ -123,6 +143,7 @@ fn check(args: &CompileArgs, emit: Emit, output: &Path) -> Outcome {
         return Err(Failure::usage("standard output can take the model or the JSON")
             .with_help("name a file for the model, such as `-o model.cardinal`"));
     }
+    args.sampling.check(engine::may_round(&settings(args)))?;
     match emit {
         Emit::Artifact => Ok(()),
         Emit::Exe => executable::check_target(args.target.as_deref()),

@@ -8,7 +8,8 @@ use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::program;
-use crate::quantize::{Report, Request, Samples, Subject, quantize};
+use crate::quantize::{Report, Request, Subject, quantize};
+use crate::samples::Samples;
 use crate::stdio::is_dash;
 use crate::{output, render};
 

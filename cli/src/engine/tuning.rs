@@ -4,7 +4,7 @@ use cardinal_runtime::cpu;
 
 pub(crate) use cardinal_compiler::kernels::conv::read_choice;
 pub(crate) use cardinal_compiler::schedule::tuning::{Timing, Winner, layer_times};
-pub(crate) use cardinal_compiler::schedule::{Choice, Choices, Chosen, Layer};
+pub(crate) use cardinal_compiler::schedule::{Choice, Choices, Chosen, Estimate, Layer};
 
 use super::{Model, ModelResult, Pipeline, Settings, first_target, targets};
 

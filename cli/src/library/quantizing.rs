@@ -12,7 +12,8 @@ use super::refusal::Refusal;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::program;
-use crate::quantize::{self, Report, Request, Samples, Subject};
+use crate::quantize::{self, Report, Request, Subject};
+use crate::samples::Samples;
 
 /// How a model is quantized: the options of `cardinal quantize`.
 #[derive(Debug, Clone, Default)]

@@ -1,14 +1,11 @@
 //! Post-training quantization: ranges of values from samples, and what rounding changes.
 //!
-//! [`subject`] is the float model; [`samples`] reads inputs; [`mod@observe`] runs the model on them and
-//! keeps a histogram of each value that will be rounded, from which the compiler chooses where its grid
-//! ends; a [`trial`] runs the quantized model, [`agreement`] compares it with the float one, and
-//! [`report`] says what came of it.
+//! [`subject`] is the float model; [`mod@observe`] runs it on samples and keeps a histogram of each value that
+//! will be rounded, from which the compiler chooses where its grid ends; a [`trial`] runs the quantized model
+//! and compares it with the float one, and [`report`] says what came of it.
 
-mod agreement;
 mod observe;
 mod report;
-mod samples;
 mod subject;
 mod trial;
 
@@ -19,15 +16,13 @@ use indicatif::ProgressBar;
 use crate::engine::quantize::Range;
 use crate::exit::Outcome;
 use crate::image_input::ImageOptions;
+use crate::samples::{Agreement, Feed, Read, Samples, outputs};
 
 pub(crate) use report::Report;
-pub(crate) use samples::{Read, Samples};
 pub(crate) use subject::Subject;
 
-use agreement::Agreement;
-use observe::{observe, outputs};
+use observe::observe;
 use report::metadata;
-use samples::Feed;
 use trial::{Trial, Trials};
 
 /// What a model is quantized with.

@@ -8,11 +8,10 @@ use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use super::Made;
-use super::agreement::Agreement;
-use super::samples::Read;
 use crate::engine::quantize::{Layer, Range};
 use crate::exit::Outcome;
 use crate::output;
+use crate::samples::{Agreement, Read};
 
 /// The schema of `--json`.
 const SCHEMA: &str = "cardinal.quantize/v1";

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::ProgressBar;
 
-use super::agreement::{Agreement, compare};
-use super::observe::{Outputs, outputs};
-use super::samples::{Feed, Samples};
 use super::subject::Subject;
 use crate::engine::quantize::{Layer, Quantized, Range, Seen};
 use crate::exit::Outcome;
+use crate::samples::{Agreement, Feed, Outputs, Samples, compare, outputs};
 
 /// A quantized model, and how it compares with the float one.
 pub(crate) struct Trial {

@@ -192,7 +192,7 @@ mod tests {
     fn layer(key: &str, candidates: &[&str]) -> Layer {
         let candidates: Vec<_> = candidates.iter().map(|c| read_choice(c).unwrap()).collect();
         let taken = candidates[0].clone();
-        Layer { name: "y".into(), key: key.into(), candidates, taken }
+        Layer { name: "y".into(), key: key.into(), candidates, estimates: Vec::new(), taken }
     }
 
     #[test]

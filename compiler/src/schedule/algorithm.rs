@@ -1,7 +1,7 @@
 //! What a schedule asks of the algorithms for convolutions. They are in `kernels::conv`, a folder each,
 //! and a schedule knows none by name.
 
-use super::choice::Choice;
+use super::choice::{Choice, Estimate};
 use super::problem::ConvProblem;
 use crate::ir::{Conv, Window};
 use crate::machine::Element;
@@ -86,8 +86,8 @@ pub(crate) struct ConvSchedule {
     pub(crate) choice: Choice,
     /// Whether that is what the caller asked for, which need not be a candidate.
     pub(crate) is_asked_for: bool,
-    /// What each way would cost, with the names of ways, in cycles.
-    pub(crate) estimates: Vec<(String, f64)>,
+    /// What each way would cost.
+    pub(crate) estimates: Vec<Estimate>,
     /// Why, where there was a choice of algorithms or the caller chose; empty elsewhere.
     pub(crate) why: String,
     /// Whether the result is made without a border, whatever its users read.

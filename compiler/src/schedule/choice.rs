@@ -10,6 +10,17 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Choice(String);
 
+/// A way to compute a convolution, and what it would cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// What the way is called: `F(4x4)`, `direct in bf16`.
+    pub way: String,
+    /// Its best choice of tiles and items.
+    pub choice: Choice,
+    /// Cycles of one core, by an estimate.
+    pub cycles: f64,
+}
+
 /// The end of a choice whose products are of bfloat16.
 const BFLOATS: &str = " in bf16";
 
@@ -52,6 +63,11 @@ impl Choice {
             Some(text) => (text, true),
             None => (&self.0, false),
         }
+    }
+
+    /// Whether factors of its products are rounded to bfloat16.
+    pub fn rounds(&self) -> bool {
+        self.unrounded().1
     }
 
     /// The algorithm's name: `direct`, `F(4x4)`, `strassen`.

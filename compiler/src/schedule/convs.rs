@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::algorithm::{Algorithm, ConvSchedule, Offer};
 use super::byte_values::ByteValues;
-use super::choice::Choice;
+use super::choice::{Choice, Estimate};
 use super::epilogue::FusedStep;
 use super::groups::Groups;
 use super::layout::{self, Layouts};
@@ -39,6 +39,8 @@ pub struct Layer {
     pub key: String,
     /// What to try, the estimate's choice first.
     pub candidates: Vec<Choice>,
+    /// The ways to compute it, each with its best choice.
+    pub estimates: Vec<Estimate>,
     /// What is taken.
     pub taken: Choice,
 }
@@ -287,15 +289,19 @@ impl Offers {
         distinct
     }
 
-    fn estimates(&self) -> Vec<(String, f64)> {
+    fn estimates(&self) -> Vec<Estimate> {
         let all = self.others.iter().flatten().chain([&self.direct]);
-        all.map(|offer| (offer.name.clone(), offer.cycles)).collect()
+        let estimate = |offer: &Offer| {
+            let choice = offer.choices.first()?.clone();
+            Some(Estimate { way: offer.name.clone(), choice, cycles: offer.cycles })
+        };
+        all.filter_map(estimate).collect()
     }
 
     /// What each way costs, where there are several.
     fn reason(&self) -> Option<String> {
         let kilocycles =
-            |(name, cycles): &(String, f64)| format!("{name} {}", (cycles / 1e3).round());
+            |estimate: &Estimate| format!("{} {}", estimate.way, (estimate.cycles / 1e3).round());
         let all: Vec<String> = self.estimates().iter().map(kilocycles).collect();
         (all.len() > 1).then(|| format!("estimated kilocycles: {}", all.join(", ")))
     }

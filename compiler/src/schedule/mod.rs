@@ -37,7 +37,7 @@ mod tiled;
 pub mod tuning;
 
 pub(crate) use algorithm::ConvSchedule;
-pub use choice::{BadChoice, Choice, Choices, Chosen};
+pub use choice::{BadChoice, Choice, Choices, Chosen, Estimate};
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
 
@@ -224,6 +224,7 @@ impl Schedule {
                 name: graph.node(*id).name.clone(),
                 key: conv.key.clone(),
                 candidates: conv.candidates.clone(),
+                estimates: conv.estimates.clone(),
                 taken: conv.choice.clone(),
             })
         };
@@ -243,7 +244,7 @@ impl Schedule {
 
     /// Whether something is computed with products of bfloat16.
     pub(crate) fn multiplies_bfloats(&self) -> bool {
-        self.convs.values().any(|conv| conv.choice.unrounded().1)
+        self.convs.values().any(|conv| conv.choice.rounds())
     }
 
     /// The stages, fewest images first.

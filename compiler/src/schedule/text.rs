@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::blocked::Blocked;
-use super::{ConvSchedule, Schedule};
+use super::{ConvSchedule, Estimate, Schedule};
 use crate::ir::text::lexer::{quoted, sigiled};
 use crate::ir::text::values::Value as _;
 use crate::ir::{Graph, NodeId};
@@ -89,8 +89,8 @@ fn print_conv(out: &mut String, conv: &ConvSchedule) {
             let _ = writeln!(out, "    makes     {what}");
         }
     }
-    for (name, cycles) in &conv.estimates {
-        let _ = writeln!(out, "    estimate  {name} {} kilocycles", (cycles / 1e3).round());
+    for Estimate { way, cycles, .. } in &conv.estimates {
+        let _ = writeln!(out, "    estimate  {way} {} kilocycles", (cycles / 1e3).round());
     }
     if !conv.why.is_empty() {
         let _ = writeln!(out, "    why       {}", quoted(&conv.why));

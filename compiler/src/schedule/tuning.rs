@@ -171,6 +171,7 @@ mod tests {
             name: name.into(),
             key: key.into(),
             candidates: vec![direct(1)],
+            estimates: Vec::new(),
             taken: direct(1),
         };
         let layers = [layer("a", "one"), layer("b", "two"), layer("c", "two"), layer("d", "none")];

@@ -60,12 +60,8 @@ impl Change {
             let outputs = Outputs::NotMeasured("the code is for other machines".into());
             return Ok(Some(Change { what, outputs }));
         }
-        // What is proved of `compiled` need not be proved again.
-        let (weights, check_rewrites) = (Precision::F32, false);
-        let mut compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
-        compile.schedule.bfloat16 = Bfloat16::Never;
-        let plain = Settings { compile, ..settings.clone() };
-        let plain = engine::compile(model, &plain).and_then(|compiled| compiled.to_artifact());
+        let plain = engine::compile(model, &engine::in_f32(settings));
+        let plain = plain.and_then(|compiled| compiled.to_artifact());
         let plain = plain.map_err(refused)?;
         let name = &model.graph.name;
         let both = trial::run(plain, name)

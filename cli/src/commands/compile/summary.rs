@@ -9,6 +9,7 @@ use super::change::Change;
 use crate::args::{Emit, Precision};
 use crate::engine::Compiled;
 use crate::exit::Outcome;
+use crate::max_error::Sampled;
 use crate::stdio::is_dash;
 use crate::tune::Report;
 use crate::{output, render};
@@ -26,6 +27,8 @@ pub(super) struct Summary<'a> {
     pub(super) compiled: &'a Compiled,
     /// What half precision changes.
     pub(super) change: Option<&'a Change>,
+    /// What rounding changes on samples.
+    pub(super) sampled: Option<&'a Sampled>,
     /// What tuning found.
     pub(super) tuned: Option<&'a Report>,
     pub(super) seconds: f64,
@@ -44,6 +47,7 @@ impl Summary<'_> {
         render::note(self.headline());
         self.compiled.beyond_half_lines().for_each(render::note);
         self.change.iter().flat_map(|change| change.lines()).for_each(render::note);
+        self.sampled.iter().flat_map(|sampled| sampled.lines()).for_each(render::note);
         Ok(())
     }
 
@@ -89,6 +93,9 @@ impl Summary<'_> {
         });
         if let Some(tuned) = self.tuned {
             report["tune"] = tuned.to_json();
+        }
+        if let Some(sampled) = self.sampled {
+            report["sampled"] = sampled.to_json();
         }
         if let Some(change) = self.change {
             let names: Vec<&str> = compiled.beyond_half.iter().map(|b| b.name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Samples from files: images, arrays, and folders of them.
+//! Samples from files: images, arrays, and folders of them; or random ones.
 
 use std::fs;
 use std::io;
@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Failure, Outcome};
 use crate::image_input::{self, ImageOptions, Largest, Recipe};
 use crate::program::Program;
+use crate::random;
 use crate::stdio::is_dash;
 use crate::tensors::{self, Array, Spec};
 
 /// What files of samples in a folder are called.
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "npy", "npz"];
 
-/// Files of samples.
+/// Where samples are from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Samples {
-    files: Vec<PathBuf>,
+pub(crate) enum Samples {
+    /// What is in these files, one after the other.
+    Files(Vec<PathBuf>),
+    /// So many inferences' worth of random inputs, the same on every machine.
+    Random(usize),
 }
 
 /// Samples that were read.
@@ -24,7 +28,7 @@ pub(crate) struct Samples {
 pub(crate) struct Read {
     /// How many.
     pub(crate) count: usize,
-    /// BLAKE3 of their files, one after the other.
+    /// BLAKE3 of their files, one after the other; of nothing, where they are random.
     pub(crate) digest: String,
 }
 
@@ -54,12 +58,24 @@ impl Samples {
                 false => files.push(path.clone()),
             }
         }
-        Ok(Samples { files })
+        Ok(Samples::Files(files))
     }
 
     /// Whether one of them is stdin.
     pub(crate) fn read_stdin(&self) -> bool {
-        self.files.iter().any(|file| is_dash(file))
+        self.files().iter().any(|file| is_dash(file))
+    }
+
+    /// Whether they are random.
+    pub(crate) fn are_random(&self) -> bool {
+        matches!(self, Samples::Random(_))
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        match self {
+            Samples::Files(files) => files,
+            Samples::Random(_) => &[],
+        }
     }
 
     /// Gives the samples to `run`, as many at once as the model takes. At the end the last stands for
@@ -75,7 +91,13 @@ impl Samples {
         let batch = feed.batch();
         let mut digest = blake3::Hasher::new();
         let (mut count, mut waiting) = (0, Vec::new());
-        for file in &self.files {
+        if let Samples::Random(inferences) = *self {
+            for seed in 0..inferences as u64 {
+                run(&random::arrays(feed.specs, seed)?, batch)?;
+                count += batch;
+            }
+        }
+        for file in self.files() {
             let bytes = tensors::read_bytes(file)?;
             digest.update(&bytes);
             for sample in feed.samples(file, &bytes)? {

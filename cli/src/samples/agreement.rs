@@ -1,4 +1,4 @@
-//! How near the quantized model is to the float one.
+//! How near a model that rounds is to the one that does not.
 
 use crate::tensors::Array;
 
@@ -8,7 +8,7 @@ pub(crate) struct Agreement {
     /// For how many samples the class with the highest score is the same, of how many; where the output
     /// is scores of classes.
     pub(crate) top: Option<(usize, usize)>,
-    /// Root of the mean squared difference, in standard deviations of the float model's outputs.
+    /// Root of the mean squared difference, in standard deviations of the other model's outputs.
     pub(crate) error: f64,
 }
 
@@ -20,17 +20,17 @@ impl Agreement {
     }
 }
 
-/// Compares the outputs of the quantized model with those of the float one.
-pub(crate) fn compare(quantized: &[Array], float: &[Array]) -> Agreement {
+/// Compares the outputs of a model that rounds with those of the one that does not.
+pub(crate) fn compare(rounded: &[Array], exact: &[Array]) -> Agreement {
     let (mut noise, mut signal) = (0., 0.);
-    for (quantized, float) in quantized.iter().zip(float) {
-        let (q, f) = (quantized.to_f64(), float.to_f64());
-        let mean = f.iter().sum::<f64>() / f.len().max(1) as f64;
-        noise += q.iter().zip(&f).map(|(q, f)| (q - f).powi(2)).sum::<f64>();
-        signal += f.iter().map(|f| (f - mean).powi(2)).sum::<f64>();
+    for (rounded, exact) in rounded.iter().zip(exact) {
+        let (r, e) = (rounded.to_f64(), exact.to_f64());
+        let mean = e.iter().sum::<f64>() / e.len().max(1) as f64;
+        noise += r.iter().zip(&e).map(|(r, e)| (r - e).powi(2)).sum::<f64>();
+        signal += e.iter().map(|e| (e - mean).powi(2)).sum::<f64>();
     }
-    let top = match (quantized, float) {
-        ([q], [f]) => same_top(q, f),
+    let top = match (rounded, exact) {
+        ([r], [e]) => same_top(r, e),
         _ => None,
     };
     // Outputs that are always the same have no deviation to measure with.
@@ -38,10 +38,10 @@ pub(crate) fn compare(quantized: &[Array], float: &[Array]) -> Agreement {
     Agreement { top, error }
 }
 
-fn same_top(quantized: &Array, float: &Array) -> Option<(usize, usize)> {
-    let [samples, classes @ (2..)] = *float.shape else { return None };
+fn same_top(rounded: &Array, exact: &Array) -> Option<(usize, usize)> {
+    let [samples, classes @ (2..)] = *exact.shape else { return None };
     let tops = |array: &Array| array.to_f64().chunks(classes).map(top).collect::<Vec<_>>();
-    let same = tops(quantized).iter().zip(tops(float)).filter(|(q, f)| **q == *f).count();
+    let same = tops(rounded).iter().zip(tops(exact)).filter(|(r, e)| **r == *e).count();
     Some((same, samples))
 }
 
