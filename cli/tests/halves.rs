@@ -141,6 +141,9 @@ fn several_cpus_share_the_halves() {
     folder.run(&format!("compile digits.onnx --weights f16 {list} -o m.cardinal")).succeeds();
     let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
     assert!(artifact.variants().len() >= 2);
+    let all = artifact.loaded_weight_bytes() as u64;
+    let least = &artifact.variants()[0].reads;
+    assert!(least.iter().map(|part| part.bytes).sum::<u64>() < all, "{least:?} of {all}");
     let image = examples().join("digits/images/00000.png").display().to_string();
     for variant in artifact.variants() {
         let found =

@@ -15,7 +15,7 @@ use prost::Message;
 use crate::abi::ALIGNMENT;
 use crate::error::{CodeError, Role};
 use crate::format::{DIGEST_BYTES, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_WORKER_BYTES};
-use crate::manifest::{Manifest, TensorInfo, Variant};
+use crate::manifest::{Manifest, TensorInfo, Variant, WeightRange};
 
 /// Bytes of the length at the end.
 const LENGTH_BYTES: usize = 4;
@@ -74,6 +74,20 @@ pub(crate) fn check(variant: &Variant, code: usize) -> Result<(), CodeError> {
     }
     if !variant.cpu_features.is_sorted_by(|a, b| a < b) {
         return Err(CodeError::Features);
+    }
+    check_reads(variant)
+}
+
+/// Checks that the parts of the weights that code reads are in order, apart from each other, aligned and inside.
+fn check_reads(variant: &Variant) -> Result<(), CodeError> {
+    let mut end = 0;
+    for &WeightRange { offset, bytes } in &variant.reads {
+        let begins = offset >= end && offset.is_multiple_of(ALIGNMENT as u64);
+        let next = offset.checked_add(bytes).filter(|next| {
+            let whole = next.is_multiple_of(ALIGNMENT as u64) || *next == variant.weight_bytes;
+            begins && bytes > 0 && whole && *next <= variant.weight_bytes
+        });
+        end = next.ok_or(CodeError::Reads { offset, bytes })?;
     }
     Ok(())
 }

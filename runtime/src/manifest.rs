@@ -120,6 +120,21 @@ pub struct Variant {
     /// What it computes in, where that is not f32; see [`precision`](Variant::precision).
     #[prost(string, tag = "13")]
     pub precision: String,
+    /// The parts of the weights that its code reads, in order and apart from each other; where there are none, all of
+    /// them. Code reads nothing else, so nothing else need be loaded.
+    #[prost(message, repeated, tag = "14")]
+    pub reads: Vec<WeightRange>,
+}
+
+/// A part of the weights, as code reads them.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct WeightRange {
+    /// Where it begins, a multiple of [`ALIGNMENT`](crate::abi::ALIGNMENT).
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// Its length in bytes, which is not zero, and a multiple of that too unless it is the last of the weights.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 
 impl Variant {

@@ -1,22 +1,38 @@
 //! Anonymous memory: for artifacts, for the arena and for code.
 
 use std::io;
+use std::ops::Range;
 
 use memmap2::{Mmap, MmapMut};
 
 /// From here on, ask for huge pages: a deep layer's weights alone outrun the TLB otherwise.
+#[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Zeroed memory of at least `length` bytes on a page boundary; takes no room until touched.
 pub(crate) fn anonymous(length: usize) -> io::Result<MmapMut> {
     let map = MmapMut::map_anon(length)?;
-    #[cfg(target_os = "linux")]
-    if length >= HUGE_PAGE {
-        // Only a hint, which some kernels are built without.
-        let _ = map.advise(memmap2::Advice::HugePage);
-    }
+    prefer_huge_pages(&map, 0..length);
     Ok(map)
 }
+
+/// The same for what is used in these parts only: between them nothing is touched, and so takes no room.
+pub(crate) fn anonymous_in_parts(length: usize, parts: &[Range<usize>]) -> io::Result<MmapMut> {
+    let map = MmapMut::map_anon(length)?;
+    parts.iter().for_each(|part| prefer_huge_pages(&map, part.clone()));
+    Ok(map)
+}
+
+#[cfg(target_os = "linux")]
+fn prefer_huge_pages(map: &MmapMut, part: Range<usize>) {
+    if part.len() >= HUGE_PAGE {
+        // Only a hint, which some kernels are built without.
+        let _ = map.advise_range(memmap2::Advice::HugePage, part.start, part.len());
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_huge_pages(_: &MmapMut, _: Range<usize>) {}
 
 /// Makes `code` executable, and no longer writable: the mapping is never both (W^X).
 ///

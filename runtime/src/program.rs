@@ -11,7 +11,7 @@ use crate::cpu;
 use crate::encoding::Encoding;
 use crate::error::LoadError;
 use crate::expand::expand;
-use crate::manifest::{Manifest, Property, Variant};
+use crate::manifest::{Manifest, Property, Variant, WeightRange};
 use crate::memory;
 use crate::spec::TensorSpec;
 use crate::variant::choose;
@@ -48,7 +48,7 @@ impl Program {
         let variant = choose(artifact.variants(), &cpu::host_features(), cpu::host_core(), name)?;
         let code = map_code(&artifact, variant)?;
         let entry = artifact.variants()[variant].entry_offset as usize;
-        let weights = expand_weights(&artifact)?;
+        let weights = expand_weights(&artifact, variant)?;
         Ok(Arc::new(Program { artifact, variant, code, entry, weights }))
     }
 
@@ -87,7 +87,8 @@ impl Program {
         &self.artifact
     }
 
-    /// The weights as code reads them, whatever the variant. They begin on a 64-byte boundary.
+    /// The weights as code reads them. They begin on a 64-byte boundary. Where they are encoded, what other variants
+    /// read and this one does not is zero.
     pub fn weights(&self) -> &[u8] {
         self.weights.as_deref().unwrap_or(self.artifact.weights())
     }
@@ -125,12 +126,18 @@ fn map_code(artifact: &Artifact, variant: usize) -> Result<Mmap, LoadError> {
     memory::make_executable(map).map_err(LoadError::Executable)
 }
 
-/// Encoded weights, expanded; `None` where none are.
-fn expand_weights(artifact: &Artifact) -> Result<Option<Mmap>, LoadError> {
+/// Encoded weights, expanded as far as a variant reads them; `None` where none are encoded.
+fn expand_weights(artifact: &Artifact, variant: usize) -> Result<Option<Mmap>, LoadError> {
     if artifact.runs().iter().all(|run| run.encoding == Encoding::Plain) {
         return Ok(None);
     }
-    expand(artifact.runs(), artifact.weights())
+    // They are inside of the weights, so they fit.
+    let range = |part: &WeightRange| part.offset as usize..(part.offset + part.bytes) as usize;
+    let mut parts: Vec<_> = artifact.variants()[variant].reads.iter().map(range).collect();
+    if parts.is_empty() {
+        parts.push(0..artifact.loaded_weight_bytes());
+    }
+    expand(artifact.runs(), artifact.weights(), &parts)
         .map(Some)
         .map_err(|source| LoadError::io("expand the weights", source))
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Cursor};
 
 use bytes::Bytes;
-use cardinal_runtime::manifest::{Choice, Manifest, Variant};
+use cardinal_runtime::manifest::{Choice, Manifest, Variant, WeightRange};
 use cardinal_runtime::table::Table;
 use cardinal_runtime::{
     Artifact, ArtifactParts, Code, CodeError, FORMAT_VERSION, LoadError, MAX_BYTES,
@@ -367,6 +367,22 @@ fn absurd_sizes_and_entries_are_refused() {
         assert_code(variant, CodeError::Structure(33), |v| v.structure = vec![0; 33]);
         let features = ["fma", "avx2"].map(str::to_owned);
         assert_code(variant, CodeError::Features, |v| v.cpu_features = features.to_vec());
+        // Misaligned, empty, outside, out of order, overlapping, of half a line, and beyond all numbers.
+        let ranges: [&[[u64; 2]]; 7] = [
+            &[[1, 63]],
+            &[[0, 0]],
+            &[[0, 64], [1 << 30, 64]],
+            &[[64, 64], [0, 64]],
+            &[[0, 128], [64, 64]],
+            &[[0, 32]],
+            &[[64, u64::MAX]],
+        ];
+        for ranges in ranges {
+            let [offset, bytes] = ranges[ranges.len() - 1];
+            let reads = ranges.iter().map(|&[offset, bytes]| WeightRange { offset, bytes });
+            let (reads, expected) = (reads.collect(), CodeError::Reads { offset, bytes });
+            assert_code(variant, expected, |v| v.reads = reads);
+        }
     }
     let error = forged(|_, code| code[1].bytes.clear());
     assert!(matches!(error, LoadError::BadCode { variant: 1, error: CodeError::NoCode }));

@@ -1,8 +1,9 @@
 //! Plans and code to what an artifact is laid out from.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant};
+use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant, WeightRange};
 use cardinal_runtime::{ArtifactParts, Code};
 
 use super::trace::{Trace, VariantTrace};
@@ -11,7 +12,7 @@ use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
 use crate::plan::weights::{BeyondHalf, PackedWeights};
-use crate::plan::{Plan, Port};
+use crate::plan::{Constant, Plan, Port, arena};
 use crate::schedule::{Bfloat16, Layer, Schedule};
 
 /// A compiled model.
@@ -52,9 +53,13 @@ pub(super) fn assemble(
     let described = variants.iter().zip(code).map(|(traced, code)| {
         Ok(Code { variant: variant(traced, code.entry)?, bytes: code.bytes })
     });
-    let code = described.collect::<Result<_>>()?;
+    let mut code = described.collect::<Result<Vec<Code>>>()?;
     let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
     let weights = PackedWeights::new(&plans, options.weights, options.threads);
+    if plans.len() > 1 {
+        let reading = code.iter_mut().zip(&plans);
+        reading.for_each(|(code, plan)| code.variant.reads = reads(plan, weights.loaded_bytes()));
+    }
     let beyond_half = weights.beyond_half();
     let first = || plans.first().into_iter();
     let manifest = Manifest {
@@ -92,6 +97,24 @@ fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
         // What the manifest says too is filled in where both are written.
         ..Variant::default()
     })
+}
+
+/// The parts of so many bytes of weights that a plan's code reads.
+fn reads(plan: &Plan, all: usize) -> Vec<WeightRange> {
+    let range = |constant: &Constant| constant.offset..constant.offset + constant.ty.bytes();
+    let mut ranges: Vec<Range<usize>> = plan.constants.iter().map(range).collect();
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for Range { start, end } in ranges.into_iter().filter(|range| !range.is_empty()) {
+        let end = arena::round_up(end).min(all);
+        match merged.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            _ => merged.push(start..end),
+        }
+    }
+    let part =
+        |range: Range<usize>| WeightRange { offset: range.start as u64, bytes: range.len() as u64 };
+    merged.into_iter().map(part).collect()
 }
 
 /// The narrowest type that is multiplied; nothing for f32.

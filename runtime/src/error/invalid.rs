@@ -91,6 +91,16 @@ pub enum CodeError {
     /// The CPU features are not sorted or not unique.
     #[error("its CPU features are not sorted or not unique")]
     Features,
+    /// A part of the weights that it reads is empty, misaligned, outside of them, or not behind the one before it.
+    #[error(
+        "it reads {bytes} bytes of weights at {offset}, which is no part of them, or out of order"
+    )]
+    Reads {
+        /// Where the part begins.
+        offset: u64,
+        /// Its length.
+        bytes: u64,
+    },
     /// It has another number of inputs or outputs than the manifest.
     #[error("it has {code} {role}(s), and the manifest {manifest}")]
     Count {
