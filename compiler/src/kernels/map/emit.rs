@@ -44,6 +44,22 @@ pub(super) fn emit(e: &mut Emitter<'_, '_>, map: &Map, row: Option<usize>, call:
     });
 }
 
+/// All of a map that is one loop.
+pub(in crate::kernels) fn over(
+    e: &mut Emitter<'_, '_>,
+    map: &Map,
+    row: Option<usize>,
+    pointers: &[Value],
+) {
+    let row = row.map(|offset| e.leaf(offset));
+    let extent = map.nest.dims.first().copied().unwrap_or(1);
+    let [begin, end] = [0, extent as i64].map(|n| e.int(n));
+    match row {
+        Some(row) => run(e, map, row, [begin, end], pointers),
+        None => innermost(e, map, begin, end, pointers),
+    }
+}
+
 /// So many blocks, by the function of rows; none if there are none.
 fn blocks(e: &mut Emitter<'_, '_>, row: FuncRef, count: Value, pointers: &[Value]) {
     let some = e.builder.ins().icmp_imm_s(IntCC::SignedGreaterThan, count, 0);

@@ -16,6 +16,7 @@ use crate::lanes::formula;
 use crate::machine::Vectors;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Nest, Walk};
+pub(super) use emit::over;
 use row::{Row, TRIP};
 
 /// `out[i] = expr(x1[i], x2[i], …)` over a nest. Items are the trips of the outermost loop.
@@ -52,6 +53,14 @@ impl Map {
         let strides = strides.map(|(s, dtype)| elements(s) as i64 * dtype.size() as i64).collect();
         let row = Row { dtypes: dtypes.clone(), spread, strides, expr: self.expr.clone() };
         (is_run && row.is_assembled()).then_some(row)
+    }
+
+    /// The function of its rows of blocks, where it has one.
+    pub(super) fn leaf(&self, linker: &mut Linker) -> Result<Option<usize>> {
+        match linker.has_assembler() {
+            true => self.row().map(|row| linker.leaf(row)).transpose(),
+            false => Ok(None),
+        }
     }
 
     /// Whether functions take many steps.
@@ -107,10 +116,7 @@ impl Kernel for Map {
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Clif> {
-        let row = match linker.has_assembler() {
-            true => self.row().map(|row| linker.leaf(row)).transpose()?,
-            false => None,
-        };
+        let row = self.leaf(linker)?;
         linker.kernel(|e, call| emit::emit(e, self, row, call))
     }
 }

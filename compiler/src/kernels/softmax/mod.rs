@@ -1,5 +1,7 @@
 //! Softmax and its logarithm: the maximum, then the sum of exponentials in f64, then the quotients.
 
+mod rows;
+
 use cranelift_codegen::ir::types::{F32, F64};
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
 
@@ -11,6 +13,7 @@ use crate::ir::NodeId;
 use crate::kernels::lowering::{Lowering, around};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use rows::Rows;
 
 /// Softmax over `extent` elements that lie `inner` apart. Items are (outer, inner) pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,7 +53,15 @@ impl Kernel for Softmax {
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
-        linker.kernel(|e, call| emit(e, self, call))
+        let rows = Rows::of(self, linker)?;
+        linker.kernel(|e, call| {
+            let pointers = Pointers::of(self, call);
+            let places = [Role::Out, Role::In].map(|role| pointers.load(e, role));
+            match &rows {
+                Some(rows) if e.fma => rows.emit(e, places, call),
+                _ => emit(e, self, places, call),
+            }
+        })
     }
 }
 
@@ -62,9 +73,7 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, axis: usize, log: bool
     l.step(Softmax { outer, extent, inner, log }, [(Role::Out, out), (Role::In, from)])
 }
 
-fn emit(e: &mut Emitter<'_, '_>, spec: &Softmax, call: KernelCall) {
-    let pointers = Pointers::of(spec, call);
-    let [out, input] = [Role::Out, Role::In].map(|role| pointers.load(e, role));
+fn emit(e: &mut Emitter<'_, '_>, spec: &Softmax, [out, input]: [Value; 2], call: KernelCall) {
     e.each(call.begin, call.end, |e, item| {
         let (outer, inner) = e.divide(item, spec.inner);
         let by_outer = e.mul_imm(outer, (spec.extent * spec.inner * 4) as i64);
