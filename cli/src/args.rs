@@ -1,5 +1,6 @@
 //! What can be typed. Every flag's long help ends in an example.
 
+mod bisect;
 mod options;
 mod quantize;
 mod relink;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bisect::BisectArgs;
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
@@ -128,6 +130,19 @@ Examples:
 An element passes when it differs by at most ATOL + RTOL * M, where M is the largest
 magnitude in that expected output. NaN and infinities must be in the same places.")]
     Verify(VerifyArgs),
+    /// Find where results begin to be wrong, and the nodes that show it
+    #[command(after_help = "\
+Examples:
+  cardinal bisect resnest50.onnx                          # random input, reference interpreter
+  cardinal bisect resnest50.onnx --input x.npy --expected y.npy -o wrong.onnx
+  cardinal bisect resnest50.int8.onnx --rtol 0.05 --json
+
+What is right is what the model as imported gives in the reference interpreter, in f64. The
+first rewrite of a pass after which it gives something else is found by halving, or else the
+first value that compiled code gets wrong. The ONNX nodes that it came from are written to a
+model of their own, with their inputs. The exit code is 0 where nothing is found, 4 else.
+A large network takes minutes: the interpreter runs it once for each step.")]
+    Bisect(BisectArgs),
     /// List the operators of ONNX that models may have
     #[command(after_help = "\
 Examples:

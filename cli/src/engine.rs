@@ -2,6 +2,7 @@
 
 pub(crate) mod quantize;
 mod relink;
+mod stages;
 mod tuning;
 
 use std::io;
@@ -22,6 +23,7 @@ pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
 pub(crate) use cardinal_compiler::pipeline::Pipeline;
 pub(crate) use relink::relink;
+pub(crate) use stages::{Rewrite, after, rewrites, spec, values};
 pub(crate) use tuning::{
     Choice, Choices, Chosen, Cpu, Estimate, Layer, Timing, Winner, cpus, layer_times, layers,
     read_choice,
@@ -207,15 +209,15 @@ pub(crate) fn running_plan(
 
 /// Runs a graph in the reference interpreter.
 pub(crate) fn interpret(graph: &Graph, inputs: &[Array]) -> ModelResult<Vec<Array>> {
-    let tensor = |array: &Array| {
-        interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
-            .ok_or_else(|| Box::new(ModelError::internal("a tensor's bytes do not fit its shape")))
-    };
     let inputs = inputs.iter().map(tensor).collect::<ModelResult<Vec<_>>>()?;
-    let array = |tensor: &interp::Tensor| Array {
-        dtype: tensor.dtype,
-        shape: tensor.shape.clone(),
-        bytes: tensor.to_bytes().to_vec(),
-    };
     Ok(interp::run(graph, &inputs)?.iter().map(array).collect())
+}
+
+fn tensor(array: &Array) -> ModelResult<interp::Tensor> {
+    interp::Tensor::from_bytes(&TensorType::new(array.dtype, &array.shape), &array.bytes)
+        .ok_or_else(|| Box::new(ModelError::internal("a tensor's bytes do not fit its shape")))
+}
+
+fn array(tensor: &interp::Tensor) -> Array {
+    Array { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: tensor.to_bytes().to_vec() }
 }

@@ -33,9 +33,13 @@ mod verdict;
 #[cfg(feature = "compiler")]
 mod args;
 #[cfg(feature = "compiler")]
+mod bisect;
+#[cfg(feature = "compiler")]
 mod commands;
 #[cfg(feature = "compiler")]
 mod engine;
+#[cfg(feature = "compiler")]
+mod inputs;
 #[cfg(feature = "library")]
 pub mod library;
 #[cfg(feature = "compiler")]

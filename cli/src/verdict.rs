@@ -29,6 +29,14 @@ impl Tolerance {
     fn of(self, dtype: DType) -> Tolerance {
         if dtype.is_float() { self } else { Tolerance { rtol: 0., ..self } }
     }
+
+    /// Whether an array is what it should be.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn allows(self, actual: &Array, expected: &Array) -> bool {
+        let Tolerance { rtol, atol } = self.of(expected.dtype);
+        let of_type = (actual.dtype, &actual.shape) == (expected.dtype, &expected.shape);
+        of_type && compare(actual, expected).within(rtol, atol)
+    }
 }
 
 /// What became of one output.

@@ -78,7 +78,8 @@ impl<'m> Pipeline<'m> {
     /// Those of [`passes::run_with`].
     pub fn passes(&self, until: Option<&str>) -> Result<Trace> {
         let Keep { graphs, changes } = self.keep;
-        let run = Run { until, check_rewrites: self.options.check_rewrites, changes };
+        let check_rewrites = self.options.check_rewrites;
+        let run = Run { until, check_rewrites, changes, rewrites: None };
         let mut graph = self.model.graph.clone();
         let mut passes = Vec::new();
         passes::run_with(&mut graph, run, &mut |done| {

@@ -2,6 +2,7 @@
 //! code. One file a subcommand.
 
 mod bench;
+mod bisect;
 mod compile;
 mod inspect;
 mod operators;
@@ -43,6 +44,7 @@ fn run(command: &Command) -> Outcome {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Bisect(args) => bisect::run(args),
         Command::Operators(args) => operators::run(args),
     }
 }

@@ -6,14 +6,14 @@ use crate::exit::{Failure, Outcome};
 use crate::loading::{self, Loaded};
 use crate::model_file::ModelFile;
 use crate::program::{self, Session};
-use crate::tensors::{self, Array, Named, Spec};
+use crate::tensors::{self, Array};
 use crate::verdict::{self, Tolerance};
-use crate::{output, random};
+use crate::{inputs, output};
 
 pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let given = read_all(&args.input)?;
-    let expected = read_all(&args.expected)?;
+    let given = inputs::read_all(&args.input)?;
+    let expected = inputs::read_all(&args.expected)?;
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
     if file.is_artifact() && expected.is_empty() {
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
             .with_help("give the .onnx, or --expected Y.npy to compare a compiled model with"));
     }
     let loaded = loading::load(&file, &args.options, &args.isa, &given)?;
-    let inputs = inputs(given, loaded.program.inputs(), args.seed)?;
+    let inputs = inputs::given_or_random(given, loaded.program.inputs(), args.seed)?;
     let specs = loaded.program.outputs();
     let expected = match expected.is_empty() {
         true => reference(&file, &loaded, &inputs)?,
@@ -32,23 +32,6 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
     output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?;
     verdict::conclude(&verdicts)
-}
-
-fn read_all(arguments: &[String]) -> Outcome<Named> {
-    let mut all = Named::new();
-    for argument in arguments {
-        all.extend(tensors::read(argument)?);
-    }
-    Ok(all)
-}
-
-fn inputs(given: Named, specs: &[Spec], seed: u64) -> Outcome<Vec<Array>> {
-    if given.is_empty() {
-        return random::arrays(specs, seed);
-    }
-    let inputs = tensors::assign(specs, given, "input")?;
-    specs.iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
-    Ok(inputs)
 }
 
 fn reference(file: &ModelFile, loaded: &Loaded, inputs: &[Array]) -> Outcome<Vec<Array>> {

@@ -15,7 +15,8 @@
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
 //! - [`declared`] compares the types that the model states with those that its values have.
 //!
-//! [`quantize`] goes the other way, to a model with rounded weights and values.
+//! [`quantize`] goes the other way, to a model with rounded weights and values, and [`extract`](mod@extract) to one that
+//! is a part of it.
 
 mod attribute_versions;
 mod attributes;
@@ -23,6 +24,7 @@ mod builder;
 mod context;
 mod declared;
 mod external;
+mod extract;
 mod flatten;
 mod import;
 mod inputs;
@@ -40,6 +42,7 @@ mod wire;
 
 use bytes::Bytes;
 
+pub use extract::extract;
 pub use registry::{KnownOperator, operators};
 
 use crate::error::Result;

@@ -121,6 +121,13 @@ fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL)
 }
 
+/// Puts a tensor's elements into it.
+pub(super) fn embed(tensor: &mut TensorProto, raw_data: Vec<u8>) {
+    let (name, dims) = (std::mem::take(&mut tensor.name), std::mem::take(&mut tensor.dims));
+    let data_type = tensor.data_type;
+    *tensor = TensorProto { name, dims, data_type, raw_data, ..Default::default() };
+}
+
 /// The type of `dims` elements of `dtype`, if its axes are few and its bytes can be counted.
 pub(super) fn counted_type(dtype: DType, dims: &[usize]) -> Result<TensorType, String> {
     if dims.len() > MAX_RANK {

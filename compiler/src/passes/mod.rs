@@ -132,6 +132,8 @@ pub struct Run<'a> {
     pub check_rewrites: bool,
     /// Say what each rewrite did.
     pub changes: bool,
+    /// Stop behind so many rewrites; at the end when absent. The graph computes what it did before, be it half way.
+    pub rewrites: Option<usize>,
 }
 
 /// A pass that has run.
@@ -176,8 +178,9 @@ pub fn run_with(graph: &mut Graph, run: Run<'_>, observe: &mut dyn FnMut(Done<'_
         None => TABLE.len(),
         Some(name) => 1 + TABLE.iter().position(|p| p.name == name).ok_or_else(|| unknown(name))?,
     };
+    let mut left = run.rewrites.unwrap_or(usize::MAX);
     for pass in &TABLE[..end] {
-        let (near_misses, changes) = pass.run(graph, run)?;
+        let (near_misses, changes) = pass.run(graph, run, &mut left)?;
         if cfg!(debug_assertions) {
             crate::ir::verify(graph)?;
         }
@@ -193,13 +196,18 @@ fn unknown(name: &str) -> Error {
 }
 
 impl Pass {
-    /// Repeats the pass until nothing changes.
-    fn run(&self, graph: &mut Graph, run: Run<'_>) -> Result<(Vec<NearMiss>, Vec<Change>)> {
+    /// Repeats the pass until nothing changes, or no rewrites are left to make.
+    fn run(
+        &self,
+        graph: &mut Graph,
+        run: Run<'_>,
+        left: &mut usize,
+    ) -> Result<(Vec<NearMiss>, Vec<Change>)> {
         let mut rewriter = Rewriter::new(graph);
         let mut changes = Vec::new();
         loop {
             let mut misses = Vec::new();
-            if !self.round(&mut rewriter, run, &mut misses, &mut changes)? {
+            if !self.round(&mut rewriter, run, left, (&mut misses, &mut changes))? {
                 return Ok((misses, changes));
             }
         }
@@ -210,11 +218,14 @@ impl Pass {
         &self,
         rewriter: &mut Rewriter<'_>,
         run: Run<'_>,
-        misses: &mut Vec<NearMiss>,
-        changes: &mut Vec<Change>,
+        left: &mut usize,
+        (misses, changes): (&mut Vec<NearMiss>, &mut Vec<Change>),
     ) -> Result<bool> {
         let mut changed = false;
         for id in rewriter.graph().topological() {
+            if *left == 0 {
+                return Ok(false);
+            }
             if !rewriter.graph().contains(id) {
                 continue;
             }
@@ -231,6 +242,7 @@ impl Pass {
                     let applied = rewriter.apply(edit)?;
                     changes.extend(at.map(|at| change(rewriter.graph(), at, applied)));
                     changed = true;
+                    *left -= 1;
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::error::{Error, Problem, Result};
 use crate::ir::{DType, Graph};
 use crate::onnx::names::{Name, Names};
 use crate::onnx::order::topological;
-use crate::onnx::tensor::TensorReader;
+use crate::onnx::tensor::{TensorReader, embed};
 use crate::onnx::versions::canonical;
 use crate::onnx::{ExternalData, ImportOptions, import, wire};
 
@@ -290,11 +290,4 @@ fn tensors(model: &mut ModelProto) -> impl Iterator<Item = &mut TensorProto> {
     let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
     let inside = attributes.flat_map(|a| a.t.as_mut().into_iter().chain(&mut a.tensors));
     graph.initializer.iter_mut().chain(inside)
-}
-
-/// Puts a tensor's elements into it.
-fn embed(tensor: &mut TensorProto, raw_data: Vec<u8>) {
-    let (name, dims) = (std::mem::take(&mut tensor.name), std::mem::take(&mut tensor.dims));
-    let data_type = tensor.data_type;
-    *tensor = TensorProto { name, dims, data_type, raw_data, ..Default::default() };
 }

@@ -1,0 +1,30 @@
+//! Inputs for a comparison: those that are given, or random ones.
+
+use crate::exit::Outcome;
+use crate::random;
+use crate::tensors::{self, Array, Named, Spec};
+
+/// The tensors of all arguments of an option such as `--input`.
+///
+/// # Errors
+/// Those of reading them.
+pub(crate) fn read_all(arguments: &[String]) -> Outcome<Named> {
+    let mut all = Named::new();
+    for argument in arguments {
+        all.extend(tensors::read(argument)?);
+    }
+    Ok(all)
+}
+
+/// What is given, in the order of what is taken; random where nothing is.
+///
+/// # Errors
+/// [`Failure::Usage`](crate::exit::Failure::Usage) for what is not taken.
+pub(crate) fn given_or_random(given: Named, specs: &[Spec], seed: u64) -> Outcome<Vec<Array>> {
+    if given.is_empty() {
+        return random::arrays(specs, seed);
+    }
+    let inputs = tensors::assign(specs, given, "input")?;
+    specs.iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
+    Ok(inputs)
+}
