@@ -28,6 +28,12 @@ use crate::names;
 use crate::stdio::is_dash;
 use crate::tensors::Array;
 
+/// What files of images are called that are looked for in folders and archives.
+#[cfg(feature = "formats")]
+pub(crate) const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
+#[cfg(all(feature = "compiler", not(feature = "formats")))]
+pub(crate) const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png"];
+
 /// Reads one image as the recipe says: `f32[1, C, H, W]`.
 ///
 /// # Errors

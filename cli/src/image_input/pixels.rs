@@ -3,8 +3,16 @@
 use std::io::Cursor;
 use std::path::Path;
 
+#[cfg(feature = "formats")]
+use image::codecs::bmp::BmpDecoder;
+#[cfg(feature = "formats")]
+use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
+#[cfg(feature = "formats")]
+use image::codecs::tiff::TiffDecoder;
+#[cfg(feature = "formats")]
+use image::codecs::webp::WebPDecoder;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits, Pixel};
 
@@ -29,7 +37,7 @@ impl Largest {
     pub(crate) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
 }
 
-/// A PNG or JPEG, turned upright as its EXIF data says.
+/// An image, turned upright as its EXIF data says.
 pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
     let mut limits = Limits::default();
@@ -37,8 +45,7 @@ pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<Dyn
     limits.max_image_height = Some(largest.side);
     limits.max_alloc = Some(largest.bytes);
     let decoder = decoder(bytes, &limits).map_err(damaged)?;
-    let neither = || Failure::damaged(path, "it is neither a PNG nor a JPEG image");
-    let mut decoder = decoder.ok_or_else(neither)?;
+    let mut decoder = decoder.ok_or_else(|| Failure::damaged(path, UNKNOWN))?;
     if let Ok(ImageFormat::Jpeg) = image::guess_format(bytes) {
         jpeg::check(bytes).map_err(|what| Failure::damaged(path, what))?;
     }
@@ -52,7 +59,14 @@ pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<Dyn
     Ok(image)
 }
 
-/// A decoder for the format that the bytes begin like; `None` where that is neither PNG nor JPEG.
+/// What is said of bytes that begin like no image that is read.
+#[cfg(feature = "formats")]
+const UNKNOWN: &str = "it is no PNG, JPEG, WebP, BMP, GIF or TIFF image";
+#[cfg(not(feature = "formats"))]
+const UNKNOWN: &str = "it is neither a PNG nor a JPEG image; `cargo install --path cli --features full` reads WebP, BMP, GIF and TIFF too, and executables do not";
+
+/// A decoder for the format that the bytes begin like, of several images for the first; `None` where that is none of
+/// those that are read.
 fn decoder<'a>(
     bytes: &'a [u8],
     limits: &Limits,
@@ -61,6 +75,14 @@ fn decoder<'a>(
     let mut decoder: Box<dyn ImageDecoder> = match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => Box::new(PngDecoder::with_limits(reader, limits.clone())?),
         Ok(ImageFormat::Jpeg) => Box::new(JpegDecoder::new(reader)?),
+        #[cfg(feature = "formats")]
+        Ok(ImageFormat::Bmp) => Box::new(BmpDecoder::new(reader)?),
+        #[cfg(feature = "formats")]
+        Ok(ImageFormat::Gif) => Box::new(GifDecoder::new(reader)?),
+        #[cfg(feature = "formats")]
+        Ok(ImageFormat::Tiff) => Box::new(TiffDecoder::new(reader)?),
+        #[cfg(feature = "formats")]
+        Ok(ImageFormat::WebP) => Box::new(WebPDecoder::new(reader)?),
         _ => return Ok(None),
     };
     decoder.set_limits(limits.clone())?;

@@ -157,10 +157,61 @@ fn what_cannot_be_fitted_says_so() {
 
 #[test]
 fn other_formats_are_refused() {
-    for bytes in [&b"GIF89a\x01\x00\x01\x00\x80\x00\x00"[..], b"BM", b"P5\n1 1\n255\n\x00", b""] {
+    for bytes in [&b"P5\n1 1\n255\n\x00"[..], b"8BPS\x00\x01", b""] {
         let failure = decode(bytes, Path::new("x")).unwrap_err();
-        assert!(failure.to_string().contains("neither a PNG nor a JPEG"), "{failure}");
+        assert!(failure.to_string().contains(UNKNOWN), "{failure}");
     }
+}
+
+#[cfg(not(feature = "formats"))]
+#[test]
+fn the_build_that_reads_other_formats_is_named() {
+    let failure = decode(b"GIF89a\x01\x00\x01\x00\x80\x00\x00", Path::new("x")).unwrap_err();
+    assert!(failure.to_string().contains("--features full"), "{failure}");
+}
+
+/// Pillow wrote the same pixels in each: the GIF is animated, and begins with them.
+#[cfg(feature = "formats")]
+#[test]
+fn formats_without_loss_have_the_same_pixels() {
+    let pixels = decode(&image("colour_12x8.png"), Path::new("x")).unwrap().into_rgb8();
+    for name in ["colour_12x8.bmp", "colour_12x8.gif", "colour_12x8.tiff", "colour_12x8.webp"] {
+        let decoded = decode(&image(name), Path::new(name)).unwrap().into_rgb8();
+        assert!(decoded == pixels, "{name}");
+    }
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn other_formats_are_turned_upright_too() {
+    let turned = decode(&image("turned_16x8.webp"), Path::new("x")).unwrap().into_rgb8();
+    assert_eq!(turned.dimensions(), (8, 16));
+    assert!(turned.get_pixel(4, 2).0[0] > 200 && turned.get_pixel(4, 13).0[2] > 200);
+    let pixels = decode(&image("colour_12x8.png"), Path::new("x")).unwrap().into_rgb8();
+    let turned = decode(&image("turned_12x8.tiff"), Path::new("x")).unwrap().into_rgb8();
+    assert!(turned == image::imageops::rotate90(&pixels));
+}
+
+#[cfg(feature = "formats")]
+#[test]
+fn cut_and_huge_images_of_other_formats_are_refused() {
+    let pixels = decode(&image("colour_12x8.png"), Path::new("x")).unwrap().into_rgb8();
+    for name in ["colour_12x8.bmp", "colour_12x8.gif", "colour_12x8.tiff", "colour_12x8.webp"] {
+        let good = image(name);
+        for length in 0..good.len() {
+            // Further images, tags and padding need not be there, but all pixels.
+            if let Ok(decoded) = decode(&good[..length], Path::new(name)) {
+                assert!(decoded.into_rgb8() == pixels, "{name}, {length} bytes");
+            }
+        }
+    }
+    let mut bmp = image("colour_12x8.bmp");
+    bmp[18..22].copy_from_slice(&30_000u32.to_le_bytes());
+    bmp[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+    assert!(decode(&bmp, Path::new("bomb.bmp")).is_err());
+    let mut gif = image("colour_12x8.gif");
+    gif[6..10].fill(0xFF);
+    assert!(decode(&gif, Path::new("bomb.gif")).is_err());
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Outcome};
-use crate::image_input::{self, ImageOptions, Largest, Recipe};
+use crate::image_input::{self, EXTENSIONS, ImageOptions, Largest, Recipe};
 use crate::program::Program;
 use crate::random;
 use crate::stdio::is_dash;
 use crate::tensors::{self, Array, Spec};
 
-/// What files of samples in a folder are called.
-const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "npy", "npz"];
+/// What files of samples in a folder are called besides images.
+const ARRAYS: [&str; 2] = ["npy", "npz"];
 
 /// Where samples are from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,10 @@ fn in_folder(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let mut paths = paths.collect::<io::Result<Vec<PathBuf>>>().map_err(failed)?;
     let known = |path: &PathBuf| {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-        extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+        extension.is_some_and(|extension| {
+            let extension = extension.as_str();
+            EXTENSIONS.contains(&extension) || ARRAYS.contains(&extension)
+        })
     };
     paths.retain(known);
     paths.sort();

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tar::Archive;
 
-use super::{Content, EXTENSIONS, Give, Item};
+use super::{Content, Give, Item};
 use crate::exit::{Failure, Outcome};
+use crate::image_input::EXTENSIONS;
 use crate::mapped;
 use crate::names;
 

@@ -15,11 +15,9 @@ use bytes::Bytes;
 use walkdir::WalkDir;
 
 use crate::exit::{Failure, Outcome};
+use crate::image_input::EXTENSIONS;
 use crate::names;
 use crate::stdio;
-
-/// What images in folders and in tar archives are called.
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// One image, not yet decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -238,7 +236,7 @@ fn in_folder(folder: &Path) -> Outcome<Vec<PathBuf>> {
     if images.is_empty() {
         let message = format!("`{}` holds no images", names::shown(folder));
         return Err(Failure::usage(message).with_help(
-            "in folders, images are called .jpg, .jpeg or .png; name archives themselves, as in shards/*.tar",
+            "in folders, images are told by their names, as .jpg and .png; name archives themselves, as in shards/*.tar",
         ));
     }
     Ok(images)
