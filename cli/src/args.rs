@@ -173,7 +173,7 @@ pub(crate) struct CompileArgs {
     /// Where to write; `-` is stdout [default: MODEL's name with .cardinal, in this folder]
     ///
     /// The extension says what is written, unless --emit does: .cardinal an artifact, .o an object
-    /// file, .so a shared library, none an executable. Beside .o and .so stands a C header, .h, and
+    /// file, .so a shared library, none an executable. In a folder it is called as by default. Beside .o and .so stands a C header, .h, and
     /// what it declares begins with OUT's stem: resnet-50.o has resnet_50_run.
     ///
     /// Example: -o build/resnest50.cardinal

@@ -54,6 +54,20 @@ pub(crate) fn write_program(path: &Path, pieces: &[&[u8]]) -> Outcome {
     put_one(path, Bytes::Pieces(pieces), PROGRAM)
 }
 
+/// Where to write a file that is called `name` unless somebody says otherwise: `output`, or if that is a folder, or ends
+/// like one, the file of that name in it.
+#[cfg(feature = "compiler")]
+pub(crate) fn place(output: Option<&Path>, name: PathBuf) -> PathBuf {
+    let is_folder = |path: &Path| {
+        path.as_os_str().as_encoded_bytes().ends_with(b"/") || !is_dash(path) && path.is_dir()
+    };
+    match output {
+        Some(folder) if is_folder(folder) => folder.join(name),
+        Some(file) => file.to_owned(),
+        None => name,
+    }
+}
+
 /// Refuses, before any work, what cannot be written at all or would take an input's place.
 ///
 /// # Errors

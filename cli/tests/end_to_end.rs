@@ -235,3 +235,15 @@ fn compiling_is_timed_apart_from_running() {
     assert_eq!(out["batch"], 4);
     assert!(out["compile_ms"].as_f64().unwrap() > 0.);
 }
+
+#[test]
+fn a_folder_gets_a_file_of_the_usual_name() {
+    let folder = folder(&["classifier.onnx"]);
+    std::fs::create_dir(folder.path("made")).unwrap();
+    folder.run("compile classifier.onnx -o made").succeeds();
+    folder.run("compile classifier.onnx --emit obj -o made/").succeeds();
+    let names = ["classifier.cardinal", "classifier.h", "classifier.o"];
+    assert!(names.iter().all(|name| folder.path("made").join(name).exists()));
+    let said = folder.run("compile classifier.onnx -o missing/").fails_with(5);
+    assert!(said.contains("missing"), "{said}");
+}

@@ -18,7 +18,7 @@ use crate::{engine, inputs, loading, output};
 pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let [given, expected] = [inputs::read_all(&args.input)?, inputs::read_all(&args.expected)?];
-    let path = args.output.clone().unwrap_or_else(|| default_output(&args.model));
+    let path = output::place(args.output.as_deref(), default_output(&args.model));
     output::check(&path, &[&args.model])?;
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {

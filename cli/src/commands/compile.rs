@@ -27,7 +27,7 @@ use change::Change;
 use summary::Summary;
 
 pub(crate) fn run(args: &CompileArgs) -> Outcome {
-    let output = args.output.clone().unwrap_or_else(|| default_output(&args.model, args.emit));
+    let output = output::place(args.output.as_deref(), default_output(&args.model, args.emit));
     let emit = kind_of(args.emit, &output)?;
     check(args, emit, &output)?;
     let signer = args.signing.signer(&output)?;

@@ -15,7 +15,7 @@ use crate::{output, render};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Outcome {
     let begin = Instant::now();
-    let path = args.output.clone().unwrap_or_else(|| default_output(&args.model));
+    let path = output::place(args.output.as_deref(), default_output(&args.model));
     let calibration = Samples::of(&args.calibrate)?;
     let test = match args.test.as_slice() {
         [] => calibration.clone(),
