@@ -46,6 +46,8 @@ mod model_file;
 mod quantize;
 #[cfg(feature = "compiler")]
 mod score;
+#[cfg(feature = "full")]
+mod serve;
 #[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]

@@ -29,6 +29,12 @@ impl Largest {
     pub(crate) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
 }
 
+/// Whether bytes begin as those of a PNG or JPEG do.
+#[cfg(feature = "full")]
+pub(crate) fn is_image(bytes: &[u8]) -> bool {
+    matches!(image::guess_format(bytes), Ok(ImageFormat::Png | ImageFormat::Jpeg))
+}
+
 /// A PNG or JPEG, turned upright as its EXIF data says.
 pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
