@@ -350,6 +350,49 @@ fn other_models_are_served_too() {
     assert!(metadata.text().chars().all(|c| !c.is_control()), "{}", metadata.text());
 }
 
+/// Two inputs and two outputs of two types, a batch of 2, in JSON and behind it.
+#[test]
+fn inputs_and_outputs_go_by_their_names() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    let folder = Folder::new();
+    fs::copy(models.join("pair.onnx"), folder.path("pair.onnx")).unwrap();
+    let server = Server::start(&folder, "pair.onnx --batch 2");
+    let path = "/v2/models/pair/infer";
+    let a = |data: Value| json!({"name": "a", "datatype": "FP32", "shape": [3, 3], "data": data});
+    let n = |rows: usize, data: Value| json!({"name": "n", "datatype": "INT64", "shape": [rows, 2], "data": data});
+    let (first, second) =
+        (a(json!([1, 2, 3, 4, 5, 6, 7, 8, 9])), n(3, json!([[1, -2], [3, -4], [5, 6]])));
+    let asked = |inputs: Value| json!({"inputs": inputs}).to_string();
+    for inputs in [json!([first, second]), json!([second, first])] {
+        let said = server.post(path, asked(inputs).as_bytes()).json();
+        assert_eq!(said["outputs"][0]["data"], json!([2., 4., 6., 8., 10., 12., 14., 16., 18.]));
+        assert_eq!(said["outputs"][1]["data"], json!([1, 4, 9, 16, 25, 36]));
+        assert_eq!(said["outputs"][1]["shape"], json!([3, 2]));
+    }
+    for (inputs, what) in [
+        (json!([first]), "input `n INT64 [-1, 2]` is not given"),
+        (json!([first, n(2, json!([1, 2, 3, 4]))]), "input `n` has 2 rows, and others have 3"),
+        (json!([first, n(3, json!([1, 2, 3, 4, 5, 0.5]))]), "invalid value: floating point"),
+    ] {
+        let said = server.post(path, asked(inputs).as_bytes()).refuses_with(400);
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    // The second input is behind the JSON, and so is the output that is asked for.
+    let mut behind = n(3, Value::Null);
+    behind["parameters"] = json!({"binary_data_size": 48});
+    let output = json!({"name": "square", "parameters": {"binary_data": true}});
+    let mut body = json!({"inputs": [first, behind], "outputs": [output]}).to_string().into_bytes();
+    let header = body.len().to_string();
+    body.extend([1i64, 2, 3, 4, 5, -(1 << 31)].iter().flat_map(|n| n.to_le_bytes()));
+    let reply = server.send("POST", path, &[("Inference-Header-Content-Length", &header)], &body);
+    let expected: Vec<u8> =
+        [1i64, 4, 9, 16, 25, 1 << 62].iter().flat_map(|n| n.to_le_bytes()).collect();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(reply.body.ends_with(&expected), "{reply:?}");
+    let length: usize = reply.header("inference-header-content-length").unwrap().parse().unwrap();
+    assert_eq!(reply.body.len(), length + expected.len());
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_before() {
     let folder = folder(0);
