@@ -6,6 +6,7 @@ mod quantize;
 mod relink;
 mod sampling;
 mod score;
+mod serve;
 mod tuning;
 
 use std::num::NonZeroUsize;
@@ -19,6 +20,7 @@ pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
 pub(crate) use sampling::SamplingOptions;
 pub(crate) use score::ScoreArgs;
+pub(crate) use serve::ServeArgs;
 pub(crate) use tuning::TuningOptions;
 
 use crate::image_input::{ImageOptions, Preprocess};
@@ -101,6 +103,19 @@ with --outputs logits they are key, logits and error. A score is the class's pro
 prints it. Rows are in the order of the inputs; what cannot be read is a row with an error, and
 then the exit code is 5. Keys are paths; of tar archives, names up to their first dot.")]
     Score(ScoreArgs),
+    /// Serve models to other programs over HTTP
+    #[command(after_help = "\
+Examples:
+  cardinal serve resnest50.cardinal
+  cardinal serve resnest50.onnx digits.onnx --port 8080 --labels imagenet.txt
+  curl --data-binary @cat.jpg http://127.0.0.1:8000/v2/models/resnest50/classify?top=3
+  curl http://127.0.0.1:8000/v2/models/resnest50
+
+The interface is the Open Inference Protocol, version 2, with tensors in JSON or in binary, as the
+clients of Triton speak it, and besides POST /v2/models/NAME/classify for the bytes of a PNG or JPEG,
+and GET /metrics. The address is printed once the models are ready. SIGINT and SIGTERM end it when
+requests that have begun are answered; a second one ends it at once.")]
+    Serve(ServeArgs),
     /// Show how a model is compiled, stage by stage
     #[command(after_help = "\
 Examples:

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use cardinal_runtime::DType;
+use serde_json::{Value, json};
 
 use crate::exit::{Failure, Outcome};
 use crate::request::ClassOptions;
@@ -68,8 +69,26 @@ impl Classifier {
 
     /// The best classes of each row of the output.
     pub(crate) fn rank(&self, output: &Array) -> Vec<Ranking> {
+        self.rank_to(output, None)
+    }
+
+    /// The same, but so many classes where that is said.
+    pub(crate) fn rank_to(&self, output: &Array, top: Option<usize>) -> Vec<Ranking> {
         let values = output.to_f32().unwrap_or_default();
-        values.chunks(self.classes).map(|row| rank(row, self.top)).collect()
+        values.chunks(self.classes).map(|row| rank(row, top.unwrap_or(self.top))).collect()
+    }
+
+    /// A list of the best classes, for programs.
+    pub(crate) fn to_json(&self, ranking: &Ranking) -> Value {
+        let class = |class: &Class| {
+            json!({
+                "index": class.index,
+                "label": self.label(class.index),
+                "probability": class.probability,
+                "score": class.score,
+            })
+        };
+        ranking.top.iter().map(class).collect()
     }
 
     /// The name of a class.

@@ -54,6 +54,8 @@ mod quantize;
 mod samples;
 #[cfg(feature = "compiler")]
 mod score;
+#[cfg(feature = "full")]
+mod serve;
 #[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]

@@ -21,6 +21,10 @@ pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
 /// Bytes of a file that is an image.
 pub(crate) const IMAGE_FILE: u64 = 1 << 30;
 
+/// Bytes that decoding an image may take that is sent to a server, which decodes several at once.
+#[cfg(feature = "full")]
+pub(crate) const SERVED_IMAGE_BYTES: u64 = 256 << 20;
+
 /// Pixels of an image after resizing.
 pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;
 

@@ -120,6 +120,21 @@ pub(crate) fn pair(property: &Property) -> (String, String) {
     (property.key.clone(), property.value.clone())
 }
 
+/// Threads that sessions share.
+#[cfg(feature = "full")]
+pub(crate) struct Threads(Arc<cardinal_runtime::Pool>);
+
+#[cfg(feature = "full")]
+impl Threads {
+    /// Starts them, but for one: whoever runs a session is another.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for absurdly many, [`Failure::Failed`] where the system refuses.
+    pub(crate) fn new(count: NonZeroUsize) -> Outcome<Threads> {
+        Ok(Threads(Arc::new(cardinal_runtime::Pool::new(count).map_err(not_run)?)))
+    }
+}
+
 /// A program with its threads and scratch memory.
 pub(crate) struct Session {
     session: cardinal_runtime::Session,
@@ -140,6 +155,18 @@ impl Session {
     /// [`Failure::Usage`] for absurdly many threads, [`Failure::Failed`] for want of memory.
     pub(crate) fn new(program: &Program, threads: NonZeroUsize) -> Outcome<Session> {
         let session = cardinal_runtime::Session::new(Arc::clone(&program.program), threads);
+        Ok(Session { session: session.map_err(not_run)?, is_new: true })
+    }
+
+    /// The same, on threads that others run on too.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] for want of memory.
+    #[cfg(feature = "full")]
+    pub(crate) fn sharing(program: &Program, threads: &Threads) -> Outcome<Session> {
+        let Threads(pool) = threads;
+        let session =
+            cardinal_runtime::Session::with_pool(Arc::clone(&program.program), Arc::clone(pool));
         Ok(Session { session: session.map_err(not_run)?, is_new: true })
     }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _, stderr};
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use cardinal_runtime::text;
@@ -49,17 +50,31 @@ pub(crate) fn complain(failure: &Failure) {
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
-        let what = info.payload_as_str().unwrap_or("no message");
-        let _ = writeln!(
-            stderr(),
-            "cardinal: internal error{}: {}\nThis is a bug; please report it with the command and the model that led to it.",
-            place.unwrap_or_default(),
-            shown(what),
+        say_panic(
+            info,
+            "This is a bug; please report it with the command and the model that led to it.",
         );
         ending::discard();
         std::process::exit(i32::from(Status::Failed as u8));
     }));
+}
+
+/// From now on a panic costs no more than what its thread was doing.
+#[cfg(feature = "full")]
+pub(crate) fn survive_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        say_panic(
+            info,
+            "This is a bug; please report it with the request that led to it. Others go on.",
+        );
+    }));
+}
+
+fn say_panic(info: &PanicHookInfo<'_>, advice: &str) {
+    let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
+    let what = info.payload_as_str().unwrap_or("no message");
+    let (place, what) = (place.unwrap_or_default(), shown(what));
+    let _ = writeln!(stderr(), "cardinal: internal error{place}: {what}\n{advice}");
 }
 
 /// How failures are shown.

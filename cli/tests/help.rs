@@ -18,6 +18,7 @@ fn help() {
             "quantize",
             "run",
             "score",
+            "serve",
             "inspect",
             "bench",
             "verify",

@@ -155,7 +155,7 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
 }
 
 /// `8GiB`
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     let size: ByteSize = text.parse()?;
     match usize::try_from(size.as_u64()) {
         Ok(bytes) if bytes > 0 => Ok(bytes),

@@ -10,6 +10,7 @@ mod quantize;
 mod relink;
 mod run;
 mod score;
+mod serve;
 mod verify;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn run(command: &Command) -> Outcome {
         Command::Quantize(args) => quantize::run(args),
         Command::Run(args) => run::run(args),
         Command::Score(args) => score::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),

@@ -22,6 +22,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst};
 
 pub(crate) use memory::fallible;
+#[cfg(feature = "full")]
+pub(crate) use signals::signals;
 pub(crate) use signals::{install, uninterrupted};
 
 /// More than any command has unfinished at once.

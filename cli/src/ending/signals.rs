@@ -49,6 +49,12 @@ pub(crate) fn uninterrupted<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// The signals that end this process. Whoever handles them besides is to go on to the handlers of this module.
+#[cfg(feature = "full")]
+pub(crate) fn signals() -> impl Iterator<Item = c_int> {
+    ENDING.into_iter().filter(|signal| !is_ignored(*signal))
+}
+
 fn is_ignored(signal: c_int) -> bool {
     // SAFETY: all zeros are a value of this plain structure, and a null asks without setting.
     unsafe {

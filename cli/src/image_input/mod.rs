@@ -13,6 +13,8 @@ pub(crate) use options::ImageOptions;
 #[cfg(feature = "library")]
 pub(crate) use options::Interpolation;
 pub(crate) use pixels::Largest;
+#[cfg(feature = "full")]
+pub(crate) use pixels::is_image;
 pub(crate) use recipe::Recipe;
 #[cfg(feature = "compiler")]
 pub(crate) use settings::{Preprocess, keep, store};

@@ -44,6 +44,16 @@ pub(crate) struct ImageOptions {
     pub(crate) interpolation: Option<Interpolation>,
 }
 
+#[cfg(feature = "full")]
+impl ImageOptions {
+    /// Whether any is given.
+    pub(crate) fn says_anything(&self) -> bool {
+        let ImageOptions { preprocess, resize, mean, std, interpolation } = self;
+        let numbers = mean.is_some() || std.is_some() || resize.is_some();
+        preprocess.is_some() || interpolation.is_some() || numbers
+    }
+}
+
 /// How pixels are resampled. Both average over the source when they shrink, like Pillow's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Interpolation {

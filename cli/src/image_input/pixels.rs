@@ -37,6 +37,13 @@ impl Largest {
     pub(crate) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
 }
 
+/// Whether bytes begin as those of an image that is read do.
+#[cfg(feature = "full")]
+pub(crate) fn is_image(bytes: &[u8]) -> bool {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    matches!(image::guess_format(bytes), Ok(Png | Jpeg | WebP | Bmp | Gif | Tiff))
+}
+
 /// An image, turned upright as its EXIF data says.
 pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());

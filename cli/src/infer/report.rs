@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use cardinal_runtime::text;
 use serde_json::{Value, json};
 
-use crate::classify::{self, Class, Classifier, Ranking};
+use crate::classify::{self, Classifier, Ranking};
 use crate::csv;
 use crate::exit::Outcome;
 use crate::request::RunRequest;
@@ -222,15 +222,7 @@ fn print_csv(
 }
 
 fn to_json(classifier: &Classifier, sample: Sample<'_>, ranking: &Ranking) -> Value {
-    let class = |class: &Class| {
-        json!({
-            "index": class.index,
-            "label": classifier.label(class.index),
-            "probability": class.probability,
-            "score": class.score,
-        })
-    };
-    let top: Vec<Value> = ranking.top.iter().map(class).collect();
+    let top = classifier.to_json(ranking);
     json!({"input": sample.name, "sample": sample.row, "top": top})
 }
 

@@ -71,3 +71,23 @@ names = helper.make_graph(
 model = helper.make_model(names, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 helper.set_model_props(model, {driving("key"): driving("value"), "labels": ",".join(map(driving, "abcd"))})
 onnx.save(model, "names.onnx")
+
+# Two inputs and two outputs, of two types.
+pair = helper.make_model(
+    helper.make_graph(
+        [helper.make_node("Add", ["a", "a"], ["twice"]), helper.make_node("Mul", ["n", "n"], ["square"])],
+        "pair",
+        [
+            helper.make_tensor_value_info("a", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, ["batch", 2]),
+        ],
+        [
+            helper.make_tensor_value_info("twice", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("square", TensorProto.INT64, ["batch", 2]),
+        ],
+    ),
+    opset_imports=[helper.make_opsetid("", 17)],
+    ir_version=8,
+)
+onnx.checker.check_model(pair)
+onnx.save(pair, "pair.onnx")
