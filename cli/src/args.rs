@@ -1,6 +1,7 @@
 //! What can be typed. Every flag's long help ends in an example.
 
 mod options;
+mod profile;
 mod quantize;
 mod relink;
 mod score;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
+pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
 pub(crate) use score::ScoreArgs;
@@ -116,6 +118,17 @@ Examples:
   cardinal bench resnest50.onnx --threads 1 --steps       # where the time goes
   cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
     Bench(BenchArgs),
+    /// Say where the time goes, step by step, beside what this machine can do at most
+    #[command(after_help = "\
+Examples:
+  cardinal profile resnest50.onnx --threads 1
+  cardinal profile resnest50.onnx --json > before.json
+  cardinal profile resnest50.onnx --against before.json   # each step, with the ratio
+  cardinal profile resnest50.onnx --format html > profile.html
+  cardinal profile resnest50.onnx --format chrome-trace > trace.json   # for Perfetto
+
+The peak of multiply-adds and the bandwidth of memory are measured first, on as many threads.")]
+    Profile(ProfileArgs),
     /// Compare a model's results with expected ones, or with the reference interpreter's
     #[command(after_help = "\
 Examples:

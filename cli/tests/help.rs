@@ -20,6 +20,7 @@ fn help() {
             "score",
             "inspect",
             "bench",
+            "profile",
             "verify",
             "operators",
         ] {

@@ -5,6 +5,7 @@ mod bench;
 mod compile;
 mod inspect;
 mod operators;
+mod profile;
 mod quantize;
 mod relink;
 mod run;
@@ -42,6 +43,7 @@ fn run(command: &Command) -> Outcome {
         Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Operators(args) => operators::run(args),
     }

@@ -75,6 +75,13 @@ impl Walk {
         self.loops.iter().fold(1, |n, (count, _)| n.saturating_mul(*count))
     }
 
+    /// Bytes that are touched, each once: no more than the loops come to, or reach.
+    pub fn bytes(&self) -> usize {
+        let (low, high) = self.reach().unwrap_or_default();
+        let reached = usize::try_from(high - low).unwrap_or(usize::MAX);
+        self.elements().saturating_mul(self.element).min(reached)
+    }
+
     /// The first byte from the place on, and the one behind the last; `None` where nothing is touched.
     pub fn reach(&self) -> Option<(i128, i128)> {
         let (mut low, mut high) = (0i128, 0i128);
