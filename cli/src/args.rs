@@ -1,5 +1,6 @@
 //! What can be typed. Every flag's long help ends in an example.
 
+mod doctor;
 mod options;
 mod profile;
 mod quantize;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
@@ -118,6 +120,15 @@ Examples:
   cardinal bench resnest50.onnx --threads 1 --steps       # where the time goes
   cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
     Bench(BenchArgs),
+    /// Say whether a model would compile, and what there is to know of it before
+    #[command(after_help = "\
+Examples:
+  cardinal doctor resnest50.onnx
+  cardinal doctor detector.onnx --json | jq -r '.operators[] | select(.supported | not).name'
+
+All operators that are not supported are listed, with the nodes that have them and what to do. Times
+are estimates, of convolutions alone. Exit code 3 means that it would not compile.")]
+    Doctor(DoctorArgs),
     /// Say where the time goes, step by step, beside what this machine can do at most
     #[command(after_help = "\
 Examples:

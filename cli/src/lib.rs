@@ -35,6 +35,8 @@ mod args;
 #[cfg(feature = "compiler")]
 mod commands;
 #[cfg(feature = "compiler")]
+mod doctor;
+#[cfg(feature = "compiler")]
 mod engine;
 #[cfg(feature = "library")]
 pub mod library;

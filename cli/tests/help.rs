@@ -21,6 +21,7 @@ fn help() {
             "inspect",
             "bench",
             "profile",
+            "doctor",
             "verify",
             "operators",
         ] {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod compile;
+mod doctor;
 mod inspect;
 mod operators;
 mod profile;
@@ -44,6 +45,7 @@ fn run(command: &Command) -> Outcome {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Operators(args) => operators::run(args),
     }
