@@ -1,6 +1,8 @@
 //! What can be typed. Every flag's long help ends in an example.
 
+mod completions;
 mod doctor;
+mod explain;
 mod options;
 mod profile;
 mod quantize;
@@ -13,7 +15,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use completions::{CompletionsArgs, Written};
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use explain::ExplainArgs;
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
@@ -120,6 +124,17 @@ Examples:
   cardinal bench resnest50.onnx --threads 1 --steps       # where the time goes
   cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
     Bench(BenchArgs),
+    /// Show what becomes of one thing of a model, from the file to machine code
+    #[command(after_help = "\
+Examples:
+  cardinal explain resnest50.onnx /layer1/layer1.0/conv2/Reshape   # a node of the file
+  cardinal explain resnest50.onnx layer1.0/conv2/act0/Relu_output_0
+  cardinal explain resnest50.onnx '#12' --asm             # a step of the plan, with its code
+  cardinal explain resnest50.onnx blocked_conv.2 --json   # a function: who calls it, and for what
+
+It shows the nodes of the file, what passes made of them, the node that is left, what was chosen for
+it and why, the steps that compute it, where their arguments lie, and the functions that they call.")]
+    Explain(ExplainArgs),
     /// Say whether a model would compile, and what there is to know of it before
     #[command(after_help = "\
 Examples:
@@ -159,6 +174,14 @@ Examples:
 An operator is read in every operator set from the first to the last that its row states, and as
 each that is listed after these changed it.")]
     Operators(OperatorsArgs),
+    /// Write what completes commands in a shell, or manual pages
+    #[command(after_help = "\
+Examples:
+  cardinal completions bash > ~/.local/share/bash-completion/completions/cardinal
+  cardinal completions zsh > ~/.zfunc/_cardinal           # in a folder of $fpath
+  cardinal completions fish > ~/.config/fish/completions/cardinal.fish
+  cardinal completions man -o ~/.local/share/man/man1     # a page for each command")]
+    Completions(CompletionsArgs),
 }
 
 /// `cardinal operators`
@@ -317,6 +340,13 @@ pub(crate) struct InspectArgs {
     /// Example: --stage plan --tuned
     #[arg(id = "tune", long = "tuned", requires = "stage")]
     pub(crate) tuned: bool,
+    /// Show the code of one step alone: by its value, its number as #12, or its function
+    ///
+    /// For the stages clif and asm, with the functions that it calls.
+    ///
+    /// Example: --stage asm --step layer1.0/conv2/act0/Relu_output_0
+    #[arg(long, value_name = "NAME", requires = "stage")]
+    pub(crate) step: Option<String>,
     /// Machine to plan and generate code for, as a target triple [default: this one]
     ///
     /// Example: --stage asm --target aarch64-unknown-linux-gnu

@@ -38,6 +38,8 @@ mod commands;
 mod doctor;
 #[cfg(feature = "compiler")]
 mod engine;
+#[cfg(feature = "compiler")]
+mod explain;
 #[cfg(feature = "library")]
 pub mod library;
 #[cfg(feature = "compiler")]

@@ -22,6 +22,8 @@ fn help() {
             "bench",
             "profile",
             "doctor",
+            "explain",
+            "completions",
             "verify",
             "operators",
         ] {

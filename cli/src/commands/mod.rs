@@ -3,7 +3,9 @@
 
 mod bench;
 mod compile;
+mod completions;
 mod doctor;
+mod explain;
 mod inspect;
 mod operators;
 mod profile;
@@ -46,7 +48,9 @@ fn run(command: &Command) -> Outcome {
         Command::Bench(args) => bench::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Operators(args) => operators::run(args),
+        Command::Completions(args) => completions::run(args),
     }
 }

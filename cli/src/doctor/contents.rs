@@ -7,8 +7,9 @@ use cardinal_runtime::DType;
 
 /// What is in a graph.
 pub(super) struct Contents {
-    /// ONNX's nodes, as the importer reads them.
-    pub(super) nodes: usize,
+    /// Operators as they are imported, and after all passes.
+    pub(super) imported: usize,
+    pub(super) fused: usize,
     /// By the definition of convolutions and products.
     pub(super) multiply_adds: usize,
     /// Elements of all weights.
@@ -30,7 +31,8 @@ impl Contents {
     /// Of an imported graph.
     pub(super) fn of(graph: &Graph) -> Contents {
         let mut contents = Contents {
-            nodes: graph.operators().values().sum(),
+            imported: graph.operators().values().sum(),
+            fused: 0,
             multiply_adds: 0,
             parameters: 0,
             unusual: Vec::new(),
@@ -49,6 +51,7 @@ impl Contents {
 
     /// Adds what the passes have recognised.
     pub(super) fn recognised(&mut self, graph: &Graph) {
+        self.fused = graph.operators().values().sum();
         for id in graph.nodes() {
             if let Op::SplitAttention(attention) = &graph.node(id).op {
                 *self.attention.entry(kind(graph, id, attention)).or_default() += 1;

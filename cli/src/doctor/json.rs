@@ -77,7 +77,8 @@ impl Imported {
             estimates.map(|estimate| (estimate.precision.to_owned(), json!(estimate.ms)));
         let contents = &self.contents;
         let all = [
-            ("nodes", json!(contents.nodes)),
+            ("nodes_imported", json!(contents.imported)),
+            ("nodes_after_passes", json!(memory.map(|_| contents.fused))),
             ("multiply_adds", json!(contents.multiply_adds)),
             ("parameters", json!(contents.parameters)),
             ("weight_bytes", json!(memory.map(|memory| memory.weights))),

@@ -16,6 +16,8 @@ const WIDTH: usize = 80;
 const LABEL: usize = 12;
 /// Things of a kind that are named at most: JSON has all.
 const NAMED: usize = 8;
+/// Near misses, which take lines each.
+const NEAR: usize = 3;
 
 impl Findings {
     /// Prints all, what is wrong first.
@@ -28,7 +30,10 @@ impl Findings {
             self.file(out)?;
             self.operators(out)?;
             match &self.imported {
-                Some(imported) => imported.print(out),
+                Some(imported) => {
+                    self.nodes(out, imported)?;
+                    imported.print(out)
+                }
                 None => Ok(()),
             }
         })
@@ -92,6 +97,18 @@ impl Findings {
         }
     }
 
+    /// How many nodes there are on the way.
+    fn nodes(&self, out: &mut dyn Write, imported: &Imported) -> io::Result<()> {
+        let in_file: usize = self.survey.operators.iter().map(|found| found.nodes.len()).sum();
+        let read = imported.contents.imported;
+        let fused = match imported.memory {
+            Some(_) => format!(", and {} after all passes", imported.contents.fused),
+            None => String::new(),
+        };
+        let computed = "as shapes and constants are computed when a model is read";
+        said(out, "nodes", &format!("{in_file} in the file become {read}, {computed}{fused}"))
+    }
+
     fn unsupported(&self) -> impl Iterator<Item = &OperatorUse> {
         self.survey.operators.iter().filter(|operator| operator.refusal.is_some())
     }
@@ -134,10 +151,14 @@ impl Imported {
         for (kind, count) in &contents.attention {
             said(out, "attention", &format!("{count} × {kind}"))?;
         }
-        for miss in self.near_misses.iter().take(NAMED) {
+        for miss in self.near_misses.iter().take(NEAR) {
             said(out, "near miss", &format!("{} at {}: {}", miss.pass, miss.node, miss.because))?;
         }
-        more(out, self.near_misses.len(), "near misses; inspect --why has all")?;
+        more(
+            out,
+            self.near_misses.len().saturating_sub(NEAR),
+            "near misses; inspect --why has all",
+        )?;
         self.unusual(out)?;
         self.images(out)
     }
@@ -176,7 +197,7 @@ impl Imported {
                 &format!("{} has elements that are {}", weight.name, kinds.join(", ")),
             )?;
         }
-        more(out, unusual.len(), "such weights; --json has all")
+        more(out, unusual.len().saturating_sub(NAMED), "such weights; --json has all")
     }
 
     fn images(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -189,8 +210,8 @@ impl Imported {
 }
 
 /// How many are not named.
-fn more(out: &mut dyn Write, all: usize, what: &str) -> io::Result<()> {
-    match all.saturating_sub(NAMED) {
+fn more(out: &mut dyn Write, left: usize, what: &str) -> io::Result<()> {
+    match left {
         0 => Ok(()),
         left => said(out, "", &format!("{left} more {what}")),
     }
