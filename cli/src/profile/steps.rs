@@ -8,7 +8,7 @@ use cardinal_compiler::ir::{Axis, Graph, NodeId};
 use cardinal_compiler::kernels::conv::algorithm_of;
 use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Step;
-use cardinal_compiler::schedule::Layer;
+use cardinal_compiler::schedule::{Choice, Layer};
 
 use crate::engine::Running;
 use crate::exit::Outcome;
@@ -148,14 +148,15 @@ impl<'r> About<'r> {
         }
     }
 
-    /// Copies and borders around a convolution are no part of its algorithm.
+    /// Borders around a convolution are no part of its algorithm, nor are copies unless they are its own.
     fn algorithm(&self, step: &Step) -> String {
         let kernel = step.kernel.name();
-        let choice = self.layers.get(&step.name).map(|layer| &layer.taken);
-        let is_of = |info: cardinal_compiler::kernels::conv::AlgorithmInfo| {
-            info.kernels.iter().any(|row| row.name == kernel)
+        let is_of = |choice: &Choice| {
+            let own = algorithm_of(choice).is_some_and(|info| info.has(kernel));
+            own || step.kernel.multiply_adds() > 0
         };
-        let taken = choice.filter(|choice| algorithm_of(choice).is_some_and(is_of));
+        let choice = self.layers.get(&step.name).map(|layer| &layer.taken);
+        let taken = choice.filter(|choice| is_of(choice));
         taken.map_or(kernel, |choice| choice.algorithm()).to_owned()
     }
 

@@ -165,14 +165,15 @@ impl StepTimes {
     }
 }
 
-/// The end of a name that is longer than so many characters, without what most end in: names of one model
-/// begin alike.
+/// The end of a name that is longer than so many characters, without what exporters add to most: names of one
+/// model begin alike.
 pub(super) fn tail(name: &str, most: usize) -> String {
-    let text = text::line(name.strip_suffix("_output_0").unwrap_or(name));
+    let name = name.replace("_output_0", "");
+    let text = text::line(&name);
     let count = text.chars().count();
     match count > most {
         true => std::iter::once('…').chain(text.chars().skip(count - most + 1)).collect(),
-        false => text.into(),
+        false => text,
     }
 }
 

@@ -127,3 +127,23 @@ impl Loop {
         (self.count, self.residual)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_that_are_reached_and_no_more() {
+        for (loops, bytes) in [
+            (vec![(5, 10)], 5 * 4),
+            // Windows overlap: elements from 0 to 28.
+            (vec![(3, 1), (14, 2)], 29 * 4),
+            (vec![(3, 1), (14, -2)], 29 * 4),
+            (vec![(7, 0)], 4),
+            (vec![(7, 1), (0, 1)], 0),
+            (vec![], 4),
+        ] {
+            assert_eq!(Walk::new(4, loops.clone()).bytes(), bytes, "{loops:?}");
+        }
+    }
+}
