@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use cardinal_runtime::text;
 
 use super::steps::StepTime;
+use super::text::tail;
 use super::{Bound, Ceilings, Profile};
 
 /// Bars that are drawn.
@@ -16,13 +17,17 @@ const BARS: usize = 30;
 const SIZE: [f64; 2] = [720.0, 380.0];
 /// Left and lower margin of it, for its labels.
 const MARGIN: f64 = 46.0;
+/// The others: half of a label at most.
+const EDGE: f64 = 16.0;
+/// Characters of names of steps.
+const NAME: usize = 40;
 
 const STYLE: &str = "\
 :root{--ink:#1b1f24;--paper:#fff;--faint:#8a939d;--compute:#2f6fbd;--memory:#c2691b}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--paper:#14171b;--faint:#7d8691;--compute:#6fa8ef;--memory:#eb9a52}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:760px;margin:2em auto;padding:0 1em}
 svg{width:100%;height:auto}text{font-size:11px;fill:var(--ink)}table{border-collapse:collapse;width:100%;font-size:13px}
-td{padding:1px 6px;white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums}td.b{width:40%}
+td{padding:1px 6px;white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums}td.b{width:25%}
 .bar{height:10px}.compute{fill:var(--compute);background:var(--compute)}.memory{fill:var(--memory);background:var(--memory)}
 .roof{stroke:var(--ink);fill:none}.grid{stroke:var(--faint);stroke-opacity:.3}small{color:var(--faint)}";
 
@@ -94,11 +99,12 @@ impl Profile {
         for step in steps.iter().take(BARS) {
             let _ = writeln!(
                 page,
-                "<tr><td class=\"n\">{:.3} ms</td><td class=\"n\">{:.1} %</td><td>{}</td>\
+                "<tr><td class=\"n\">{:.3} ms</td><td class=\"n\">{:.1} %</td><td>{}</td><td>{}</td>\
                  <td class=\"b\" title=\"{}\"><div class=\"bar {}\" style=\"width:{:.1}%\"></div></td></tr>",
                 step.ms,
                 100.0 * self.share(step),
                 escaped(&step.algorithm),
+                escaped(&tail(&step.name, NAME)),
                 escaped(&step.name),
                 self.bound(step).name(),
                 100.0 * step.ms / longest,
@@ -145,8 +151,8 @@ impl Axes {
         let part = |value: f64, [low, high]: [f64; 2]| {
             ((value.log10() - low) / (high - low)).clamp(0.0, 1.0)
         };
-        let left = MARGIN + part(x, self.x) * (width - MARGIN - 8.0);
-        [left, 8.0 + (1.0 - part(y, self.y)) * (height - MARGIN - 8.0)]
+        let left = MARGIN + part(x, self.x) * (width - MARGIN - EDGE);
+        [left, EDGE + (1.0 - part(y, self.y)) * (height - MARGIN - EDGE)]
     }
 
     fn grid(&self, page: &mut String) {
