@@ -140,6 +140,7 @@ fn what_is_no_profile_is_refused() {
         ("other.json", "schema"),
         ("steps.json", "lacks"),
         ("gone", "read"),
+        ("/dev/zero", "too large"),
     ] {
         let refused = folder.run(&format!("profile m.onnx --against {older} {QUICK}"));
         let said = refused.fails_with(5);

@@ -1,7 +1,8 @@
 //! Two profiles, step by step.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use crate::exit::{Failure, Outcome};
 use crate::output;
 
 /// The largest file that is read as a profile: steps take some hundred bytes each.
-const MOST_BYTES: u64 = 256 << 20;
+const MOST_BYTES: u64 = 64 << 20;
 /// Columns of a step's name.
 const NAME: usize = 35;
 
@@ -134,11 +135,13 @@ fn numbered<'s>(
 
 impl Older {
     fn read(path: &Path) -> Outcome<Older> {
-        let about = fs::metadata(path).map_err(|error| Failure::reading(path, error))?;
-        if about.len() > MOST_BYTES {
+        let mut bytes = Vec::new();
+        // A device has no end that its size would tell.
+        let read = File::open(path).and_then(|f| f.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+        read.map_err(|error| Failure::reading(path, error))?;
+        if bytes.len() as u64 > MOST_BYTES {
             return Err(Failure::damaged(path, "it is too large for a profile"));
         }
-        let bytes = fs::read(path).map_err(|error| Failure::reading(path, error))?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Failure::damaged(path, format!("it is no JSON: {error}")))?;
         if value["schema"] != SCHEMA {
