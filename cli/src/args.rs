@@ -1,7 +1,11 @@
 //! What can be typed. Every flag's long help ends in an example.
 
 mod bisect;
+mod completions;
+mod doctor;
+mod explain;
 mod options;
+mod profile;
 mod quantize;
 mod relink;
 mod sampling;
@@ -15,7 +19,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bisect::BisectArgs;
+pub(crate) use completions::{CompletionsArgs, Written};
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use explain::ExplainArgs;
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
+pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
 pub(crate) use sampling::SamplingOptions;
@@ -135,6 +143,37 @@ Examples:
   cardinal bench resnest50.onnx --threads 1 --steps       # where the time goes
   cardinal bench resnest50.cardinal --warmup 10 --iterations 200 --json > latencies.json")]
     Bench(BenchArgs),
+    /// Show what becomes of one thing of a model, from the file to machine code
+    #[command(after_help = "\
+Examples:
+  cardinal explain resnest50.onnx /layer1/layer1.0/conv2/Reshape   # a node of the file
+  cardinal explain resnest50.onnx layer1.0/conv2/act0/Relu_output_0
+  cardinal explain resnest50.onnx '#12' --asm             # a step of the plan, with its code
+  cardinal explain resnest50.onnx blocked_conv.2 --json   # a function: who calls it, and for what
+
+It shows the nodes of the file, what passes made of them, the node that is left, what was chosen for
+it and why, the steps that compute it, where their arguments lie, and the functions that they call.")]
+    Explain(ExplainArgs),
+    /// Say whether a model would compile, and what there is to know of it before
+    #[command(after_help = "\
+Examples:
+  cardinal doctor resnest50.onnx
+  cardinal doctor detector.onnx --json | jq -r '.operators[] | select(.supported | not).name'
+
+All operators that are not supported are listed, with the nodes that have them and what to do. Times
+are estimates, of convolutions alone. Exit code 3 means that it would not compile.")]
+    Doctor(DoctorArgs),
+    /// Say where the time goes, step by step, beside what this machine can do at most
+    #[command(after_help = "\
+Examples:
+  cardinal profile resnest50.onnx --threads 1
+  cardinal profile resnest50.onnx --json > before.json
+  cardinal profile resnest50.onnx --against before.json   # each step, with the ratio
+  cardinal profile resnest50.onnx --format html > profile.html
+  cardinal profile resnest50.onnx --format chrome-trace > trace.json   # for Perfetto
+
+The peak of multiply-adds and the bandwidth of memory are measured first, on as many threads.")]
+    Profile(ProfileArgs),
     /// Compare a model's results with expected ones, or with the reference interpreter's
     #[command(after_help = "\
 Examples:
@@ -167,6 +206,14 @@ Examples:
 An operator is read in every operator set from the first to the last that its row states, and as
 each that is listed after these changed it.")]
     Operators(OperatorsArgs),
+    /// Write what completes commands in a shell, or manual pages
+    #[command(after_help = "\
+Examples:
+  cardinal completions bash > ~/.local/share/bash-completion/completions/cardinal
+  cardinal completions zsh > ~/.zfunc/_cardinal           # in a folder of $fpath
+  cardinal completions fish > ~/.config/fish/completions/cardinal.fish
+  cardinal completions man -o ~/.local/share/man/man1     # a page for each command")]
+    Completions(CompletionsArgs),
 }
 
 /// `cardinal operators`
@@ -328,6 +375,13 @@ pub(crate) struct InspectArgs {
     /// Example: --stage plan --tuned
     #[arg(id = "tune", long = "tuned", requires = "stage")]
     pub(crate) tuned: bool,
+    /// Show the code of one step alone: by its value, its number as #12, or its function
+    ///
+    /// For the stages clif and asm, with the functions that it calls.
+    ///
+    /// Example: --stage asm --step layer1.0/conv2/act0/Relu_output_0
+    #[arg(long, value_name = "NAME", requires = "stage")]
+    pub(crate) step: Option<String>,
     /// Machine to plan and generate code for, as a target triple [default: this one]
     ///
     /// Example: --stage asm --target aarch64-unknown-linux-gnu

@@ -21,7 +21,7 @@ use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
-pub(crate) use cardinal_compiler::pipeline::Pipeline;
+pub(crate) use cardinal_compiler::pipeline::{Pipeline, VariantTrace};
 pub(crate) use relink::relink;
 pub(crate) use stages::{Rewrite, after, rewrites, spec, values};
 pub(crate) use tuning::{
@@ -194,17 +194,35 @@ fn target(settings: &Settings, name: Option<&str>) -> ModelResult<Target> {
     }?)
 }
 
-/// The plan that a model was compiled to with these settings, in the variant that runs.
+/// What became of a model in the variant that runs.
+pub(crate) struct Running {
+    /// The graph after all passes.
+    pub(crate) graph: Graph,
+    /// What was made of it for the CPU, plan included.
+    pub(crate) variant: VariantTrace,
+}
+
+/// What a model was compiled to with these settings, in the variant that runs.
+pub(crate) fn running(
+    model: &Model,
+    settings: &Settings,
+    program: &Program,
+) -> ModelResult<Running> {
+    let trace = Pipeline::new(model, &settings.compile).plans(&targets(settings)?)?;
+    // What a target asks for depends on what was made for it.
+    let of_program = |variant: &VariantTrace| variant.target.cpu() == program.isa();
+    let variant = trace.variants.into_iter().find(of_program);
+    let variant = variant.ok_or_else(|| ModelError::internal("no variant is what runs"))?;
+    Ok(Running { graph: trace.graph, variant })
+}
+
+/// Its plan alone.
 pub(crate) fn running_plan(
     model: &Model,
     settings: &Settings,
     program: &Program,
 ) -> ModelResult<Plan> {
-    let trace = Pipeline::new(model, &settings.compile).plans(&targets(settings)?)?;
-    // What a target asks for depends on what was made for it.
-    let variant = trace.variants.iter().find(|variant| variant.target.cpu() == program.isa());
-    let variant = variant.ok_or_else(|| ModelError::internal("no variant is what runs"))?;
-    Ok(variant.plan()?.clone())
+    Ok(running(model, settings, program)?.variant.plan()?.clone())
 }
 
 /// Runs a graph in the reference interpreter.

@@ -37,7 +37,11 @@ mod bisect;
 #[cfg(feature = "compiler")]
 mod commands;
 #[cfg(feature = "compiler")]
+mod doctor;
+#[cfg(feature = "compiler")]
 mod engine;
+#[cfg(feature = "compiler")]
+mod explain;
 #[cfg(feature = "compiler")]
 mod inputs;
 #[cfg(feature = "library")]
@@ -48,6 +52,8 @@ mod loading;
 mod max_error;
 #[cfg(feature = "compiler")]
 mod model_file;
+#[cfg(feature = "compiler")]
+mod profile;
 #[cfg(feature = "compiler")]
 mod quantize;
 #[cfg(feature = "compiler")]

@@ -119,13 +119,20 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> O
 /// # Errors
 /// [`Failure::Model`].
 pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
-    if let Some((what, help)) = file.mistaken() {
-        let (file, message) = (file.name(), what.to_owned());
-        return Err(Failure::BadModel { file, message, help: Some(help.to_owned()) });
-    }
+    check_kind(file)?;
     let external = file.external_data()?;
     engine::import(file.bytes.clone(), external.as_ref(), options)
         .map_err(|error| refused(file, error))
+}
+
+/// Refuses what is easily taken for an ONNX model, with the way to one.
+///
+/// # Errors
+/// [`Failure::BadModel`].
+pub(crate) fn check_kind(file: &ModelFile) -> Outcome {
+    let Some((what, help)) = file.mistaken() else { return Ok(()) };
+    let (file, message) = (file.name(), what.to_owned());
+    Err(Failure::BadModel { file, message, help: Some(help.to_owned()) })
 }
 
 /// A model that the compiler refuses.

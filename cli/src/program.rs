@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
+#[cfg(feature = "compiler")]
+pub(crate) use cardinal_runtime::StepTrace;
 use cardinal_runtime::manifest::Property;
 use cardinal_runtime::{Artifact, LoadError, RunError, Tensor, TensorSpec};
 
@@ -221,6 +223,19 @@ impl Session {
         let Prepared { inputs, outputs } = prepared;
         let calls = self.session.run_timed(inputs, outputs).map_err(not_run)?;
         Ok(calls.iter().map(|call| call.as_secs_f64() * 1e3).collect())
+    }
+}
+
+#[cfg(feature = "compiler")]
+impl Session {
+    /// Runs the model once and says when each call of a step ran and on which threads, in the order of the
+    /// plan's sequence.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub(crate) fn trace_calls(&mut self, prepared: &mut Prepared) -> Outcome<Vec<StepTrace>> {
+        let Prepared { inputs, outputs } = prepared;
+        self.session.run_traced(inputs, outputs).map_err(not_run)
     }
 }
 

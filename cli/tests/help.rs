@@ -21,6 +21,10 @@ fn help() {
             "serve",
             "inspect",
             "bench",
+            "profile",
+            "doctor",
+            "explain",
+            "completions",
             "verify",
             "operators",
         ] {

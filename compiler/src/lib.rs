@@ -36,6 +36,7 @@ pub mod object;
 pub mod onnx;
 pub mod options;
 pub mod passes;
+pub mod peak;
 pub mod pipeline;
 pub mod plan;
 pub mod relink;

@@ -41,6 +41,8 @@ pub mod table;
 #[allow(unsafe_code)] // Declares the 64-byte storage block to be plain data.
 mod tensor;
 pub mod text;
+#[allow(unsafe_code)] // Calls kernels through C function pointers.
+mod trace;
 mod validate;
 mod variant;
 mod write;
@@ -63,5 +65,6 @@ pub use session::Session;
 pub use spec::TensorSpec;
 pub use table::RESERVED_SECTIONS;
 pub use tensor::Tensor;
+pub use trace::{Span, StepTrace};
 pub use variant::best;
 pub use write::{ArtifactParts, OtherSection, Pieces, Weights};

@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::program::Program;
 use crate::spec::TensorSpec;
 use crate::tensor::Tensor;
+use crate::trace::{StepTrace, Traced, traced_parallel_for};
 
 /// Runs a program, one inference after another. Sessions of one program share its weights and code.
 pub struct Session {
@@ -91,7 +92,7 @@ impl Session {
         outputs: &mut [Tensor],
     ) -> Result<(), RunError> {
         self.bind(inputs, outputs)?;
-        self.enter(None);
+        self.enter(parallel_for, self.pool_context());
         Ok(())
     }
 
@@ -110,7 +111,7 @@ impl Session {
         bind(Role::Output, program.outputs(), &mut self.outputs, outputs, |spec, bytes| {
             check_bytes(Role::Output, spec, bytes).map(|()| bytes.as_mut_ptr())
         })?;
-        self.enter(None);
+        self.enter(parallel_for, self.pool_context());
         Ok(())
     }
 
@@ -123,8 +124,22 @@ impl Session {
     ) -> Result<Vec<Duration>, RunError> {
         self.bind(inputs, outputs)?;
         let mut timed = Timed { pool: Arc::as_ptr(&self.pool), steps: Vec::new() };
-        self.enter(Some(&mut timed));
+        self.enter(timed_parallel_for, std::ptr::from_mut(&mut timed).cast());
         Ok(timed.steps)
+    }
+
+    /// Runs one inference like [`run_into`](Self::run_into), and says when each step of the plan ran, in
+    /// order, and on which threads. The clocks cost more than those of [`run_timed`](Self::run_timed).
+    pub fn run_traced<T: Borrow<Tensor>>(
+        &mut self,
+        inputs: &[T],
+        outputs: &mut [Tensor],
+    ) -> Result<Vec<StepTrace>, RunError> {
+        self.bind(inputs, outputs)?;
+        let pool = Arc::clone(&self.pool);
+        let mut traced = Traced::new(&pool);
+        self.enter(traced_parallel_for, std::ptr::from_mut(&mut traced).cast());
+        Ok(traced.finish())
     }
 
     /// Checks tensors and writes their addresses to the tables of the call frame.
@@ -143,13 +158,14 @@ impl Session {
         })
     }
 
-    /// Calls the entry point on the tensors that are bound, which are borrowed still.
-    fn enter(&mut self, timed: Option<&mut Timed>) {
-        let pool = Arc::as_ptr(&self.pool).cast_mut().cast();
-        let (parallel_for, context): (ParallelFor, *mut c_void) = match timed {
-            None => (parallel_for, pool),
-            Some(timed) => (timed_parallel_for, std::ptr::from_mut(timed).cast()),
-        };
+    /// What [`parallel_for`] works with.
+    fn pool_context(&self) -> *mut c_void {
+        Arc::as_ptr(&self.pool).cast_mut().cast()
+    }
+
+    /// Calls the entry point on the tensors that are bound, which are borrowed still. `context` is what
+    /// `parallel_for` takes.
+    fn enter(&mut self, parallel_for: ParallelFor, context: *mut c_void) {
         let frame = Frame {
             inputs: self.inputs.0.as_ptr(),
             outputs: self.outputs.0.as_ptr(),

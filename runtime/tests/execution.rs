@@ -184,6 +184,28 @@ fn run_into_takes_references_and_reuses_outputs() {
     assert_eq!(outputs[0].as_bytes().as_ptr(), before);
 }
 
+/// However many threads took a part, the parts lie within the step, and the results are the same.
+#[test]
+fn a_trace_has_the_spans_of_every_thread_that_took_part() {
+    let items = 4096;
+    for threads in 1..=4 {
+        let mut session = session(program(&double(items), &[], u64::from(items)), threads);
+        let input = vector(&vec![1.5; items as usize]);
+        let mut outputs = session.new_outputs().unwrap();
+        for _ in 0..50 {
+            let steps = session.run_traced(&[&input], &mut outputs).unwrap();
+            assert_eq!(outputs[0].as_f32().unwrap(), vec![3.0; items as usize]);
+            let [step] = &steps[..] else { panic!("{} steps", steps.len()) };
+            assert!(!step.spans.is_empty() && step.begin <= step.end);
+            for span in &step.spans {
+                assert!(span.thread < threads, "{span:?}");
+                let is_within = step.begin <= span.begin && span.end <= step.end;
+                assert!(is_within && span.begin <= span.end, "{span:?} of {step:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn wrong_tensors_are_refused_by_name() {
     let mut session = session(program(COPY, &[], 1), 1);

@@ -1,7 +1,5 @@
 //! `cardinal bench`: how fast a model runs.
 
-mod steps;
-
 use std::path::Path;
 
 use crate::args::BenchArgs;
@@ -11,23 +9,22 @@ use crate::image_input::Recipe;
 use crate::loading;
 use crate::measure::measure;
 use crate::model_file::ModelFile;
+use crate::profile::StepTimes;
 use crate::program::Program;
 use crate::score::{Forecast, Inputs, Reading};
 use crate::{output, program};
-
-use steps::StepTimes;
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
-    let plan = match (&loaded.model, args.steps) {
+    let running = match (&loaded.model, args.steps) {
         (_, false) => None,
         (Some(model), true) => {
             let settings = loading::settings_for(&args.options, &args.isa);
-            let plan = engine::running_plan(model, &settings, &loaded.program);
-            Some(plan.map_err(|error| loading::refused(&file, error))?)
+            let running = engine::running(model, &settings, &loaded.program);
+            Some(running.map_err(|error| loading::refused(&file, error))?)
         }
         (None, true) => {
             return Err(Failure::usage("an artifact does not have the names of its plan's steps")
@@ -39,7 +36,8 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let forecast = forecast.transpose()?;
     let what = &args.measurement;
     let measured = measure(&loaded.program, loaded.preparation, threads, what)?;
-    let steps = plan.map(|plan| StepTimes::measure(&plan, &loaded.program, threads, what));
+    let steps =
+        running.map(|running| StepTimes::measure(&file, &running, &loaded.program, threads, what));
     let steps = steps.transpose()?;
     if args.json {
         let mut report = measured.to_json();

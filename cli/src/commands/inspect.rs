@@ -46,6 +46,9 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
 
 fn check_format(args: &InspectArgs) -> Outcome {
     let stage = args.stage.unwrap_or(Stage::Fused);
+    if args.step.is_some() && !matches!(stage, Stage::Clif | Stage::Asm) {
+        return Err(Failure::usage("the code of a step is seen in the stages clif and asm"));
+    }
     match (args.format, stage) {
         (Format::Svg | Format::Html, _) => {
             Err(Failure::usage("this build does not draw svg or html yet")

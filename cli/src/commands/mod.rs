@@ -4,8 +4,12 @@
 mod bench;
 mod bisect;
 mod compile;
+mod completions;
+mod doctor;
+mod explain;
 mod inspect;
 mod operators;
+mod profile;
 mod quantize;
 mod relink;
 mod run;
@@ -45,8 +49,12 @@ fn run(command: &Command) -> Outcome {
         Command::Serve(args) => serve::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Profile(args) => profile::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bisect(args) => bisect::run(args),
         Command::Operators(args) => operators::run(args),
+        Command::Completions(args) => completions::run(args),
     }
 }

@@ -73,6 +73,14 @@ struct PlacedLeaf {
     offset: usize,
 }
 
+/// What is kept of a function besides its code, texts as far as they are asked for.
+#[derive(Default)]
+struct About {
+    calls: Vec<usize>,
+    clif: Option<String>,
+    assembly: Option<String>,
+}
+
 /// Compiles functions and lays them out.
 pub struct Linker {
     /// With Cranelift's mid-end.
@@ -165,7 +173,8 @@ impl Linker {
         let offset = match spec.code(self.vectors)? {
             LeafCode::Assembled(function) => {
                 let assembly = self.listing.assembly.then(|| function.disassemble()).transpose()?;
-                self.append(&name, &function.encode()?, None, assembly)
+                let about = About { assembly, ..About::default() };
+                self.add(&name, &function.encode()?, about)
             }
             LeafCode::Body(body) => {
                 let function = self.function(body, LEAF_PARAMETERS)?;
@@ -203,18 +212,17 @@ impl Linker {
     }
 
     /// Appends code; returns its offset.
-    pub(super) fn append(
-        &mut self,
-        name: &str,
-        code: &[u8],
-        clif: Option<String>,
-        assembly: Option<String>,
-    ) -> usize {
+    pub(super) fn append(&mut self, name: &str, code: &[u8]) -> usize {
+        self.add(name, code, About::default())
+    }
+
+    fn add(&mut self, name: &str, code: &[u8], about: About) -> usize {
         let offset = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
         self.bytes.resize(offset, 0);
         self.bytes.extend_from_slice(code);
         let (name, length) = (name.to_owned(), code.len());
-        self.functions.push(FunctionInfo { name, offset, length, clif, assembly });
+        let About { calls, clif, assembly } = about;
+        self.functions.push(FunctionInfo { name, offset, length, calls, clif, assembly });
         offset
     }
 
@@ -234,6 +242,7 @@ impl Linker {
             context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| fail(&e.inner))?;
         let at = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
         let mut code = compiled.code_buffer().to_vec();
+        let mut calls = Vec::new();
         for reloc in compiled.buffer.relocs() {
             let callee = match &reloc.target {
                 FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
@@ -245,14 +254,17 @@ impl Linker {
             callee
                 .and_then(|callee| link::resolve(&mut code, at, place, callee))
                 .ok_or_else(|| fail(&reloc.kind))?;
+            calls.extend(callee);
         }
+        calls.sort_unstable();
+        calls.dedup();
         let assembly = if self.listing.assembly {
             let capstone = isa.to_capstone().map_err(|e| fail(&e))?;
             Some(compiled.disassemble(None, &capstone).map_err(|e| fail(&e))?)
         } else {
             None
         };
-        Ok(self.append(name, &code, clif, assembly))
+        Ok(self.add(name, &code, About { calls, clif, assembly }))
     }
 }
 

@@ -45,6 +45,8 @@ pub struct FunctionInfo {
     pub offset: usize,
     /// Length in bytes.
     pub length: usize,
+    /// Offsets of the functions that it calls by their addresses, ascending.
+    pub calls: Vec<usize>,
     /// Its CLIF, if asked for.
     pub clif: Option<String>,
     /// Its disassembly, if asked for.

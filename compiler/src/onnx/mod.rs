@@ -15,6 +15,8 @@
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
 //! - [`declared`] compares the types that the model states with those that its values have.
 //!
+//! [`survey`](mod@survey) says what a file says of itself, though it be one that cannot be imported.
+//!
 //! [`quantize`] goes the other way, to a model with rounded weights and values, and [`extract`](mod@extract) to one that
 //! is a part of it.
 
@@ -36,6 +38,7 @@ mod refusal;
 mod registry;
 mod schema;
 mod stored;
+mod survey;
 mod tensor;
 mod versions;
 mod wire;
@@ -44,6 +47,7 @@ use bytes::Bytes;
 
 pub use extract::extract;
 pub use registry::{KnownOperator, operators};
+pub use survey::{DeclaredTensor, OperatorUse, Survey, survey};
 
 use crate::error::Result;
 use crate::ir::Graph;

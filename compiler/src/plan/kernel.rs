@@ -16,6 +16,7 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::ir::text::lexer::Cursor;
 use crate::ir::text::values::Value;
+use crate::machine::Element;
 
 /// What an argument is to a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +143,11 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// What its multiply-adds are of.
+    fn multiplies(&self) -> Element {
+        Element::F32
+    }
+
     /// Scratch memory of each thread, in f32 elements.
     fn scratch(&self) -> usize {
         0
@@ -183,6 +189,7 @@ trait AnyKernel: fmt::Debug + Send + Sync {
     fn arguments(&self) -> Vec<Role>;
     fn items(&self) -> usize;
     fn multiply_adds(&self) -> usize;
+    fn multiplies(&self) -> Element;
     fn scratch(&self) -> usize;
     fn walks(&self) -> Option<Vec<(Role, Walk)>>;
     fn may_write_twice(&self) -> bool;
@@ -208,6 +215,10 @@ impl<K: Kernel + Clone + PartialEq> AnyKernel for K {
 
     fn multiply_adds(&self) -> usize {
         Kernel::multiply_adds(self)
+    }
+
+    fn multiplies(&self) -> Element {
+        Kernel::multiplies(self)
     }
 
     fn scratch(&self) -> usize {
@@ -284,6 +295,11 @@ impl KernelRef {
     /// [`Kernel::multiply_adds`].
     pub fn multiply_adds(&self) -> usize {
         self.0.multiply_adds()
+    }
+
+    /// [`Kernel::multiplies`].
+    pub fn multiplies(&self) -> Element {
+        self.0.multiplies()
     }
 
     /// Scratch memory of each thread, in f32 elements.

@@ -163,6 +163,14 @@ impl Step {
         self.kernel.arguments().into_iter().zip(self.args.iter().copied())
     }
 
+    /// Bytes that it reads and writes, each once, without the scratch memory of threads.
+    pub fn bytes(&self) -> usize {
+        let walks = self.kernel.walks().unwrap_or_default();
+        let is_touched = |role: &Role| *role != Role::Scratch && self.place(*role).is_some();
+        let touched = walks.iter().filter(|(role, _)| is_touched(role));
+        touched.fold(0, |bytes, (_, walk)| bytes.saturating_add(walk.bytes()))
+    }
+
     /// Where this argument is, if the kernel has it.
     pub fn place(&self, role: Role) -> Option<Place> {
         self.arguments().find(|(known, _)| *known == role).map(|(_, place)| place)

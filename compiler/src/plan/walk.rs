@@ -75,6 +75,13 @@ impl Walk {
         self.loops.iter().fold(1, |n, (count, _)| n.saturating_mul(*count))
     }
 
+    /// Bytes that are touched, each once: no more than the loops come to, or reach.
+    pub fn bytes(&self) -> usize {
+        let (low, high) = self.reach().unwrap_or_default();
+        let reached = usize::try_from(high - low).unwrap_or(usize::MAX);
+        self.elements().saturating_mul(self.element).min(reached)
+    }
+
     /// The first byte from the place on, and the one behind the last; `None` where nothing is touched.
     pub fn reach(&self) -> Option<(i128, i128)> {
         let (mut low, mut high) = (0i128, 0i128);
@@ -118,5 +125,25 @@ impl Loop {
     /// Trips, and the distance in the residual operand.
     pub(crate) const fn added(&self) -> (usize, usize) {
         (self.count, self.residual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_that_are_reached_and_no_more() {
+        for (loops, bytes) in [
+            (vec![(5, 10)], 5 * 4),
+            // Windows overlap: elements from 0 to 28.
+            (vec![(3, 1), (14, 2)], 29 * 4),
+            (vec![(3, 1), (14, -2)], 29 * 4),
+            (vec![(7, 0)], 4),
+            (vec![(7, 1), (0, 1)], 0),
+            (vec![], 4),
+        ] {
+            assert_eq!(Walk::new(4, loops.clone()).bytes(), bytes, "{loops:?}");
+        }
     }
 }

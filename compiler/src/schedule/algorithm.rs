@@ -98,6 +98,16 @@ pub(crate) struct ConvSchedule {
     pub(crate) prepares: bool,
 }
 
+impl ConvSchedule {
+    /// What the algorithm that is taken costs, by its estimate.
+    pub(super) fn estimated_cycles(&self) -> f64 {
+        let rounded = self.choice.unrounded().1;
+        let name = format!("{}{}", self.choice.algorithm(), if rounded { " in bf16" } else { "" });
+        let taken = self.estimates.iter().find(|estimate| estimate.way.eq_ignore_ascii_case(&name));
+        taken.map_or(0.0, |estimate| estimate.cycles)
+    }
+}
+
 /// The border that a window reads by the definition.
 pub(crate) fn padding(window: &Window) -> [usize; 4] {
     let ([top, left], [bottom, right]) = (window.pad_before, window.pad_after);

@@ -231,6 +231,11 @@ impl Schedule {
         order.iter().filter_map(layer).collect()
     }
 
+    /// Cycles of one core that the convolutions in blocks take, by the estimates that they were chosen by.
+    pub fn estimated_cycles(&self) -> f64 {
+        self.convs.values().map(ConvSchedule::estimated_cycles).sum()
+    }
+
     /// All nodes that compute something, each with its stage, in the order of the plan.
     pub(crate) fn order(&self, graph: &Graph) -> Vec<(usize, NodeId)> {
         let stages = self.stages.views(graph).enumerate();
@@ -238,12 +243,12 @@ impl Schedule {
     }
 
     /// Whether something is computed with dot products of bytes.
-    pub(crate) fn multiplies_bytes(&self) -> bool {
+    pub fn multiplies_bytes(&self) -> bool {
         self.machine.dots.is_some()
     }
 
     /// Whether something is computed with products of bfloat16.
-    pub(crate) fn multiplies_bfloats(&self) -> bool {
+    pub fn multiplies_bfloats(&self) -> bool {
         self.convs.values().any(|conv| conv.choice.rounds())
     }
 

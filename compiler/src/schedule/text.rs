@@ -28,6 +28,13 @@ pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     out
 }
 
+/// What was chosen for one node.
+pub fn node(graph: &Graph, schedule: &Schedule, id: NodeId) -> String {
+    let mut out = String::new();
+    print_node(&mut out, graph, schedule, id);
+    out.trim_start_matches('\n').to_owned()
+}
+
 fn print_stage(out: &mut String, schedule: &Schedule, stage: usize) {
     match schedule.stages().get(stage) {
         Some(stage) if stage.images == 1 => out.push_str("\n  stage     image by image\n"),

@@ -1,6 +1,7 @@
 //! The stages of a model as text.
 
-use cardinal_compiler::codegen::Listing;
+use cardinal_compiler::codegen::{Code, FunctionInfo, Listing};
+use cardinal_compiler::error::{Error, Problem};
 use cardinal_compiler::ir::{self, Graph};
 use cardinal_compiler::passes::NearMiss;
 use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
@@ -10,6 +11,7 @@ use cardinal_runtime::text;
 
 use crate::args::{Format, InspectArgs, Stage};
 use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
+use crate::explain;
 
 /// What is asked for.
 pub(super) struct Dump {
@@ -28,19 +30,20 @@ impl Dump {
         if let Some(pass) = &args.diff {
             return diff(Pipeline::new(model, &settings.compile), pass);
         }
-        let InspectArgs { format, why, after, .. } = args;
+        let InspectArgs { format, why, after, step, .. } = args;
         let shown = Shown {
             stage: args.stage.unwrap_or(Stage::Fused),
             format: *format,
             why: *why,
             after: after.as_deref(),
+            step: step.as_deref(),
         };
         Dump::of(model, settings, &shown)
     }
 
     fn of(model: &Model, settings: &Settings, shown: &Shown<'_>) -> ModelResult<Dump> {
         let pipeline = Pipeline::new(model, &settings.compile);
-        let Shown { stage, format, why, after } = *shown;
+        let Shown { stage, format, why, after, step } = *shown;
         let trace = match stage {
             Stage::Import if !why => {
                 let text = graph_text(&model.graph, format);
@@ -63,8 +66,10 @@ impl Dump {
                 let plan = variant.map(VariantTrace::plan).transpose()?;
                 plan.and_then(|plan| plan_text(plan, format))
             }
-            Stage::Clif => code_text(&trace, Listing { clif: true, assembly: false }, format)?,
-            Stage::Asm => code_text(&trace, Listing { clif: false, assembly: true }, format)?,
+            Stage::Clif | Stage::Asm => {
+                let clif = stage == Stage::Clif;
+                code_text(&trace, Listing { clif, assembly: !clif }, format, step)?
+            }
         };
         Ok(Dump { text, near_misses: trace.near_misses().cloned().collect() })
     }
@@ -78,6 +83,8 @@ struct Shown<'a> {
     why: bool,
     /// The last pass.
     after: Option<&'a str>,
+    /// The step whose code is asked for, if not all is.
+    step: Option<&'a str>,
 }
 
 /// A stage as `inspect --stage` prints it.
@@ -86,7 +93,7 @@ struct Shown<'a> {
 /// Those of the compiler.
 #[cfg(feature = "library")]
 pub(crate) fn stage_text(model: &Model, settings: &Settings, stage: Stage) -> ModelResult<String> {
-    let shown = Shown { stage, format: Format::Text, why: false, after: None };
+    let shown = Shown { stage, format: Format::Text, why: false, after: None, step: None };
     Ok(Dump::of(model, settings, &shown)?.text.unwrap_or_default())
 }
 
@@ -124,11 +131,34 @@ fn plan_text(plan: &Plan, format: Format) -> Option<String> {
     }
 }
 
-fn code_text(trace: &Trace, listing: Listing, format: Format) -> ModelResult<Option<String>> {
-    match (format, trace.variants.first()) {
-        (Format::Text, Some(variant)) => Ok(Some(variant.code(listing)?.listing())),
-        (Format::Text, None) | (Format::Json | Format::Dot | Format::Svg | Format::Html, _) => {
-            Ok(None)
-        }
+fn code_text(
+    trace: &Trace,
+    listing: Listing,
+    format: Format,
+    step: Option<&str>,
+) -> ModelResult<Option<String>> {
+    let (Format::Text, Some(variant)) = (format, trace.variants.first()) else { return Ok(None) };
+    let code = variant.code(listing)?;
+    let Some(step) = step else { return Ok(Some(code.listing())) };
+    let functions = functions_of(variant.plan()?, &code, step)?;
+    Ok(Some(Code { functions, ..code }.listing()))
+}
+
+/// The functions of the steps that are called so, and what these call.
+fn functions_of(plan: &Plan, code: &Code, name: &str) -> ModelResult<Vec<FunctionInfo>> {
+    let value = name.strip_prefix('%').unwrap_or(name);
+    let number = name.strip_prefix('#').and_then(|number| number.parse().ok());
+    let is_of = |(at, step): (usize, &plan::Step)| step.name == value || number == Some(at);
+    let functions = plan::step_functions(plan);
+    let of_steps = plan.steps.iter().enumerate().zip(&functions);
+    let wanted: Vec<&String> =
+        of_steps.filter(|(step, _)| is_of(*step)).map(|(_, function)| function).collect();
+    let is_wanted = |function: &str| function == name || wanted.iter().any(|w| *w == function);
+    let chosen = explain::code::chosen(code, is_wanted);
+    if chosen.is_empty() {
+        let what = format!("no step of the plan and no function is called `{name}`");
+        let error = Error::from(Problem::BadOption(what));
+        return Err(error.with_remedy("inspect --stage plan lists the steps").into());
     }
+    Ok(chosen.into_iter().cloned().collect())
 }

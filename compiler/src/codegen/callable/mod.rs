@@ -79,8 +79,8 @@ pub(crate) fn callable(
     let mut linker = Linker::new(target, Listing::default())?;
     linker.bytes = code.to_vec();
     let stubs = stubs(target)?;
-    let weights = linker.append("weights", &stubs.weights, None, None);
-    let cpu_supported = linker.append("cpu_supported", &stubs.cpu_supported, None, None);
+    let weights = linker.append("weights", &stubs.weights);
+    let cpu_supported = linker.append("cpu_supported", &stubs.cpu_supported);
     let helpers = Helpers::place(&mut linker, &stubs, weights);
     let callees = Callees::place(&mut linker, &helpers, entry)?;
     let run = run::place(&mut linker, &callees, tensors, Threads::One)?;
@@ -147,7 +147,7 @@ impl<'a> Callees<'a> {
 
 impl Helpers {
     fn place(linker: &mut Linker, stubs: &Stubs, weights: usize) -> Helpers {
-        let mut place = |name: &str, code: &[u8]| linker.append(name, code, None, None);
+        let mut place = |name: &str, code: &[u8]| linker.append(name, code);
         let enter_mode = place("enter_mode", &stubs.enter_mode);
         let leave_mode = place("leave_mode", &stubs.leave_mode);
         let here = place("here", &stubs.here);

@@ -47,5 +47,5 @@ mod print;
 pub(crate) mod values;
 
 pub use parse::parse;
-pub use print::{attributes, print, weight_data};
+pub use print::{attributes, print, print_node, weight_data};
 pub(super) use print::{in_reading_order, value_name};

@@ -50,6 +50,16 @@ pub fn print(graph: &Graph) -> String {
     out + "}\n"
 }
 
+/// One node as it stands in the graph's text, with the weights that it uses, whoever is the first to.
+pub fn print_node(graph: &Graph, id: NodeId) -> String {
+    let operands = graph.operands(id).into_iter().map(|(_, operand)| operand);
+    let mut paragraph: Vec<NodeId> = operands.filter(|p| is_weight(graph, *p)).collect();
+    paragraph.push(id);
+    let mut out = String::new();
+    print_paragraph(&mut out, graph, &paragraph);
+    out
+}
+
 /// Every node in the order of the text.
 pub(in crate::ir) fn in_reading_order(graph: &Graph) -> Vec<NodeId> {
     paragraphs(graph).concat()

@@ -76,6 +76,11 @@ pub struct AlgorithmInfo {
 }
 
 impl AlgorithmInfo {
+    /// Whether a kernel is one of its own.
+    pub fn has(&self, kernel: &str) -> bool {
+        self.kernels.iter().any(|row| row.name == kernel)
+    }
+
     fn of(algorithm: &dyn ConvAlgorithm) -> AlgorithmInfo {
         AlgorithmInfo {
             kernels: algorithm.kernels(),

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::Function;
 use super::micro_kernel::{MicroKernel, Prefetch, Variants};
 use crate::codegen::Linker;
 use crate::error::Result;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Loop, Walk};
 use crate::schedule::epilogue::FusedStep;
@@ -142,6 +142,10 @@ impl Kernel for BlockedConv {
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.rows.count * self.columns;
         self.groups.count * self.blocks * BLOCK * pixels * self.micro.multiply_adds()
+    }
+
+    fn multiplies(&self) -> Element {
+        self.micro.element
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {

@@ -8,7 +8,7 @@ use crate::codegen::Linker;
 use crate::error::Result;
 use crate::kernels::conv::blocked::placed;
 use crate::kernels::conv::micro_kernel::Variants;
-use crate::machine::BLOCK;
+use crate::machine::{BLOCK, Element};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::schedule::epilogue::FusedStep;
@@ -82,6 +82,10 @@ impl Kernel for WinogradOutput {
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.size[0] * self.size[1];
         self.groups.count * self.blocks * BLOCK * pixels * self.micro.multiply_adds() * 9
+    }
+
+    fn multiplies(&self) -> Element {
+        self.micro.element
     }
 
     /// The products of an item, then those of a tile half transformed.

@@ -1,0 +1,35 @@
+//! What `cardinal explain` takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ModelOptions;
+
+/// `cardinal explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The ONNX model; `-` reads it from stdin
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// A node of the ONNX file, a value, a step of the plan as #NUMBER, or a function of the code
+    ///
+    /// The end of a name will do where only one ends so.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Add the functions' machine code, disassembled
+    ///
+    /// Addresses are those in the code section. The innermost loop of each function is marked.
+    ///
+    /// Example: --asm
+    #[arg(long)]
+    pub(crate) asm: bool,
+    /// Print one JSON object (cardinal.explain/v1)
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How to read and compile it.
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}

@@ -1,0 +1,29 @@
+//! `cardinal explain`: what became of one thing of a model, there and back.
+
+use crate::args::ExplainArgs;
+use crate::exit::{Failure, Outcome};
+use crate::explain::{Compiled, Story};
+use crate::loading;
+use crate::model_file::ModelFile;
+use crate::output;
+
+pub(crate) fn run(args: &ExplainArgs) -> Outcome {
+    if args.options.cpu.len() > 1 {
+        return Err(Failure::usage("what becomes of a model is explained for one CPU")
+            .with_help("give one --cpu, and explain once for each"));
+    }
+    let file = ModelFile::open(&args.model)?;
+    if file.is_artifact() {
+        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
+            .with_help("explain the .onnx that it was compiled from"));
+    }
+    let settings = loading::settings(&args.options);
+    let model = loading::import(&file, &settings.import)?;
+    let compiled = Compiled::new(&model, &settings, args.asm);
+    let compiled = compiled.map_err(|error| loading::refused(&file, error))?;
+    let story = Story::of(&compiled, &args.name)?;
+    match args.json {
+        true => output::print_json(&story.to_json()),
+        false => output::print(|out| story.print(out)),
+    }
+}

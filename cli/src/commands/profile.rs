@@ -1,0 +1,64 @@
+//! `cardinal profile`: where the time of a model goes.
+
+use crate::args::{ProfileArgs, ProfileFormat};
+use crate::engine;
+use crate::exit::{Failure, Outcome};
+use crate::loading::{self, Loaded};
+use crate::model_file::ModelFile;
+use crate::profile::{Comparison, Profile, Timeline};
+use crate::{output, program};
+
+pub(crate) fn run(args: &ProfileArgs) -> Outcome {
+    check_format(args)?;
+    let threads = args.threads.unwrap_or_else(program::available_threads);
+    let file = ModelFile::open(&args.model)?;
+    args.trust.check(&file)?;
+    let Loaded { program, model, .. } =
+        loading::load(&file, &args.options, &args.isa, &Vec::new())?;
+    let Some(model) = model else {
+        return Err(Failure::usage("an artifact does not have the names of its plan's steps")
+            .with_help("profile the .onnx"));
+    };
+    let settings = loading::settings_for(&args.options, &args.isa);
+    let running = engine::running(&model, &settings, &program);
+    let running = running.map_err(|error| loading::refused(&file, error))?;
+    let what = &args.measurement;
+    if args.format() == ProfileFormat::ChromeTrace {
+        let plan = running.variant.plan().map_err(|error| loading::refused(&file, error))?;
+        let timeline = Timeline::record(plan, &program, threads, what)?;
+        return output::print_json(&timeline.to_json());
+    }
+    let profile = Profile::measure(&file, &program, &running, threads, what)?;
+    let older =
+        args.against.as_deref().map(|older| Comparison::new(&profile, older)).transpose()?;
+    show(args, &profile, older.as_ref())
+}
+
+fn show(args: &ProfileArgs, profile: &Profile, older: Option<&Comparison>) -> Outcome {
+    match args.format() {
+        ProfileFormat::Json => {
+            let mut json = profile.to_json();
+            if let Some(older) = older {
+                json["against"] = older.to_json();
+            }
+            output::print_json(&json)
+        }
+        ProfileFormat::Html => output::print(|out| write!(out, "{}", profile.to_html())),
+        ProfileFormat::Text | ProfileFormat::ChromeTrace => {
+            profile.print(args.all)?;
+            older.map_or(Ok(()), |older| older.print(args.all))
+        }
+    }
+}
+
+fn check_format(args: &ProfileArgs) -> Outcome {
+    match args.format() {
+        ProfileFormat::ChromeTrace | ProfileFormat::Html if args.against.is_some() => {
+            Err(Failure::usage("two profiles are compared as text or json"))
+        }
+        ProfileFormat::Text
+        | ProfileFormat::Json
+        | ProfileFormat::ChromeTrace
+        | ProfileFormat::Html => Ok(()),
+    }
+}
