@@ -43,6 +43,8 @@ mod loading;
 #[cfg(feature = "compiler")]
 mod model_file;
 #[cfg(feature = "compiler")]
+mod page;
+#[cfg(feature = "compiler")]
 mod quantize;
 #[cfg(feature = "compiler")]
 mod score;
