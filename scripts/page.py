@@ -3,9 +3,8 @@
 
     scripts/page.py BIN [MODEL...] [--quick] [--pictures FOLDER]
 
-BIN is a build of cardinal. Without MODELs the pages are those of the digits model, of the same model quantized, and of
-small networks of the tests with Squeeze-and-Excitation and with groups. In three sizes of windows, light and dark, it
-must be that
+BIN is a build of cardinal. Without MODELs the pages are those of the digits model, in which a name is made markup, of
+the same model quantized, and of small networks of the tests. In three sizes of windows, light and dark, it must be that
 
 - nothing is asked of a network and nothing is written to the console,
 - every text is inside its box, no boxes overlap, and no lines cross each other or a box,
@@ -27,6 +26,9 @@ import common
 HERE = common.HERE
 FIXTURES = os.path.join(HERE, 'compiler', 'tests', 'fixtures')
 SIZES = {'laptop': (1280, 720), 'desktop': (1920, 1080), 'phone': (390, 844)}
+# Of the tests: attention of one split, of more groups than one, and of paths with other kernels.
+SMALL = ['branches/k4r2.radix.dyn.onnx', 'branches/se_linear.ts17.onnx', 'branches/sk_paper_dil.dyn.onnx',
+         'tiny/resnest_r2k1_avdlast.ts13_unfused.onnx', 'tiny/resnest_r2k2_avdfirst.dyn.onnx', 'tiny/resnet_basic.dyn.onnx']
 BROWSERS = ['chromium', 'chromium-browser', 'google-chrome', 'chrome']
 
 # The nodes that have a box.
@@ -101,6 +103,7 @@ class Page:
         self.tab.on('console', lambda message: self.faults.append(f'console: {message.text}'))
         self.tab.on('pageerror', lambda error: self.faults.append(f'error: {error}'))
         self.tab.on('request', self.asked)
+        self.tab.on('dialog', lambda dialog: (self.faults.append(f'says {dialog.message}'), dialog.dismiss()))
         self.url = 'file://' + path
 
     def asked(self, request):
@@ -248,6 +251,15 @@ def quantized(binary, folder):
     return path
 
 
+def hostile(folder):
+    """The digits model with a value whose name is markup, of as many bytes as its own name."""
+    path = os.path.join(folder, 'digits.onnx')
+    name, markup = b'/conv1/conv1.2/Relu_output_0', b'<img src=x onerror=alert(1)>'
+    with open(common.DIGITS, 'rb') as model, open(path, 'wb') as out:
+        out.write(model.read().replace(name, markup))
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('binary')
@@ -260,12 +272,13 @@ def main():
     if not browser:
         print('SKIPPED: scripts/page.py, which needs a Chromium (apt install chromium)', file=sys.stderr)
         sys.exit(args.required)
+    common.enter('playwright')
     from playwright.sync_api import sync_playwright
     if args.pictures:
         os.makedirs(args.pictures, exist_ok=True)
     failed = False
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        models = args.models or [common.DIGITS, quantized(args.binary, folder)]
+        models = args.models or [hostile(folder), quantized(args.binary, folder)]
         if not args.models and not args.quick:
             models += [os.path.join(FIXTURES, name) for name in SMALL]
         chromium = playwright.chromium.launch(executable_path=browser, args=['--no-sandbox'])
@@ -283,10 +296,5 @@ def main():
     sys.exit(failed)
 
 
-# Of the tests: attention of one split, of more groups than one, and of paths with other kernels.
-SMALL = ['branches/k4r2.radix.dyn.onnx', 'branches/se_linear.ts17.onnx', 'branches/sk_paper_dil.dyn.onnx',
-         'tiny/resnest_r2k1_avdlast.ts13_unfused.onnx', 'tiny/resnest_r2k2_avdfirst.dyn.onnx', 'tiny/resnet_basic.dyn.onnx']
-
 if __name__ == '__main__':
-    common.enter('playwright')
     main()

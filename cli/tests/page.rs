@@ -185,6 +185,27 @@ fn assert_balanced(pass: &Value) {
     assert_eq!(operators("made") - operators("removed"), difference, "{}", pass["name"]);
 }
 
+/// Multiply-adds, counted by hand.
+#[test]
+fn a_page_says_how_much_work_nodes_are() {
+    let data = data(&folder().run(&format!("inspect m.onnx --format html {CPU}")).succeeds());
+    let view = &data["views"]["fused"];
+    let nodes = view["graph"]["nodes"].as_array().unwrap();
+    for (name, work) in [
+        // 14x14 pixels of 8 channels, each of 3x3 pixels of 1 channel.
+        ("/conv1/conv1.2/Relu_output_0", 14 * 14 * 8 * 9),
+        // 7x7 pixels of 32 channels, each of 3x3 pixels of the 8 channels of its group.
+        ("/layer1/layer1.0/conv2/act0/Relu_output_0", 7 * 7 * 32 * 9 * 8),
+        // Dense layers from 16 to 32 and to 2 x 16, and a product for each of 32 channels' 7x7 pixels.
+        ("/layer1/layer1.0/conv2/ReduceSum_1_output_0", 16 * 32 + 32 * 32 + 32 * 7 * 7),
+        ("/maxpool/MaxPool_output_0", 0),
+        ("output", 192 * 10),
+    ] {
+        let number = nodes.iter().position(|node| node["name"] == name).unwrap();
+        assert_eq!(view["boxes"][number]["work"], work, "{name}");
+    }
+}
+
 #[test]
 fn names_do_not_become_markup() {
     let folder = Folder::new();

@@ -128,7 +128,8 @@ impl<'a> Figure<'a> {
             self.scene.line("edge", &[(x, at.bottom()), (x, weighed - 10)]);
             let bends = [(x, weighed + 10), (x, added), (self.toward(x, 10), added)];
             if self.is_outermost(x) {
-                self.scene.line("edge", &bends);
+                let class = if self.extents.splits > 1 { "edge" } else { "wire" };
+                self.scene.line(class, &bends);
                 self.scene.line("wire", &[(x, summed), (self.toward(x, 10), summed)]);
             } else {
                 self.scene.line("wire", &bends[..2]);

@@ -87,7 +87,9 @@ fn of_unit(graph: &Graph, unit: &Unit, number: &dyn Fn(NodeId) -> Option<usize>)
     let nodes: Vec<Option<usize>> = unit.nodes.iter().map(|id| number(*id)).collect();
     let scene = if unit.is_block() { block::draw(graph, &unit.nodes, number) } else { None };
     let beside: Vec<Option<usize>> = unit.beside().into_iter().map(number).collect();
-    json!({"name": unit.name, "nodes": nodes, "beside": beside, "scene": scene.as_ref().map(Scene::to_json)})
+    let scene = scene.as_ref().map(Scene::to_json);
+    let shortcut = unit.has_shortcut;
+    json!({"name": unit.name, "nodes": nodes, "beside": beside, "shortcut": shortcut, "scene": scene})
 }
 
 fn of_pass(before: &Graph, trace: &PassTrace) -> Value {

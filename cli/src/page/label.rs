@@ -2,7 +2,7 @@
 
 use cardinal_compiler::ir::{
     Axis, Conv, DType, Graph, Node, NodeId, Op, Pool, PoolKind, Reduce, ReduceKind, SplitAttention,
-    Step, TensorType, Window,
+    Step, TensorType, Weigh, Window,
 };
 
 /// The most characters of a title in a box, and of the lines below it, which are smaller.
@@ -41,14 +41,23 @@ pub(crate) fn class(op: &Op) -> &'static str {
 pub(crate) fn lines(graph: &Graph, id: NodeId) -> Vec<String> {
     let node = graph.node(id);
     let mut lines = vec![title(node)];
-    if let Op::SplitAttention(SplitAttention { cardinality: k, radix: r, .. }) = &node.op {
-        let channels = node.ty.axes.get(1).map_or(0, Axis::size) / k.max(&1);
-        lines.push(format!("K {k} · R {r} · {channels} channels a split"));
+    if let Op::SplitAttention(attention) = &node.op {
+        lines.push(parts(attention, &node.ty));
     }
     lines.push(shape(&node.ty));
     lines.extend(epilogue(&node.op));
     let most = |i: usize| LONGEST[i.min(1)];
     lines.iter().enumerate().map(|(i, line)| shortened(line, most(i))).collect()
+}
+
+/// `K 2 · R 2 · 64 channels a split`.
+fn parts(attention: &SplitAttention, made: &TensorType) -> String {
+    let SplitAttention { cardinality: k, radix: r, .. } = attention;
+    let channels = made.axes.get(1).map_or(0, Axis::size) / k.max(&1);
+    match attention.weigh {
+        Weigh::Softmax => format!("K {k} · R {r} · {channels} channels a split"),
+        Weigh::Gate(gate) => format!("K {k} · R {r} · {}", gate.mnemonic()),
+    }
 }
 
 /// The operator: `3×3 conv, 2 groups`.

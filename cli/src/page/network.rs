@@ -8,7 +8,7 @@ use super::outline::{Outline, Stage, Unit};
 use super::scene::{Anchor, Rect, Scene};
 
 /// The width of a box.
-const WIDTH: i32 = 330;
+const WIDTH: i32 = 384;
 /// The heights of the boxes of a layer and of blocks.
 const LAYER: i32 = 44;
 const BLOCK: i32 = 60;
@@ -19,7 +19,7 @@ const LEFT: i32 = 16;
 /// The title of a stage.
 const TITLE: i32 = 24;
 /// The most characters of the line that says what is in a block.
-const LONGEST: usize = 58;
+const LONGEST: usize = 62;
 
 /// The drawing of a graph.
 pub(crate) fn draw(graph: &Graph, outline: &Outline) -> Scene {
@@ -69,20 +69,19 @@ fn draw_run(scene: &mut Scene, graph: &Graph, run: &[Unit], at: Rect) {
     let unit = &run[0];
     let times = if run.len() > 1 { format!("   ×{}", run.len()) } else { String::new() };
     let title = label::shortened(&run_name(run), 30) + &times;
-    let beside = unit.beside();
-    let beside = match beside.is_empty() {
-        true => String::new(),
-        false => format!("beside it {}   ", in_a_row(graph, &beside)),
-    };
-    let made = label::shape(graph.ty(last));
-    let last_line = label::shortened(&format!("{beside}makes {made}"), LONGEST);
-    scene.label(at, &[title, in_a_row(graph, &unit.main), last_line]);
+    scene.label(at, &[title, ways(graph, unit), label::shape(graph.ty(last))]);
 }
 
-/// The operators of nodes in a line.
-fn in_a_row(graph: &Graph, nodes: &[NodeId]) -> String {
-    let names: Vec<String> = nodes.iter().map(|id| label::short(graph.node(*id))).collect();
-    label::shortened(&names.join(" · "), LONGEST)
+/// The operators of a block on its longest way, and what is beside that: `1×1 · 3×3 · 1×1 + shortcut`.
+fn ways(graph: &Graph, unit: &Unit) -> String {
+    let in_a_row = |nodes: &[NodeId]| {
+        let names: Vec<String> = nodes.iter().map(|id| label::short(graph.node(*id))).collect();
+        names.join(" · ")
+    };
+    let mut ways = vec![in_a_row(&unit.main), in_a_row(&unit.beside())];
+    ways.retain(|way| !way.is_empty());
+    ways.extend(unit.has_shortcut.then(|| "shortcut".to_owned()));
+    label::shortened(&ways.join(" + "), LONGEST)
 }
 
 /// `layer1.1 – layer1.2`, or that it is a block.

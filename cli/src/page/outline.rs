@@ -33,6 +33,8 @@ pub(crate) struct Unit {
     pub(crate) nodes: Vec<NodeId>,
     /// The longest way through them; what is not on it is beside it, as the layers of a shortcut are.
     pub(crate) main: Vec<NodeId>,
+    /// Whether its result also takes in what the unit reads, as it is: the shortcut of a residual block.
+    pub(crate) has_shortcut: bool,
     /// What units that are drawn alike have in common.
     pub(crate) form: String,
 }
@@ -63,7 +65,9 @@ impl Outline {
             let size = maker.or(nodes.last()).and_then(|id| size(graph, *id));
             let nodes = nodes.clone();
             let (name, form) = (common_name(graph, &nodes), form(graph, &nodes));
-            let unit = Unit { name, main: longest_way(graph, &nodes), nodes, form };
+            let main = longest_way(graph, &nodes);
+            let has_shortcut = has_shortcut(graph, &main, &nodes);
+            let unit = Unit { name, nodes, main, has_shortcut, form };
             match stages.last_mut() {
                 Some(stage) if stage.size == size => stage.units.push(unit),
                 Some(_) | None => stages.push(Stage { size, units: vec![unit] }),
@@ -128,8 +132,23 @@ fn order(graph: &Graph) -> Vec<NodeId> {
     order
 }
 
-/// The order cut behind each node that everything after it is computed from.
+/// The order cut behind each node that everything after it is computed from. A function of what a block makes
+/// is a part of that block: of residual ones, the last activation.
 fn units(graph: &Graph, order: &[NodeId]) -> Vec<Vec<NodeId>> {
+    let mut all: Vec<Vec<NodeId>> = Vec::new();
+    for unit in cut(graph, order) {
+        let is_function = |id: &NodeId| matches!(graph.node(*id).op, Op::Unary(..));
+        match all.last_mut() {
+            Some(block) if block.len() > 1 && unit.len() == 1 && unit.iter().all(is_function) => {
+                block.extend(unit);
+            }
+            Some(_) | None => all.push(unit),
+        }
+    }
+    all
+}
+
+fn cut(graph: &Graph, order: &[NodeId]) -> Vec<Vec<NodeId>> {
     let places: BTreeMap<NodeId, usize> =
         order.iter().enumerate().map(|(i, id)| (*id, i)).collect();
     let last_use = |id: NodeId| {
@@ -167,6 +186,13 @@ fn common_name(graph: &Graph, nodes: &[NodeId]) -> String {
         common.truncate(same);
     }
     common.last().map(|name| (*name).to_owned()).unwrap_or_default()
+}
+
+/// Whether something behind the first node of the longest way reads what is not in the unit.
+fn has_shortcut(graph: &Graph, main: &[NodeId], nodes: &[NodeId]) -> bool {
+    let inner: BTreeSet<&NodeId> = nodes.iter().collect();
+    let later = main.iter().skip(1).flat_map(|id| graph.operands(*id));
+    later.into_iter().any(|(_, o)| is_drawn(graph, o) && !inner.contains(&o))
 }
 
 /// The longest way through nodes, each of which comes after its operands.

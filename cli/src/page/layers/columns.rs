@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Layers, SPACE, is_box};
+use super::{Layers, SPACE};
 
 impl Layers<'_> {
     /// The column that each vertex is in: its middle.
@@ -41,8 +41,8 @@ impl Layers<'_> {
             let longest = row.iter().map(|v| self.depth[*v]).max().unwrap_or(0);
             let rank = |(a, b): &(usize, usize)| {
                 let lines = self.is_line(*a) && self.is_line(*b);
-                let way = self.depth[*a] == longest
-                    && self.depth[*a] == self.depth[*b] + 1 + is_box(*b, self.sizes.len());
+                let way =
+                    self.depth[*a] == longest && self.depth[*a] == self.depth[*b] + self.length(*b);
                 (!lines, !way, std::cmp::Reverse(self.depth[*b]), places[*b])
             };
             edges.sort_by_key(rank);

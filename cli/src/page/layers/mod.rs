@@ -63,7 +63,7 @@ struct Layers<'a> {
     rows: Vec<Vec<usize>>,
     /// The vertices of each edge between its ends.
     passes: Vec<Vec<usize>>,
-    /// How far it is to the end from each vertex.
+    /// How long the longest way down from each vertex is.
     depth: Vec<usize>,
 }
 
@@ -73,38 +73,54 @@ impl<'a> Layers<'a> {
         if edges.len() > MOST {
             return None;
         }
-        let mut layer = levels(count, edges);
-        let (mut above, mut below) = (vec![Vec::new(); count], vec![Vec::new(); count]);
-        let mut passes = Vec::new();
+        let (above, below) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+        let (layer, rows, passes) = (levels(count, edges), Vec::new(), Vec::new());
+        let mut layers = Layers { sizes, layer, above, below, rows, passes, depth: Vec::new() };
         for &(from, to) in edges {
-            let (mut before, mut between) = (from, Vec::new());
-            for at in layer[from] + 1..=layer[to] {
-                let next = if at == layer[to] { to } else { layer.len() };
-                if next != to {
-                    (layer.push(at), above.push(Vec::new()), below.push(Vec::new()));
-                    between.push(next);
-                }
-                below[before].push(next);
-                above[next].push(before);
-                before = next;
-            }
-            passes.push(between);
-            if layer.len() > MOST {
+            layers.connect(from, to);
+            if layers.layer.len() > MOST {
                 return None;
             }
         }
-        let mut all: Vec<usize> = (0..layer.len()).collect();
-        all.sort_by_key(|v| std::cmp::Reverse(layer[*v]));
-        let mut depth = vec![0; layer.len()];
-        for v in all {
-            depth[v] = below[v]
-                .iter()
-                .map(|next| depth[*next] + 1 + is_box(*next, count))
-                .max()
-                .unwrap_or(0);
+        layers.rows = vec![Vec::new(); layers.layer.iter().max().map_or(0, |last| last + 1)];
+        layers.depth = layers.depths();
+        Some(layers)
+    }
+
+    /// Adds a line between two boxes, with a vertex in each layer that it passes.
+    fn connect(&mut self, from: usize, to: usize) {
+        let (mut before, mut between) = (from, Vec::new());
+        for at in self.layer[from] + 1..=self.layer[to] {
+            let mut next = to;
+            if at < self.layer[to] {
+                next = self.layer.len();
+                self.layer.push(at);
+                self.above.push(Vec::new());
+                self.below.push(Vec::new());
+                between.push(next);
+            }
+            self.below[before].push(next);
+            self.above[next].push(before);
+            before = next;
         }
-        let rows = vec![Vec::new(); layer.iter().max().map_or(0, |last| last + 1)];
-        Some(Layers { sizes, layer, above, below, rows, passes, depth })
+        self.passes.push(between);
+    }
+
+    /// How long the longest way down from each vertex is. A box on it counts more than a line that passes.
+    fn depths(&self) -> Vec<usize> {
+        let mut lowest_first: Vec<usize> = (0..self.layer.len()).collect();
+        lowest_first.sort_by_key(|v| std::cmp::Reverse(self.layer[*v]));
+        let mut depth = vec![0; self.layer.len()];
+        for v in lowest_first {
+            let ways = self.below[v].iter().map(|next| depth[*next] + self.length(*next));
+            depth[v] = ways.max().unwrap_or(0);
+        }
+        depth
+    }
+
+    /// What a vertex adds to the length of a way.
+    fn length(&self, v: usize) -> usize {
+        if self.is_line(v) { 1 } else { 2 }
     }
 
     fn is_line(&self, v: usize) -> bool {
@@ -184,8 +200,4 @@ fn levels(count: usize, edges: &[(usize, usize)]) -> Vec<usize> {
         layer[v] = first[v] - 1;
     }
     layer
-}
-
-fn is_box(vertex: usize, boxes: usize) -> usize {
-    usize::from(vertex < boxes)
 }

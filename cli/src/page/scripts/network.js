@@ -101,6 +101,7 @@ class View {
     const main = unit.nodes.filter((n) => !beside.has(n));
     const more = Math.max(0, main.length - CHIPS) + Math.max(0, beside.size - CHIPS);
     return el('span', {class: 'chips'}, row(main), beside.size > 0 && [el('span', {class: 'quiet'}, '+'), row(unit.beside)],
+      unit.shortcut && el('span', {class: 'quiet'}, '+ shortcut'),
       more > 0 && el('span', {class: 'quiet'}, `and ${more} more`));
   }
 

@@ -39,7 +39,9 @@ function place() {
 }
 
 function show() {
+  const before = at.tab;
   at = place();
+  if (before !== at.tab) window.scrollTo(0, 0);
   for (const tab of TABS) {
     const chosen = tab.name === at.tab;
     const button = byId(`tab-${tab.name}`);
@@ -186,11 +188,11 @@ function walk(event) {
   } else if (key === 'ArrowRight' && target.matches('summary')) {
     target.parentElement.open = true;
   } else if (key === 'ArrowLeft') {
-    const around = target.matches('summary') && target.parentElement.open ? target.parentElement : target.parentElement.closest('details:not(:scope)');
-    const outer = around === target.parentElement || !target.matches('summary') ? target.closest('details') : target.parentElement.parentElement.closest('details');
-    if (!outer) return;
-    if (around === target.parentElement) outer.open = false;
-    outer.querySelector('summary').focus();
+    const own = target.matches('summary') ? target.parentElement : null;
+    const around = own && own.open ? own : (own || target).parentElement.closest('details');
+    if (!around) return;
+    if (around === own) own.open = false;
+    around.querySelector('summary').focus();
   }
 }
 
