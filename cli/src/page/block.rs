@@ -10,7 +10,7 @@ use super::outline::is_drawn;
 use super::scene::{Anchor, Rect, Scene, Shape};
 
 /// The width of a node's box.
-const WIDTH: i32 = 216;
+const WIDTH: i32 = 184;
 /// The size of what a block reads.
 const SOURCE: Size = Size { width: 150, height: 24 };
 /// Around the drawing.
@@ -96,7 +96,7 @@ fn node(
         Some([k, r]) => {
             scene.label(Rect { height: at.height - STRIP, ..at }, lines);
             let strip =
-                Rect { x: at.x + 20, y: at.bottom() - STRIP - 2, width: at.width - 40, height: 12 };
+                Rect { x: at.x + 16, y: at.bottom() - STRIP - 2, width: at.width - 32, height: 12 };
             strips(scene, strip, k, r);
         }
     }

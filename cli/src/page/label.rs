@@ -6,7 +6,7 @@ use cardinal_compiler::ir::{
 };
 
 /// The most characters of a title in a box, and of the lines below it, which are smaller.
-const LONGEST: [usize; 2] = [24, 32];
+const LONGEST: [usize; 2] = [22, 26];
 
 /// The class of a node's box, which gives it its colour.
 pub(crate) fn class(op: &Op) -> &'static str {
@@ -50,12 +50,12 @@ pub(crate) fn lines(graph: &Graph, id: NodeId) -> Vec<String> {
     lines.iter().enumerate().map(|(i, line)| shortened(line, most(i))).collect()
 }
 
-/// `K 2 · R 2 · 64 channels a split`.
+/// `K 2 · R 2 · 64 channels`.
 fn parts(attention: &SplitAttention, made: &TensorType) -> String {
     let SplitAttention { cardinality: k, radix: r, .. } = attention;
     let channels = made.axes.get(1).map_or(0, Axis::size) / k.max(&1);
     match attention.weigh {
-        Weigh::Softmax => format!("K {k} · R {r} · {channels} channels a split"),
+        Weigh::Softmax => format!("K {k} · R {r} · {channels} channels"),
         Weigh::Gate(gate) => format!("K {k} · R {r} · {}", gate.mnemonic()),
     }
 }

@@ -2,13 +2,32 @@
 
 use super::Layers;
 
-/// How often the layers are ordered anew.
+/// How often the layers are ordered anew, beginning with one order of boxes.
 const SWEEPS: usize = 12;
+/// How many orders are begun with, as long as lines cross, and up to how many vertices.
+const BEGINNINGS: usize = 40;
+const FEW: usize = 400;
 
 impl Layers<'_> {
     /// Orders each row.
     pub(super) fn order(&mut self) {
-        self.first_order();
+        let beginnings = if self.layer.len() <= FEW { BEGINNINGS } else { 1 };
+        let mut best: Option<(usize, Vec<Vec<usize>>)> = None;
+        for beginning in 0..beginnings {
+            self.first_order(beginning);
+            let (crossings, rows) = self.improved();
+            if best.as_ref().is_none_or(|(least, _)| crossings < *least) {
+                best = Some((crossings, rows));
+            }
+            if crossings == 0 {
+                break;
+            }
+        }
+        self.rows = best.map(|(_, rows)| rows).unwrap_or_default();
+    }
+
+    /// The best rows that are met when each is sorted by its neighbours, with how many lines cross then.
+    fn improved(&mut self) -> (usize, Vec<Vec<usize>>) {
         let mut best = (self.crossings(), self.rows.clone());
         for sweep in 0..SWEEPS {
             if best.0 == 0 {
@@ -26,24 +45,27 @@ impl Layers<'_> {
                 best = (crossings, self.rows.clone());
             }
         }
-        self.rows = best.1;
+        best
     }
 
-    /// As met from above, the longest way first.
-    fn first_order(&mut self) {
+    /// As met from above: at the first beginning the longest way first, at others in any order.
+    fn first_order(&mut self, beginning: usize) {
+        self.rows.iter_mut().for_each(Vec::clear);
+        let rank = |layers: &Self, v: usize| match beginning {
+            0 => (layers.depth[v], std::cmp::Reverse(v)),
+            _ => (shuffled(v, beginning), std::cmp::Reverse(v)),
+        };
         let mut seen = vec![false; self.layer.len()];
         let roots = (0..self.layer.len()).filter(|v| self.above[*v].is_empty());
-        let mut roots: Vec<usize> = roots.collect();
-        roots.sort_by_key(|v| (self.layer[*v], std::cmp::Reverse(self.depth[*v])));
-        roots.reverse();
-        let mut waiting = roots;
+        let mut waiting: Vec<usize> = roots.collect();
+        waiting.sort_by_key(|v| (std::cmp::Reverse(self.layer[*v]), rank(self, *v)));
         while let Some(v) = waiting.pop() {
             if std::mem::replace(&mut seen[v], true) {
                 continue;
             }
             self.rows[self.layer[v]].push(v);
             let mut next = self.below[v].clone();
-            next.sort_by_key(|v| self.depth[*v]);
+            next.sort_by_key(|v| rank(self, *v));
             waiting.extend(next);
         }
     }
@@ -104,4 +126,11 @@ impl Layers<'_> {
 /// How many lines cross of those from two vertices, the first of which is to the left.
 fn inversions(left: &[usize], right: &[usize], places: &[usize]) -> usize {
     left.iter().map(|l| right.iter().filter(|r| places[**r] < places[*l]).count()).sum()
+}
+
+/// A number that differs from those of other vertices and beginnings, in no order.
+fn shuffled(v: usize, beginning: usize) -> usize {
+    let mixed = (v as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ (beginning as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (mixed.wrapping_mul(0x94D0_49BB_1331_11EB) >> 40) as usize
 }
