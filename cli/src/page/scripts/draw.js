@@ -48,7 +48,7 @@ function plural(n, word) {
 /** A drawing that was laid out by the compiler. `choose` is called with the number of a node's box. */
 function draw(scene, boxes, choose) {
   const root = svg('svg', {
-    class: 'scene', viewBox: `0 0 ${scene.width} ${scene.height}`, style: `max-width: ${scene.width}px`,
+    class: 'scene', viewBox: `0 0 ${scene.width} ${scene.height}`, style: `--width: ${scene.width}px`,
   });
   for (const shape of scene.shapes) root.append(drawn(shape, boxes, choose));
   return root;
