@@ -4,6 +4,7 @@ mod bisect;
 mod completions;
 mod doctor;
 mod explain;
+mod inspect;
 mod options;
 mod profile;
 mod quantize;
@@ -22,6 +23,7 @@ pub(crate) use bisect::BisectArgs;
 pub(crate) use completions::{CompletionsArgs, Written};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use explain::ExplainArgs;
+pub(crate) use inspect::InspectArgs;
 pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
 pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
@@ -133,6 +135,9 @@ Examples:
   cardinal inspect resnest50.onnx --diff split_attention  # before and after
   cardinal inspect resnest50.onnx --why                   # what nearly matched, and why not
   cardinal inspect resnest50.onnx --stage plan --tuned    # with what compile --tune has found
+  cardinal inspect resnest50.onnx --format html > resnest50.html   # all of this, to look at
+  cardinal inspect resnest50.onnx --format svg > resnest50.svg     # for print: the network, folded
+  cardinal inspect resnest50.onnx --format svg --node split_attention > attention.svg
   cardinal inspect resnest50.onnx --stage import --format dot | dot -Tsvg > graph.svg
   cardinal inspect resnest50.cardinal                     # what the artifact says of itself")]
     Inspect(InspectArgs),
@@ -321,75 +326,6 @@ pub(crate) struct RunArgs {
     /// What to run it on.
     #[command(flatten)]
     pub(crate) request: RunRequest,
-    /// Whose compiled models to take.
-    #[command(flatten)]
-    pub(crate) trust: Trust,
-    /// How to read and compile it.
-    #[command(flatten)]
-    pub(crate) options: ModelOptions,
-}
-
-/// `cardinal inspect`
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// The model, .onnx or .cardinal; `-` reads it from stdin
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: PathBuf,
-    /// Which stage to show [default: fused]
-    ///
-    /// Example: --stage plan
-    #[arg(long, value_name = "STAGE", conflicts_with_all = ["after", "passes"])]
-    pub(crate) stage: Option<Stage>,
-    /// How to show it
-    ///
-    /// json and dot are for import, fused and plan.
-    ///
-    /// Example: --format dot
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Format,
-    /// Show the graph after this pass; --passes lists their names
-    ///
-    /// Example: --after fold_batch_norm
-    #[arg(long, value_name = "PASS")]
-    pub(crate) after: Option<String>,
-    /// Show what this pass changed, as a unified diff of the graph's text
-    ///
-    /// Example: --diff split_attention
-    #[arg(long, value_name = "PASS", conflicts_with_all = ["stage", "after", "passes"])]
-    pub(crate) diff: Option<String>,
-    /// Add what nearly matched a pass, and why it did not
-    ///
-    /// Example: --why
-    #[arg(long)]
-    pub(crate) why: bool,
-    /// List the passes with the number of nodes before and after each, and the operators that the
-    /// graph has at both ends
-    ///
-    /// Example: --passes
-    #[arg(long, conflicts_with_all = ["after", "why"])]
-    pub(crate) passes: bool,
-    /// Plan as `compile --tune` would, with what it has found so far: nothing is measured
-    ///
-    /// For the stages plan, clif and asm. Steps that something was found for say so, with the times.
-    ///
-    /// Example: --stage plan --tuned
-    #[arg(id = "tune", long = "tuned", requires = "stage")]
-    pub(crate) tuned: bool,
-    /// Show the code of one step alone: by its value, its number as #12, or its function
-    ///
-    /// For the stages clif and asm, with the functions that it calls.
-    ///
-    /// Example: --stage asm --step layer1.0/conv2/act0/Relu_output_0
-    #[arg(long, value_name = "NAME", requires = "stage")]
-    pub(crate) step: Option<String>,
-    /// Machine to plan and generate code for, as a target triple [default: this one]
-    ///
-    /// Example: --stage asm --target aarch64-unknown-linux-gnu
-    #[arg(long, value_name = "TRIPLE")]
-    pub(crate) target: Option<String>,
-    /// Where what was found is.
-    #[command(flatten)]
-    pub(crate) tuning: TuningOptions,
     /// Whose compiled models to take.
     #[command(flatten)]
     pub(crate) trust: Trust,

@@ -53,6 +53,8 @@ mod max_error;
 #[cfg(feature = "compiler")]
 mod model_file;
 #[cfg(feature = "compiler")]
+mod page;
+#[cfg(feature = "compiler")]
 mod profile;
 #[cfg(feature = "compiler")]
 mod quantize;

@@ -2,6 +2,7 @@
 
 mod dump;
 mod passes;
+mod picture;
 
 use cardinal_compiler::passes::{NearMiss, TABLE};
 use cardinal_runtime::text;
@@ -33,6 +34,9 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     if args.tuned {
         settings.compile.schedule.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
     }
+    if matches!(args.format, Format::Svg | Format::Html) {
+        return picture::print(&file, &model, &settings, args);
+    }
     if args.passes {
         let pipeline = Pipeline::new(&model, &settings.compile);
         return passes::list(&file, pipeline, args.format);
@@ -49,25 +53,35 @@ fn check_format(args: &InspectArgs) -> Outcome {
     if args.step.is_some() && !matches!(stage, Stage::Clif | Stage::Asm) {
         return Err(Failure::usage("the code of a step is seen in the stages clif and asm"));
     }
+    let refused = |what: &str| Err(Failure::usage(what));
     match (args.format, stage) {
-        (Format::Svg | Format::Html, _) => {
-            Err(Failure::usage("this build does not draw svg or html yet")
-                .with_help("draw it with Graphviz: --format dot | dot -Tsvg"))
+        (Format::Text | Format::Json | Format::Dot, _) if args.node.is_some() => {
+            Err(Failure::usage("--node says what of a picture is shown")
+                .with_help("add --format svg, or --format html"))
         }
-        (Format::Json | Format::Dot, Stage::Schedule | Stage::Clif | Stage::Asm) => {
-            Err(Failure::usage("schedules and code are shown as text only"))
+        (Format::Svg | Format::Html, Stage::Clif | Stage::Asm)
+        | (Format::Json | Format::Dot, Stage::Clif | Stage::Asm) => {
+            refused("code is shown as text only")
         }
-        (Format::Dot, _) if args.passes => Err(Failure::usage("passes are listed as text or json")),
-        (Format::Json | Format::Dot, _) if args.diff.is_some() => {
-            Err(Failure::usage("a diff is shown as text only"))
+        (Format::Dot, Stage::Schedule) => refused("schedules are shown as text, json or html"),
+        (Format::Svg, Stage::Schedule | Stage::Plan) => {
+            Err(Failure::usage("an svg is of a graph: import, fused or --after a pass")
+                .with_help("--format html draws schedules and plans"))
         }
-        (Format::Text | Format::Json | Format::Dot, _) => Ok(()),
+        (Format::Svg, _) if args.why => refused("an svg has no near misses, --format html has"),
+        (Format::Dot | Format::Svg, _) if args.passes => {
+            refused("passes are listed as text, json or html")
+        }
+        (Format::Json | Format::Dot | Format::Svg | Format::Html, _) if args.diff.is_some() => {
+            refused("a diff is shown as text only")
+        }
+        (Format::Text | Format::Json | Format::Dot | Format::Svg | Format::Html, _) => Ok(()),
     }
 }
 
 fn check_cpus(args: &InspectArgs) -> Outcome {
-    let lowered =
-        matches!(args.stage, Some(Stage::Schedule | Stage::Plan | Stage::Clif | Stage::Asm));
+    let lowered = args.format == Format::Html
+        || matches!(args.stage, Some(Stage::Schedule | Stage::Plan | Stage::Clif | Stage::Asm));
     if args.tuned && !lowered {
         return Err(Failure::usage(
             "what is tuned is seen in the stages schedule, plan, clif and asm",
@@ -92,6 +106,13 @@ fn check_pass(name: Option<&str>) -> Outcome {
 }
 
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
+    if matches!(args.format, Format::Svg | Format::Html) {
+        return Err(Failure::usage(format!(
+            "`{}` is compiled already, and its graph is not in it",
+            file.name()
+        ))
+        .with_help("draw the .onnx that it was compiled from"));
+    }
     let asks = args.stage.is_some() || args.after.is_some() || args.diff.is_some();
     if asks || args.passes || args.why {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))

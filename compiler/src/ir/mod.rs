@@ -16,6 +16,7 @@ pub mod text;
 mod types;
 mod verify;
 mod weight;
+pub mod work;
 
 pub use attention::{Excite, Rounding, SplitAttention, Weigh};
 pub use epilogue::{Epilogue, Step};

@@ -13,7 +13,7 @@
 //!   sums, [`choice`] a way to compute it as a text,
 //! - [`tuning`] goes from times that were measured to choices,
 //! - [`check`] checks a schedule against its graph, apart from all that decides,
-//! - [`text`] shows a schedule with its reasons.
+//! - [`text`] and [`json`] show a schedule with its reasons.
 
 pub(crate) mod algorithm;
 pub(crate) mod blocked;
@@ -26,6 +26,7 @@ pub mod choice;
 mod convs;
 pub mod epilogue;
 mod groups;
+pub mod json;
 pub(crate) mod layout;
 #[doc(hidden)]
 pub mod mutants;

@@ -12,11 +12,7 @@ use crate::machine::Machine;
 /// The schedule of a graph.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = format!("schedule {} {{\n", sigiled('@', &graph.name));
-    let Machine { vectors, core, dots, bfloats } = schedule.machine;
-    let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
-    let dots = if dots.is_some() { " with dot products of bytes" } else { "" };
-    let bfloats = if bfloats { " with products of bfloat16" } else { "" };
-    let _ = writeln!(out, "  machine   {}{core}{dots}{bfloats}", vectors.name());
+    let _ = writeln!(out, "  machine   {}", machine(schedule));
     let mut stage = None;
     for (at, id) in schedule.order(graph) {
         if stage.replace(at) != Some(at) {
@@ -33,6 +29,15 @@ pub fn node(graph: &Graph, schedule: &Schedule, id: NodeId) -> String {
     let mut out = String::new();
     print_node(&mut out, graph, schedule, id);
     out.trim_start_matches('\n').to_owned()
+}
+
+/// The machine, as far as it is made use of.
+pub(super) fn machine(schedule: &Schedule) -> String {
+    let Machine { vectors, core, dots, bfloats } = schedule.machine;
+    let core = core.map(|core| format!(" of {core}")).unwrap_or_default();
+    let dots = if dots.is_some() { " with dot products of bytes" } else { "" };
+    let bfloats = if bfloats { " with products of bfloat16" } else { "" };
+    format!("{}{core}{dots}{bfloats}", vectors.name())
 }
 
 fn print_stage(out: &mut String, schedule: &Schedule, stage: usize) {
@@ -64,7 +69,7 @@ fn print_node(out: &mut String, graph: &Graph, schedule: &Schedule, id: NodeId) 
 }
 
 /// `4 blocks of 16 channels`, with what differs from the plain case.
-fn described(layout: &Blocked) -> String {
+pub(super) fn described(layout: &Blocked) -> String {
     let blocks = match layout.blocks() {
         1 => "a block".to_owned(),
         count => format!("{count} blocks"),
@@ -88,13 +93,8 @@ fn print_conv(out: &mut String, conv: &ConvSchedule) {
     if conv.joined > 1 {
         let _ = writeln!(out, "    groups    {} joined to one", conv.joined);
     }
-    for (with, what) in [
-        (conv.totals, "sums of rows, for the squeeze"),
-        (conv.prepares, "sums of inputs, for the next convolution"),
-    ] {
-        if with {
-            let _ = writeln!(out, "    makes     {what}");
-        }
+    for what in made_along(conv) {
+        let _ = writeln!(out, "    makes     {what}");
     }
     for Estimate { way, cycles, .. } in &conv.estimates {
         let _ = writeln!(out, "    estimate  {way} {} kilocycles", (cycles / 1e3).round());
@@ -102,4 +102,13 @@ fn print_conv(out: &mut String, conv: &ConvSchedule) {
     if !conv.why.is_empty() {
         let _ = writeln!(out, "    why       {}", quoted(&conv.why));
     }
+}
+
+/// What is made along with the result.
+pub(super) fn made_along(conv: &ConvSchedule) -> impl Iterator<Item = &'static str> {
+    let all = [
+        (conv.totals, "sums of rows, for the squeeze"),
+        (conv.prepares, "sums of inputs, for the next convolution"),
+    ];
+    all.into_iter().filter(|(with, _)| *with).map(|(_, what)| what)
 }

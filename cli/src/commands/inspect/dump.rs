@@ -6,7 +6,7 @@ use cardinal_compiler::ir::{self, Graph};
 use cardinal_compiler::passes::NearMiss;
 use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
 use cardinal_compiler::plan::{self, Plan};
-use cardinal_compiler::schedule;
+use cardinal_compiler::schedule::{self, Schedule};
 use cardinal_runtime::text;
 
 use crate::args::{Format, InspectArgs, Stage};
@@ -59,9 +59,9 @@ impl Dump {
         let text = match stage {
             Stage::Import => graph_text(&model.graph, format),
             Stage::Fused => graph_text(&trace.graph, format),
-            Stage::Schedule => variant
-                .filter(|_| format == Format::Text)
-                .map(|variant| schedule::text::print(&trace.graph, &variant.schedule)),
+            Stage::Schedule => {
+                variant.and_then(|variant| schedule_text(&trace.graph, &variant.schedule, format))
+            }
             Stage::Plan => {
                 let plan = variant.map(VariantTrace::plan).transpose()?;
                 plan.and_then(|plan| plan_text(plan, format))
@@ -119,6 +119,14 @@ fn graph_text(graph: &Graph, format: Format) -> Option<String> {
         Format::Json => Some(text::json(&ir::json::to_json(graph).to_string())),
         Format::Dot => Some(ir::dot::to_dot(graph)),
         Format::Svg | Format::Html => None,
+    }
+}
+
+fn schedule_text(graph: &Graph, schedule: &Schedule, format: Format) -> Option<String> {
+    match format {
+        Format::Text => Some(schedule::text::print(graph, schedule)),
+        Format::Json => Some(text::json(&schedule::json::to_json(graph, schedule).to_string())),
+        Format::Dot | Format::Svg | Format::Html => None,
     }
 }
 
