@@ -200,7 +200,7 @@ fn bytes_are_multiplied_by_the_instructions_that_there_are() {
     let products = |vectors, pairs| {
         let reduce = vec![Loop::reading(3, 4)];
         let micro = MicroKernel { element: Element::U8, pairs, pixels: 2, blocks: 1, ..short() };
-        let text = MicroKernel { reduce, ..micro }.assembled(vectors).disassemble().unwrap();
+        let text = MicroKernel { reduce, ..micro }.assembled(vectors).disassemble(0).unwrap();
         let count = |name: &str| text.lines().filter(|line| line.contains(name)).count();
         ["vpdpbusd ", "vpmaddubsw ", "vpmaddwd ", "vpaddd "].map(count)
     };

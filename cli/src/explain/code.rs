@@ -90,7 +90,7 @@ fn lines(assembly: &str) -> Vec<Line> {
 }
 
 /// The first and last line of the longest loop that has no other in it. Where instructions have no addresses, as
-/// Cranelift's, there is none.
+/// on aarch64, there is none.
 fn hot_loop(lines: &[&str]) -> Option<[usize; 2]> {
     let addresses: Vec<Option<u64>> = lines.iter().map(|line| address(line)).collect();
     let target = |line: &str| {

@@ -51,8 +51,8 @@ trait Encoder: Sync {
     /// The bytes of a function.
     fn encode(&self, function: &Function) -> Result<Vec<u8>>;
 
-    /// Code as text, one instruction a line.
-    fn disassemble(&self, code: &[u8]) -> String;
+    /// Code that lies at `base` as text, one instruction a line.
+    fn disassemble(&self, code: &[u8], base: usize) -> String;
 }
 
 /// The encoder for these vectors, if there is one.
@@ -78,13 +78,13 @@ impl Function {
         self.encoder()?.encode(self)
     }
 
-    /// Its machine code as text, one instruction a line.
+    /// Its machine code as text, one instruction a line, where it lies at `base`.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn disassemble(&self) -> Result<String> {
+    pub fn disassemble(&self, base: usize) -> Result<String> {
         let encoder = self.encoder()?;
-        Ok(encoder.disassemble(&encoder.encode(self)?))
+        Ok(encoder.disassemble(&encoder.encode(self)?, base))
     }
 
     fn encoder(&self) -> Result<&'static dyn Encoder> {

@@ -221,8 +221,8 @@ impl Encoder for Row {
         Ok(code)
     }
 
-    fn disassemble(&self, code: &[u8]) -> String {
-        disassemble(code)
+    fn disassemble(&self, code: &[u8], base: usize) -> String {
+        disassemble(code, base)
     }
 }
 
@@ -552,23 +552,27 @@ pub(crate) fn encode(name: &str, instructions: &[Machine]) -> Result<Vec<u8>> {
     Ok(encoded.code_buffer)
 }
 
-/// The code as text, one instruction a line, then the constants behind it.
-fn disassemble(code: &[u8]) -> String {
+/// The code of a function that lies at `base` as text, in Intel's syntax: an instruction a line with its address, then the
+/// constants behind it, the first of which is where the code ends.
+pub(crate) fn disassemble(code: &[u8], base: usize) -> String {
     let mut formatter = IntelFormatter::new();
+    formatter.options_mut().set_branch_leading_zeros(false);
     let mut text = String::new();
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
-    let mut last = Code::INVALID;
-    while decoder.can_decode() && last != Code::Retnq {
+    let mut decoder = Decoder::with_ip(64, code, base as u64, DecoderOptions::NONE);
+    let mut end = (base + code.len()) as u64;
+    while decoder.can_decode() && decoder.ip() < end {
         let instruction = decoder.decode();
-        last = instruction.code();
+        if instruction.is_ip_rel_memory_operand() {
+            end = end.min(instruction.ip_rel_memory_address());
+        }
         text += &format!("{:6x}  ", instruction.ip());
         formatter.format(&instruction, &mut text);
         text.push('\n');
     }
-    let behind = decoder.position().next_multiple_of(CONSTANT);
+    let behind = end as usize - base;
     let (constants, _) = code.get(behind..).unwrap_or_default().as_chunks::<CONSTANT>();
     for (number, bytes) in constants.iter().enumerate() {
-        let [at, bits] = [behind + number * CONSTANT, u32::from_le_bytes(*bytes) as usize];
+        let [at, bits] = [base + behind + number * CONSTANT, u32::from_le_bytes(*bytes) as usize];
         text += &format!("{at:6x}  dd {bits:#x}\n");
     }
     text

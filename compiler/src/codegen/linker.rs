@@ -13,6 +13,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_codegen::{Context, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use target_lexicon::Architecture;
 
 use super::emitter::Emitter;
 use super::entry::{self, Program};
@@ -172,7 +173,9 @@ impl Linker {
         let name = format!("{}.{}", spec.name(), alike().count());
         let offset = match spec.code(self.vectors)? {
             LeafCode::Assembled(function) => {
-                let assembly = self.listing.assembly.then(|| function.disassemble()).transpose()?;
+                let base = self.end();
+                let listed = self.listing.assembly;
+                let assembly = listed.then(|| function.disassemble(base)).transpose()?;
                 let about = About { assembly, ..About::default() };
                 self.add(&name, &function.encode()?, about)
             }
@@ -216,8 +219,13 @@ impl Linker {
         self.add(name, code, About::default())
     }
 
+    /// Where the next function begins.
+    fn end(&self) -> usize {
+        self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT)
+    }
+
     fn add(&mut self, name: &str, code: &[u8], about: About) -> usize {
-        let offset = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
+        let offset = self.end();
         self.bytes.resize(offset, 0);
         self.bytes.extend_from_slice(code);
         let (name, length) = (name.to_owned(), code.len());
@@ -238,9 +246,11 @@ impl Linker {
         let mut context = Context::for_function(function);
         let fail = |e: &dyn fmt::Debug| Error::internal(format!("{name}: {e:?}"));
         let names = context.func.params.user_named_funcs().clone();
+        let is_x86 = matches!(isa.triple().architecture, Architecture::X86_64);
+        context.set_disasm(self.listing.assembly && !is_x86);
         let compiled =
             context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| fail(&e.inner))?;
-        let at = self.bytes.len().next_multiple_of(FUNCTION_ALIGNMENT);
+        let at = self.end();
         let mut code = compiled.code_buffer().to_vec();
         let mut calls = Vec::new();
         for reloc in compiled.buffer.relocs() {
@@ -258,11 +268,10 @@ impl Linker {
         }
         calls.sort_unstable();
         calls.dedup();
-        let assembly = if self.listing.assembly {
-            let capstone = isa.to_capstone().map_err(|e| fail(&e))?;
-            Some(compiled.disassemble(None, &capstone).map_err(|e| fail(&e))?)
-        } else {
-            None
+        // Elsewhere Cranelift's own text, which it writes while it compiles.
+        let assembly = match self.listing.assembly && is_x86 {
+            true => Some(asm::x86::disassemble(&code, at)),
+            false => compiled.vcode.clone(),
         };
         Ok(self.add(name, &code, About { calls, clif, assembly }))
     }
