@@ -54,9 +54,11 @@ impl<'a> Job<'a> {
         if let Some(path) = &request.output {
             tensors::check_output(path, program.outputs().len())?;
         }
-        let images: Vec<&Path> = request.images.iter().map(AsRef::as_ref).collect();
+        let images = request.images.iter().map(AsRef::as_ref);
+        let tensors = request.input.iter().map(|argument| tensors::path_of(argument));
+        let inputs: Vec<&Path> = images.chain(tensors).collect();
         for path in request.output.iter().chain(request.dump_input()) {
-            output::check(path, &images)?;
+            output::check(path, &inputs)?;
         }
         let classifier = Classifier::of(program.outputs(), program.metadata(), &request.classes)?;
         let report = Report::new(request, program.outputs(), classifier)?;

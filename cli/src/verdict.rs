@@ -99,9 +99,14 @@ impl Verdict {
         Verdict { same, text }
     }
 
+    /// It in a line.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
+    }
+
     /// Prints a line.
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
+        writeln!(out, "{}", self.line())
     }
 }
 

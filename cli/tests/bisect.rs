@@ -61,3 +61,38 @@ fn compiled_models_are_refused() {
     let said = folder.run("bisect m.cardinal").fails_with(2);
     assert!(said.contains("give the .onnx"), "{said}");
 }
+
+/// Whatever is wrong, a file that is read is there afterwards as before.
+#[test]
+fn what_is_read_is_not_written_to() {
+    let x = common::npy::made_up(&[1, 1, 28, 28]);
+    let folder = digits().file("x.npy", &x).file("digits.bisect.npz", b"mine");
+    folder.run("run digits.onnx --input x.npy --output y.npz").succeeds();
+    let before = folder.names();
+    let strict = "bisect digits.onnx --rtol 0 --atol 1e-30 --input x.npy";
+    for rest in ["-o x.npy", "-o x.npz", "-o -", "--expected y.npz -o y.onnx"] {
+        folder.run(&format!("{strict} {rest}")).fails_with(2);
+    }
+    let said = folder.run("bisect digits.onnx --input digits.bisect.npz").fails_with(5);
+    assert!(said.contains("cannot read"), "{said}");
+    folder.run("run digits.onnx --input x.npy --output x.npy").fails_with(2);
+    let rounds = "compile digits.onnx --weights f16 --sample x.npy -o x.npy --emit artifact";
+    folder.run(rounds).fails_with(2);
+    assert_eq!(folder.names(), before);
+    assert_eq!(std::fs::read(folder.path("x.npy")).unwrap(), x);
+}
+
+#[test]
+fn memory_is_bounded_before_anything_runs() {
+    let said = digits().run("bisect digits.onnx --max-memory 1KiB").fails_with(3);
+    assert!(said.contains("--max-memory"), "{said}");
+}
+
+#[test]
+fn the_line_that_shows_it_shows_it() {
+    let folder = digits();
+    let ran = folder.run("bisect digits.onnx --rtol 0 --atol 1e-30 --no-winograd");
+    let line = ran.stdout.lines().find_map(|line| line.split_once("cardinal ")).unwrap();
+    assert!(line.1.contains("--no-winograd"), "{ran:?}");
+    assert_eq!(folder.run(line.1).code, 4, "{ran:?}");
+}

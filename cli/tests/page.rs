@@ -222,7 +222,10 @@ fn names_do_not_become_markup() {
     }
     assert_eq!(page.matches("</script>").count(), 2);
     let imported = data(&page)["views"]["import"]["graph"].clone();
-    assert!(imported["nodes"].as_array().unwrap().iter().any(|node| node["name"] == evil));
+    // Names are as they are printed.
+    let shown = cardinal_runtime::text::line(evil);
+    assert!(shown.contains("\\u{1b}"), "{shown}");
+    assert!(imported["nodes"].as_array().unwrap().iter().any(|node| node["name"] == *shown));
     let svg = folder.run_node(evil);
     assert!(!svg.contains("<img") && !svg.contains('\u{1b}') && svg.contains("&lt;img"), "{svg}");
 }

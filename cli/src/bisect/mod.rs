@@ -12,6 +12,7 @@ mod report;
 mod rewrites;
 
 use cardinal_compiler::ir::Graph;
+use cardinal_runtime::text;
 use indicatif::ProgressBar;
 
 use crate::engine::{self, Model, ModelResult, Rewrite, Settings};
@@ -19,8 +20,8 @@ use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::program::{Program, Session};
-use crate::tensors::Array;
-use crate::verdict::Tolerance;
+use crate::tensors::{Array, Spec};
+use crate::verdict::{self, Tolerance, Verdict};
 
 pub(crate) use part::Part;
 pub(crate) use report::Report;
@@ -44,6 +45,8 @@ pub(crate) trait Stages {
 pub(crate) struct Search<'a> {
     pub(crate) stages: &'a dyn Stages,
     pub(crate) inputs: &'a [Array],
+    /// What the model's outputs are.
+    pub(crate) outputs: &'a [Spec],
     pub(crate) tolerance: Tolerance,
     pub(crate) progress: &'a ProgressBar,
 }
@@ -53,8 +56,8 @@ pub(crate) struct Search<'a> {
 pub(crate) enum Found {
     /// They do not.
     Nothing,
-    /// Before the first pass: what is expected is not what the model as imported gives.
-    Import,
+    /// Before the first pass: what is expected is not what the model as imported gives. A line for each output.
+    Import(Vec<String>),
     /// After the rewrite of this number, from 0.
     Rewrite(usize),
     /// In the code of a node of the last graph.
@@ -77,7 +80,8 @@ impl Search<'_> {
             return Ok(Found::Nothing);
         }
         if self.differ(&exact, expected) {
-            return Ok(Found::Import);
+            let verdicts = verdict::judge(self.outputs, &exact, expected, self.tolerance);
+            return Ok(Found::Import(verdicts.iter().map(Verdict::line).collect()));
         }
         match rewrites::first(self, &exact)? {
             Some(rewrite) => Ok(Found::Rewrite(rewrite)),
@@ -93,7 +97,7 @@ impl Search<'_> {
     }
 
     fn say(&self, what: &str) {
-        self.progress.set_message(what.to_owned());
+        self.progress.set_message(text::line(what));
     }
 }
 
@@ -154,7 +158,7 @@ impl Stages for Compiler<'_> {
 pub(crate) fn conclude(found: &Found) -> Outcome {
     match found {
         Found::Nothing => Ok(()),
-        Found::Import => Err(Failure::Mismatch("the model as imported differs already".into())),
+        Found::Import(_) => Err(Failure::Mismatch("the model as imported differs already".into())),
         Found::Rewrite(_) => Err(Failure::Mismatch("a rewrite changes results".into())),
         Found::Kernel(_) => Err(Failure::Mismatch("code changes results".into())),
     }
@@ -170,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::random;
-    use crate::tensors::{self, Spec};
+    use crate::tensors;
 
     /// The compiler with an error in it.
     struct Planted<'a> {
@@ -244,7 +248,7 @@ mod tests {
         plant(&mut stages);
         let inputs = random::arrays(&specs(&model), 7).unwrap();
         let (tolerance, progress) = (Tolerance::DEFAULT, &ProgressBar::hidden());
-        let search = Search { stages: &stages, inputs: &inputs, tolerance, progress };
+        let search = Search { stages: &stages, inputs: &inputs, outputs: &[], tolerance, progress };
         (search.run(None).unwrap(), stages.rewrites())
     }
 

@@ -24,6 +24,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Where the inputs of a part go that is written to `path`.
+    pub(crate) fn beside(path: &Path) -> PathBuf {
+        path.with_extension("npz")
+    }
+
     /// Writes the nodes of these names to `path`, and beside it an `.npz` with what they read when the whole model runs on
     /// `inputs`.
     ///
@@ -49,9 +54,10 @@ impl Part {
             found.ok_or_else(|| Failure::Failed(format!("nothing computes `{}`", spec.name)))
         };
         let arrays = specs.iter().map(value).collect::<Outcome<Vec<Array>>>()?;
-        output::write(path, &bytes)?;
-        let beside = path.with_extension("npz");
-        tensors::write(&beside, &specs, &arrays)?;
+        let beside = Part::beside(path);
+        let archive = tensors::archive(&specs, &arrays);
+        let archive = archive.map_err(|error| Failure::writing(&beside, error))?;
+        output::write_all(&[(path, &bytes), (&beside, &archive)])?;
         Ok(Part { model: path.to_owned(), inputs: beside, nodes })
     }
 }

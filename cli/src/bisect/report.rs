@@ -21,6 +21,8 @@ pub(crate) struct Report<'a> {
     pub(crate) rewrites: &'a [Rewrite],
     /// What was written.
     pub(crate) part: Option<&'a Part>,
+    /// The flags that `verify` needs to show the same, each with a space before it.
+    pub(crate) flags: String,
 }
 
 impl Report<'_> {
@@ -38,16 +40,13 @@ impl Report<'_> {
     fn print_text(&self, out: &mut dyn Write) -> io::Result<()> {
         match self.found {
             Found::Nothing => writeln!(out, "nothing found: results are what they should be")?,
-            Found::Import => {
+            Found::Import(verdicts) => {
+                verdicts.iter().try_for_each(|line| writeln!(out, "{line}"))?;
                 writeln!(
                     out,
-                    "the model as imported, in the interpreter, gives something else already:"
+                    "so gives the model as imported, in the interpreter: no pass and no code is to blame,"
                 )?;
-                writeln!(
-                    out,
-                    "no pass and no code is to blame, but the reading of the model, its inputs, or"
-                )?;
-                writeln!(out, "what is expected")?;
+                writeln!(out, "but the reading of the model, its inputs, or what is expected")?;
             }
             Found::Rewrite(at) => self.print_rewrite(out, *at)?,
             Found::Kernel(kernel) => {
@@ -67,7 +66,8 @@ impl Report<'_> {
             writeln!(out, "  from     {}", text::line(node))?;
         }
         let [model, inputs] = [&part.model, &part.inputs].map(|path| path.display().to_string());
-        writeln!(out, "these nodes alone: cardinal verify {model} --input {inputs}")
+        let flags = &self.flags;
+        writeln!(out, "these nodes alone: cardinal verify {model} --input {inputs}{flags}")
     }
 
     fn print_rewrite(&self, out: &mut dyn Write, at: usize) -> io::Result<()> {
@@ -86,7 +86,10 @@ impl Report<'_> {
         let mut report = json!({"schema": SCHEMA, "model": self.model, "found": Value::Null});
         match self.found {
             Found::Nothing => {}
-            Found::Import => report["found"] = "import".into(),
+            Found::Import(verdicts) => {
+                report["found"] = "import".into();
+                report["outputs"] = verdicts.clone().into();
+            }
             Found::Rewrite(at) => {
                 report["found"] = "rewrite".into();
                 if let Some(Rewrite { pass, change }) = self.rewrites.get(*at) {

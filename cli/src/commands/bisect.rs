@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cardinal_compiler::ir::{Graph, Origin};
 
-use crate::args::BisectArgs;
+use crate::args::{Arithmetic, BisectArgs, ModelOptions};
 use crate::bisect::{Compiler, Found, Part, Report, Search, Stages as _, conclude};
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let [given, expected] = [inputs::read_all(&args.input)?, inputs::read_all(&args.expected)?];
     let path = output::place(args.output.as_deref(), default_output(&args.model));
-    output::check(&path, &[&args.model])?;
+    check_outputs(args, &path)?;
     let file = ModelFile::open(&args.model)?;
     if file.is_artifact() {
         return Err(Failure::usage("what happened on the way is seen in the .onnx model only")
@@ -30,6 +30,8 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let model = loading::import(&file, &settings.import)?;
     let graph = &model.graph;
     let specs: Vec<Spec> = graph.inputs().iter().map(|id| engine::spec(graph.node(*id))).collect();
+    // What takes more memory than is allowed is refused before any of it is asked for.
+    engine::compile(&model, &settings).map_err(|error| loading::refused(&file, error))?;
     let inputs = inputs::given_or_random(given, &specs, args.seed)?;
     let outputs = graph.outputs().iter();
     let outputs =
@@ -41,23 +43,63 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     };
     let compiler = Compiler::new(&file, &model, &settings, threads)?;
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
-    let search = Search { stages: &compiler, inputs: &inputs, tolerance, progress: &progress };
+    let (inputs, outputs, progress) = (&inputs, &outputs, &progress);
+    let search = Search { stages: &compiler, inputs, outputs, tolerance, progress };
     let found = search.run(expected.as_deref())?;
     let nodes = origins(&compiler, &found)?;
     let part = match nodes.is_empty() {
         true => None,
-        false => Some(Part::write((&file, &model), &inputs, nodes, &path)?),
+        false => Some(Part::write((&file, &model), inputs, nodes, &path)),
     };
     progress.finish_and_clear();
-    let rewrites = &compiler.changes;
-    Report { model: file.name(), found: &found, rewrites, part: part.as_ref() }.print(args.json)?;
+    let (rewrites, flags) = (&compiler.changes, flags(args));
+    let written = part.as_ref().and_then(|part| part.as_ref().ok());
+    let report = Report { model: file.name(), found: &found, rewrites, part: written, flags };
+    output::even_unread(report.print(args.json))?;
+    part.transpose()?;
     conclude(&found)
+}
+
+/// Refuses, before any work, to write to stdout, where there is no place, and over what is read.
+fn check_outputs(args: &BisectArgs, path: &Path) -> Outcome {
+    let beside = Part::beside(path);
+    if is_dash(path) || beside == path {
+        return Err(Failure::usage("what is written is a model, and an .npz beside it")
+            .with_help("name the model: -o wrong.onnx"));
+    }
+    let given = args.input.iter().chain(&args.expected);
+    let given = given.map(|argument| tensors::path_of(argument));
+    let read: Vec<&Path> = given.chain([args.model.as_path()]).collect();
+    output::check(path, &read)?;
+    output::check(&beside, &read)
+}
+
+/// The flags of this command that the results of a part depend on, and by how much they may differ.
+fn flags(args: &BisectArgs) -> String {
+    let ModelOptions { cpu, no_winograd, int8_winograd, precision, portable_bits, .. } =
+        &args.options;
+    let mut flags = String::new();
+    for (given, flag) in [
+        (*no_winograd, "--no-winograd"),
+        (*int8_winograd, "--int8-winograd"),
+        (*portable_bits, "--portable-bits"),
+        (*precision == Arithmetic::Bf16, "--precision bf16"),
+        (*precision == Arithmetic::Auto, "--precision auto"),
+    ] {
+        if given {
+            flags += &format!(" {flag}");
+        }
+    }
+    if !cpu.is_empty() {
+        flags += &format!(" --cpu {}", cpu.join(","));
+    }
+    flags + &format!(" --rtol {:e} --atol {:e}", args.rtol, args.atol)
 }
 
 /// The ONNX nodes that what was found came from.
 fn origins(compiler: &Compiler<'_>, found: &Found) -> Outcome<BTreeSet<Origin>> {
     match found {
-        Found::Nothing | Found::Import => Ok(BTreeSet::new()),
+        Found::Nothing | Found::Import(_) => Ok(BTreeSet::new()),
         Found::Rewrite(at) => {
             let removed = compiler.changes.get(*at).into_iter().flat_map(|r| &r.change.removed);
             Ok(removed.flat_map(|node| &node.from).cloned().collect())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cardinal_compiler::options;
-use cardinal_runtime::Artifact;
+use cardinal_runtime::{Artifact, text};
 use indicatif::ProgressBar;
 
 use crate::args::{CompileArgs, Emit, Precision};
@@ -38,6 +38,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             .with_help("compile takes an .onnx model"));
     }
     let inputs = std::iter::once(args.model.as_path()).chain(args.tuning.tune_cache.as_deref());
+    let inputs = inputs.chain(args.sampling.sample.iter().map(PathBuf::as_path));
     output::check(&output, &inputs.collect::<Vec<_>>())?;
     let compiling = format!("compiling {}", file.name());
     let progress = loading::progress(compiling.clone());
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     }
     let refused = |error| loading::refused(&file, error);
     let (tuned, sampled) = measure(args, &file, &mut model, &mut settings, &progress)?;
-    progress.set_message(compiling);
+    progress.set_message(text::line(&compiling));
     let sample = match emit {
         Emit::Exe => Some(executable::sample(&model, &settings, refused)?),
         Emit::Artifact | Emit::Obj | Emit::Shared => None,

@@ -15,10 +15,10 @@ pub(crate) fn run(args: &DoctorArgs) -> Outcome {
     }
     let settings = loading::settings(&args.options);
     let findings = Findings::of(&file, &settings, &args.image)?;
-    match args.json {
-        true => output::print_json(&findings.to_json())?,
-        false => findings.print()?,
-    }
+    output::even_unread(match args.json {
+        true => output::print_json(&findings.to_json()),
+        false => findings.print(),
+    })?;
     findings.refusal.map_or(Ok(()), |refusal| Err(as_bad_model(refusal, &file)))
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Outcome {
 fn check_output(args: &ScoreArgs, inputs: &Inputs) -> Outcome {
     let is_called_so = |path: &&Path| path.extension() == args.output.extension();
     let read = [args.model.as_path()].into_iter().chain(args.classes.labels.as_deref());
+    let read = read.chain(args.files_from.as_deref());
     let read = read.chain(inputs.files().filter(is_called_so));
     output::check(&args.output, &read.collect::<Vec<&Path>>())
 }

@@ -30,7 +30,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let actual = Session::new(&loaded.program, threads)?.run(inputs)?;
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
-    output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)))?;
+    let printed = output::print(|out| verdicts.iter().try_for_each(|v| v.print(out)));
+    output::even_unread(printed)?;
     verdict::conclude(&verdicts)
 }
 

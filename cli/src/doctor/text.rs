@@ -175,7 +175,11 @@ impl Imported {
             )?;
         }
         if self.estimates.is_empty() {
-            return said(out, "estimate", "none: this machine's clock or costs are not known");
+            return said(
+                out,
+                "estimate",
+                "none: of convolutions in blocks only, on machines whose costs are known",
+            );
         }
         let each = self.estimates.iter();
         let each: Vec<String> =

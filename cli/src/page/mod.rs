@@ -77,10 +77,20 @@ pub(crate) fn html(
     page
 }
 
-/// JSON that can stand in a script element: nothing in it ends that, begins a comment or is a line end.
+/// JSON that can stand in a script element: nothing in it ends that, begins a comment or is a line end. Names are as they
+/// are printed, so no character of theirs does more than show.
 fn in_script(data: &Value) -> String {
-    let json = text::json(&data.to_string());
+    let json = text::json(&shown(data).to_string());
     json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+fn shown(data: &Value) -> Value {
+    match data {
+        Value::String(string) => text::line(string).into(),
+        Value::Array(all) => all.iter().map(shown).collect(),
+        Value::Object(all) => all.iter().map(|(key, value)| (key.clone(), shown(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => data.clone(),
+    }
 }
 
 /// A drawing of a graph for print: all of it, folded, beside its first Split-Attention.

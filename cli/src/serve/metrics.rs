@@ -97,7 +97,7 @@ impl Metrics {
         status: u16,
         duration: Duration,
     ) {
-        let labels = OfRequest { model: model.to_owned(), endpoint, status };
+        let labels = OfRequest { model: cardinal_runtime::text::line(model), endpoint, status };
         self.requests.get_or_create(&labels).inc();
         let labels = OfModel { model: labels.model };
         self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
@@ -127,7 +127,7 @@ impl Metrics {
 }
 
 fn of(model: &str) -> OfModel {
-    OfModel { model: model.to_owned() }
+    OfModel { model: cardinal_runtime::text::line(model) }
 }
 
 /// A request that is not answered yet.

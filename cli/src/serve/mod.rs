@@ -28,6 +28,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
+use cardinal_runtime::MAX_THREADS;
+
 use crate::args::ServeArgs;
 use crate::ending;
 use crate::exit::{Failure, Outcome};
@@ -58,6 +60,10 @@ pub(crate) fn serve(models: Vec<Hosted>, args: &ServeArgs) -> Outcome {
     let metrics = Arc::new(Metrics::new());
     render::survive_panics();
     let sessions = args.sessions.unwrap_or(threads);
+    if sessions.get() > MAX_THREADS {
+        return Err(Failure::usage(format!("{sessions} sessions are more than {MAX_THREADS}"))
+            .with_help("as many as threads are enough; more requests wait for their turn"));
+    }
     let _workers = Workers::start(sessions, threads, &models, &queue, &metrics)?;
     let limits = Limits { queue: args.queue.get(), timeout: args.timeout, body: args.max_body };
     let state = Arc::new(State::new(models, queue, metrics, limits));

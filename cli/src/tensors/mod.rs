@@ -218,6 +218,11 @@ pub(crate) fn read_bytes(path: &Path) -> Outcome<Bytes> {
 }
 
 /// `NAME=PATH` or `PATH`. A file whose own name holds an equals sign is given as `./a=b.npy`.
+/// The file that an argument of [`read`] names.
+pub(crate) fn path_of(argument: &str) -> &Path {
+    Path::new(split_name(argument).1)
+}
+
 fn split_name(argument: &str) -> (Option<&str>, &str) {
     match argument.split_once('=') {
         Some((name, path)) if !name.starts_with('.') && !name.starts_with('/') => {
@@ -268,6 +273,15 @@ pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
         _ => npz::encode(specs.iter().map(|s| s.name.as_str()).zip(arrays)),
     };
     output::write(path, &bytes.map_err(|error| Failure::writing(path, error))?)
+}
+
+/// An `.npz` of arrays under the names of specs.
+///
+/// # Errors
+/// Those of writing an archive.
+#[cfg(feature = "compiler")]
+pub(crate) fn archive(specs: &[Spec], arrays: &[Array]) -> std::io::Result<Vec<u8>> {
+    npz::encode(specs.iter().map(|s| s.name.as_str()).zip(arrays))
 }
 
 /// Refuses an output file whose kind cannot hold that many outputs, before anything is computed.
