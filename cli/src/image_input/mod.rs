@@ -31,7 +31,7 @@ use crate::stdio::is_dash;
 use crate::tensors::Array;
 
 /// What files of images are called that are looked for in folders and archives.
-#[cfg(feature = "formats")]
+#[cfg(all(feature = "compiler", feature = "formats"))]
 pub(crate) const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 #[cfg(all(feature = "compiler", not(feature = "formats")))]
 pub(crate) const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png"];
