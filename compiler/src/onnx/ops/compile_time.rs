@@ -153,7 +153,9 @@ fn pair(ctx: &mut NodeContext<'_, '_>) -> Result<(Vec<usize>, Data, Data)> {
 
 /// The elements of `x` broadcast to `shape`.
 fn spread(x: &Tensor, shape: &[usize]) -> Data {
-    let mut sources = vec![0usize];
+    // Of nothing, axes before the one that makes it so may be as long as they like.
+    let is_empty = shape.contains(&0);
+    let mut sources = if is_empty { Vec::new() } else { vec![0usize] };
     let lead = shape.len() - x.shape.len();
     for (axis, &extent) in shape.iter().enumerate() {
         let own = axis.checked_sub(lead).map_or(1, |a| x.shape[a]);
