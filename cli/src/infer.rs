@@ -30,11 +30,7 @@ impl<'a> Job<'a> {
     /// [`Failure::Usage`] for what cannot be, and those of reading the tensors.
     pub(crate) fn new(request: &'a RunRequest, stdin_taken: bool) -> Outcome<Job<'a>> {
         check(request, stdin_taken)?;
-        let mut given = Named::new();
-        for argument in &request.input {
-            given.extend(tensors::read(argument)?);
-        }
-        Ok(Job { request, given })
+        Ok(Job { request, given: tensors::read_all(&request.input)? })
     }
 
     /// The tensors given.

@@ -4,18 +4,6 @@ use crate::exit::Outcome;
 use crate::random;
 use crate::tensors::{self, Array, Named, Spec};
 
-/// The tensors of all arguments of an option such as `--input`.
-///
-/// # Errors
-/// Those of reading them.
-pub(crate) fn read_all(arguments: &[String]) -> Outcome<Named> {
-    let mut all = Named::new();
-    for argument in arguments {
-        all.extend(tensors::read(argument)?);
-    }
-    Ok(all)
-}
-
 /// What is given, in the order of what is taken; random where nothing is.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use crate::{engine, inputs, loading, output};
 
 pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let [given, expected] = [inputs::read_all(&args.input)?, inputs::read_all(&args.expected)?];
+    let [given, expected] = [tensors::read_all(&args.input)?, tensors::read_all(&args.expected)?];
     let path = output::place(args.output.as_deref(), default_output(&args.model));
     check_outputs(args, &path)?;
     let file = ModelFile::open(&args.model)?;

@@ -12,8 +12,8 @@ use crate::{inputs, output};
 
 pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let given = inputs::read_all(&args.input)?;
-    let expected = inputs::read_all(&args.expected)?;
+    let given = tensors::read_all(&args.input)?;
+    let expected = tensors::read_all(&args.expected)?;
     let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
     if file.is_artifact() && expected.is_empty() {

@@ -114,12 +114,8 @@ impl Imported {
         images: &ImageOptions,
     ) -> (Imported, Option<Box<cardinal_compiler::Error>>) {
         let graph = &model.graph;
-        let spec = |id: &_| Spec {
-            name: graph.node(*id).name.clone(),
-            dtype: graph.ty(*id).dtype,
-            shape: graph.ty(*id).shape(),
-        };
-        let inputs: Vec<Spec> = graph.inputs().iter().map(spec).collect();
+        let inputs = graph.inputs().iter().map(|id| engine::spec(graph.node(*id)));
+        let inputs: Vec<Spec> = inputs.collect();
         let mut imported = Imported {
             images: Images::of(&inputs, &model.metadata, images, &file.name()),
             inputs,

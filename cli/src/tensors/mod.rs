@@ -190,6 +190,18 @@ pub(crate) fn read(argument: &str) -> Outcome<Named> {
     Ok(arrays.into_iter().map(|(own, array)| (named(own), array)).collect())
 }
 
+/// The tensors of all arguments of an option such as `--input`.
+///
+/// # Errors
+/// Those of reading them.
+pub(crate) fn read_all(arguments: &[String]) -> Outcome<Named> {
+    let mut all = Named::new();
+    for argument in arguments {
+        all.extend(read(argument)?);
+    }
+    Ok(all)
+}
+
 /// The arrays of an `.npz`, with their names, or the one of an `.npy`. The error says what is wrong.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Named, String> {
     if is_archive(bytes) {

@@ -101,10 +101,9 @@ pub(crate) struct ConvSchedule {
 impl ConvSchedule {
     /// What the algorithm that is taken costs, by its estimate.
     pub(super) fn estimated_cycles(&self) -> f64 {
-        let rounded = self.choice.unrounded().1;
-        let name = format!("{}{}", self.choice.algorithm(), if rounded { " in bf16" } else { "" });
-        let taken = self.estimates.iter().find(|estimate| estimate.way.eq_ignore_ascii_case(&name));
-        taken.map_or(0.0, |estimate| estimate.cycles)
+        let (name, rounds) = (self.choice.algorithm(), self.choice.rounds());
+        let is_taken = |e: &&Estimate| e.choice.algorithm() == name && e.choice.rounds() == rounds;
+        self.estimates.iter().find(is_taken).map_or(0.0, |estimate| estimate.cycles)
     }
 }
 
