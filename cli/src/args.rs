@@ -184,6 +184,7 @@ The peak of multiply-adds and the bandwidth of memory are measured first, on as 
 Examples:
   cardinal verify resnest50.onnx                          # random input, reference interpreter
   cardinal verify resnest50.onnx --input x.npy
+  cardinal verify resnest50.onnx --layers                 # each operator's error, beside rounding
   cardinal verify resnest50.cardinal --input x.npy --expected y.npy --rtol 1e-4 --atol 0
 
 An element passes when it differs by at most ATOL + RTOL * M, where M is the largest
@@ -414,6 +415,19 @@ pub(crate) struct VerifyArgs {
     /// Example: --atol 1e-5
     #[arg(long, value_name = "A", default_value = "1e-6", value_parser = parse_tolerance)]
     pub(crate) atol: f64,
+    /// Say for each operator how far its result is from the exact one, beside what rounding alone explains
+    ///
+    /// Each operator is evaluated in f64 on what its code has read, so an error is its own. For an .onnx; it takes as
+    /// long as the reference interpreter three times.
+    ///
+    /// Example: --layers
+    #[arg(long)]
+    pub(crate) layers: bool,
+    /// Print one JSON object (cardinal.verify/v1)
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Seed of the random inputs
     ///
     /// Example: --seed 1

@@ -11,7 +11,7 @@ use cardinal_runtime::text;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::{Arithmetic, ModelOptions};
-use crate::engine::{self, Model, Settings};
+use crate::engine::{self, Model, Running, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::measure::{Preparation, milliseconds};
 use crate::model_file::ModelFile;
@@ -100,6 +100,23 @@ pub(crate) fn load(
     let program = Program::load(artifact, isa.name(), &file.name())?;
     let preparation = Preparation { compile_ms, load_ms: milliseconds(begin) };
     Ok(Loaded { program, model: Some(model), preparation })
+}
+
+/// What became of the model in the code that runs.
+///
+/// # Errors
+/// What the compiler refuses, or that the artifact does not say it.
+pub(crate) fn running(
+    file: &ModelFile,
+    loaded: &Loaded,
+    options: &ModelOptions,
+    isa: &IsaOption,
+) -> Outcome<Running> {
+    let running = match &loaded.model {
+        Some(model) => Running::of_model(model, &settings_for(options, isa), &loaded.program),
+        None => Running::of_artifact(&loaded.program),
+    };
+    running.map_err(|error| refused(file, error))
 }
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> Outcome<Loaded> {

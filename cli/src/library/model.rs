@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::refusal::Refusal;
 use crate::args::{Arithmetic, ModelOptions, Stage, TuningOptions};
-use crate::commands::stage_text;
+use crate::commands::text_of;
 use crate::engine::{self, ModelResult, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::image_input::{self, Preprocess};
@@ -160,7 +160,7 @@ impl Model {
     /// A stage that there is not, and what the compiler refuses.
     pub fn inspect(&self, stage: &str) -> Result<String, Refusal> {
         let known = Stage::from_str(stage, false).map_err(|_| no_stage(stage))?;
-        let text = stage_text(&self.model, &self.settings, known);
+        let text = text_of(&self.model, &self.settings, known, None);
         text.map_err(|error| self.refused(error))
     }
 

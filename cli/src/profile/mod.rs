@@ -22,7 +22,6 @@ use std::num::NonZeroUsize;
 
 use crate::engine::Running;
 use crate::exit::Outcome;
-use crate::loading;
 use crate::model_file::ModelFile;
 use crate::program::Program;
 use crate::request::Measurement;
@@ -79,11 +78,11 @@ impl Profile {
         threads: NonZeroUsize,
         what: &Measurement,
     ) -> Outcome<Profile> {
-        let plan = running.variant.plan().map_err(|error| loading::refused(file, error))?;
-        let mut elements: Vec<_> = plan.steps.iter().map(|s| s.kernel.multiplies()).collect();
+        let steps = running.plan.steps.iter();
+        let mut elements: Vec<_> = steps.map(|step| step.kernel.multiplies()).collect();
         elements.sort_unstable();
         elements.dedup();
-        let ceilings = Ceilings::measure(file, &running.variant.target, &elements, threads)?;
+        let ceilings = Ceilings::measure(file, &running.target, &elements, threads)?;
         Ok(Profile {
             model: file.name(),
             isa: program.isa().to_owned(),
@@ -92,7 +91,7 @@ impl Profile {
             threads,
             iterations: what.iterations,
             ceilings,
-            steps: StepTimes::measure(file, running, program, threads, what)?,
+            steps: StepTimes::measure(running, program, threads, what)?,
         })
     }
 

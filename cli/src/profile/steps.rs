@@ -8,13 +8,11 @@ use cardinal_compiler::ir::{Axis, Graph, NodeId};
 use cardinal_compiler::kernels::conv::algorithm_of;
 use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Step;
-use cardinal_compiler::schedule::{Choice, Layer};
+use cardinal_compiler::schedule::Choice;
 
 use crate::engine::Running;
 use crate::exit::Outcome;
-use crate::loading;
 use crate::measure::{milliseconds, quantile};
-use crate::model_file::ModelFile;
 use crate::program::{Program, Session};
 use crate::random;
 use crate::request::Measurement;
@@ -72,15 +70,14 @@ impl StepTimes {
     /// Runs the program on random inputs, with clocks around its steps and without, in turns.
     ///
     /// # Errors
-    /// Those of [`Session::new`] and of [`Session::run`], and a missing plan.
+    /// Those of [`Session::new`] and of [`Session::run`].
     pub(crate) fn measure(
-        file: &ModelFile,
         running: &Running,
         program: &Program,
         threads: NonZeroUsize,
         what: &Measurement,
     ) -> Outcome<StepTimes> {
-        let plan = running.variant.plan().map_err(|error| loading::refused(file, error))?;
+        let plan = &running.plan;
         let mut session = Session::new(program, threads)?;
         let mut prepared = session.prepare(random::arrays(program.inputs(), what.seed)?)?;
         for _ in 0..what.warmup {
@@ -122,16 +119,15 @@ fn median(mut times: Vec<f64>) -> f64 {
 struct About<'r> {
     graph: &'r Graph,
     nodes: BTreeMap<&'r str, NodeId>,
-    layers: BTreeMap<String, Layer>,
+    taken: BTreeMap<&'r str, &'r Choice>,
 }
 
 impl<'r> About<'r> {
     fn of(running: &'r Running) -> About<'r> {
         let graph = &running.graph;
         let nodes = graph.nodes().map(|id| (graph.node(id).name.as_str(), id)).collect();
-        let layers = running.variant.schedule.layers(graph);
-        let layers = layers.into_iter().map(|layer| (layer.name.clone(), layer)).collect();
-        About { graph, nodes, layers }
+        let taken = running.taken().collect();
+        About { graph, nodes, taken }
     }
 
     fn step(&self, step: &Step, ms: f64, calls: usize) -> StepTime {
@@ -155,7 +151,7 @@ impl<'r> About<'r> {
             let own = algorithm_of(choice).is_some_and(|info| info.has(kernel));
             own || step.kernel.multiply_adds() > 0
         };
-        let choice = self.layers.get(&step.name).map(|layer| &layer.taken);
+        let choice = self.taken.get(step.name.as_str());
         let taken = choice.filter(|choice| is_of(choice));
         taken.map_or(kernel, |choice| choice.algorithm()).to_owned()
     }
