@@ -121,10 +121,11 @@ Examples:
   curl --data-binary @cat.jpg http://127.0.0.1:8000/v2/models/resnest50/classify?top=3
   curl http://127.0.0.1:8000/v2/models/resnest50
 
-The interface is the Open Inference Protocol, version 2, with tensors in JSON or in binary, as the
-clients of Triton speak it, and besides POST /v2/models/NAME/classify for the bytes of a PNG or JPEG,
-and GET /metrics. The address is printed once the models are ready. SIGINT and SIGTERM end it when
-requests that have begun are answered; a second one ends it at once.")]
+The interface is the Open Inference Protocol, version 2, with tensors in JSON or in binary, as
+the clients of Triton speak it, and besides POST /v2/models/NAME/classify for the bytes of an
+image (PNG, JPEG, WebP, BMP, GIF or TIFF), and GET /metrics. The address is printed once the
+models are ready. SIGINT and SIGTERM end it when requests that have begun are answered; a
+second one ends it at once.")]
     Serve(ServeArgs),
     /// Show how a model is compiled, stage by stage
     #[command(after_help = "\

@@ -5,6 +5,7 @@ mod relink;
 mod rounding;
 mod running;
 mod stages;
+mod text;
 mod tuning;
 
 use std::io;
@@ -14,7 +15,8 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, TensorType};
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
-use cardinal_compiler::options::{CompileOptions, ImportOptions, Precision};
+pub(crate) use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
 use cardinal_compiler::schedule::Bfloat16;
 use cardinal_compiler::{interp, object, onnx};
@@ -29,6 +31,7 @@ pub(crate) use relink::relink;
 pub(crate) use rounding::Alone;
 pub(crate) use running::Running;
 pub(crate) use stages::{Rewrite, after, rewrites, spec, values};
+pub(crate) use text::{import_text, read_schedule};
 pub(crate) use tuning::{
     Choice, Choices, Chosen, Cpu, Estimate, Layer, Timing, Winner, cpus, layer_times, layers,
     read_choice,

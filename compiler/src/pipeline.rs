@@ -165,7 +165,7 @@ impl<'m> Pipeline<'m> {
         let trace = self.plans(targets)?;
         let code = trace.variants.iter().map(|variant| {
             let Code { bytes, entry, functions } = variant.code(Listing::default())?;
-            Ok(VariantCode { bytes, entry: entry as u64, functions })
+            Ok(VariantCode { bytes, entry: entry as u64, functions, reasons: None })
         });
         let code = code.collect::<Result<_>>()?;
         self.assemble(trace, code)

@@ -125,6 +125,32 @@ pub(crate) fn functions(artifact: &Artifact, position: usize) -> Vec<FunctionInf
         .unwrap_or_default()
 }
 
+/// Why a variant computes as it does: what was measured is nowhere else once an artifact is written.
+pub(crate) struct Reasons {
+    /// Of convolutions, in the order of the schedule.
+    schedule: Vec<String>,
+    /// Of steps.
+    plan: Vec<String>,
+}
+
+impl Reasons {
+    /// Those of a variant, by its position; none where the artifact does not say.
+    pub(crate) fn of(artifact: &Artifact, position: usize) -> Option<Reasons> {
+        let Record { mut schedule, plan, .. } = Record::read(artifact, position).ok()?;
+        let convs = schedule.nodes.iter_mut().filter_map(|node| node.conv.as_mut());
+        let schedule = convs.map(|conv| std::mem::take(&mut conv.why)).collect();
+        let plan = plan.steps.into_iter().map(|step| step.why).collect();
+        Some(Reasons { schedule, plan })
+    }
+
+    /// Puts them where the same is computed in the same order, whatever values are called.
+    pub(crate) fn give(&self, schedule: &mut Summary, plan: &mut Plan) {
+        let convs = schedule.nodes.iter_mut().filter_map(|node| node.conv.as_mut());
+        convs.zip(&self.schedule).for_each(|(conv, why)| conv.why.clone_from(why));
+        plan.steps.iter_mut().zip(&self.plan).for_each(|(step, why)| step.why.clone_from(why));
+    }
+}
+
 fn stored(artifact: &Artifact) -> Result<Stored> {
     let section = artifact.section(name::RECORD).ok_or_else(|| {
         let what = Problem::Record("is not in it".into());

@@ -18,7 +18,7 @@ use crate::options::{CompileOptions, ImportOptions, Precision};
 use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
-use crate::record;
+use crate::record::{self, Reasons};
 use crate::schedule::{BadChoice, Bfloat16, Choices, Chosen, Preferences};
 
 pub use crate::error::Difference;
@@ -78,7 +78,8 @@ fn fitting_code(traced: &VariantTrace, artifact: &Artifact) -> Result<VariantCod
         return Err(difference(plan, target.cpu(), &structure.outline, &variant.outline).into());
     }
     let (bytes, entry) = (artifact.code(i).to_vec(), variant.entry_offset);
-    Ok(VariantCode { bytes, entry, functions: record::functions(artifact, i) })
+    let (functions, reasons) = (record::functions(artifact, i), Reasons::of(artifact, i));
+    Ok(VariantCode { bytes, entry, functions, reasons })
 }
 
 /// Where two structures differ, by their outlines: that of `plan` and the artifact's.

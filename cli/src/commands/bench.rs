@@ -15,10 +15,10 @@ use crate::{output, program};
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
-    let running = || loading::running(&file, &loaded, &args.options, &args.isa);
+    let running = || loading::running(&file, &loaded);
     let running = args.steps.then(running).transpose()?;
     let forecast =
         args.images.as_deref().map(|images| forecast(args, &loaded.program, &file, images));

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Outcome {
         return Err(Failure::usage("what becomes of a model is explained for one CPU")
             .with_help("give one --cpu, and explain once for each"));
     }
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     if file.is_artifact() {
         let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
@@ -20,8 +20,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Outcome {
         let compiled = Compiled::recorded(&artifact, position, args.asm);
         return explain(args, &compiled.map_err(|error| loading::refused(&file, error))?);
     }
-    let settings = loading::settings(&args.options);
+    let mut settings = loading::settings(&args.options);
     let model = loading::import(&file, &settings.import)?;
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     let compiled = Compiled::new(&model, &settings, args.asm);
     explain(args, &compiled.map_err(|error| loading::refused(&file, error))?)
 }

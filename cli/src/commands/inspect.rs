@@ -26,7 +26,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     if let Some(other) = &args.against {
         return against::print(&file, other, args);
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     if args.tuned {
         settings.compile.schedule.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
     }
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     if matches!(args.format, Format::Svg | Format::Html) {
         return picture::print(&file, &model, &settings, args);
     }

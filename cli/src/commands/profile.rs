@@ -4,16 +4,18 @@ use crate::args::{ProfileArgs, ProfileFormat};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::profile::{Comparison, Profile, Timeline};
+use crate::profile::{Comparison, Older, Profile, Timeline};
 use crate::{output, program};
 
 pub(crate) fn run(args: &ProfileArgs) -> Outcome {
     check_format(args)?;
+    // What is wrong with it is said before anything is measured.
+    let older = args.against.as_deref().map(Older::read).transpose()?;
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
-    let running = loading::running(&file, &loaded, &args.options, &args.isa)?;
+    let running = loading::running(&file, &loaded)?;
     let program = loaded.program;
     let what = &args.measurement;
     if args.format() == ProfileFormat::ChromeTrace {
@@ -21,8 +23,8 @@ pub(crate) fn run(args: &ProfileArgs) -> Outcome {
         return output::print_json(&timeline.to_json());
     }
     let profile = Profile::measure(&file, &program, &running, threads, what)?;
-    let older =
-        args.against.as_deref().map(|older| Comparison::new(&profile, older)).transpose()?;
+    profile.spread().warn();
+    let older = older.map(|older| Comparison::new(&profile, older));
     show(args, &profile, older.as_ref())
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::args::VerifyArgs;
-use crate::engine::{self, Model};
+use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::layers::Layers;
 use crate::loading::{self, Loaded};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let given = tensors::read_all(&args.input)?;
     let expected = tensors::read_all(&args.expected)?;
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     if file.is_artifact() && expected.is_empty() {
         return Err(Failure::usage("the reference interpreter needs the .onnx model")
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         true => reference(&file, &loaded, &inputs)?,
         false => tensors::assign(specs, expected, "output")?,
     };
-    let layers = match &loaded.model {
-        Some(model) if args.layers => Some(layers(&file, model, args, &inputs)?),
+    let layers = match &loaded.source {
+        Some(source) if args.layers => Some(layers(&file, source, args, &inputs)?),
         Some(_) | None => None,
     };
     let actual = Session::new(&loaded.program, threads)?.run(inputs)?;
@@ -65,17 +65,21 @@ fn print(args: &VerifyArgs, verdicts: &[Verdict], layers: Option<&Layers>) -> Ou
 }
 
 /// The errors of all operators.
-fn layers(file: &ModelFile, model: &Model, args: &VerifyArgs, inputs: &[Array]) -> Outcome<Layers> {
+fn layers(
+    file: &ModelFile,
+    (model, settings): &(Model, Settings),
+    args: &VerifyArgs,
+    inputs: &[Array],
+) -> Outcome<Layers> {
     let progress = loading::progress("running each operator in f64".into());
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let settings = loading::settings_for(&args.options, &args.isa);
-    let layers = Layers::measure(file, model, &settings, inputs, threads);
+    let layers = Layers::measure(file, model, settings, inputs, threads);
     progress.finish_and_clear();
     layers
 }
 
 fn reference(file: &ModelFile, loaded: &Loaded, inputs: &[Array]) -> Outcome<Vec<Array>> {
-    let Some(model) = &loaded.model else {
+    let Some((model, _)) = &loaded.source else {
         return Err(Failure::Failed("the model's graph is not at hand".into()));
     };
     let progress = loading::progress("running the reference interpreter".into());

@@ -98,6 +98,8 @@ impl Options {
             int8_winograd: self.int8_winograd,
             portable_bits: self.portable_bits,
             max_memory: self.max_memory,
+            weights_from: None,
+            schedule: None,
         };
         let mut settings = loading::settings(&options);
         settings.compile.check_rewrites = self.check_rewrites;

@@ -16,17 +16,19 @@ mod json;
 mod steps;
 mod sums;
 mod text;
+mod thinned;
 mod trace;
 
 use std::num::NonZeroUsize;
 
 use crate::engine::Running;
 use crate::exit::Outcome;
+use crate::measure::Spread;
 use crate::model_file::ModelFile;
 use crate::program::Program;
 use crate::request::Measurement;
 
-pub(crate) use against::Comparison;
+pub(crate) use against::{Comparison, Older};
 pub(crate) use ceilings::{Ceilings, peak};
 pub(crate) use steps::StepTimes;
 pub(crate) use trace::Timeline;
@@ -93,6 +95,11 @@ impl Profile {
             ceilings,
             steps: StepTimes::measure(running, program, threads, what)?,
         })
+    }
+
+    /// How far the times of inferences are apart.
+    pub(crate) fn spread(&self) -> &Spread {
+        &self.steps.cost.spread
     }
 
     fn cost(&self) -> &Cost {

@@ -10,9 +10,10 @@ use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Step;
 use cardinal_compiler::schedule::Choice;
 
+use super::thinned::Thinned;
 use crate::engine::Running;
 use crate::exit::Outcome;
-use crate::measure::{milliseconds, quantile};
+use crate::measure::{Spread, milliseconds, quantile};
 use crate::program::{Program, Session};
 use crate::random;
 use crate::request::Measurement;
@@ -47,6 +48,8 @@ pub(crate) struct StepTime {
 pub(crate) struct Cost {
     pub(crate) with_clocks_ms: f64,
     pub(crate) without_ms: f64,
+    /// Of inferences without clocks.
+    pub(crate) spread: Spread,
 }
 
 impl StepTime {
@@ -83,24 +86,29 @@ impl StepTimes {
         for _ in 0..what.warmup {
             session.run_prepared(&mut prepared)?;
         }
-        let (mut runs, mut with_clocks, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        let mut runs = Thinned::new();
+        let (mut with_clocks, mut without) = (Thinned::new(), Thinned::new());
         for _ in 0..what.iterations.get() {
             let begin = Instant::now();
             let calls = session.time_calls(&mut prepared)?;
-            with_clocks.push(milliseconds(begin));
-            runs.push(plan.by_step(&calls));
+            with_clocks.add(milliseconds(begin));
+            runs.add(plan.by_step(&calls));
             let begin = Instant::now();
             session.run_prepared(&mut prepared)?;
-            without.push(milliseconds(begin));
+            without.add(milliseconds(begin));
         }
         let about = About::of(running);
         let each = plan.steps.iter().enumerate();
         let steps = each.map(|(number, step)| {
-            let times = runs.iter().map(|run| run[number].0).collect();
-            let calls = runs.last().map_or(0, |run| run[number].1);
-            about.step(step, median(times), calls)
+            let times: Vec<f64> = runs.kept().iter().map(|run| run[number].0).collect();
+            let calls = runs.kept().last().map_or(0, |run| run[number].1);
+            about.step(step, median(&times), calls)
         });
-        let cost = Cost { with_clocks_ms: median(with_clocks), without_ms: median(without) };
+        let cost = Cost {
+            with_clocks_ms: median(with_clocks.kept()),
+            without_ms: median(without.kept()),
+            spread: Spread::of(without.kept()),
+        };
         Ok(StepTimes { steps: steps.collect(), cost })
     }
 
@@ -110,9 +118,10 @@ impl StepTimes {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    quantile(&times, 0.5)
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, 0.5)
 }
 
 /// What is known of the values that steps make, by name.

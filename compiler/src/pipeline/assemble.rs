@@ -15,7 +15,7 @@ use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
 use crate::plan::weights::{BeyondHalf, PackedWeights};
 use crate::plan::{Constant, Plan, Port, arena};
-use crate::record;
+use crate::record::{self, Reasons};
 use crate::schedule::{Bfloat16, Layer, Schedule, Summary};
 
 /// A compiled model.
@@ -39,6 +39,8 @@ pub(crate) struct VariantCode {
     pub(crate) entry: u64,
     /// Every function, in order.
     pub(crate) functions: Vec<FunctionInfo>,
+    /// Why it computes as it does, where that is known from when it was compiled.
+    pub(crate) reasons: Option<Reasons>,
 }
 
 /// Puts everything together, with the code of each variant in order.
@@ -94,8 +96,13 @@ fn record(
     code: &[VariantCode],
 ) -> Result<Vec<OtherSection>> {
     let parts = variants.iter().zip(code).map(|(traced, code)| {
-        let (schedule, plan) = (Summary::of(graph, &traced.schedule), traced.plan()?);
-        Ok(record::variant(&schedule, plan, &code.functions))
+        let (mut schedule, plan) = (Summary::of(graph, &traced.schedule), traced.plan()?);
+        let Some(reasons) = &code.reasons else {
+            return Ok(record::variant(&schedule, plan, &code.functions));
+        };
+        let mut plan = plan.clone();
+        reasons.give(&mut schedule, &mut plan);
+        Ok(record::variant(&schedule, &plan, &code.functions))
     });
     let bytes = record::write(graph, parts.collect::<Result<_>>()?);
     let section = |bytes| OtherSection { name: name::RECORD.into(), required: false, bytes };

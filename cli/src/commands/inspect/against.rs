@@ -33,7 +33,7 @@ pub(super) fn print(file: &ModelFile, other: &Path, args: &InspectArgs) -> Outco
     if args.format != Format::Text {
         return Err(Failure::usage("a diff is shown as text only"));
     }
-    let other = ModelFile::open(other)?;
+    let other = ModelFile::open(other)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&other)?;
     let files = [file, &other];
     let mut parts = Vec::new();
