@@ -8,6 +8,8 @@
 //! An artifact may come from anywhere. No more than [`MAX_BYTES`] are inflated, every text goes through its parser,
 //! the graph through its verifier, and the plan must have the structure that the code's own section states.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use cardinal_runtime::Artifact;
 use cardinal_runtime::manifest::Variant;
@@ -26,7 +28,7 @@ use crate::machine::Core;
 use crate::plan::structure::Structure;
 use crate::plan::weights::Packed;
 use crate::plan::{self, Plan};
-use crate::schedule::{self, Summary};
+use crate::schedule::{self, Choices, Summary};
 
 /// No record is longer than this, inflated: what would be is not written.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -35,7 +37,7 @@ pub const MAX_BYTES: usize = 16 << 20;
 const MAX_FUNCTIONS: usize = 1 << 14;
 
 /// Deflate's level: higher ones take longer for a few percent.
-const LEVEL: u8 = 6;
+const LEVEL: u8 = 3;
 
 /// What became of a model on its way to the code for one CPU.
 #[derive(Debug, Clone)]
@@ -101,10 +103,12 @@ pub(crate) fn variant(
         length: f.length as u64,
         calls: f.calls.iter().map(|offset| *offset as u64).collect(),
     };
+    // Some without those that they call would be refused.
+    let known = if functions.len() <= MAX_FUNCTIONS { functions } else { &[] };
     StoredVariant {
         schedule: schedule::text::print(schedule),
         plan: plan::text::print_without_hashes(plan),
-        functions: functions.iter().take(MAX_FUNCTIONS).map(function).collect(),
+        functions: known.iter().map(function).collect(),
     }
 }
 
@@ -125,7 +129,21 @@ pub(crate) fn functions(artifact: &Artifact, position: usize) -> Vec<FunctionInf
         .unwrap_or_default()
 }
 
-/// Why a variant computes as it does: what was measured is nowhere else once an artifact is written.
+/// Leaves out of reasons why something was chosen, such as times measured or the name of a file: the same choices
+/// give the same bytes, wherever they come from.
+pub(crate) fn leave_out_origins(choices: &Choices, schedule: &mut Summary, plan: &mut Plan) {
+    let given = choices.values().map(|chosen| &chosen.because).filter(|text| !text.is_empty());
+    let given: BTreeSet<String> = given.map(|because| schedule::tuned_because(because)).collect();
+    let convs = schedule.nodes.iter_mut().filter_map(|node| node.conv.as_mut());
+    let steps = plan.steps.iter_mut().map(|step| &mut step.why);
+    for why in convs.map(|conv| &mut conv.why).chain(steps) {
+        if let Some(text) = given.iter().find(|text| why.contains(text.as_str())) {
+            *why = why.replacen(text.as_str(), "tuned", 1);
+        }
+    }
+}
+
+/// Why a variant computes as it does, as its artifact says.
 pub(crate) struct Reasons {
     /// Of convolutions, in the order of the schedule.
     schedule: Vec<String>,
@@ -186,6 +204,8 @@ impl Record {
         if Structure::of(&plan).digest[..] != about.structure {
             return Err(bad("has the plan of other code"));
         }
+        // A plan that holds to the rules can be shown and counted: nothing in it divides by zero.
+        plan::check::check(&plan).map_err(wrong("plan"))?;
         Ok(Record {
             graph,
             target: target(about)?,
@@ -251,10 +271,14 @@ fn read_functions(stored: &[StoredFunction], code: &[u8]) -> Result<Vec<Function
     if stored.len() > MAX_FUNCTIONS {
         return Err(bad("has more functions than code has"));
     }
+    let offsets: Vec<u64> = stored.iter().map(|function| function.offset).collect();
     let mut free = 0;
     let function = |stored: &StoredFunction| {
         if !stored.name.chars().all(is_visible) {
             return Err(bad("has functions whose names cannot be shown"));
+        }
+        if stored.calls.len() > offsets.len() {
+            return Err(bad("has functions that call more than there are"));
         }
         let (offset, length) = (stored.offset as usize, stored.length as usize);
         let end = offset.checked_add(length).filter(|end| *end <= code.len() && free <= offset);
@@ -263,12 +287,24 @@ fn read_functions(stored: &[StoredFunction], code: &[u8]) -> Result<Vec<Function
             name: stored.name.clone(),
             offset,
             length,
-            calls: stored.calls.iter().map(|offset| *offset as usize).collect(),
+            calls: calls(stored, &offsets)?,
             clif: None,
             assembly: None,
         })
     };
     stored.iter().map(function).collect()
+}
+
+/// The offsets of the functions that one calls, in order. `offsets` are those of all, as far as they are in order:
+/// of others the record is refused.
+fn calls(stored: &StoredFunction, offsets: &[u64]) -> Result<Vec<usize>> {
+    if stored.calls.iter().any(|offset| offsets.binary_search(offset).is_err()) {
+        return Err(bad("has functions that call what is none"));
+    }
+    let mut calls: Vec<usize> = stored.calls.iter().map(|offset| *offset as usize).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    Ok(calls)
 }
 
 /// The target of a variant, as it states it.

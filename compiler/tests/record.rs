@@ -10,12 +10,13 @@ use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::pipeline::{Pipeline, Trace};
 use cardinal_compiler::record::Record;
-use cardinal_compiler::schedule::Summary;
-use cardinal_compiler::{plan, schedule};
+use cardinal_compiler::schedule::{Choice, Chosen, Summary};
+use cardinal_compiler::{kernels, plan, schedule};
 use cardinal_runtime::table::name;
 use cardinal_runtime::{Artifact, OtherSection};
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec;
+use prost::Message;
 
 /// A convolution in blocks, whose weights are large enough for half precision, and a matrix.
 const SOURCE: &str = "graph @tiny {
@@ -151,7 +152,107 @@ fn every_byte_of_a_record_can_be_damaged() {
             let artifact = with_record(Some(compress_to_vec(&bytes, 1)));
             let Ok(record) = Record::read(&artifact, 0) else { continue };
             let _ = record.code(&artifact, 0, true);
+            let _ = plan::json::to_json(&record.plan);
+            record.plan.steps.iter().for_each(|step| {
+                let _ = step.kernel.multiply_adds();
+            });
             let _ = record.with_hashes(&artifact);
         }
     }
+}
+
+/// A section whose first variant has this plan's text, and functions that call these.
+#[derive(Clone, PartialEq, Message)]
+struct Section {
+    #[prost(string, tag = "1")]
+    graph: String,
+    #[prost(message, repeated, tag = "2")]
+    variants: Vec<SectionVariant>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SectionVariant {
+    #[prost(string, tag = "1")]
+    schedule: String,
+    #[prost(string, tag = "2")]
+    plan: String,
+    #[prost(message, repeated, tag = "3")]
+    functions: Vec<SectionFunction>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SectionFunction {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(uint64, tag = "3")]
+    length: u64,
+    #[prost(uint64, repeated, tag = "4")]
+    calls: Vec<u64>,
+}
+
+/// The artifact whose first variant's record is changed so.
+fn forged(change: impl FnOnce(&mut SectionVariant)) -> Artifact {
+    let artifact = compiled(Precision::F32).1;
+    let bytes = decompress_to_vec(artifact.section(name::RECORD).unwrap()).unwrap();
+    let mut section = Section::decode(&*bytes).unwrap();
+    change(&mut section.variants[0]);
+    with_record(Some(compress_to_vec(&section.encode_to_vec(), 1)))
+}
+
+#[test]
+fn forged_calls_are_refused() {
+    assert!(Record::read(&forged(|_| {}), 0).is_ok());
+    let none = forged(|variant| variant.functions[0].calls.push(1));
+    let many = forged(|variant| {
+        let offset = variant.functions[0].offset;
+        variant.functions[0].calls = vec![offset; variant.functions.len() + 1];
+    });
+    for artifact in [none, many] {
+        let error = Record::read(&artifact, 0).unwrap_err();
+        assert!(matches!(error.problem, Problem::Record(_)), "{error}");
+    }
+}
+
+#[test]
+fn where_choices_come_from_changes_no_byte() {
+    let options = CompileOptions::default();
+    let model = model();
+    let layers = Pipeline::new(&model, &options).schedules(&targets()).unwrap();
+    let layers = layers.variants.iter().flat_map(|v| v.schedule.layers(&layers.graph));
+    let layers: Vec<_> = layers.collect();
+    assert!(!layers.is_empty());
+    let of = |because: &str| {
+        let chosen =
+            |choice: &Choice| Chosen { choice: choice.clone(), because: because.to_owned() };
+        let mut options = CompileOptions::default();
+        options.schedule.choices =
+            layers.iter().map(|layer| (layer.key.clone(), chosen(&layer.taken))).collect();
+        let parts = Pipeline::new(&model, &options).compile(&targets()).unwrap().parts;
+        let artifact = parts.to_artifact().unwrap();
+        artifact.section(name::RECORD).unwrap().to_vec()
+    };
+    assert!(of("chosen in a.txt") == of("direct 17.3 us; nothing faster"));
+    let text = decompress_to_vec(&of("chosen in a.txt")).unwrap();
+    assert!(text.windows(5).any(|part| part == b"tuned"));
+}
+
+#[test]
+fn a_plan_that_divides_by_nothing_is_refused() {
+    let (trace, _) = compiled(Precision::F32);
+    let mut seen = 0;
+    for variant in &trace.variants {
+        let text = plan::text::print(variant.plan().unwrap());
+        for key in ["chunk", "together", "pixels", "blocks"] {
+            for line in text.lines().filter(|line| line.split_whitespace().next() == Some(key)) {
+                let zero = text.replacen(line, &format!("    {key} 0"), 1);
+                let Ok(plan) = plan::text::parse(&zero, &kernels::registry()) else { continue };
+                seen += 1;
+                let _ = plan::json::to_json(&plan);
+                let _ = plan::check::check(&plan);
+            }
+        }
+    }
+    assert!(seen > 0);
 }

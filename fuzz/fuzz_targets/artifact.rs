@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use cardinal_compiler::options::Precision;
+use cardinal_compiler::plan;
 use cardinal_compiler::record::Record;
 use cardinal_fuzz::artifacts::{Edit, Intact};
 use cardinal_runtime::{Artifact, Program};
@@ -32,6 +33,10 @@ fuzz_target!(|input: Input| {
             for position in 0..artifact.variants().len() {
                 let Ok(record) = Record::read(&artifact, position) else { continue };
                 let _ = record.code(&artifact, position, true);
+                let _ = plan::json::to_json(&record.plan);
+                record.plan.steps.iter().for_each(|step| {
+                    let _ = step.kernel.multiply_adds();
+                });
                 let _ = record.with_hashes(&artifact);
             }
             // Refused where it is for another machine.

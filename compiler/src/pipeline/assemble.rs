@@ -16,7 +16,7 @@ use crate::plan::structure::Structure;
 use crate::plan::weights::{BeyondHalf, PackedWeights};
 use crate::plan::{Constant, Plan, Port, arena};
 use crate::record::{self, Reasons};
-use crate::schedule::{Bfloat16, Layer, Schedule, Summary};
+use crate::schedule::{Bfloat16, Choices, Layer, Schedule, Summary};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) fn assemble(
     let choices: BTreeMap<String, String> =
         layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
-    let others = record(&graph, &variants, &code)?;
+    let others = record(&graph, &variants, &code, &options.schedule.choices)?;
     let described = variants.iter().zip(code).map(|(traced, code)| {
         Ok(Code { variant: variant(traced, code.entry)?, bytes: code.bytes })
     });
@@ -94,14 +94,15 @@ fn record(
     graph: &Graph,
     variants: &[VariantTrace],
     code: &[VariantCode],
+    choices: &Choices,
 ) -> Result<Vec<OtherSection>> {
     let parts = variants.iter().zip(code).map(|(traced, code)| {
-        let (mut schedule, plan) = (Summary::of(graph, &traced.schedule), traced.plan()?);
-        let Some(reasons) = &code.reasons else {
-            return Ok(record::variant(&schedule, plan, &code.functions));
-        };
-        let mut plan = plan.clone();
-        reasons.give(&mut schedule, &mut plan);
+        let (mut schedule, mut plan) =
+            (Summary::of(graph, &traced.schedule), traced.plan()?.clone());
+        match &code.reasons {
+            Some(reasons) => reasons.give(&mut schedule, &mut plan),
+            None => record::leave_out_origins(choices, &mut schedule, &mut plan),
+        }
         Ok(record::variant(&schedule, &plan, &code.functions))
     });
     let bytes = record::write(graph, parts.collect::<Result<_>>()?);

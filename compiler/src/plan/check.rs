@@ -45,6 +45,8 @@ pub fn check(plan: &Plan) -> Result<()> {
         let wrong = |what: String| Error::internal(format!("step {at} `{}`: {what}", step.name));
         check_step(plan, at, &written).map_err(wrong)?;
         touched.step(step).map_err(wrong)?;
+        // Items are those of a kernel whose attributes fit each other.
+        check_ports(plan, step).map_err(wrong)?;
         for (_, place) in step.arguments() {
             let Base::Buffer(b) = place.base else { continue };
             let stage = *stages.entry(b).or_insert(step.stage);
@@ -234,7 +236,7 @@ fn check_step(plan: &Plan, at: usize, written: &BTreeSet<Base>) -> std::result::
             }
         }
     }
-    check_ports(plan, step)
+    Ok(())
 }
 
 /// Rule 6.
@@ -243,7 +245,9 @@ fn check_stages(plan: &Plan) -> Result<()> {
     let last = plan.steps.last().map_or(0, |step| step.stage);
     let divides = |pair: &[usize]| pair[1].is_multiple_of(pair[0].max(1)) && pair[0] < pair[1];
     let are_groups = plan.stages.windows(2).all(divides) && !plan.stages.contains(&0);
-    match is_order && are_groups && last <= plan.stages.len() {
+    let most = plan.images().unwrap_or(0);
+    let are_within = plan.stages.iter().all(|images| (1..=most).contains(images));
+    match is_order && are_groups && are_within && last <= plan.stages.len() {
         true => Ok(()),
         false => Err(Error::internal("the stages are out of order")),
     }

@@ -33,6 +33,11 @@ pub struct Chosen {
     pub because: String,
 }
 
+/// What a schedule says of a choice that was taken because of this.
+pub(crate) fn tuned_because(because: &str) -> String {
+    format!("tuned: {because}")
+}
+
 /// Choices by the [key](super::Layer::key) of the layers they are for.
 pub type Choices = BTreeMap<String, Chosen>;
 

@@ -16,7 +16,7 @@ use super::groups::Groups;
 use super::layout::{self, Layouts};
 use super::problem::ConvProblem;
 use super::stages::{Stages, View};
-use super::{Algorithms, Preferences};
+use super::{Algorithms, Preferences, tuned_because};
 use crate::ir::text::values::Value as _;
 use crate::ir::{Conv, Graph, NodeId, Op, SplitAttention};
 use crate::machine::{Dots, Element, Factor, Machine};
@@ -173,7 +173,7 @@ impl Site<'_> {
         let choice = chosen.map(|c| &c.choice).or(candidates.first())?.clone();
         let tuned = chosen.map(|chosen| match chosen.because.as_str() {
             "" => format!("tuned: {}", chosen.choice),
-            because => format!("tuned: {because}"),
+            because => tuned_because(because),
         });
         let joined_why = self.groups.why(id).map(str::to_owned);
         let reasons = [joined_why, tuned, offers.reason()].into_iter().flatten();

@@ -39,10 +39,11 @@ mod tiled;
 pub mod tuning;
 
 pub(crate) use algorithm::ConvSchedule;
+pub(crate) use choice::tuned_because;
 pub use choice::{BadChoice, Choice, Choices, Chosen, Estimate};
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
-pub use summary::Summary;
+pub use summary::{NodeSummary, Summary};
 
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};

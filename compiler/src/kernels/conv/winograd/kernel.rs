@@ -75,8 +75,11 @@ impl Kernel for WinogradOutput {
     }
 
     fn items(&self) -> usize {
-        let chunks = self.grid.tiles[0] / self.chunk;
-        self.images.count / self.grid.together * self.groups.count * self.block_tiles() * chunks
+        let chunks = self.grid.tiles[0] / self.chunk.max(1);
+        self.images.count / self.grid.together.max(1)
+            * self.groups.count
+            * self.block_tiles()
+            * chunks
     }
 
     fn multiply_adds(&self) -> usize {

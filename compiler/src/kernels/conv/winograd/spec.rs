@@ -247,7 +247,7 @@ impl WinogradOutput {
 
     /// Tiles of blocks in a group.
     pub fn block_tiles(&self) -> usize {
-        self.blocks.div_ceil(self.micro.blocks)
+        self.blocks.div_ceil(self.micro.blocks.max(1))
     }
 
     /// What outputs are stored as.
