@@ -68,3 +68,31 @@ fn artifacts_have_no_weights_of_operators() {
     let said = folder.run("verify m.cardinal --layers").fails_with(2);
     assert!(said.contains("give the .onnx"), "{said}");
 }
+
+#[test]
+fn a_neighbour_of_bytes_is_explained() {
+    let folder = folder();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits/images/00000.png");
+    fs::copy(image, folder.path("0.png")).unwrap();
+    folder.run("quantize m.onnx --calibrate 0.png -o q.onnx").succeeds();
+    for seed in 0..3 {
+        let options = format!("--cpu x86-64-v3 --rtol 1 --seed {seed}");
+        let report = folder.run(&format!("verify q.onnx --layers --json {options}")).succeeds();
+        let report = json(&report);
+        let layers = report["layers"].as_array().unwrap();
+        assert!(layers.iter().all(|layer| layer["explained"] == true), "{report}");
+    }
+}
+
+#[test]
+fn the_way_is_that_of_the_code_that_runs() {
+    let folder = folder();
+    let ways = |options: &str| -> Vec<Value> {
+        let report = folder.run(&format!("verify m.onnx --layers --json {options}")).succeeds();
+        let report = json(&report);
+        report["layers"].as_array().unwrap().iter().map(|layer| layer["by"].clone()).collect()
+    };
+    let only = ways("--cpu x86-64-v3");
+    assert!(only != ways("--cpu x86-64"));
+    assert_eq!(ways("--cpu x86-64,x86-64-v3 --isa x86-64-v3"), only);
+}

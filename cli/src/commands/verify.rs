@@ -45,7 +45,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
     output::even_unread(print(args, &verdicts, layers.as_ref()))?;
-    verdict::conclude(&verdicts)
+    verdict::conclude(&verdicts)?;
+    layers.map_or(Ok(()), |layers| layers.conclude())
 }
 
 fn print(args: &VerifyArgs, verdicts: &[Verdict], layers: Option<&Layers>) -> Outcome {
@@ -73,7 +74,7 @@ fn layers(
 ) -> Outcome<Layers> {
     let progress = loading::progress("running each operator in f64".into());
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let layers = Layers::measure(file, model, settings, inputs, threads);
+    let layers = Layers::measure(file, model, (settings, &args.isa), inputs, threads);
     progress.finish_and_clear();
     layers
 }

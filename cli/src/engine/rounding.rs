@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::interp::{self, Data, Tensor};
 use cardinal_compiler::ir::work::multiply_adds;
-use cardinal_compiler::ir::{DType, Epilogue, Graph, Node, NodeId, Op, Step, TensorType, Weight};
+use cardinal_compiler::ir::{
+    DType, Epilogue, Graph, Node, NodeId, Op, Step, TensorType, Unary, Weight,
+};
 
 use super::{ModelResult, tensor};
 use crate::tensors::Array;
@@ -38,7 +40,10 @@ impl Alone {
         let result = evaluate(graph.node(id), &operands)?;
         let exact = floats(&result);
         let rounding = match graph.ty(id).dtype {
-            DType::F32 | DType::F64 => rounding(graph, id, &operands, &exact)?,
+            // What is rounded to a multiple may be so to a neighbour.
+            DType::F32 | DType::F64 => {
+                rounding(graph, id, &operands, &exact)? + largest_multiple(&graph.node(id).op)
+            }
             // What is rounded to an integer may be so to a neighbour.
             _ => f64::from(u8::from(graph.node(id).op == Op::Quantize)),
         };
@@ -100,6 +105,16 @@ fn rounding(graph: &Graph, id: NodeId, operands: &Operands, exact: &[f64]) -> Mo
         + FUNCTION * (functions + usize::from(own)) as f64
         + node.op.epilogue().map_or(0, |then| then.steps.len()) as f64;
     Ok(UNIT * roundings * magnitude.max(largest(exact)))
+}
+
+/// The largest distance between neighbours among what an operator and its epilogue round to; 0 where they round to
+/// no multiples.
+fn largest_multiple(op: &Op) -> f64 {
+    let own = if let Op::Unary(function, _) = op { Some(*function) } else { None };
+    let steps = op.epilogue().into_iter().flat_map(|then| &then.steps);
+    let then = steps.filter_map(|step| if let Step::Unary(f) = step { Some(*f) } else { None });
+    let scale = |function| if let Unary::Quantized { scale, .. } = function { scale } else { 0.0 };
+    own.into_iter().chain(then).map(scale).map(f64::from).fold(0.0, f64::max)
 }
 
 /// Whether an operator computes nothing.

@@ -9,14 +9,16 @@ mod report;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 
+use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::ir::{Graph, NodeId, Op, Origin};
-use cardinal_compiler::schedule::{Choice, Summary};
+use cardinal_compiler::schedule::Choice;
 
-use crate::engine::{self, Alone, Model, Pipeline, Settings};
-use crate::exit::Outcome;
+use crate::engine::{self, Alone, Model, ModelResult, Pipeline, Running, Settings};
+use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
 use crate::program::{Program, Session};
+use crate::request::IsaOption;
 use crate::tensors::Array;
 
 /// An error is more than rounding explains when it is more than this many times what is estimated.
@@ -56,7 +58,7 @@ impl Layers {
     pub(crate) fn measure(
         file: &ModelFile,
         model: &Model,
-        settings: &Settings,
+        (settings, isa): (&Settings, &IsaOption),
         inputs: &[Array],
         threads: NonZeroUsize,
     ) -> Outcome<Layers> {
@@ -66,14 +68,35 @@ impl Layers {
         let computed: Vec<NodeId> =
             graph.topological().into_iter().filter(|id| is_computed(&graph, *id)).collect();
         let watched = Model { graph: watched(&graph, &computed), ..model.clone() };
-        let values = values(file, &watched, settings, inputs, threads)?;
-        let taken = taken(&watched, settings).map_err(refused)?;
+        let program = compiled(file, &watched, settings, isa)?;
+        let values = values(&watched.graph, &program, inputs, threads)?;
+        // Which of several CPUs' code runs is known once it is loaded.
+        let running = Running::of_model(&watched, settings, &program).map_err(refused)?;
+        let taken: BTreeMap<&str, &Choice> = running.taken().collect();
         let layer = |id: &NodeId| {
             let alone = Alone::of(&graph, *id, &values).map_err(refused)?;
-            let by = taken.get(&graph.node(*id).name);
-            Ok(Layer::of(&graph, *id, &values, &alone, by))
+            let by = taken.get(graph.node(*id).name.as_str()).copied();
+            Layer::of(&graph, *id, &values, &alone, by).map_err(refused)
         };
         Ok(Layers(computed.iter().map(layer).collect::<Outcome<_>>()?))
+    }
+}
+
+impl Layers {
+    /// The outcome, once they are printed.
+    ///
+    /// # Errors
+    /// [`Failure::Mismatch`] when rounding alone does not explain an operator.
+    pub(crate) fn conclude(&self) -> Outcome {
+        match self.0.iter().filter(|layer| !layer.is_explained()).count() {
+            0 => Ok(()),
+            bad => {
+                let all = self.0.len();
+                let what =
+                    format!("rounding does not explain the errors of {bad} of {all} operators");
+                Err(Failure::Mismatch(what))
+            }
+        }
     }
 }
 
@@ -89,32 +112,30 @@ fn watched(graph: &Graph, computed: &[NodeId]) -> Graph {
     watched
 }
 
-/// What compiled code makes of each value, by name, inputs too.
-fn values(
+/// The program of a graph.
+fn compiled(
     file: &ModelFile,
     watched: &Model,
     settings: &Settings,
+    isa: &IsaOption,
+) -> Outcome<Program> {
+    let artifact = engine::compile(watched, settings).and_then(|compiled| compiled.to_artifact());
+    let artifact = artifact.map_err(|error| loading::refused(file, error))?;
+    Program::load(artifact, isa.name(), &file.name())
+}
+
+/// What compiled code makes of each value, by name, inputs too.
+fn values(
+    graph: &Graph,
+    program: &Program,
     inputs: &[Array],
     threads: NonZeroUsize,
 ) -> Outcome<HashMap<String, Array>> {
-    let refused = |error| loading::refused(file, error);
-    let compiled = engine::compile(watched, settings).map_err(refused)?;
-    let program = Program::load(compiled.to_artifact().map_err(refused)?, None, &file.name())?;
-    let outputs = Session::new(&program, threads)?.run(inputs.to_vec())?;
-    let graph = &watched.graph;
+    let outputs = Session::new(program, threads)?.run(inputs.to_vec())?;
     let name = |id: &NodeId| graph.node(*id).name.clone();
     let made = graph.outputs().iter().map(|output| name(&output.node)).zip(outputs);
     let given = graph.inputs().iter().map(name).zip(inputs.iter().cloned());
     Ok(given.chain(made).collect())
-}
-
-/// How each convolution is computed, by the value that it makes.
-fn taken(model: &Model, settings: &Settings) -> engine::ModelResult<BTreeMap<String, Choice>> {
-    let pipeline = Pipeline::new(model, &settings.compile);
-    let trace = pipeline.schedules(&[engine::first_target(settings)?])?;
-    let summary = trace.variants.first().map(|v| Summary::of(&trace.graph, &v.schedule));
-    let nodes = summary.into_iter().flat_map(|summary| summary.nodes);
-    Ok(nodes.filter_map(|node| Some((node.name, node.conv?.by))).collect())
 }
 
 impl Layer {
@@ -124,16 +145,19 @@ impl Layer {
         values: &HashMap<String, Array>,
         alone: &Alone,
         by: Option<&Choice>,
-    ) -> Layer {
+    ) -> ModelResult<Layer> {
         let node = graph.node(id);
-        let found = values.get(&node.name).map(Array::to_f64).unwrap_or_default();
+        let found = values.get(&node.name).map(Array::to_f64);
+        let found = found.filter(|found| found.len() == alone.exact.len()).ok_or_else(|| {
+            ModelError::internal(format!("not all of the value `{}` is there", node.name))
+        })?;
         let pairs = found.iter().zip(&alone.exact);
         let of_products = by.map_or(1.0, |by| {
             let other = if by.algorithm() == "direct" { 1.0 } else { OTHER_PRODUCTS };
             other * if by.rounds() { BFLOAT16 } else { 1.0 }
         });
         let finite = alone.exact.iter().filter(|x| x.is_finite());
-        Layer {
+        Ok(Layer {
             name: node.name.clone(),
             op: node.op.mnemonic(),
             by: by.map(ToString::to_string),
@@ -141,7 +165,7 @@ impl Layer {
             error: pairs.map(|(a, e)| difference(*a, *e)).fold(0.0, f64::max),
             magnitude: finite.fold(0.0, |most, x| most.max(x.abs())),
             rounding: alone.rounding * of_products,
-        }
+        })
     }
 
     /// The error as a multiple of what rounding explains; none where nothing is rounded.
@@ -183,7 +207,7 @@ mod tests {
         bytes.copy_from_slice(&(element + planted).to_le_bytes());
         let values = HashMap::from([("x".into(), x[0].clone()), ("y".into(), y)]);
         let id = graph.find("y").unwrap();
-        Layer::of(&graph, id, &values, &Alone::of(&graph, id, &values).unwrap(), None)
+        Layer::of(&graph, id, &values, &Alone::of(&graph, id, &values).unwrap(), None).unwrap()
     }
 
     #[test]
