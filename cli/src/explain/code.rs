@@ -32,7 +32,8 @@ pub(super) fn of_steps(compiled: &Compiled<'_>, steps: &[usize]) -> Vec<Function
 
 /// The same for functions by their names.
 pub(super) fn with_callees(compiled: &Compiled<'_>, names: &[String]) -> Vec<Function> {
-    let chosen = chosen(&compiled.code, |name| names.iter().any(|known| known == name));
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let chosen = chosen(&compiled.code, |name| names.contains(name));
     chosen.into_iter().map(|function| Function::of(&compiled.code, function)).collect()
 }
 
@@ -48,9 +49,10 @@ pub(super) fn callers<'c>(compiled: &'c Compiled<'_>, name: &str) -> BTreeSet<&'
 /// The functions with a name that is wanted, each followed by those that it calls, each once.
 pub(crate) fn chosen(code: &Code, is_wanted: impl Fn(&str) -> bool) -> Vec<&FunctionInfo> {
     let mut all: Vec<&FunctionInfo> = Vec::new();
+    let mut known = BTreeSet::new();
     for function in code.functions.iter().filter(|function| is_wanted(&function.name)) {
         for function in std::iter::once(function).chain(callees(code, function)) {
-            if all.iter().all(|known| known.offset != function.offset) {
+            if known.insert(function.offset) {
                 all.push(function);
             }
         }
@@ -58,11 +60,16 @@ pub(crate) fn chosen(code: &Code, is_wanted: impl Fn(&str) -> bool) -> Vec<&Func
     all
 }
 
+/// The functions that one calls, each once, in the order of the code.
 fn callees<'c>(
     code: &'c Code,
     function: &'c FunctionInfo,
 ) -> impl Iterator<Item = &'c FunctionInfo> {
-    code.functions.iter().filter(|other| function.calls.contains(&other.offset))
+    let calls: BTreeSet<usize> = function.calls.iter().copied().collect();
+    calls.into_iter().filter_map(|offset| {
+        let at = code.functions.binary_search_by_key(&offset, |other| other.offset).ok()?;
+        code.functions.get(at)
+    })
 }
 
 impl Function {

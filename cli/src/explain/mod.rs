@@ -10,14 +10,14 @@ mod json;
 mod names;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cardinal_compiler::codegen::{Code, Listing};
 use cardinal_compiler::ir::{self, Graph, Node, NodeId, Origin};
 use cardinal_compiler::passes::Change;
 use cardinal_compiler::pipeline::{Keep, PassTrace, Trace};
 use cardinal_compiler::plan::{self, Base, Place, Plan};
-use cardinal_compiler::schedule::{self, Summary};
+use cardinal_compiler::schedule::{self, NodeSummary, Summary};
 use cardinal_runtime::Artifact;
 
 use crate::engine::{self, Model, ModelResult, Pipeline, Record, Settings};
@@ -154,12 +154,14 @@ impl Story {
             true => code::of_steps(compiled, steps),
             false => code::with_callees(compiled, functions),
         };
+        let schedules = compiled.schedule.nodes.iter().map(|node| (node.name.as_str(), node));
+        let schedules: BTreeMap<&str, &NodeSummary> = schedules.collect();
         Ok(Story {
             name: meaning.name.clone(),
             kind,
             onnx: origins.iter().map(|origin| onnx_node(compiled.imported, origin)).collect(),
             rewrites: compiled.imported.map(|_| rewrites(&compiled.passes, origins)),
-            fused: fused.iter().map(|id| fused_node(compiled, *id)).collect(),
+            fused: fused.iter().map(|id| fused_node(&compiled.graph, &schedules, *id)).collect(),
             steps: steps.iter().filter_map(|number| step(compiled, *number)).collect(),
             functions,
         })
@@ -196,10 +198,9 @@ fn rewrites(passes: &[PassTrace], origins: &BTreeSet<Origin>) -> Vec<Rewrite> {
     all.map(rewrite).collect()
 }
 
-fn fused_node(compiled: &Compiled<'_>, id: NodeId) -> Fused {
-    let graph = &compiled.graph;
+fn fused_node(graph: &Graph, schedules: &BTreeMap<&str, &NodeSummary>, id: NodeId) -> Fused {
     let name = graph.node(id).name.clone();
-    let schedule = compiled.schedule.node(&name).map(schedule::text::node);
+    let schedule = schedules.get(name.as_str()).map(|node| schedule::text::node(node));
     let text = ir::text::print_node(graph, id);
     Fused { name, text, schedule: schedule.unwrap_or_default() }
 }
