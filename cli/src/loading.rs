@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cardinal_compiler::error::Error as ModelError;
 use cardinal_compiler::options::{CompileOptions, ImportOptions};
 use cardinal_compiler::schedule::{Bfloat16, Preferences};
-use cardinal_runtime::text;
+use cardinal_runtime::{Artifact, text};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::{Arithmetic, ModelOptions};
@@ -22,7 +22,7 @@ use crate::program::{self, Program};
 use crate::request::IsaOption;
 use crate::tensors::{Named, Spec};
 
-pub(crate) use text_model::{refuse_all_texts, refuse_text};
+pub(crate) use text_model::{is_text, refuse_all_texts, refuse_text};
 
 /// A loaded model.
 pub(crate) struct Loaded {
@@ -155,6 +155,13 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
     if text_model::is_text(&file.bytes) {
         return text_model::import(file, options);
     }
+    if file.weights.is_some() {
+        return Err(Failure::usage(format!(
+            "--weights-from is for a graph's text, and `{}` is none",
+            file.name()
+        ))
+        .with_help("leave it out: an .onnx has its weights"));
+    }
     check_kind(file)?;
     let external = file.external_data()?;
     engine::import(file.bytes.clone(), external.as_ref(), options)
@@ -223,6 +230,15 @@ fn import_for_batch(
         Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => import(file, options),
         other => other,
     }
+}
+
+/// Refuses options of compiling for an artifact of which a stage is shown; `--cpu` says whose.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub(crate) fn check_shown(artifact: &Artifact, options: &ModelOptions) -> Outcome {
+    let inputs: Vec<Spec> = artifact.inputs().iter().map(program::spec).collect();
+    check_options(&inputs, &ModelOptions { cpu: Vec::new(), ..options.clone() })
 }
 
 /// An artifact is compiled already: options may confirm what it is, but not change it.

@@ -135,3 +135,32 @@ fn two_models_are_compared() {
     folder.run("inspect m.cardinal --against no.cardinal").fails_with(5);
     folder.run("inspect m.cardinal --against m.onnx --format json").fails_with(2);
 }
+
+#[test]
+fn options_of_compiling_are_refused() {
+    let folder = folder();
+    fs::write(folder.path("s.txt"), "").unwrap();
+    for option in [
+        "--no-winograd",
+        "--precision auto",
+        "--batch 3",
+        "--schedule s.txt",
+        "--weights-from m.onnx",
+    ] {
+        for command in
+            ["inspect m.cardinal --stage plan", "inspect m.cardinal", "explain m.cardinal #1"]
+        {
+            let said = folder.run(&format!("{command} {option}")).fails_with(2);
+            assert!(said.contains("compiled already"), "{command} {option}: {said}");
+        }
+    }
+    folder.run("inspect m.cardinal --stage plan --batch 1").succeeds();
+    folder
+        .run("inspect m.cardinal --against m.onnx --no-winograd --stage plan --cpu x86-64-v3")
+        .succeeds();
+    for both in ["--no-winograd", "--schedule s.txt", "--stage plan --tuned"] {
+        folder.run(&format!("inspect m.cardinal --against m.cardinal {both}")).fails_with(2);
+    }
+    folder.run("inspect m.onnx --against m.onnx --schedule s.txt").fails_with(2);
+    folder.run("inspect m.onnx --against m.onnx --stage plan --tuned").fails_with(2);
+}

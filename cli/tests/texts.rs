@@ -92,37 +92,94 @@ fn schedule(folder: &Folder, more: &str) -> common::Ran {
     folder.run(&format!("inspect m.onnx --stage schedule {CPU} {more}"))
 }
 
+/// The lines of a schedule that count.
+fn ways(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("    by        ")).collect()
+}
+
+/// The schedule with other ways of some convolutions, by their numbers.
+fn with_ways(text: &str, way: &str, is_changed: impl Fn(usize) -> bool) -> String {
+    let mut number = 0;
+    let mut line = |line: &str| {
+        let is_way = line.starts_with("    by        ");
+        number += usize::from(is_way);
+        match is_way && is_changed(number - 1) {
+            true => format!("    by        {way}\n"),
+            false => format!("{line}\n"),
+        }
+    };
+    text.lines().map(|text| line(text)).collect()
+}
+
 #[test]
 fn an_edited_schedule_is_taken() {
     let folder = folder();
     let text = schedule(&folder, "").succeeds();
     let folder = folder.file("s.txt", &text);
-    let again = schedule(&folder, "--schedule s.txt").succeeds();
-    let by = |text: &str| -> Vec<String> {
-        text.lines().filter(|line| line.starts_with("    by ")).map(str::to_owned).collect()
-    };
-    assert_eq!(by(&again), by(&text));
-    // Another way of the first convolution that has one, for all that are like it.
+    assert_eq!(ways(&schedule(&folder, "--schedule s.txt").succeeds()), ways(&text));
     let json: Value = serde_json::from_str(&schedule(&folder, "--format json").succeeds()).unwrap();
-    let convs = json["nodes"].as_array().unwrap().iter().map(|node| &node["conv"]);
-    let conv = convs.filter(|conv| conv["candidates"].as_array().is_some_and(|all| all.len() > 1));
-    let conv = conv.clone().next().unwrap();
-    let [taken, other] = [0, 1].map(|i| conv["candidates"][i].as_str().unwrap());
-    let edited =
-        text.replace(&format!("    by        {taken}\n"), &format!("    by        {other}\n"));
-    let folder =
-        folder.file("edited.txt", &edited).file("bad.txt", text.replace(taken, "F(9x9) 1x1"));
-    let changed =
-        folder.run(&format!("inspect m.onnx --stage schedule {CPU} --schedule edited.txt"));
-    if changed.code == 0 {
-        assert_eq!(by(&changed.stdout), by(&edited));
-        assert!(changed.stdout.contains("chosen in edited.txt"), "{}", changed.stdout);
-    } else {
-        assert!(changed.stderr.contains("ways are"), "{changed:?}");
-    }
-    let said = folder.run(&format!("inspect m.onnx --stage schedule {CPU} --schedule bad.txt"));
-    assert!([2, 5].contains(&said.code), "{said:?}");
-    folder.run("compile m.onnx -o m.cardinal").succeeds();
+    let nodes = json["nodes"].as_array().unwrap().iter();
+    let candidates = |conv: &Value| -> Vec<String> {
+        let all = conv["candidates"].as_array().unwrap().iter();
+        all.map(|way| way.as_str().unwrap().to_owned()).collect()
+    };
+    let convs: Vec<Vec<String>> =
+        nodes.map(|node| &node["conv"]).filter(|conv| !conv.is_null()).map(candidates).collect();
+    assert_eq!(convs.len(), ways(&text).len());
+    // Another way of the first convolution that has one, for all that are like it.
+    let like = convs.iter().find(|ways| ways.len() > 1).unwrap();
+    let edited = with_ways(&text, &like[1], |i| convs[i] == *like);
+    assert_ne!(ways(&edited), ways(&text));
+    let folder = folder.file("edited.txt", &edited);
+    let changed = schedule(&folder, "--schedule edited.txt").succeeds();
+    assert_eq!(ways(&changed), ways(&edited));
+    assert!(changed.contains("chosen in edited.txt"), "{changed}");
+    folder.run("compile m.onnx -o m.cardinal --schedule edited.txt").succeeds();
+    fs::copy(folder.path("edited.txt"), folder.path("other.txt")).unwrap();
+    folder.run("compile m.onnx -o n.cardinal --schedule other.txt").succeeds();
+    let bytes = |name: &str| fs::read(folder.path(name)).unwrap();
+    assert!(bytes("m.cardinal") == bytes("n.cardinal"));
     folder.run("run m.cardinal --input x.npy --schedule s.txt").fails_with(2);
+}
+
+#[test]
+fn a_schedule_that_cannot_be_taken_is_refused() {
+    let folder = folder();
+    let text = schedule(&folder, "").succeeds();
+    let json: Value = serde_json::from_str(&schedule(&folder, "--format json").succeeds()).unwrap();
+    let nodes = json["nodes"].as_array().unwrap().iter();
+    let convs = nodes.map(|node| &node["conv"]).filter(|conv| !conv.is_null());
+    let convs: Vec<String> = convs.map(|conv| conv["candidates"].to_string()).collect();
+    let winograd = ways(&text).into_iter().find(|way| way.starts_with("F(")).unwrap();
+    let other = convs.iter().find(|ways| !ways.contains("F(")).unwrap();
+    let bad = with_ways(&text, winograd, |i| convs[i] == *other);
+    assert_ne!(bad, text);
+    let folder = folder.file("bad.txt", bad);
+    let said = schedule(&folder, "--schedule bad.txt").fails_with(2);
+    assert!(said.contains("is no way to compute") && said.contains("ways are"), "{said}");
     folder.run("inspect m.onnx --schedule m.txt").fails_with(5);
+}
+
+#[test]
+fn weights_are_for_texts() {
+    let folder = folder();
+    for command in ["inspect", "verify", "explain"] {
+        let name = if command == "explain" { " #1" } else { "" };
+        let said =
+            folder.run(&format!("{command} m.onnx{name} --weights-from m.onnx")).fails_with(2);
+        assert!(said.contains("--weights-from is for a graph's text"), "{said}");
+    }
+    folder.run("inspect m.onnx --against m.onnx --weights-from m.onnx").fails_with(2);
+    let diff = folder.run("inspect m.txt --against m.onnx --weights-from m.onnx").succeeds();
+    assert!(diff.contains("; schedule: the same\n"), "{diff}");
+}
+
+#[test]
+fn weights_that_are_made_up_are_bounded() {
+    let weights: String =
+        (0..3).map(|i| format!("weight %w{i} f32[16384, 16384] rand({i})\n")).collect();
+    let source =
+        format!("graph @g {{ input %x f32[1, 4]\n{weights} %y f32[1, 4] = relu(%x) output %y }}");
+    let said = Folder::new().file("g.txt", source).run("inspect g.txt").fails_with(3);
+    assert!(said.contains("more than 2 GiB"), "{said}");
 }

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Outcome {
     args.trust.check(&file)?;
     if file.is_artifact() {
         let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
+        loading::check_shown(&artifact, &args.options)?;
         let position = about::variant(&artifact, &args.options.cpu)?;
         let compiled = Compiled::recorded(&artifact, position, args.asm);
         return explain(args, &compiled.map_err(|error| loading::refused(&file, error))?);

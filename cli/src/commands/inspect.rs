@@ -26,11 +26,12 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
-    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
+    let file = ModelFile::open(&args.model)?;
     args.trust.check(&file)?;
     if let Some(other) = &args.against {
-        return against::print(&file, other, args);
+        return against::print(file, other, args);
     }
+    let file = file.with_weights(args.options.weights_from.as_ref());
     if file.is_artifact() {
         return match recorded::is_asked_for(args) {
             true => print(&recorded::text(&file, args)?),
@@ -119,7 +120,9 @@ fn check_pass(name: Option<&str>) -> Outcome {
 }
 
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
-    let lines = about::lines(&program::open_artifact(file.bytes.clone(), &file.name())?);
+    let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
+    loading::check_shown(&artifact, &args.options)?;
+    let lines = about::lines(&artifact);
     match args.format {
         Format::Text | Format::Json => about::print(&lines, args.format == Format::Json),
         Format::Dot | Format::Svg | Format::Html => {

@@ -10,6 +10,9 @@ use cardinal_compiler::schedule::{self, Summary};
 
 use super::{Model, ModelResult};
 
+/// The most bytes of weights that `rand` makes up in a text, which says so in a few words each.
+const MADE_UP_BYTES: usize = 2 << 30;
+
 /// Weights by their hashes.
 type Weights = HashMap<u64, Weight>;
 
@@ -20,6 +23,7 @@ type Weights = HashMap<u64, Weight>;
 pub(crate) fn import_text(source: &str, donor: Option<&Model>) -> ModelResult<Model> {
     let graph = ir::text::parse(source)?;
     ir::verify(&graph).map_err(by_hand)?;
+    check_made_up(&graph)?;
     let weights = donor.map(weights).transpose()?.unwrap_or_default();
     let graph = filled(&graph, &weights)?;
     let mut digest = blake3::Hasher::new();
@@ -27,6 +31,27 @@ pub(crate) fn import_text(source: &str, donor: Option<&Model>) -> ModelResult<Mo
     digest.update(&donor.map(|model| model.digest).unwrap_or_default());
     let metadata = donor.map(|model| model.metadata.clone()).unwrap_or_default();
     Ok(Model { graph, metadata, digest: *digest.finalize().as_bytes() })
+}
+
+/// Refuses a graph whose made-up weights are more than [`MADE_UP_BYTES`].
+fn check_made_up(graph: &Graph) -> ModelResult<()> {
+    let mut all = 0usize;
+    for id in graph.nodes() {
+        let Node { op: Op::Weight(weight), ty, name, .. } = graph.node(id) else { continue };
+        if weight.seed().is_none() {
+            continue;
+        }
+        all = all.saturating_add(ty.bytes());
+        if all > MADE_UP_BYTES {
+            let what =
+                format!("with it, weights of rand(…) are more than {} GiB", MADE_UP_BYTES >> 30);
+            let problem = Problem::BadTensor { name: name.clone(), what };
+            return Err(Box::new(
+                ModelError::from(problem).with_remedy("make the weights of the text smaller"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a rule of graphs that does not hold is in a text that somebody has written: no bug of Cardinal's.

@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 64 << 20;
 const FIRST_WORD: &str = "graph";
 
 /// Whether a file is a graph's text.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
+pub(crate) fn is_text(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with(b";"));
     first.is_some_and(|line| line.starts_with(FIRST_WORD.as_bytes()))

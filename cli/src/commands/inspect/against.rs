@@ -7,7 +7,7 @@ use std::time::Duration;
 use cardinal_runtime::text;
 
 use super::{dump, recorded};
-use crate::args::{Format, InspectArgs, Stage};
+use crate::args::{Format, InspectArgs, ModelOptions, Stage};
 use crate::engine::Settings;
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
@@ -29,26 +29,62 @@ struct Part {
 ///
 /// # Errors
 /// What is wrong with either, and those of printing.
-pub(super) fn print(file: &ModelFile, other: &Path, args: &InspectArgs) -> Outcome {
+pub(super) fn print(file: ModelFile, other: &Path, args: &InspectArgs) -> Outcome {
+    check(args)?;
+    let other = ModelFile::open(other)?;
+    args.trust.check(&other)?;
+    let files = with_weights([file, other], args)?;
+    let [file, other] = &files;
+    let mut parts = Vec::new();
+    if args.stage.is_none() && files.iter().all(|file| file.is_artifact()) {
+        let texts = [of_itself(file)?, of_itself(other)?];
+        parts.push(Part { what: "what it says of itself".into(), texts });
+    }
+    check_artifacts(&files, args)?;
+    let stages = args.stage.map_or(STAGES.to_vec(), |stage| vec![stage]);
+    for stage in stages {
+        let texts = [stage_text(file, stage, args)?, stage_text(other, stage, args)?];
+        parts.push(Part { what: name(stage).into(), texts });
+    }
+    let names = files.each_ref().map(|file| text::line(&file.name()));
+    let all: String = parts.iter().map(|part| part.diff(&names)).collect();
+    output::print(|out| write!(out, "{all}"))
+}
+
+/// Refuses what is of one model alone.
+fn check(args: &InspectArgs) -> Outcome {
     if args.format != Format::Text {
         return Err(Failure::usage("a diff is shown as text only"));
     }
-    let other = ModelFile::open(other)?.with_weights(args.options.weights_from.as_ref());
-    args.trust.check(&other)?;
-    let files = [file, &other];
-    let mut parts = Vec::new();
-    if args.stage.is_none() && files.iter().all(|file| file.is_artifact()) {
-        let texts = [of_itself(file)?, of_itself(&other)?];
-        parts.push(Part { what: "what it says of itself".into(), texts });
+    if args.tuned || args.options.schedule.is_some() {
+        return Err(Failure::usage("--tuned and --schedule are of one model, not of two")
+            .with_help("compile each with its own, and compare the artifacts"));
     }
-    let stages = args.stage.map_or(STAGES.to_vec(), |stage| vec![stage]);
-    for stage in stages {
-        let texts = [stage_text(file, stage, args)?, stage_text(&other, stage, args)?];
-        parts.push(Part { what: name(stage).into(), texts });
+    Ok(())
+}
+
+/// Both, with the model that has their weights where they are texts of graphs.
+fn with_weights(files: [ModelFile; 2], args: &InspectArgs) -> Outcome<[ModelFile; 2]> {
+    let weights = args.options.weights_from.as_ref();
+    let is_text = |file: &ModelFile| !file.is_artifact() && loading::is_text(&file.bytes);
+    if weights.is_some() && !files.iter().any(is_text) {
+        return Err(Failure::usage("--weights-from is for a graph's text, and neither is one"));
     }
-    let names = files.map(|file| text::line(&file.name()));
-    let all: String = parts.iter().map(|part| part.diff(&names)).collect();
-    output::print(|out| write!(out, "{all}"))
+    Ok(files.map(|file| match is_text(&file) {
+        true => file.with_weights(weights),
+        false => file,
+    }))
+}
+
+/// Refuses options of compiling where both are compiled already.
+fn check_artifacts(files: &[ModelFile; 2], args: &InspectArgs) -> Outcome {
+    if !files.iter().all(ModelFile::is_artifact) {
+        return Ok(());
+    }
+    files.iter().try_for_each(|file| {
+        let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
+        loading::check_shown(&artifact, &args.options)
+    })
 }
 
 impl Part {
@@ -80,7 +116,9 @@ fn stage_text(file: &ModelFile, stage: Stage, args: &InspectArgs) -> Outcome<Str
     let step = args.step.as_deref();
     let text = match file.is_artifact() {
         true => {
-            let args = InspectArgs { stage: Some(stage), ..args.clone() };
+            // The other options are for the model that is compiled now.
+            let options = ModelOptions { cpu: args.options.cpu.clone(), ..Default::default() };
+            let args = InspectArgs { stage: Some(stage), options, ..args.clone() };
             return recorded::text(file, &args);
         }
         false => {

@@ -18,6 +18,7 @@ use crate::{about, page, program};
 pub(super) fn text(file: &ModelFile, args: &InspectArgs) -> Outcome<String> {
     check(file, args)?;
     let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
+    loading::check_shown(&artifact, &args.options)?;
     let position = about::variant(&artifact, &args.options.cpu)?;
     let refused = |error| loading::refused(file, error);
     if args.format == Format::Svg {
