@@ -100,7 +100,7 @@ fn ways(text: &str) -> Vec<&str> {
 /// The schedule with other ways of some convolutions, by their numbers.
 fn with_ways(text: &str, way: &str, is_changed: impl Fn(usize) -> bool) -> String {
     let mut number = 0;
-    let mut line = |line: &str| {
+    let line = |line: &str| {
         let is_way = line.starts_with("    by        ");
         number += usize::from(is_way);
         match is_way && is_changed(number - 1) {
@@ -108,7 +108,7 @@ fn with_ways(text: &str, way: &str, is_changed: impl Fn(usize) -> bool) -> Strin
             false => format!("{line}\n"),
         }
     };
-    text.lines().map(|text| line(text)).collect()
+    text.lines().map(line).collect()
 }
 
 #[test]
