@@ -18,7 +18,7 @@ import zipfile
 import common
 
 VERSION = common.VERSIONS['timm']
-MODULES = ['resnest', 'resnet', 'senet', 'sknet']
+MODULES = ['byobnet', 'resnest', 'resnet', 'senet', 'sknet']
 TABLE = pathlib.Path(__file__).resolve().parent.parent / 'cli/src/image_input/timm.csv'
 # What makes a set of weights one that can be had.
 SOURCES = ['url', 'file', 'hf_hub_id', 'hf_hub_filename']
@@ -34,7 +34,7 @@ def wheel(folder):
 def wanted(node):
     """Whether a statement makes configurations, of which the rest of a module is independent."""
     if isinstance(node, ast.FunctionDef):
-        return node.name.startswith('_') and node.name.endswith('cfg')
+        return node.name.startswith('_') and 'cfg' in node.name
     return isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'default_cfgs'
 
 

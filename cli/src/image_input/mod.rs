@@ -4,6 +4,7 @@ mod jpeg;
 mod options;
 mod pixels;
 mod recipe;
+mod resample;
 mod settings;
 #[cfg(feature = "compiler")]
 mod settings_file;

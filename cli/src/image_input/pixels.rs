@@ -13,12 +13,11 @@ use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 #[cfg(feature = "formats")]
 use image::codecs::webp::WebPDecoder;
-use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits, Pixel};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits};
 
 use super::jpeg;
-use super::options::Interpolation;
 use super::recipe::{Recipe, Resize};
+use super::resample::{Side, resample};
 use crate::exit::{Failure, Outcome};
 use crate::limits::{IMAGE_BYTES, IMAGE_SIDE, RESIZED_PIXELS};
 use crate::tensors::Array;
@@ -98,10 +97,11 @@ fn decoder<'a>(
 
 /// The image as `f32[1, C, H, W]`.
 pub(super) fn prepare(image: DynamicImage, recipe: &Recipe) -> Result<Array, String> {
+    let size = (image.width(), image.height());
     match recipe.channels {
-        1 => tensor(&grey(image), recipe),
+        1 => tensor::<1>(grey(image).as_raw(), size, recipe),
         // Transparency is dropped, as Pillow's `convert("RGB")` does.
-        _ => tensor(&image.into_rgb8(), recipe),
+        _ => tensor::<3>(image.into_rgb8().as_raw(), size, recipe),
     }
 }
 
@@ -118,28 +118,30 @@ fn grey(image: DynamicImage) -> image::GrayImage {
     ImageBuffer::from_fn(rgb.width(), rgb.height(), |x, y| luma(rgb.get_pixel(x, y).0))
 }
 
-fn tensor<P>(image: &ImageBuffer<P, Vec<u8>>, recipe: &Recipe) -> Result<Array, String>
-where
-    P: Pixel<Subpixel = u8> + 'static,
-{
-    let (width, height) = size_before_crop(image.dimensions(), recipe)?;
-    let filter = match recipe.interpolation {
-        Interpolation::Bilinear => FilterType::Triangle,
-        Interpolation::Bicubic => FilterType::CatmullRom,
-    };
-    let resized = resize(image, width, height, filter);
+/// What is made of pixels `u8[H, W, C]`, of a width and a height.
+fn tensor<const C: usize>(
+    pixels: &[u8],
+    size: (u32, u32),
+    recipe: &Recipe,
+) -> Result<Array, String> {
+    let (width, height) = size_before_crop(size, recipe)?;
     let (crop_height, crop_width) = recipe.crop;
-    let (left, top) = (centred(width - crop_width), centred(height - crop_height));
-    let mut values = Vec::with_capacity(recipe.channels * (crop_height * crop_width) as usize);
+    let width = side(size.0, width, crop_width);
+    let height = side(size.1, height, crop_height);
+    let cropped = resample::<C>(pixels, &width, &height, recipe.interpolation);
+    let mut values = Vec::with_capacity(cropped.len());
     for (channel, (mean, std)) in recipe.mean.iter().zip(&recipe.std).enumerate() {
-        for y in top..top + crop_height {
-            let row =
-                (left..left + crop_width).map(|x| resized.get_pixel(x, y).channels()[channel]);
-            values.extend(row.map(|byte| (f32::from(byte) / 255. - mean) / std));
-        }
+        let bytes = cropped.iter().skip(channel).step_by(C);
+        values.extend(bytes.map(|byte| (f32::from(*byte) / 255. - mean) / std));
     }
-    let shape = vec![1, recipe.channels, crop_height as usize, crop_width as usize];
+    let shape = vec![1, C, crop_height as usize, crop_width as usize];
     Ok(Array::from_f32(shape, &values))
+}
+
+/// A side that is resized, and of which the middle is wanted.
+fn side(from: u32, to: u32, wanted: u32) -> Side {
+    let first = centred(to - wanted) as usize;
+    Side { from: from as usize, to: to as usize, wanted: first..first + wanted as usize }
 }
 
 /// Width and height to resize to: the aspect ratio stays, and the crop fits in.
