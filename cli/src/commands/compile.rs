@@ -97,7 +97,10 @@ fn check_batches(args: &CompileArgs, compiled: &Compiled) -> Outcome {
     };
     match &compiled.fixed_by {
         None => {
-            render::note(format_args!("one code for batches of 1 to {most}: that for {most}"));
+            render::note(format_args!(
+                "one code for batches of 1 to {most}, the one for {most}, in which few images take longer than in code \
+                 for few; compile for these apart where they are what mostly comes"
+            ));
             Ok(())
         }
         Some(by) => {
