@@ -158,8 +158,8 @@ impl Model {
         self.artifact().outputs().iter().map(|spec| TensorInfo::new(py, spec)).collect()
     }
 
-    /// Whether it takes any number of images up to the first extent of its inputs, without computing anything for
-    /// those that are not there: true for a model that was compiled with ``batch=N`` and goes image by image.
+    /// Whether it takes any number of images up to the first extent of its inputs, with less work for fewer: true
+    /// for a model that was compiled with ``batch=N`` and goes image by image.
     #[getter]
     fn takes_fewer(&self) -> bool {
         self.sessions.program().takes_fewer()

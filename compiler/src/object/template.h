@@ -84,8 +84,8 @@ typedef void (*@name@_parallel_for)(void *context, @name@_kernel kernel, const v
 int @name@_run_parallel(@parameters@, void *arena, @name@_parallel_for parallel_for,
                         void *context, size_t threads);
 
-/* The same for `images` images, which are all that inputs and outputs have. Nothing is computed for
- * those that are not there, and an image's results have the same bits whatever the number is. */
+/* The same for `images` images, which are all that inputs and outputs have. The work of those
+ * that are not there is left out, and an image's results have the same bits whatever the number is. */
 int @name@_run_images(size_t images, @parameters@, void *arena,
                       @name@_parallel_for parallel_for, void *context, size_t threads);
 
