@@ -8,6 +8,7 @@ use cardinal_runtime::{ArtifactParts, Code};
 
 use super::trace::{Trace, VariantTrace};
 use crate::error::Result;
+use crate::ir::Graph;
 use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
@@ -51,7 +52,7 @@ pub(super) fn assemble(
         layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
     let described = variants.iter().zip(code).map(|(traced, code)| {
-        Ok(Code { variant: variant(traced, code.entry)?, bytes: code.bytes })
+        Ok(Code { variant: variant(&graph, traced, code.entry)?, bytes: code.bytes })
     });
     let mut code = described.collect::<Result<Vec<Code>>>()?;
     let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
@@ -81,10 +82,17 @@ pub(super) fn assemble(
     Ok(Compiled { parts, nodes, beyond_half })
 }
 
-fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
+/// Text of a name that an artifact is to repeat in errors is no longer than this, in characters.
+const LONGEST_REASON: usize = 200;
+
+fn variant(graph: &Graph, traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
     let (target, plan) = (&traced.target, traced.plan()?);
     let structure = Structure::of(plan);
+    let takes_fewer = plan.takes_fewer();
+    let in_the_way = Schedule::in_the_way(graph).filter(|_| !takes_fewer).unwrap_or_default();
     Ok(Variant {
+        takes_fewer,
+        fixed_by: in_the_way.chars().take(LONGEST_REASON).collect(),
         name: target.cpu(),
         cpu_features: target.features().to_vec(),
         entry_offset,
