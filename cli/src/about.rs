@@ -4,7 +4,7 @@ use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::program::spec;
 
@@ -88,6 +88,22 @@ pub(crate) fn runs_here(artifact: &Artifact) -> Option<usize> {
         return None;
     }
     best(artifact.variants(), &cpu::host_features(), cpu::host_core())
+}
+
+/// The position of the variant that is shown: the one for the CPU asked for, or else the one that would run
+/// here, or else the last.
+///
+/// # Errors
+/// [`Failure::Usage`] for a CPU that there is no code for.
+pub(crate) fn variant(artifact: &Artifact, cpus: &[String]) -> Outcome<usize> {
+    let variants = artifact.variants();
+    let last = variants.len().saturating_sub(1);
+    let Some(cpu) = cpus.first() else { return Ok(runs_here(artifact).unwrap_or(last)) };
+    variants.iter().position(|variant| variant.name == *cpu).ok_or_else(|| {
+        let names: Vec<&str> = variants.iter().map(|variant| variant.name.as_str()).collect();
+        Failure::usage(format!("the artifact has no code for `{cpu}`"))
+            .with_help(format!("it has code for {}", names.join(", ")))
+    })
 }
 
 /// Prints lines of (what, value) as text or as one JSON object.

@@ -121,10 +121,11 @@ Examples:
   curl --data-binary @cat.jpg http://127.0.0.1:8000/v2/models/resnest50/classify?top=3
   curl http://127.0.0.1:8000/v2/models/resnest50
 
-The interface is the Open Inference Protocol, version 2, with tensors in JSON or in binary, as the
-clients of Triton speak it, and besides POST /v2/models/NAME/classify for the bytes of a PNG or JPEG,
-and GET /metrics. The address is printed once the models are ready. SIGINT and SIGTERM end it when
-requests that have begun are answered; a second one ends it at once.")]
+The interface is the Open Inference Protocol, version 2, with tensors in JSON or in binary, as
+the clients of Triton speak it, and besides POST /v2/models/NAME/classify for the bytes of an
+image (PNG, JPEG, WebP, BMP, GIF or TIFF), and GET /metrics. The address is printed once the
+models are ready. SIGINT and SIGTERM end it when requests that have begun are answered; a
+second one ends it at once.")]
     Serve(ServeArgs),
     /// Show how a model is compiled, stage by stage
     #[command(after_help = "\
@@ -184,6 +185,7 @@ The peak of multiply-adds and the bandwidth of memory are measured first, on as 
 Examples:
   cardinal verify resnest50.onnx                          # random input, reference interpreter
   cardinal verify resnest50.onnx --input x.npy
+  cardinal verify resnest50.onnx --layers                 # each operator's error, beside rounding
   cardinal verify resnest50.cardinal --input x.npy --expected y.npy --rtol 1e-4 --atol 0
 
 An element passes when it differs by at most ATOL + RTOL * M, where M is the largest
@@ -414,6 +416,19 @@ pub(crate) struct VerifyArgs {
     /// Example: --atol 1e-5
     #[arg(long, value_name = "A", default_value = "1e-6", value_parser = parse_tolerance)]
     pub(crate) atol: f64,
+    /// Say for each operator how far its result is from the exact one, beside what rounding alone explains
+    ///
+    /// Each operator is evaluated in f64 on what its code has read, so an error is its own. For an .onnx; it takes as
+    /// long as the reference interpreter three times.
+    ///
+    /// Example: --layers
+    #[arg(long)]
+    pub(crate) layers: bool,
+    /// Print one JSON object (cardinal.verify/v1)
+    ///
+    /// Example: --json
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Seed of the random inputs
     ///
     /// Example: --seed 1

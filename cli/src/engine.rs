@@ -2,7 +2,10 @@
 
 pub(crate) mod quantize;
 mod relink;
+mod rounding;
+mod running;
 mod stages;
+mod text;
 mod tuning;
 
 use std::io;
@@ -12,8 +15,8 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, Op, TensorType, Unary, rebatch};
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
-use cardinal_compiler::options::{CompileOptions, ImportOptions, Precision};
-pub(crate) use cardinal_compiler::plan::Plan;
+pub(crate) use cardinal_compiler::options::ImportOptions;
+use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
 use cardinal_compiler::schedule::Bfloat16;
 use cardinal_compiler::{interp, object, onnx};
@@ -21,16 +24,20 @@ use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
 
 pub(crate) use cardinal_compiler::object::Object;
 pub(crate) use cardinal_compiler::onnx::{KnownOperator, Model, operators};
-pub(crate) use cardinal_compiler::pipeline::{Pipeline, VariantTrace};
+pub(crate) use cardinal_compiler::pipeline::Pipeline;
+pub(crate) use cardinal_compiler::plan::Plan;
+pub(crate) use cardinal_compiler::record::Record;
 pub(crate) use relink::relink;
+pub(crate) use rounding::Alone;
+pub(crate) use running::Running;
 pub(crate) use stages::{Rewrite, after, rewrites, spec, values};
+pub(crate) use text::{import_text, read_schedule};
 pub(crate) use tuning::{
     Choice, Choices, Chosen, Cpu, Estimate, Layer, Timing, Winner, cpus, layer_times, layers,
     read_choice,
 };
 
 use crate::output::Room;
-use crate::program::Program;
 use crate::tensors::Array;
 
 /// What the compiler gives, or why it refuses the model.
@@ -221,37 +228,6 @@ fn target(settings: &Settings, name: Option<&str>) -> ModelResult<Target> {
         )))),
         Some(name) => Target::named(triple, name),
     }?)
-}
-
-/// What became of a model in the variant that runs.
-pub(crate) struct Running {
-    /// The graph after all passes.
-    pub(crate) graph: Graph,
-    /// What was made of it for the CPU, plan included.
-    pub(crate) variant: VariantTrace,
-}
-
-/// What a model was compiled to with these settings, in the variant that runs.
-pub(crate) fn running(
-    model: &Model,
-    settings: &Settings,
-    program: &Program,
-) -> ModelResult<Running> {
-    let trace = Pipeline::new(model, &settings.compile).plans(&targets(settings)?)?;
-    // What a target asks for depends on what was made for it.
-    let of_program = |variant: &VariantTrace| variant.target.cpu() == program.isa();
-    let variant = trace.variants.into_iter().find(of_program);
-    let variant = variant.ok_or_else(|| ModelError::internal("no variant is what runs"))?;
-    Ok(Running { graph: trace.graph, variant })
-}
-
-/// Its plan alone.
-pub(crate) fn running_plan(
-    model: &Model,
-    settings: &Settings,
-    program: &Program,
-) -> ModelResult<Plan> {
-    Ok(running(model, settings, program)?.variant.plan()?.clone())
 }
 
 /// Runs a graph in the reference interpreter.

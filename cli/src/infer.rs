@@ -48,7 +48,7 @@ impl<'a> Job<'a> {
         let Job { request, given } = self;
         let threads = request.threads.unwrap_or_else(program::available_threads);
         if let Some(path) = &request.output {
-            tensors::check_output(path, program.outputs().len())?;
+            tensors::check_output(path, program.outputs())?;
         }
         let images = request.images.iter().map(AsRef::as_ref);
         let tensors = request.input.iter().map(|argument| tensors::path_of(argument));

@@ -44,6 +44,8 @@ mod engine;
 mod explain;
 #[cfg(feature = "compiler")]
 mod inputs;
+#[cfg(feature = "compiler")]
+mod layers;
 #[cfg(feature = "library")]
 pub mod library;
 #[cfg(feature = "compiler")]

@@ -1,6 +1,7 @@
 //! From a model on the command line to a program that runs.
 
 mod rebatch;
+mod text_model;
 
 use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use cardinal_runtime::text;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::args::{Arithmetic, ModelOptions};
-use crate::engine::{self, Model, Settings};
+use crate::engine::{self, Model, Running, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::measure::{Preparation, milliseconds};
 use crate::model_file::ModelFile;
@@ -21,12 +22,14 @@ use crate::program::{self, Program};
 use crate::request::IsaOption;
 use crate::tensors::{Named, Spec};
 
+pub(crate) use text_model::{refuse_all_texts, refuse_text};
+
 /// A loaded model.
 pub(crate) struct Loaded {
     /// What runs.
     pub(crate) program: Program,
-    /// What it was compiled from; absent for an artifact.
-    pub(crate) model: Option<Model>,
+    /// What it was compiled from, and how; absent for an artifact.
+    pub(crate) source: Option<(Model, Settings)>,
     /// How long loading took.
     pub(crate) preparation: Preparation,
 }
@@ -73,6 +76,22 @@ pub(crate) fn settings_for(options: &ModelOptions, isa: &IsaOption) -> Settings 
     settings
 }
 
+/// Takes the schedule's text that options name, if they name any.
+///
+/// # Errors
+/// Those of reading it, and choices that cannot be taken.
+pub(crate) fn schedule(
+    file: &ModelFile,
+    model: &Model,
+    settings: &mut Settings,
+    options: &ModelOptions,
+) -> Outcome {
+    match &options.schedule {
+        Some(schedule) => text_model::take_schedule((file, model), settings, schedule),
+        None => Ok(()),
+    }
+}
+
 /// Loads an artifact, or compiles an ONNX model in memory and loads that. `given` are the inputs at
 /// hand: their shapes are used where the model and the options leave shapes open. `isa` is the CPU
 /// whose code shall run.
@@ -90,8 +109,9 @@ pub(crate) fn load(
     }
     let progress = progress(format!("compiling {}", file.name()));
     let begin = Instant::now();
-    let settings = settings_for(options, isa);
+    let mut settings = settings_for(options, isa);
     let model = import_for(file, &settings.import, given)?;
+    schedule(file, &model, &mut settings, options)?;
     let compiled = engine::compile(&model, &settings);
     let artifact = compiled.and_then(|compiled| compiled.to_artifact());
     let artifact = artifact.map_err(|error| refused(file, error))?;
@@ -100,7 +120,19 @@ pub(crate) fn load(
     let begin = Instant::now();
     let program = Program::load(artifact, isa.name(), &file.name())?;
     let preparation = Preparation { compile_ms, load_ms: milliseconds(begin) };
-    Ok(Loaded { program, model: Some(model), preparation })
+    Ok(Loaded { program, source: Some((model, settings)), preparation })
+}
+
+/// What became of the model in the code that runs.
+///
+/// # Errors
+/// What the compiler refuses, or that the artifact does not say it.
+pub(crate) fn running(file: &ModelFile, loaded: &Loaded) -> Outcome<Running> {
+    let running = match &loaded.source {
+        Some((model, settings)) => Running::of_model(model, settings, &loaded.program),
+        None => Running::of_artifact(&loaded.program),
+    };
+    running.map_err(|error| refused(file, error))
 }
 
 fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> Outcome<Loaded> {
@@ -112,7 +144,7 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> O
     file.pages.give_back();
     let preparation = Preparation { compile_ms: None, load_ms: milliseconds(begin) };
     check_options(program.inputs(), options)?;
-    Ok(Loaded { program, model: None, preparation })
+    Ok(Loaded { program, source: None, preparation })
 }
 
 /// Imports a model. One that fixes another batch than the options ask for gets that, once it has been run both
@@ -131,6 +163,9 @@ pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model
 
 /// Imports a model that leaves open what the options say.
 fn import_as_it_is(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
+    if text_model::is_text(&file.bytes) {
+        return text_model::import(file, options);
+    }
     check_kind(file)?;
     let external = file.external_data()?;
     engine::import(file.bytes.clone(), external.as_ref(), options)
@@ -154,6 +189,10 @@ pub(crate) fn refused(file: &ModelFile, error: impl Into<Box<ModelError>>) -> Fa
 
 /// Imports a model for inputs of these shapes, as far as it and the options leave them open.
 fn import_for(file: &ModelFile, options: &ImportOptions, given: &Named) -> Outcome<Model> {
+    // A text has its shapes.
+    if text_model::is_text(&file.bytes) {
+        return import(file, options);
+    }
     let mut options = options.clone();
     loop {
         let error = match import_for_batch(file, &options, batch_of(given)) {
@@ -205,12 +244,14 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
     };
     let ModelOptions { shape, cpu, max_memory, .. } = options;
     let ModelOptions { no_winograd, int8_winograd, precision, portable_bits, .. } = options;
+    let ModelOptions { schedule, weights_from, .. } = options;
     let is_rounded = *precision != Arithmetic::F32;
     let is_flagged = *no_winograd || *int8_winograd || is_rounded || *portable_bits;
-    if !cpu.is_empty() || is_flagged || max_memory.is_some() {
+    let is_from_texts = schedule.is_some() || weights_from.is_some();
+    if !cpu.is_empty() || is_flagged || is_from_texts || max_memory.is_some() {
         return Err(fixed(
-            "--cpu, --no-winograd, --int8-winograd, --precision, --portable-bits and --max-memory say how \
-             to compile",
+            "--cpu, --no-winograd, --int8-winograd, --precision, --portable-bits, --schedule, --weights-from \
+             and --max-memory say how to compile",
         ));
     }
     let another = |batch: usize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch));

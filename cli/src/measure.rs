@@ -1,14 +1,16 @@
 //! How fast a loaded model runs: what `cardinal bench` does, and what an executable does.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
+use crate::names::counted;
 use crate::program::{Program, Session};
 use crate::request::Measurement;
-use crate::{output, random};
+use crate::{output, random, render};
 
 /// The schema of `--json`.
 const SCHEMA: &str = "cardinal.bench/v1";
@@ -76,6 +78,7 @@ impl Measured {
         json!({
             "schema": SCHEMA,
             "latency_ms": self.latencies_ms,
+            "spread": Spread::of(&self.latencies_ms).part(),
             "threads": self.threads,
             "batch": self.batch,
             "precision": self.precision,
@@ -88,6 +91,8 @@ impl Measured {
     fn print_table(&self) -> Outcome {
         let mut sorted = self.latencies_ms.clone();
         sorted.sort_unstable_by(f64::total_cmp);
+        let spread = Spread::of(&sorted);
+        spread.warn();
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
         let Preparation { compile_ms, load_ms } = self.preparation;
         let compile = compile_ms.map_or("compiled before".into(), |ms| format!("{ms:10.1} ms"));
@@ -98,19 +103,64 @@ impl Measured {
             ("median", format!("{:10.3} ms", quantile(&sorted, 0.5))),
             ("p90", format!("{:10.3} ms", quantile(&sorted, 0.9))),
             ("mean", format!("{mean:10.3} ms")),
+            ("p10 to p90", format!("{:10.1} % of the median", 100.0 * spread.part())),
             ("compile", compile),
             ("load", format!("{load_ms:10.1} ms")),
             ("peak memory", peak),
         ];
-        let (count, batch, threads) = (sorted.len(), self.batch, self.threads);
+        let [count, threads] = [(sorted.len(), "inference"), (self.threads.get(), "thread")]
+            .map(|(n, what)| counted(n, what));
+        let (batch, precision) = (self.batch, &self.precision);
         output::print(|out| {
-            writeln!(
-                out,
-                "{count} inferences, batch {batch}, {threads} threads, {}",
-                self.precision
-            )?;
+            writeln!(out, "{count}, batch {batch}, {threads}, {precision}")?;
             rows.iter().try_for_each(|(name, value)| writeln!(out, "  {name:<12} {value}"))
         })
+    }
+}
+
+/// How far times of the same work are apart: from those that one in ten is below to those that one in ten is above,
+/// as a part of the median.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spread(f64);
+
+/// Times that are further apart than this are of other work of the machine too.
+const NOISY: f64 = 0.25;
+/// Fewer times say nothing of their spread.
+const FEW: usize = 10;
+
+impl Spread {
+    /// That of these times, in any order. Few times are not apart.
+    pub(crate) fn of(times: &[f64]) -> Spread {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let median = quantile(&sorted, 0.5);
+        let is_known = sorted.len() >= FEW && median > 0.0;
+        Spread(if is_known {
+            (quantile(&sorted, 0.9) - quantile(&sorted, 0.1)) / median
+        } else {
+            0.0
+        })
+    }
+
+    /// As a part of the median.
+    pub(crate) fn part(self) -> f64 {
+        self.0
+    }
+
+    /// Says on stderr that a machine is noisy, if it is.
+    pub(crate) fn warn(self) {
+        if self.0 > NOISY {
+            render::note(format_args!(
+                "warning: times are {self} apart, so this machine does other work too: close other programs, or \
+                 compare the least times only"
+            ));
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} %", 100.0 * self.0)
     }
 }
 
@@ -144,6 +194,17 @@ mod tests {
         let ten: Vec<f64> = (1..=10).map(f64::from).collect();
         assert_eq!([0., 0.5, 0.9, 1.].map(|q| quantile(&ten, q)), [1., 5., 9., 10.]);
         assert_eq!(quantile(&[7.], 0.5), 7.);
+    }
+
+    #[test]
+    fn the_spread_leaves_out_a_tenth_on_either_side() {
+        let mut times = vec![10.0; 20];
+        (times[3], times[17]) = (1.0, 90.0);
+        assert_eq!(Spread::of(&times).part(), 0.0);
+        times[4..8].fill(14.0);
+        assert_eq!(Spread::of(&times).part(), 0.4);
+        assert_eq!(Spread::of(&[1.0, 100.0]).part(), 0.0);
+        assert_eq!(Spread(0.1234).to_string(), "12.3 %");
     }
 
     #[test]

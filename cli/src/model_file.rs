@@ -45,6 +45,8 @@ pub(crate) struct ModelFile {
     pub(crate) bytes: Bytes,
     /// Where these are mapped.
     pub(crate) pages: Pages,
+    /// The model that has the weights of a graph's text.
+    pub(crate) weights: Option<PathBuf>,
 }
 
 impl ModelFile {
@@ -55,13 +57,18 @@ impl ModelFile {
     pub(crate) fn open(path: &Path) -> Outcome<ModelFile> {
         let file = stdio::read(path).map_err(|error| Failure::reading(path, error))?;
         let Mapped { bytes, pages } = file;
-        Ok(ModelFile { path: path.to_owned(), bytes, pages })
+        Ok(ModelFile { path: path.to_owned(), bytes, pages, weights: None })
+    }
+
+    /// The same with the model that has its weights, should it be a graph's text.
+    pub(crate) fn with_weights(self, weights: Option<&PathBuf>) -> ModelFile {
+        ModelFile { weights: weights.cloned(), ..self }
     }
 
     /// A model that is in no file: it has no external data.
     #[cfg(feature = "library")]
     pub(crate) fn unnamed(Mapped { bytes, pages }: Mapped) -> ModelFile {
-        ModelFile { path: UNNAMED.into(), bytes, pages }
+        ModelFile { path: UNNAMED.into(), bytes, pages, weights: None }
     }
 
     /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that

@@ -1,4 +1,4 @@
-//! Names of files as text.
+//! Names of files as text, and of how many things there are.
 
 use std::path::Path;
 
@@ -32,9 +32,20 @@ fn escaped(name: &[u8]) -> String {
     out
 }
 
+/// `1 thread`, `2 threads`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "thread")), ["0 threads", "1 thread", "2 threads"]);
+    }
 
     #[test]
     fn different_names_stay_different() {

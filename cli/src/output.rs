@@ -1,7 +1,7 @@
 //! Where results go: files that are written whole or not at all, and stdout.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 #[cfg(feature = "compiler")]
 use std::io::{Cursor, Seek};
 use std::path::{Path, PathBuf};
@@ -68,14 +68,20 @@ pub(crate) fn place(output: Option<&Path>, name: PathBuf) -> PathBuf {
     }
 }
 
-/// Refuses, before any work, what cannot be written at all or would take an input's place.
+/// Refuses, before any work, a file other than a text that cannot be written at all or would take an input's place.
 ///
 /// # Errors
-/// [`Failure::Usage`] where the output is one of the inputs, and [`Failure::Io`] where no file can be made
+/// [`Failure::Usage`] where the output is one of the inputs or would go to a terminal, and [`Failure::Io`] where no file can be made
 /// in its folder.
 pub(crate) fn check(output: &Path, inputs: &[&Path]) -> Outcome {
     if is_dash(output) {
-        return Ok(());
+        return match io::stdout().is_terminal() {
+            true => {
+                Err(Failure::usage("standard output is a terminal, which shows no binary file")
+                    .with_help("name a file with -o, or put a pipe behind the command"))
+            }
+            false => Ok(()),
+        };
     }
     try_to_write(output).map_err(|error| Failure::writing(output, error))?;
     // What is not there yet may be both all the same.

@@ -122,6 +122,12 @@ impl Program {
         self.program.artifact().sections().iter().for_each(|section| give(&section.digest));
     }
 
+    /// The artifact, and the position of its code that runs.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn running(&self) -> (&Artifact, usize) {
+        (self.program.artifact(), self.program.variant_position())
+    }
+
     /// The CPU whose code runs.
     #[cfg(feature = "compiler")]
     pub(crate) fn isa(&self) -> &str {

@@ -23,7 +23,7 @@ const PASSWORD: &str = "CARDINAL_KEY_PASSWORD";
 const LONGEST: u64 = 16 << 10;
 
 /// How to sign what is written.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Signing {
     /// Sign OUT with this secret key, into OUT.minisig
     ///
@@ -37,7 +37,7 @@ pub(crate) struct Signing {
 }
 
 /// Whose compiled models to take.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Trust {
     /// Take a compiled model only if this public key has signed it
     ///

@@ -3,7 +3,11 @@
 use std::io::{self, Write};
 
 use cardinal_runtime::{DType, text};
+#[cfg(feature = "compiler")]
+use serde_json::{Value, json};
 
+#[cfg(feature = "compiler")]
+use crate::compare::Comparison;
 use crate::compare::compare;
 use crate::exit::{Failure, Outcome};
 use crate::tensors::{Array, Spec};
@@ -45,6 +49,19 @@ pub(crate) struct Verdict {
     pub(crate) same: bool,
     /// How close it is.
     pub(crate) text: String,
+    /// The output, and how it should be.
+    #[cfg(feature = "compiler")]
+    details: Details,
+}
+
+/// What is said of an output to programs.
+#[cfg(feature = "compiler")]
+struct Details {
+    name: String,
+    ty: String,
+    /// None where it is of another type than is expected.
+    comparison: Option<Comparison>,
+    allowed: Tolerance,
 }
 
 /// Compares each output with what is expected of it.
@@ -72,13 +89,21 @@ pub(crate) fn conclude(verdicts: &[Verdict]) -> Outcome {
 
 impl Verdict {
     fn of(spec: &Spec, actual: &Array, expected: &Array, tolerance: Tolerance) -> Verdict {
-        let Tolerance { rtol, atol } = tolerance.of(expected.dtype);
+        let allowed = tolerance.of(expected.dtype);
+        #[cfg(feature = "compiler")]
+        let details =
+            |comparison| Details { name: spec.name.clone(), ty: actual.ty(), comparison, allowed };
         let name = text::line(&spec.name);
         if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
-            let text = format!("{name}: {}, but {} is expected", actual.ty(), expected.ty());
-            return Verdict { same: false, text };
+            return Verdict {
+                same: false,
+                text: format!("{name}: {}, but {} is expected", actual.ty(), expected.ty()),
+                #[cfg(feature = "compiler")]
+                details: details(None),
+            };
         }
         let c = compare(actual, expected);
+        let Tolerance { rtol, atol } = allowed;
         let same = c.within(rtol, atol);
         let mut text = format!(
             "{name} {}: max abs error {:.3e}, {:.3e} of the largest magnitude {:.4}",
@@ -96,7 +121,32 @@ impl Verdict {
         if !same {
             text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
         }
-        Verdict { same, text }
+        Verdict {
+            same,
+            text,
+            #[cfg(feature = "compiler")]
+            details: details(Some(c)),
+        }
+    }
+
+    /// It as an object.
+    #[cfg(feature = "compiler")]
+    pub(crate) fn to_json(&self) -> Value {
+        let Details { name, ty, comparison, allowed } = &self.details;
+        let compared = comparison.as_ref();
+        json!({
+            "name": name,
+            "type": ty,
+            "same": self.same,
+            // Infinity is no number of JSON's, and becomes null.
+            "max_abs_error": compared.map(|c| c.max_abs),
+            "max_rel_error": compared.map(|c| c.max_rel),
+            "largest_magnitude": compared.map(|c| c.scale),
+            "worst_element": compared.map(|c| c.worst),
+            "not_finite": compared.map(|c| c.not_finite),
+            "argmax": compared.and_then(|c| c.argmax).map(|(agree, of)| json!({ "agree": agree, "of": of })),
+            "allowed": { "rtol": allowed.rtol, "atol": allowed.atol },
+        })
     }
 
     /// It in a line.

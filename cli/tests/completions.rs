@@ -57,6 +57,8 @@ fn there_is_a_page_for_each_command() {
     let page = fs::read_to_string(folder.path("cardinal-compile.1")).unwrap();
     assert!(page.starts_with(".") || page.starts_with("'"), "{page}");
     assert!(page.contains("cardinal compile resnest50.onnx") && page.contains("max\\-memory"));
+    folder.run("completions man -o share/man/man1").succeeds();
+    assert!(folder.path("share/man/man1/cardinal-run.1").is_file());
     let whole = folder.run("completions man").succeeds();
     assert!(whole.contains(page.lines().last().unwrap()));
 }

@@ -271,10 +271,9 @@ fn what_cannot_be_drawn_is_refused_with_advice() {
     assert!(said.contains("`soup`") && said.contains("help:"), "{said}");
     folder.run("inspect m.onnx --format html --node soup").fails_with(2);
     folder.run("compile m.onnx -o m.cardinal --cpu x86-64-v3").succeeds();
-    for format in ["svg", "html"] {
-        let said = folder.run(&format!("inspect m.cardinal --format {format}")).fails_with(2);
-        assert!(said.contains("draw the .onnx"), "{said}");
-    }
+    let said = folder.run("inspect m.cardinal --format html").fails_with(2);
+    assert!(said.contains("inspect the .onnx"), "{said}");
+    folder.run("inspect m.cardinal --format svg --node soup").fails_with(2);
 }
 
 #[test]

@@ -132,6 +132,16 @@ fn a_profile_is_compared_with_an_older_one_step_by_step() {
 }
 
 #[test]
+fn steps_that_took_no_time_have_no_ratio() {
+    let step = "{\"name\": \"x\", \"kernel\": \"map\", \"ms\": 0}";
+    let zero = format!("{{\"schema\": \"cardinal.profile/v1\", \"steps\": [{step}]}}");
+    let folder = folder().file("zero.json", zero);
+    let text = folder.run(&format!("profile m.onnx --against zero.json {QUICK}")).succeeds();
+    let last = text.lines().last().unwrap();
+    assert!(last.ends_with("     -  all steps"), "{last}");
+}
+
+#[test]
 fn what_is_no_profile_is_refused() {
     let folder = folder().file("no.json", "{").file("other.json", "{\"schema\": \"x\"}");
     let folder = folder.file("steps.json", "{\"schema\": \"cardinal.profile/v1\", \"steps\": [1]}");
@@ -142,7 +152,8 @@ fn what_is_no_profile_is_refused() {
         ("gone", "read"),
         ("/dev/zero", "too large"),
     ] {
-        let refused = folder.run(&format!("profile m.onnx --against {older} {QUICK}"));
+        // Before anything is measured, and so before the model is read.
+        let refused = folder.run(&format!("profile gone.onnx --against {older} {QUICK}"));
         let said = refused.fails_with(5);
         assert!(said.contains(says), "{said}");
     }

@@ -32,6 +32,13 @@ fn nothing_that_is_printed_drives_a_terminal() {
     folder.run("compile m.onnx -o m.cardinal").succeeds();
     for arguments in [
         "inspect m.cardinal",
+        "inspect m.cardinal --stage fused",
+        "inspect m.cardinal --stage schedule",
+        "inspect m.cardinal --stage plan",
+        "inspect m.cardinal --stage asm",
+        "inspect m.cardinal --against m.onnx",
+        "explain m.cardinal #0 --asm",
+        "profile m.cardinal --iterations 1 --warmup 0",
         "inspect m.onnx --stage import --why",
         "inspect m.onnx --stage fused --format dot --why",
         "inspect m.onnx --stage schedule",

@@ -39,6 +39,7 @@ pub mod passes;
 pub mod peak;
 pub mod pipeline;
 pub mod plan;
+pub mod record;
 pub mod relink;
 pub mod schedule;
 

@@ -164,8 +164,8 @@ impl<'m> Pipeline<'m> {
     pub fn compile(&self, targets: &[Target]) -> Result<Compiled> {
         let trace = self.plans(targets)?;
         let code = trace.variants.iter().map(|variant| {
-            let Code { bytes, entry, .. } = variant.code(Listing::default())?;
-            Ok(VariantCode { bytes, entry: entry as u64 })
+            let Code { bytes, entry, functions } = variant.code(Listing::default())?;
+            Ok(VariantCode { bytes, entry: entry as u64, functions, reasons: None })
         });
         let code = code.collect::<Result<_>>()?;
         self.assemble(trace, code)

@@ -6,19 +6,19 @@
 
 use std::num::NonZeroUsize;
 
-use cardinal_runtime::manifest::{Choice, Manifest, Variant};
+use cardinal_runtime::manifest::{Choice, Manifest};
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
 use crate::codegen::Target;
 use crate::error::Result;
 use crate::ir::TensorType;
 use crate::kernels::conv::read_choice;
-use crate::machine::Core;
 use crate::onnx::Model;
 use crate::options::{CompileOptions, ImportOptions, Precision};
 use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
+use crate::record::{self, Reasons};
 use crate::schedule::{BadChoice, Bfloat16, Choices, Chosen, Preferences};
 
 pub use crate::error::Difference;
@@ -77,7 +77,9 @@ fn fitting_code(traced: &VariantTrace, artifact: &Artifact) -> Result<VariantCod
     if structure.digest[..] != variant.structure {
         return Err(difference(plan, target.cpu(), &structure.outline, &variant.outline).into());
     }
-    Ok(VariantCode { bytes: artifact.code(i).to_vec(), entry: variant.entry_offset })
+    let (bytes, entry) = (artifact.code(i).to_vec(), variant.entry_offset);
+    let (functions, reasons) = (record::functions(artifact, i), Reasons::of(artifact, i));
+    Ok(VariantCode { bytes, entry, functions, reasons })
 }
 
 /// Where two structures differ, by their outlines: that of `plan` and the artifact's.
@@ -100,16 +102,7 @@ fn check_version(manifest: &Manifest) -> Result<()> {
 
 /// The targets of the artifact's variants.
 fn targets(artifact: &Artifact) -> Result<Vec<Target>> {
-    let target = |variant: &Variant| {
-        let target = Target::new(&variant.target, &variant.cpu_features)?;
-        let target = target.for_core(Some(&variant.core));
-        let core = target.core().map_or("", Core::name);
-        match target.features() == variant.cpu_features && core == variant.core {
-            true => Ok(target),
-            false => Err(Difference::Cpu(variant.name.clone()).into()),
-        }
-    };
-    artifact.variants().iter().map(target).collect()
+    artifact.variants().iter().map(record::target).collect()
 }
 
 /// What the artifact takes instead of the estimates' choices.

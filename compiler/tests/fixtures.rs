@@ -10,7 +10,7 @@ use cardinal_compiler::interp;
 use cardinal_compiler::ir::{Op, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::passes::{Run, run_with};
-use cardinal_compiler::schedule::{self, Preferences};
+use cardinal_compiler::schedule::{self, Preferences, Summary};
 use cardinal_compiler::{kernels, plan};
 use cardinal_runtime::Tensor;
 use running::files::{
@@ -233,7 +233,7 @@ fn dumps_are_as_reviewed() {
         snapshot(&name, "fused", &text::print(&graph));
         if planned_too.contains(&name.as_str()) {
             let schedule = kernels::schedule(&graph, &avx2().machine(), &Preferences::default());
-            snapshot(&name, "schedule", &schedule::text::print(&graph, &schedule));
+            snapshot(&name, "schedule", &schedule::text::print(&Summary::of(&graph, &schedule)));
             let plan = kernels::lower(&graph, &schedule).unwrap();
             snapshot(&name, "plan", &plan::text::print(&plan));
         }

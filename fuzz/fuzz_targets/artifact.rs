@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use cardinal_compiler::options::Precision;
+use cardinal_compiler::record::Record;
 use cardinal_fuzz::artifacts::{Edit, Intact};
 use cardinal_runtime::{Artifact, Program};
 use libfuzzer_sys::fuzz_target;
@@ -28,6 +29,11 @@ fuzz_target!(|input: Input| {
     match Artifact::from_bytes(bytes.into()) {
         Ok(artifact) => {
             assert!(is_intact || input.seal, "damage is not seen");
+            for position in 0..artifact.variants().len() {
+                let Ok(record) = Record::read(&artifact, position) else { continue };
+                let _ = record.code(&artifact, position, true);
+                let _ = record.with_hashes(&artifact);
+            }
             // Refused where it is for another machine.
             let _ = Program::load(artifact);
         }

@@ -14,6 +14,7 @@ use memmap2::{Mmap, MmapMut};
 use crate::abi::ALIGNMENT;
 use crate::encoding::{Encoding, Run};
 use crate::error::LoadError;
+use crate::expand::expand;
 use crate::manifest::{Manifest, Variant};
 use crate::memory;
 use crate::spec::TensorSpec;
@@ -130,6 +131,21 @@ impl Artifact {
 
     fn bytes_of(&self, at: usize) -> &[u8] {
         &self.as_bytes()[self.contents.ranges[at].clone()]
+    }
+
+    /// The weights section as code reads it, which is a copy where it is encoded.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] for want of memory.
+    pub fn loaded_weights(&self) -> Result<Bytes, LoadError> {
+        let stored = self.weights();
+        if self.runs().iter().all(|run| run.encoding == Encoding::Plain) {
+            return Ok(self.bytes.slice_ref(stored));
+        }
+        let everything = 0..self.loaded_weight_bytes();
+        expand(self.runs(), stored, &[everything])
+            .map(Bytes::from_owner)
+            .map_err(|source| LoadError::io("expand the weights", source))
     }
 
     /// Bytes of the weights section that are stored in an encoding.

@@ -57,6 +57,11 @@ impl Program {
         &self.artifact.variants()[self.variant]
     }
 
+    /// Its position among the artifact's variants.
+    pub fn variant_position(&self) -> usize {
+        self.variant
+    }
+
     /// The model's inputs, in order.
     pub fn inputs(&self) -> &[TensorSpec] {
         self.artifact.inputs()

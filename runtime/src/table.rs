@@ -8,7 +8,7 @@ use prost::Message;
 use crate::error::{LoadError, Part, TableError};
 use crate::format::{DIGEST_BYTES, HEADER_BYTES, MAX_NAME_BYTES, MAX_SECTIONS, PAGE};
 
-/// The names of sections that this runtime reads.
+/// The names of sections that are written.
 pub mod name {
     /// What the model is, a [`Manifest`](crate::manifest::Manifest). The first section.
     pub const MANIFEST: &str = "manifest";
@@ -16,14 +16,15 @@ pub mod name {
     pub const CODE: &str = "code";
     /// The weights, as stored. The last section.
     pub const WEIGHTS: &str = "weights";
+    /// What became of the model on its way to this code, for readers: the compiler writes and reads it, and
+    /// nothing of it is needed to run a model.
+    pub const RECORD: &str = "record";
 }
 
 /// Names of sections that have a meaning already, though nothing writes or reads them yet: that of the
-/// figures measured for a lower precision, of how to prepare images, of the names of classes, of the
-/// batches that there are schedules for, and of the texts of the graph after all passes and of the plan.
-/// None is needed to run a model.
-pub const RESERVED_SECTIONS: [&str; 6] =
-    ["precision", "preprocessing", "labels", "batches", "graph", "plan"];
+/// figures measured for a lower precision, of how to prepare images, of the names of classes, and of the
+/// batches that there are schedules for. None is needed to run a model.
+pub const RESERVED_SECTIONS: [&str; 4] = ["precision", "preprocessing", "labels", "batches"];
 
 /// The sections of an artifact, in the order of the file.
 #[derive(Clone, PartialEq, Message)]

@@ -12,6 +12,8 @@ pub(crate) struct CompletionsArgs {
     pub(crate) written: Written,
     /// The folder that pages go to, one a command; without it, one page of all goes to stdout
     ///
+    /// Folders are made where they are not there.
+    ///
     /// Example: -o share/man/man1
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) output: Option<PathBuf>,

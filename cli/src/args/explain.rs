@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::ModelOptions;
+use crate::signing::Trust;
 
 /// `cardinal explain`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The ONNX model; `-` reads it from stdin
+    /// The model, .onnx or .cardinal; `-` reads it from stdin
+    ///
+    /// Of an artifact it is not known what passes did.
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// A node of the ONNX file, a value, a step of the plan as #NUMBER, or a function of the code
@@ -29,6 +32,9 @@ pub(crate) struct ExplainArgs {
     /// Example: --json
     #[arg(long)]
     pub(crate) json: bool,
+    /// Whose compiled models to take.
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,

@@ -8,7 +8,7 @@ use super::{Format, ModelOptions, Stage, TuningOptions};
 use crate::signing::Trust;
 
 /// `cardinal inspect`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct InspectArgs {
     /// The model, .onnx or .cardinal; `-` reads it from stdin
     #[arg(value_name = "MODEL")]
@@ -47,6 +47,14 @@ pub(crate) struct InspectArgs {
     /// Example: --diff split_attention
     #[arg(long, value_name = "PASS", conflicts_with_all = ["stage", "after", "passes"])]
     pub(crate) diff: Option<String>,
+    /// Show how this other model, .onnx or .cardinal, differs: a unified diff of --stage, or of the stages fused,
+    /// schedule and plan, and of what artifacts say of themselves
+    ///
+    /// Options of compiling are those of both.
+    ///
+    /// Example: --against yesterday.cardinal --stage plan
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["after", "diff", "passes", "why", "node"])]
+    pub(crate) against: Option<PathBuf>,
     /// Add what nearly matched a pass, and why it did not
     ///
     /// Example: --why

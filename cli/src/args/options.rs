@@ -1,6 +1,7 @@
 //! Options that several commands share, and the values that options take.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
@@ -69,6 +70,21 @@ pub(crate) struct ModelOptions {
     /// Example: --portable-bits
     #[arg(long)]
     pub(crate) portable_bits: bool,
+    /// The .onnx that has the weights of a graph's text, which holds their hashes alone
+    ///
+    /// For a MODEL that is a text as `inspect` prints it, perhaps edited: of the stages import and fused, or after a
+    /// pass. Weights are found by their hashes, whichever pass made them; rand(SEED) needs none.
+    ///
+    /// Example: --weights-from resnest50.onnx
+    #[arg(long = "weights-from", value_name = "MODEL.onnx")]
+    pub(crate) weights_from: Option<PathBuf>,
+    /// Compute convolutions as this text of `inspect --stage schedule` says, perhaps edited
+    ///
+    /// Of its lines, `by` counts. Convolutions of equal shapes are computed alike.
+    ///
+    /// Example: --schedule edited.txt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schedule: Option<PathBuf>,
     /// Memory that an inference may take besides the weights [default: 64GiB]
     ///
     /// A model that would take more is refused before any of it is asked for, and the operator that

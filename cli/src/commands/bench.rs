@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use crate::args::BenchArgs;
-use crate::engine;
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
 use crate::image_input::Recipe;
 use crate::loading;
 use crate::measure::measure;
@@ -16,28 +15,17 @@ use crate::{output, program};
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
-    let running = match (&loaded.model, args.steps) {
-        (_, false) => None,
-        (Some(model), true) => {
-            let settings = loading::settings_for(&args.options, &args.isa);
-            let running = engine::running(model, &settings, &loaded.program);
-            Some(running.map_err(|error| loading::refused(&file, error))?)
-        }
-        (None, true) => {
-            return Err(Failure::usage("an artifact does not have the names of its plan's steps")
-                .with_help("use --steps with the .onnx"));
-        }
-    };
+    let running = || loading::running(&file, &loaded);
+    let running = args.steps.then(running).transpose()?;
     let forecast =
         args.images.as_deref().map(|images| forecast(args, &loaded.program, &file, images));
     let forecast = forecast.transpose()?;
     let what = &args.measurement;
     let measured = measure(&loaded.program, loaded.preparation, threads, what)?;
-    let steps =
-        running.map(|running| StepTimes::measure(&file, &running, &loaded.program, threads, what));
+    let steps = running.map(|running| StepTimes::measure(&running, &loaded.program, threads, what));
     let steps = steps.transpose()?;
     if args.json {
         let mut report = measured.to_json();

@@ -25,9 +25,11 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
         return Err(Failure::usage("what happened on the way is seen in the .onnx model only")
             .with_help("give the .onnx that it was compiled from"));
     }
+    loading::refuse_text(&file)?;
     let progress = loading::progress(format!("compiling {}", file.name()));
-    let settings = loading::settings(&args.options);
+    let mut settings = loading::settings(&args.options);
     let model = loading::import(&file, &settings.import)?;
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     let graph = &model.graph;
     let specs: Vec<Spec> = graph.inputs().iter().map(|id| engine::spec(graph.node(*id))).collect();
     // What takes more memory than is allowed is refused before any of it is asked for.

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     check(args, emit, &output)?;
     let signer = args.signing.signer(&output)?;
     let begin = Instant::now();
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     if file.is_artifact() {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("compile takes an .onnx model"));
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     if let Some(preprocess) = &args.preprocess {
         image_input::store(preprocess, &mut model.metadata)?;
     }
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     let refused = |error| loading::refused(&file, error);
     let (tuned, sampled) = measure(args, &file, &mut model, &mut settings, &progress)?;
     progress.set_message(text::line(&compiling));
@@ -67,6 +68,9 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
             Content::Native(native::make(emit, &output, &file, &artifact)?, artifact)
         }
     };
+    // Whoever gets here has had every one of them proved.
+    let proved = args.check_rewrites.then(|| engine::rewrites(&model).map(|all| all.len()));
+    let proved = proved.transpose().map_err(refused)?;
     let change = match &content {
         Content::Laid(artifact, _) | Content::Native(_, artifact) => {
             Change::measure(&model, &settings, artifact, refused)?
@@ -85,6 +89,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         change: change.as_ref(),
         sampled: sampled.as_ref(),
         tuned: tuned.as_ref(),
+        proved,
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)
@@ -166,6 +171,10 @@ fn check(args: &CompileArgs, emit: Emit, output: &Path) -> Outcome {
     if args.json && is_dash(output) {
         return Err(Failure::usage("standard output can take the model or the JSON")
             .with_help("name a file for the model, such as `-o model.cardinal`"));
+    }
+    if args.tune && args.options.schedule.is_some() {
+        return Err(Failure::usage("--tune chooses what --schedule has chosen already")
+            .with_help("leave out one of the two"));
     }
     args.sampling.check(engine::may_round(&settings(args)))?;
     match emit {

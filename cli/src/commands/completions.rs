@@ -1,5 +1,6 @@
 //! `cardinal completions`: the command line's own definition, for shells and as manual pages.
 
+use std::fs;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
@@ -41,9 +42,11 @@ fn manual(folder: Option<&Path>) -> Outcome {
     let pages = pages.collect::<Outcome<Vec<_>>>()?;
     match folder {
         None => output::print(|out| pages.iter().try_for_each(|(_, page)| out.write_all(page))),
-        Some(folder) => pages
-            .iter()
-            .try_for_each(|(name, page)| output::write(&folder.join(format!("{name}.1")), page)),
+        Some(folder) => {
+            fs::create_dir_all(folder).map_err(|error| Failure::writing(folder, error))?;
+            let page_of = |name: &str| folder.join(format!("{name}.1"));
+            pages.iter().try_for_each(|(name, page)| output::write(&page_of(name), page))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::output;
 
 pub(crate) fn run(args: &DoctorArgs) -> Outcome {
     let file = ModelFile::open(&args.model)?;
+    loading::refuse_all_texts(&file, &args.options)?;
     if file.is_artifact() {
         return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
             .with_help("cardinal inspect says what is in it, and cardinal bench how fast it is"));

@@ -5,23 +5,30 @@ use crate::exit::{Failure, Outcome};
 use crate::explain::{Compiled, Story};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::output;
+use crate::{about, output, program};
 
 pub(crate) fn run(args: &ExplainArgs) -> Outcome {
     if args.options.cpu.len() > 1 {
         return Err(Failure::usage("what becomes of a model is explained for one CPU")
             .with_help("give one --cpu, and explain once for each"));
     }
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
+    args.trust.check(&file)?;
     if file.is_artifact() {
-        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
-            .with_help("explain the .onnx that it was compiled from"));
+        let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
+        let position = about::variant(&artifact, &args.options.cpu)?;
+        let compiled = Compiled::recorded(&artifact, position, args.asm);
+        return explain(args, &compiled.map_err(|error| loading::refused(&file, error))?);
     }
-    let settings = loading::settings(&args.options);
+    let mut settings = loading::settings(&args.options);
     let model = loading::import(&file, &settings.import)?;
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     let compiled = Compiled::new(&model, &settings, args.asm);
-    let compiled = compiled.map_err(|error| loading::refused(&file, error))?;
-    let story = Story::of(&compiled, &args.name)?;
+    explain(args, &compiled.map_err(|error| loading::refused(&file, error))?)
+}
+
+fn explain(args: &ExplainArgs, compiled: &Compiled<'_>) -> Outcome {
+    let story = Story::of(compiled, &args.name)?;
     match args.json {
         true => output::print_json(&story.to_json()),
         false => output::print(|out| story.print(out)),

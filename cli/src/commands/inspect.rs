@@ -1,8 +1,10 @@
 //! `cardinal inspect`: what a model is turned into, stage by stage.
 
+mod against;
 mod dump;
 mod passes;
 mod picture;
+mod recorded;
 
 use cardinal_compiler::passes::{NearMiss, TABLE};
 use cardinal_runtime::text;
@@ -18,22 +20,29 @@ use crate::{about, output, program, tune};
 use dump::Dump;
 
 #[cfg(feature = "library")]
-pub(crate) use dump::stage_text;
+pub(crate) use dump::text_of;
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     check_format(args)?;
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
+    if let Some(other) = &args.against {
+        return against::print(&file, other, args);
+    }
     if file.is_artifact() {
-        return describe(&file, args);
+        return match recorded::is_asked_for(args) {
+            true => print(&recorded::text(&file, args)?),
+            false => describe(&file, args),
+        };
     }
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
     let model = loading::import(&file, &settings.import)?;
     if args.tuned {
         settings.compile.schedule.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
     }
+    loading::schedule(&file, &model, &mut settings, &args.options)?;
     if matches!(args.format, Format::Svg | Format::Html) {
         return picture::print(&file, &model, &settings, args);
     }
@@ -45,6 +54,10 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let Dump { text, near_misses } = dump.map_err(|error| loading::refused(&file, error))?;
     let text = text.ok_or_else(|| Failure::usage("this stage does not have that format"))?;
     let text = if args.why { with_reasons(&text, &near_misses, args.format) } else { text };
+    print(&text)
+}
+
+fn print(text: &str) -> Outcome {
     output::print(|out| write!(out, "{}{}", text, if text.ends_with('\n') { "" } else { "\n" }))
 }
 
@@ -106,18 +119,6 @@ fn check_pass(name: Option<&str>) -> Outcome {
 }
 
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
-    if matches!(args.format, Format::Svg | Format::Html) {
-        return Err(Failure::usage(format!(
-            "`{}` is compiled already, and its graph is not in it",
-            file.name()
-        ))
-        .with_help("draw the .onnx that it was compiled from"));
-    }
-    let asks = args.stage.is_some() || args.after.is_some() || args.diff.is_some();
-    if asks || args.passes || args.why {
-        return Err(Failure::usage(format!("`{}` is compiled already", file.name()))
-            .with_help("stages and passes are those of an .onnx model"));
-    }
     let lines = about::lines(&program::open_artifact(file.bytes.clone(), &file.name())?);
     match args.format {
         Format::Text | Format::Json => about::print(&lines, args.format == Format::Json),

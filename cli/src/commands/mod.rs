@@ -26,7 +26,7 @@ use crate::exit::Outcome;
 use crate::{ending, own_pages, render};
 
 #[cfg(feature = "library")]
-pub(crate) use inspect::stage_text;
+pub(crate) use inspect::text_of;
 
 /// Runs the command line of this process.
 pub fn cardinal() -> ExitCode {

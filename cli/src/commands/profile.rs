@@ -1,36 +1,30 @@
 //! `cardinal profile`: where the time of a model goes.
 
 use crate::args::{ProfileArgs, ProfileFormat};
-use crate::engine;
 use crate::exit::{Failure, Outcome};
-use crate::loading::{self, Loaded};
+use crate::loading;
 use crate::model_file::ModelFile;
-use crate::profile::{Comparison, Profile, Timeline};
+use crate::profile::{Comparison, Older, Profile, Timeline};
 use crate::{output, program};
 
 pub(crate) fn run(args: &ProfileArgs) -> Outcome {
     check_format(args)?;
+    // What is wrong with it is said before anything is measured.
+    let older = args.against.as_deref().map(Older::read).transpose()?;
     let threads = args.threads.unwrap_or_else(program::available_threads);
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
-    let Loaded { program, model, .. } =
-        loading::load(&file, &args.options, &args.isa, &Vec::new())?;
-    let Some(model) = model else {
-        return Err(Failure::usage("an artifact does not have the names of its plan's steps")
-            .with_help("profile the .onnx"));
-    };
-    let settings = loading::settings_for(&args.options, &args.isa);
-    let running = engine::running(&model, &settings, &program);
-    let running = running.map_err(|error| loading::refused(&file, error))?;
+    let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
+    let running = loading::running(&file, &loaded)?;
+    let program = loaded.program;
     let what = &args.measurement;
     if args.format() == ProfileFormat::ChromeTrace {
-        let plan = running.variant.plan().map_err(|error| loading::refused(&file, error))?;
-        let timeline = Timeline::record(plan, &program, threads, what)?;
+        let timeline = Timeline::record(&running.plan, &program, threads, what)?;
         return output::print_json(&timeline.to_json());
     }
     let profile = Profile::measure(&file, &program, &running, threads, what)?;
-    let older =
-        args.against.as_deref().map(|older| Comparison::new(&profile, older)).transpose()?;
+    profile.spread().warn();
+    let older = older.map(|older| Comparison::new(&profile, older));
     show(args, &profile, older.as_ref())
 }
 

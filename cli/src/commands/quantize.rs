@@ -23,6 +23,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Outcome {
     };
     check(args, &path, &[&calibration, &test])?;
     let file = ModelFile::open(&args.model)?;
+    loading::refuse_all_texts(&file, &args.options)?;
     let progress = loading::progress(format!("compiling {}", file.name()));
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let subject = Subject::open(&file, loading::settings(&args.options), threads)?;

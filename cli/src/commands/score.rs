@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Outcome {
         key_column: args.key_column.as_deref(),
     })?;
     check_output(args, &inputs)?;
-    let file = ModelFile::open(&args.model)?;
+    let file = ModelFile::open(&args.model)?.with_weights(args.options.weights_from.as_ref());
     args.trust.check(&file)?;
     let loaded = loading::load(&file, &args.options, &args.isa, &Vec::new())?;
     let program = &loaded.program;
@@ -47,6 +47,9 @@ pub(crate) fn run(args: &ScoreArgs) -> Outcome {
 
 /// Refuses an output that cannot be written, or that is read: of many images only those that are called so.
 fn check_output(args: &ScoreArgs, inputs: &Inputs) -> Outcome {
+    if is_dash(&args.output) {
+        return Ok(());
+    }
     let is_called_so = |path: &&Path| path.extension() == args.output.extension();
     let read = [args.model.as_path()].into_iter().chain(args.classes.labels.as_deref());
     let read = read.chain(args.files_from.as_deref());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::code::Function;
-use super::{Argument, StepStory, Story};
+use super::{Argument, Rewrite, StepStory, Story};
 
 const SCHEMA: &str = "cardinal.explain/v1";
 
@@ -12,15 +12,8 @@ impl Story {
     pub(crate) fn to_json(&self) -> Value {
         let onnx = self.onnx.iter();
         let onnx = onnx.map(|node| json!({ "name": node.name, "imported": node.imported }));
-        let rewrites = self.rewrites.iter().map(|rewrite| {
-            json!({
-                "pass": rewrite.pass,
-                "summary": rewrite.summary,
-                "at": rewrite.at,
-                "removed": rewrite.removed,
-                "made": rewrite.made,
-            })
-        });
+        let rewrites = self.rewrites.as_ref();
+        let rewrites = rewrites.map(|all| Value::from_iter(all.iter().map(rewrite)));
         let fused = self
             .fused
             .iter()
@@ -30,12 +23,22 @@ impl Story {
             "name": self.name,
             "kind": self.kind,
             "onnx": Value::from_iter(onnx),
-            "rewrites": Value::from_iter(rewrites),
+            "rewrites": rewrites,
             "fused": Value::from_iter(fused),
             "steps": Value::from_iter(self.steps.iter().map(step)),
             "functions": Value::from_iter(self.functions.iter().map(function)),
         })
     }
+}
+
+fn rewrite(rewrite: &Rewrite) -> Value {
+    json!({
+        "pass": rewrite.pass,
+        "summary": rewrite.summary,
+        "at": rewrite.at,
+        "removed": rewrite.removed,
+        "made": rewrite.made,
+    })
 }
 
 fn step(step: &StepStory) -> Value {

@@ -15,11 +15,12 @@ use std::collections::BTreeSet;
 use cardinal_compiler::codegen::{Code, Listing};
 use cardinal_compiler::ir::{self, Graph, Node, NodeId, Origin};
 use cardinal_compiler::passes::Change;
-use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
+use cardinal_compiler::pipeline::{Keep, PassTrace, Trace};
 use cardinal_compiler::plan::{self, Base, Place, Plan};
-use cardinal_compiler::schedule;
+use cardinal_compiler::schedule::{self, Summary};
+use cardinal_runtime::Artifact;
 
-use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
+use crate::engine::{self, Model, ModelResult, Pipeline, Record, Settings};
 use crate::exit::Outcome;
 
 use code::Function;
@@ -27,9 +28,12 @@ use names::Meaning;
 
 /// A model with everything that it became.
 pub(crate) struct Compiled<'m> {
-    imported: &'m Graph,
-    trace: Trace,
-    variant: VariantTrace,
+    /// The graph before all passes; of an artifact that is not known.
+    imported: Option<&'m Graph>,
+    passes: Vec<PassTrace>,
+    /// The graph after them.
+    graph: Graph,
+    schedule: Summary,
     plan: Plan,
     code: Code,
     /// The function of each step.
@@ -48,14 +52,34 @@ impl<'m> Compiled<'m> {
     ) -> ModelResult<Compiled<'m>> {
         let keep = Keep { changes: true, ..Keep::default() };
         let pipeline = Pipeline::new(model, &settings.compile).keeping(keep);
-        let mut trace = pipeline.plans(&[engine::first_target(settings)?])?;
-        let variant = trace.variants.pop();
+        let Trace { passes, graph, mut variants } =
+            pipeline.plans(&[engine::first_target(settings)?])?;
+        let variant = variants.pop();
         let variant = variant
             .ok_or_else(|| Box::new(cardinal_compiler::Error::internal("there is no variant")))?;
         let plan = variant.plan()?.clone();
         let code = variant.code(Listing { clif: false, assembly })?;
         let functions = plan::step_functions(&plan);
-        Ok(Compiled { imported: &model.graph, trace, variant, plan, code, functions })
+        let schedule = Summary::of(&graph, &variant.schedule);
+        let imported = Some(&model.graph);
+        Ok(Compiled { imported, passes, graph, schedule, plan, code, functions })
+    }
+
+    /// What an artifact says of the variant at a position.
+    ///
+    /// # Errors
+    /// Where it does not say it.
+    pub(crate) fn recorded(
+        artifact: &Artifact,
+        position: usize,
+        assembly: bool,
+    ) -> ModelResult<Compiled<'static>> {
+        let record = Record::read(artifact, position)?;
+        let code = record.code(artifact, position, assembly)?;
+        let Record { graph, schedule, plan, .. } = record;
+        let functions = plan::step_functions(&plan);
+        let passes = Vec::new();
+        Ok(Compiled { imported: None, passes, graph, schedule, plan, code, functions })
     }
 }
 
@@ -65,7 +89,8 @@ pub(crate) struct Story {
     name: String,
     kind: &'static str,
     onnx: Vec<OnnxNode>,
-    rewrites: Vec<Rewrite>,
+    /// None where passes are not known.
+    rewrites: Option<Vec<Rewrite>>,
     fused: Vec<Fused>,
     steps: Vec<StepStory>,
     functions: Vec<Function>,
@@ -74,8 +99,8 @@ pub(crate) struct Story {
 /// A node of the file, and what the importer made of it.
 struct OnnxNode {
     name: String,
-    /// Values with their operators.
-    imported: Vec<String>,
+    /// Values with their operators, where they are known.
+    imported: Option<Vec<String>>,
 }
 
 /// An edit of a pass.
@@ -133,7 +158,7 @@ impl Story {
             name: meaning.name.clone(),
             kind,
             onnx: origins.iter().map(|origin| onnx_node(compiled.imported, origin)).collect(),
-            rewrites: rewrites(&compiled.trace, origins),
+            rewrites: compiled.imported.map(|_| rewrites(&compiled.passes, origins)),
             fused: fused.iter().map(|id| fused_node(compiled, *id)).collect(),
             steps: steps.iter().filter_map(|number| step(compiled, *number)).collect(),
             functions,
@@ -141,10 +166,12 @@ impl Story {
     }
 }
 
-fn onnx_node(imported: &Graph, origin: &Origin) -> OnnxNode {
-    let made = imported.nodes().map(|id| imported.node(id));
-    let made = made.filter(|node| node.from.contains(origin)).map(brief);
-    OnnxNode { name: origin.to_string(), imported: made.collect() }
+fn onnx_node(imported: Option<&Graph>, origin: &Origin) -> OnnxNode {
+    let made = |graph: &Graph| {
+        let nodes = graph.nodes().map(|id| graph.node(id));
+        nodes.filter(|node| node.from.contains(origin)).map(brief).collect()
+    };
+    OnnxNode { name: origin.to_string(), imported: imported.map(made) }
 }
 
 /// A node's operator and value.
@@ -153,9 +180,9 @@ fn brief(node: &Node) -> String {
 }
 
 /// The edits that replaced something which came from these ONNX nodes.
-fn rewrites(trace: &Trace, origins: &BTreeSet<Origin>) -> Vec<Rewrite> {
+fn rewrites(passes: &[PassTrace], origins: &BTreeSet<Origin>) -> Vec<Rewrite> {
     let touches = |node: &Node| node.from.iter().any(|origin| origins.contains(origin));
-    let all = trace.passes.iter().flat_map(|pass| {
+    let all = passes.iter().flat_map(|pass| {
         let touched = |change: &&Change| change.removed.iter().chain(&change.made).any(touches);
         pass.changes.iter().filter(touched).map(|change| (pass.pass, change))
     });
@@ -170,12 +197,11 @@ fn rewrites(trace: &Trace, origins: &BTreeSet<Origin>) -> Vec<Rewrite> {
 }
 
 fn fused_node(compiled: &Compiled<'_>, id: NodeId) -> Fused {
-    let graph = &compiled.trace.graph;
-    Fused {
-        name: graph.node(id).name.clone(),
-        text: ir::text::print_node(graph, id),
-        schedule: schedule::text::node(graph, &compiled.variant.schedule, id),
-    }
+    let graph = &compiled.graph;
+    let name = graph.node(id).name.clone();
+    let schedule = compiled.schedule.node(&name).map(schedule::text::node);
+    let text = ir::text::print_node(graph, id);
+    Fused { name, text, schedule: schedule.unwrap_or_default() }
 }
 
 fn step(compiled: &Compiled<'_>, number: usize) -> Option<StepStory> {

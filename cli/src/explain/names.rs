@@ -66,7 +66,7 @@ fn of_step(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
     let number: usize = name.strip_prefix('#')?.parse().ok()?;
     let step = compiled.plan.steps.get(number)?;
     let origins = step.from.iter().cloned().collect();
-    let fused = compiled.trace.graph.find(&step.name).into_iter().collect();
+    let fused = compiled.graph.find(&step.name).into_iter().collect();
     Some(Meaning {
         kind: "step of the plan",
         origins,
@@ -79,9 +79,10 @@ fn of_step(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
 fn of_origin(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
     let origin: Origin = name.into();
     let is_from = |graph: &Graph, id: &NodeId| graph.node(*id).from.contains(&origin);
-    let imported = compiled.imported;
-    imported.nodes().find(|id| is_from(imported, id))?;
-    let graph = &compiled.trace.graph;
+    let graph = &compiled.graph;
+    // Of an artifact only those are known that something is left of.
+    let known = compiled.imported.unwrap_or(graph);
+    known.nodes().find(|id| is_from(known, id))?;
     let fused: Vec<NodeId> =
         graph.topological().into_iter().filter(|id| is_from(graph, id)).collect();
     let steps = steps_of(compiled, &fused);
@@ -96,14 +97,12 @@ fn of_origin(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
 
 fn of_value(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
     let name = name.strip_prefix('%').unwrap_or(name);
-    let (imported, graph) = (compiled.imported, &compiled.trace.graph);
+    let (imported, graph) = (compiled.imported, &compiled.graph);
     let fused = graph.find(name);
     let from = |graph: &Graph, id: NodeId| graph.node(id).from.iter().cloned().collect();
-    let origins: BTreeSet<Origin> = match (fused, imported.find(name)) {
-        (Some(id), _) => from(graph, id),
-        (None, Some(id)) => from(imported, id),
-        (None, None) => return None,
-    };
+    let imported = imported.and_then(|graph| Some((graph, graph.find(name)?)));
+    let (origin, id) = fused.map(|id| (graph, id)).or(imported)?;
+    let origins: BTreeSet<Origin> = from(origin, id);
     // A value that is no more lives on in what came from the same nodes.
     let fused: Vec<NodeId> = match fused {
         Some(id) => vec![id],
@@ -123,8 +122,7 @@ fn of_function(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
     let steps: Vec<usize> = (0..compiled.plan.steps.len()).filter(has).collect();
     let made = steps.iter().map(|number| &compiled.plan.steps[*number]);
     let origins = made.clone().flat_map(|step| step.from.iter().cloned()).collect();
-    let mut fused: Vec<NodeId> =
-        made.filter_map(|step| compiled.trace.graph.find(&step.name)).collect();
+    let mut fused: Vec<NodeId> = made.filter_map(|step| compiled.graph.find(&step.name)).collect();
     fused.dedup();
     Some(Meaning {
         kind: "function",
@@ -138,7 +136,7 @@ fn of_function(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
 
 /// The steps that make the values of nodes.
 fn steps_of(compiled: &Compiled<'_>, nodes: &[NodeId]) -> Vec<usize> {
-    let graph = &compiled.trace.graph;
+    let graph = &compiled.graph;
     let names: BTreeSet<&str> = nodes.iter().map(|id| graph.node(*id).name.as_str()).collect();
     let steps = compiled.plan.steps.iter().enumerate();
     steps.filter(|(_, step)| names.contains(step.name.as_str())).map(|(number, _)| number).collect()
@@ -146,8 +144,8 @@ fn steps_of(compiled: &Compiled<'_>, nodes: &[NodeId]) -> Vec<usize> {
 
 /// Every name that means something.
 fn known(compiled: &Compiled<'_>) -> BTreeSet<String> {
-    let graphs = [compiled.imported, &compiled.trace.graph];
-    let nodes = graphs.into_iter().flat_map(|graph| graph.nodes().map(|id| graph.node(id)));
+    let graphs = compiled.imported.into_iter().chain([&compiled.graph]);
+    let nodes = graphs.flat_map(|graph| graph.nodes().map(|id| graph.node(id)));
     let names =
         nodes.flat_map(|node| node.from.iter().map(ToString::to_string).chain([node.name.clone()]));
     let functions = compiled.code.functions.iter().map(|function| function.name.clone());

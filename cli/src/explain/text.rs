@@ -12,7 +12,10 @@ impl Story {
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} is a {}", text::line(&self.name), self.kind)?;
         section(out, "of the file", &self.onnx, OnnxNode::print)?;
-        section(out, "rewritten by passes", &self.rewrites, Rewrite::print)?;
+        match &self.rewrites {
+            Some(rewrites) => section(out, "rewritten by passes", rewrites, Rewrite::print)?,
+            None => writeln!(out, "\nrewritten by passes: an artifact does not say how")?,
+        }
         section(out, "after all passes, and scheduled", &self.fused, Fused::print)?;
         section(out, "planned", &self.steps, StepStory::print)?;
         section(out, "compiled to", &self.functions, Function::print)
@@ -33,11 +36,13 @@ fn section<T>(
 
 impl OnnxNode {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let imported = match self.imported.is_empty() {
-            true => "nothing, as it was computed when it was imported".into(),
-            false => self.imported.join(", "),
+        writeln!(out, "  {}", text::line(&self.name))?;
+        let imported = match self.imported.as_deref() {
+            None => return Ok(()),
+            Some([]) => "nothing, as it was computed when it was imported".into(),
+            Some(values) => values.join(", "),
         };
-        writeln!(out, "  {}\n    read as {}", text::line(&self.name), text::line(&imported))
+        writeln!(out, "    read as {}", text::line(&imported))
     }
 }
 

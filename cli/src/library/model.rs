@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::refusal::Refusal;
 use crate::args::{Arithmetic, ModelOptions, Stage, TuningOptions};
-use crate::commands::stage_text;
+use crate::commands::text_of;
 use crate::engine::{self, ModelResult, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::image_input::{self, Preprocess};
@@ -98,6 +98,8 @@ impl Options {
             int8_winograd: self.int8_winograd,
             portable_bits: self.portable_bits,
             max_memory: self.max_memory,
+            weights_from: None,
+            schedule: None,
         };
         let mut settings = loading::settings(&options);
         settings.compile.check_rewrites = self.check_rewrites;
@@ -160,7 +162,7 @@ impl Model {
     /// A stage that there is not, and what the compiler refuses.
     pub fn inspect(&self, stage: &str) -> Result<String, Refusal> {
         let known = Stage::from_str(stage, false).map_err(|_| no_stage(stage))?;
-        let text = stage_text(&self.model, &self.settings, known);
+        let text = text_of(&self.model, &self.settings, known, None);
         text.map_err(|error| self.refused(error))
     }
 

@@ -7,7 +7,7 @@ use cardinal_compiler::ir::{self, Graph, Node, NodeId};
 use cardinal_compiler::passes::{Change, NearMiss};
 use cardinal_compiler::pipeline::{PassTrace, Trace};
 use cardinal_compiler::plan::Plan;
-use cardinal_compiler::schedule;
+use cardinal_compiler::schedule::{self, Summary};
 use serde_json::{Value, json};
 
 use super::outline::{Outline, Stage, Unit, is_drawn};
@@ -30,7 +30,9 @@ pub(super) fn page(file: &str, imported: &Graph, trace: &Trace, plan: &Plan) -> 
         "cpu": variant.map(|variant| variant.target.cpu()),
         "views": {"import": view(imported), "fused": view(&trace.graph)},
         "passes": passes,
-        "schedule": variant.map(|variant| schedule::json::to_json(&trace.graph, &variant.schedule)),
+        "schedule": variant.map(|variant| {
+            schedule::json::to_json(&Summary::of(&trace.graph, &variant.schedule))
+        }),
         "plan": of_plan(plan),
     })
 }

@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 64 << 20;
 const NAME: usize = 35;
 
 /// What an older profile says of steps: milliseconds, by name and kernel, and the how manieth of these.
-struct Older(BTreeMap<Key, f64>);
+pub(crate) struct Older(BTreeMap<Key, f64>);
 
 /// A step, in terms that another plan of the model may share.
 type Key = (String, String, usize);
@@ -51,12 +51,8 @@ impl Row {
 }
 
 impl Comparison {
-    /// Reads the older profile.
-    ///
-    /// # Errors
-    /// [`Failure::Io`] and [`Failure::Damaged`].
-    pub(crate) fn new(profile: &Profile, older: &Path) -> Outcome<Comparison> {
-        let Older(mut older) = Older::read(older)?;
+    /// A profile beside an older one.
+    pub(crate) fn new(profile: &Profile, Older(mut older): Older) -> Comparison {
         let steps = profile.steps.steps.iter().map(|step| (&*step.name, step.kernel, step.ms));
         let mut rows = Vec::new();
         for (key, ms) in numbered(steps) {
@@ -66,7 +62,7 @@ impl Comparison {
         }
         let gone = |((name, kernel, _), ms)| Row { name, kernel, old_ms: Some(ms), new_ms: None };
         rows.extend(older.into_iter().map(gone));
-        Ok(Comparison { rows })
+        Comparison { rows }
     }
 
     /// The total of both, in milliseconds.
@@ -116,7 +112,8 @@ impl Comparison {
             if left > 0 {
                 writeln!(out, "{left} more steps changed less; --all lists all")?;
             }
-            writeln!(out, "{old:9.4} {new:9.4} {:6.2}  all steps", new / old)
+            let ratio = if old > 0.0 { format!("{:.2}", new / old) } else { "-".into() };
+            writeln!(out, "{old:9.4} {new:9.4} {ratio:>6}  all steps")
         })
     }
 }
@@ -134,7 +131,11 @@ fn numbered<'s>(
 }
 
 impl Older {
-    fn read(path: &Path) -> Outcome<Older> {
+    /// Reads what `profile --json` has printed.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] and [`Failure::Damaged`].
+    pub(crate) fn read(path: &Path) -> Outcome<Older> {
         let mut bytes = Vec::new();
         // A device has no end that its size would tell.
         let read = File::open(path).and_then(|f| f.take(MOST_BYTES + 1).read_to_end(&mut bytes));

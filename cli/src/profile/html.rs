@@ -10,6 +10,7 @@ use cardinal_runtime::text;
 use super::steps::StepTime;
 use super::text::tail;
 use super::{Bound, Ceilings, Profile};
+use crate::names::counted;
 
 /// Bars that are drawn.
 const BARS: usize = 30;
@@ -41,9 +42,10 @@ impl Profile {
              <title>{title}</title>\n<style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
         );
         let Profile { isa, precision, batch, threads, .. } = self;
+        let threads = counted(threads.get(), "thread");
         let _ = writeln!(
             page,
-            "<p>{:.3} ms an inference, batch {batch}, {threads} threads, {}, code for {}.</p>",
+            "<p>{:.3} ms an inference, batch {batch}, {threads}, {}, code for {}.</p>",
             self.cost().without_ms,
             escaped(precision),
             escaped(isa),

@@ -40,6 +40,7 @@ impl Profile {
             "total_ms": total,
             "inference_ms": cost.without_ms,
             "inference_with_clocks_ms": cost.with_clocks_ms,
+            "inference_spread": cost.spread.part(),
             "steps": Value::from_iter(steps.iter().map(|step| self.step(step))),
             "algorithms": Value::from_iter(sums::by(steps, |s| &s.algorithm).iter().map(sum)),
             "stages": Value::from_iter(sums::in_order(steps, |s| &s.stage).iter().map(sum)),

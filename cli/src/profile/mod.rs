@@ -16,18 +16,19 @@ mod json;
 mod steps;
 mod sums;
 mod text;
+mod thinned;
 mod trace;
 
 use std::num::NonZeroUsize;
 
 use crate::engine::Running;
 use crate::exit::Outcome;
-use crate::loading;
+use crate::measure::Spread;
 use crate::model_file::ModelFile;
 use crate::program::Program;
 use crate::request::Measurement;
 
-pub(crate) use against::Comparison;
+pub(crate) use against::{Comparison, Older};
 pub(crate) use ceilings::{Ceilings, peak};
 pub(crate) use steps::StepTimes;
 pub(crate) use trace::Timeline;
@@ -79,11 +80,11 @@ impl Profile {
         threads: NonZeroUsize,
         what: &Measurement,
     ) -> Outcome<Profile> {
-        let plan = running.variant.plan().map_err(|error| loading::refused(file, error))?;
-        let mut elements: Vec<_> = plan.steps.iter().map(|s| s.kernel.multiplies()).collect();
+        let steps = running.plan.steps.iter();
+        let mut elements: Vec<_> = steps.map(|step| step.kernel.multiplies()).collect();
         elements.sort_unstable();
         elements.dedup();
-        let ceilings = Ceilings::measure(file, &running.variant.target, &elements, threads)?;
+        let ceilings = Ceilings::measure(file, &running.target, &elements, threads)?;
         Ok(Profile {
             model: file.name(),
             isa: program.isa().to_owned(),
@@ -92,8 +93,13 @@ impl Profile {
             threads,
             iterations: what.iterations,
             ceilings,
-            steps: StepTimes::measure(file, running, program, threads, what)?,
+            steps: StepTimes::measure(running, program, threads, what)?,
         })
+    }
+
+    /// How far the times of inferences are apart.
+    pub(crate) fn spread(&self) -> &Spread {
+        &self.steps.cost.spread
     }
 
     fn cost(&self) -> &Cost {

@@ -8,13 +8,12 @@ use cardinal_compiler::ir::{Axis, Graph, NodeId};
 use cardinal_compiler::kernels::conv::algorithm_of;
 use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Step;
-use cardinal_compiler::schedule::{Choice, Layer};
+use cardinal_compiler::schedule::Choice;
 
+use super::thinned::Thinned;
 use crate::engine::Running;
 use crate::exit::Outcome;
-use crate::loading;
-use crate::measure::{milliseconds, quantile};
-use crate::model_file::ModelFile;
+use crate::measure::{Spread, milliseconds, quantile};
 use crate::program::{Program, Session};
 use crate::random;
 use crate::request::Measurement;
@@ -49,6 +48,8 @@ pub(crate) struct StepTime {
 pub(crate) struct Cost {
     pub(crate) with_clocks_ms: f64,
     pub(crate) without_ms: f64,
+    /// Of inferences without clocks.
+    pub(crate) spread: Spread,
 }
 
 impl StepTime {
@@ -72,38 +73,42 @@ impl StepTimes {
     /// Runs the program on random inputs, with clocks around its steps and without, in turns.
     ///
     /// # Errors
-    /// Those of [`Session::new`] and of [`Session::run`], and a missing plan.
+    /// Those of [`Session::new`] and of [`Session::run`].
     pub(crate) fn measure(
-        file: &ModelFile,
         running: &Running,
         program: &Program,
         threads: NonZeroUsize,
         what: &Measurement,
     ) -> Outcome<StepTimes> {
-        let plan = running.variant.plan().map_err(|error| loading::refused(file, error))?;
+        let plan = &running.plan;
         let mut session = Session::new(program, threads)?;
         let mut prepared = session.prepare(random::arrays(program.inputs(), what.seed)?)?;
         for _ in 0..what.warmup {
             session.run_prepared(&mut prepared)?;
         }
-        let (mut runs, mut with_clocks, mut without) = (Vec::new(), Vec::new(), Vec::new());
+        let mut runs = Thinned::new();
+        let (mut with_clocks, mut without) = (Thinned::new(), Thinned::new());
         for _ in 0..what.iterations.get() {
             let begin = Instant::now();
             let calls = session.time_calls(&mut prepared)?;
-            with_clocks.push(milliseconds(begin));
-            runs.push(plan.by_step(&calls));
+            with_clocks.add(milliseconds(begin));
+            runs.add(plan.by_step(&calls));
             let begin = Instant::now();
             session.run_prepared(&mut prepared)?;
-            without.push(milliseconds(begin));
+            without.add(milliseconds(begin));
         }
         let about = About::of(running);
         let each = plan.steps.iter().enumerate();
         let steps = each.map(|(number, step)| {
-            let times = runs.iter().map(|run| run[number].0).collect();
-            let calls = runs.last().map_or(0, |run| run[number].1);
-            about.step(step, median(times), calls)
+            let times: Vec<f64> = runs.kept().iter().map(|run| run[number].0).collect();
+            let calls = runs.kept().last().map_or(0, |run| run[number].1);
+            about.step(step, median(&times), calls)
         });
-        let cost = Cost { with_clocks_ms: median(with_clocks), without_ms: median(without) };
+        let cost = Cost {
+            with_clocks_ms: median(with_clocks.kept()),
+            without_ms: median(without.kept()),
+            spread: Spread::of(without.kept()),
+        };
         Ok(StepTimes { steps: steps.collect(), cost })
     }
 
@@ -113,25 +118,25 @@ impl StepTimes {
     }
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    quantile(&times, 0.5)
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, 0.5)
 }
 
 /// What is known of the values that steps make, by name.
 struct About<'r> {
     graph: &'r Graph,
     nodes: BTreeMap<&'r str, NodeId>,
-    layers: BTreeMap<String, Layer>,
+    taken: BTreeMap<&'r str, &'r Choice>,
 }
 
 impl<'r> About<'r> {
     fn of(running: &'r Running) -> About<'r> {
         let graph = &running.graph;
         let nodes = graph.nodes().map(|id| (graph.node(id).name.as_str(), id)).collect();
-        let layers = running.variant.schedule.layers(graph);
-        let layers = layers.into_iter().map(|layer| (layer.name.clone(), layer)).collect();
-        About { graph, nodes, layers }
+        let taken = running.taken().collect();
+        About { graph, nodes, taken }
     }
 
     fn step(&self, step: &Step, ms: f64, calls: usize) -> StepTime {
@@ -155,7 +160,7 @@ impl<'r> About<'r> {
             let own = algorithm_of(choice).is_some_and(|info| info.has(kernel));
             own || step.kernel.multiply_adds() > 0
         };
-        let choice = self.layers.get(&step.name).map(|layer| &layer.taken);
+        let choice = self.taken.get(step.name.as_str());
         let taken = choice.filter(|choice| is_of(choice));
         taken.map_or(kernel, |choice| choice.algorithm()).to_owned()
     }

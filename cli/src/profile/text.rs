@@ -8,6 +8,7 @@ use super::steps::StepTime;
 use super::sums::{self, Sum};
 use super::{Bound, Ceilings, Profile, StepTimes};
 use crate::exit::Outcome;
+use crate::names::counted;
 use crate::output;
 
 /// Steps that are listed where not all are asked for.
@@ -37,7 +38,8 @@ impl Profile {
         let Profile { model, isa, precision, batch, threads, .. } = self;
         let model = tail(model, MODEL);
         writeln!(out, "{model}: {:.3} ms an inference", self.cost().without_ms)?;
-        writeln!(out, "batch {batch}, {threads} threads, {precision}, code for {isa}")?;
+        let threads = counted(threads.get(), "thread");
+        writeln!(out, "batch {batch}, {threads}, {precision}, code for {isa}")?;
         let Ceilings { gflops, memory, caches } = &self.ceilings;
         let peaks: Vec<String> = gflops
             .iter()
@@ -111,8 +113,8 @@ impl Profile {
         let percent = 100.0 * (cost.with_clocks_ms / cost.without_ms - 1.0);
         writeln!(
             out,
-            "\nMedians of {}. An inference takes {:.3} ms, and {:.3} ms with clocks around\n\
-             its steps ({percent:+.1} %), measured in turns.\n\
+            "\nMedians of {}. An inference takes {:.3} ms ({}), and {:.3} ms with\n\
+             clocks around its steps ({percent:+.1} %), measured in turns.\n\
              GFLOP/s count the multiply-adds of the definition as two each: Winograd's and\n\
              Strassen's ways make fewer, and can exceed the peak. GB/s count what a step\n\
              reads and writes, once. A step is bound by {} where that takes longer at the\n\
@@ -120,6 +122,7 @@ impl Profile {
              bandwidth is that of caches for steps that are faster than memory could be.",
             self.iterations,
             cost.without_ms,
+            cost.spread,
             cost.with_clocks_ms,
             Bound::Memory.name(),
             Bound::Compute.name(),

@@ -89,7 +89,7 @@ impl Hosted {
 
     fn load(path: &Path, args: &ServeArgs) -> Outcome<Hosted> {
         let name = name_of(path)?;
-        let file = ModelFile::open(path)?;
+        let file = ModelFile::open(path)?.with_weights(args.options.weights_from.as_ref());
         args.trust.check(&file)?;
         let program = loading::load(&file, &args.options, &args.isa, &Vec::new())?.program;
         let images = match Images::of(&program, args, &file.name()) {

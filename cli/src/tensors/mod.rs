@@ -279,7 +279,7 @@ pub(crate) fn assign(specs: &[Spec], mut given: Named, what: &str) -> Outcome<Ve
 /// # Errors
 /// [`Failure::Usage`] when the file cannot hold them, [`Failure::Io`].
 pub(crate) fn write(path: &Path, specs: &[Spec], arrays: &[Array]) -> Outcome {
-    check_output(path, specs.len())?;
+    check_output(path, specs)?;
     let bytes = match arrays {
         [only] if !is_npz(path) => Ok(encode(only)),
         _ => npz::encode(specs.iter().map(|s| s.name.as_str()).zip(arrays)),
@@ -300,7 +300,16 @@ pub(crate) fn archive(specs: &[Spec], arrays: &[Array]) -> std::io::Result<Vec<u
 ///
 /// # Errors
 /// [`Failure::Usage`].
-pub(crate) fn check_output(path: &Path, outputs: usize) -> Outcome {
+pub(crate) fn check_output(path: &Path, specs: &[Spec]) -> Outcome {
+    let outputs = specs.len();
+    let text = path.as_os_str().to_string_lossy();
+    let named = text.split_once('=').filter(|(name, _)| specs.iter().any(|s| s.name == *name));
+    if let Some((name, _)) = named {
+        let what =
+            format!("--output takes one file for all outputs, and `{name}=` names one of them");
+        return Err(Failure::usage(what)
+            .with_help("give an .npz, which has each output under its name: --output Y.npz"));
+    }
     let known = is_npz(path) || is_dash(path) || path.extension().is_some_and(|e| e == "npy");
     if !known {
         return Err(Failure::usage(format!("`{}` is neither .npy nor .npz", path.display())));
@@ -372,9 +381,12 @@ mod tests {
 
     #[test]
     fn an_output_file_must_be_able_to_hold_the_outputs() {
-        assert!(check_output(Path::new("y.npy"), 1).is_ok());
-        assert!(check_output(Path::new("y.npz"), 3).is_ok());
-        assert!(check_output(Path::new("y.npy"), 2).is_err());
-        assert!(check_output(Path::new("y.txt"), 1).is_err());
+        let check = |path: &str, outputs: &[&str]| {
+            let specs: Vec<Spec> = outputs.iter().map(|name| spec(name)).collect();
+            check_output(Path::new(path), &specs)
+        };
+        assert!(check("y.npy", &["y"]).is_ok() && check("y.npz", &["x", "y", "z"]).is_ok());
+        assert!(check("y.npy", &["x", "y"]).is_err() && check("y.txt", &["y"]).is_err());
+        assert!(check("y=a.npy", &["y"]).is_err() && check("./y=a.npy", &["y"]).is_ok());
     }
 }

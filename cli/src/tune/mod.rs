@@ -188,6 +188,7 @@ fn kinds(layers: &[Layer]) -> Vec<&Layer> {
 fn choices(winners: &BTreeMap<String, Winner>) -> Choices {
     let chosen = |(key, winner): (&String, &Winner)| {
         let Winner { choice, us, estimate, estimate_us } = winner;
+        let [us, estimate_us] = [*us, *estimate_us].map(cache::tenths);
         let instead = match winner.is_changed() {
             true => format!("{estimate} {estimate_us:.1} us"),
             false => "nothing faster".into(),

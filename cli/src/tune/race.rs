@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, Choices, Layer, Model, Plan, Settings};
+use crate::engine::{self, Choices, Layer, Model, Plan, Running, Settings};
 use crate::exit::Outcome;
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -40,8 +40,8 @@ impl Contender {
         let compiled = engine::compile(model, &settings).map_err(refused)?;
         let artifact = compiled.to_artifact().map_err(refused)?;
         let program = Program::load(artifact, None, &file.name())?;
-        let plan = engine::running_plan(model, &settings, &program).map_err(refused)?;
-        Ok(Contender { program, plan })
+        let running = Running::of_model(model, &settings, &program).map_err(refused)?;
+        Ok(Contender { program, plan: running.plan })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::names::counted;
 use crate::render;
 
 /// What tuning did for each CPU.
@@ -37,7 +38,7 @@ impl Report {
         }
         let threads = match self.threads.get() {
             1 => "1 thread".into(),
-            n => format!("{n} threads"),
+            n => counted(n, "thread"),
         };
         for cpu in &self.cpus {
             let gain = 100.0 * (1.0 - cpu.tuned_us / cpu.estimate_us.max(f64::MIN_POSITIVE));

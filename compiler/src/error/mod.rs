@@ -86,6 +86,9 @@ pub enum Problem {
     /// An artifact cannot be given the weights of this model.
     #[error("the graph is not the artifact's: {0}")]
     OtherGraph(Difference),
+    /// An artifact's record of how it was compiled is absent, or is not what compilers write.
+    #[error("the artifact's record of how it was compiled {0}")]
+    Record(String),
     /// The target machine is not supported.
     #[error("target: {0}")]
     Target(String),

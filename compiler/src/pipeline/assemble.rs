@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant, WeightRange};
-use cardinal_runtime::{ArtifactParts, Code};
+use cardinal_runtime::{ArtifactParts, Code, OtherSection, table::name};
 
 use super::trace::{Trace, VariantTrace};
+use crate::codegen::FunctionInfo;
 use crate::error::Result;
 use crate::ir::Graph;
 use crate::onnx::Model;
@@ -14,7 +15,8 @@ use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
 use crate::plan::weights::{BeyondHalf, PackedWeights};
 use crate::plan::{Constant, Plan, Port, arena};
-use crate::schedule::{Bfloat16, Layer, Schedule};
+use crate::record::{self, Reasons};
+use crate::schedule::{Bfloat16, Layer, Schedule, Summary};
 
 /// A compiled model.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct VariantCode {
     pub(crate) bytes: Vec<u8>,
     /// Offset of its entry point.
     pub(crate) entry: u64,
+    /// Every function, in order.
+    pub(crate) functions: Vec<FunctionInfo>,
+    /// Why it computes as it does, where that is known from when it was compiled.
+    pub(crate) reasons: Option<Reasons>,
 }
 
 /// Puts everything together, with the code of each variant in order.
@@ -51,6 +57,7 @@ pub(super) fn assemble(
     let choices: BTreeMap<String, String> =
         layers.filter(Layer::is_changed).map(|l| (l.key, l.taken.to_string())).collect();
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
+    let others = record(&graph, &variants, &code)?;
     let described = variants.iter().zip(code).map(|(traced, code)| {
         Ok(Code { variant: variant(&graph, traced, code.entry)?, bytes: code.bytes })
     });
@@ -78,12 +85,32 @@ pub(super) fn assemble(
         choices: choices.iter().map(choice).collect(),
         portable_bits: options.schedule.portable_bits,
     };
-    let parts = ArtifactParts { manifest, code, others: Vec::new(), weights };
+    let parts = ArtifactParts { manifest, code, others, weights };
     Ok(Compiled { parts, nodes, beyond_half })
 }
 
 /// Text of a name that an artifact is to repeat in errors is no longer than this, in characters.
 const LONGEST_REASON: usize = 200;
+
+/// The section that says what became of the model, unless it would be too long.
+fn record(
+    graph: &Graph,
+    variants: &[VariantTrace],
+    code: &[VariantCode],
+) -> Result<Vec<OtherSection>> {
+    let parts = variants.iter().zip(code).map(|(traced, code)| {
+        let (mut schedule, plan) = (Summary::of(graph, &traced.schedule), traced.plan()?);
+        let Some(reasons) = &code.reasons else {
+            return Ok(record::variant(&schedule, plan, &code.functions));
+        };
+        let mut plan = plan.clone();
+        reasons.give(&mut schedule, &mut plan);
+        Ok(record::variant(&schedule, &plan, &code.functions))
+    });
+    let bytes = record::write(graph, parts.collect::<Result<_>>()?);
+    let section = |bytes| OtherSection { name: name::RECORD.into(), required: false, bytes };
+    Ok(bytes.map(section).into_iter().collect())
+}
 
 fn variant(graph: &Graph, traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
     let (target, plan) = (&traced.target, traced.plan()?);

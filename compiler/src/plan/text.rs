@@ -41,6 +41,15 @@ use crate::ir::text::values::Value as _;
 
 /// The plan's text.
 pub fn print(plan: &Plan) -> String {
+    print_with(plan, &Packed::hash)
+}
+
+/// The plan's text with zeros instead of hashes, so that nothing need be packed for it.
+pub(crate) fn print_without_hashes(plan: &Plan) -> String {
+    print_with(plan, &|_| 0)
+}
+
+fn print_with(plan: &Plan, hash: &dyn Fn(&Packed) -> u64) -> String {
     let names = Names::of(plan);
     let mut out = format!("plan {} {{\n", sigiled('@', &plan.name));
     let sizes = [plan.arena_bytes, plan.worker_bytes, plan.weight_bytes];
@@ -57,7 +66,7 @@ pub fn print(plan: &Plan) -> String {
     }
     for c in &plan.constants {
         let name = sigiled('%', &c.name);
-        let hash = c.data.hash();
+        let hash = hash(&c.data);
         let _ = writeln!(out, "  constant  {name} {} #{hash:016x} at {}", c.ty, c.offset);
     }
     for b in &plan.buffers {

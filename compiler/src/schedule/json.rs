@@ -29,52 +29,47 @@
 
 use serde_json::{Value, json};
 
-use super::text::{described, machine, made_along};
-use super::{ConvSchedule, Estimate, Schedule};
-use crate::ir::{Graph, NodeId};
+use super::choice::Choice;
+use super::summary::{ConvSummary, NodeSummary, Summary};
 
 /// The schema that [`to_json`] follows.
 pub const SCHEMA: &str = "cardinal.schedule/v1";
 
-/// The schedule of a graph; keys are in a fixed order.
-pub fn to_json(graph: &Graph, schedule: &Schedule) -> Value {
-    let nodes = schedule.order(graph).into_iter();
-    let nodes: Vec<Value> = nodes.map(|(stage, id)| node(graph, schedule, stage, id)).collect();
-    let stages = schedule.stages().iter().map(|stage| json!({"images": stage.images}));
+/// A schedule; keys are in a fixed order.
+pub fn to_json(schedule: &Summary) -> Value {
+    let stages = schedule.stages.iter().map(|images| json!({ "images": images }));
     json!({
         "schema": SCHEMA,
-        "name": graph.name,
-        "machine": machine(schedule),
-        "stages": stages.collect::<Vec<_>>(),
-        "nodes": nodes,
+        "name": schedule.name,
+        "machine": schedule.machine,
+        "stages": Value::from_iter(stages),
+        "nodes": Value::from_iter(schedule.nodes.iter().map(node)),
     })
 }
 
-fn node(graph: &Graph, schedule: &Schedule, stage: usize, id: NodeId) -> Value {
-    let slots = graph.operands(id).into_iter().map(|(slot, _)| slot);
-    let byte_weights: Vec<usize> =
-        slots.filter(|slot| schedule.has_byte_weights(id, *slot)).collect();
+fn node(node: &NodeSummary) -> Value {
     json!({
-        "name": graph.node(id).name,
-        "op": graph.node(id).op.mnemonic(),
-        "stage": stage,
-        "lies": schedule.layout(id).map_or("row-major".into(), |layout| described(&layout)),
-        "byte_weights": byte_weights,
-        "conv": schedule.conv(id).map(conv),
+        "name": node.name,
+        "op": node.op,
+        "stage": node.stage,
+        "lies": node.lies,
+        "byte_weights": node.byte_weights,
+        "conv": node.conv.as_ref().map(conv),
     })
 }
 
-fn conv(conv: &ConvSchedule) -> Value {
+fn conv(conv: &ConvSummary) -> Value {
     // Estimates are no measurements: a tenth of a kilocycle is more than they know.
     let tenths = |cycles: f64| (cycles / 1e2).round() / 10.0;
-    let estimate =
-        |estimate: &Estimate| json!({"way": estimate.way, "kilocycles": tenths(estimate.cycles)});
+    let estimates = conv.estimates.iter();
+    let estimates =
+        estimates.map(|(way, cycles)| json!({ "way": way, "kilocycles": tenths(*cycles) }));
     json!({
-        "by": conv.choice.as_str(),
+        "by": conv.by.as_str(),
         "groups_joined": conv.joined,
-        "makes": made_along(conv).collect::<Vec<_>>(),
-        "estimates": conv.estimates.iter().map(estimate).collect::<Vec<_>>(),
-        "candidates": conv.candidates.iter().map(|c| c.as_str()).collect::<Vec<_>>(),
+        "makes": conv.makes,
+        "estimates": Value::from_iter(estimates),
+        "candidates": Value::from_iter(conv.candidates.iter().map(Choice::as_str)),
         "why": conv.why,
     })
 }

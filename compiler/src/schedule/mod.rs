@@ -13,7 +13,7 @@
 //!   sums, [`choice`] a way to compute it as a text,
 //! - [`tuning`] goes from times that were measured to choices,
 //! - [`check`] checks a schedule against its graph, apart from all that decides,
-//! - [`text`] and [`json`] show a schedule with its reasons.
+//! - [`summary`] is what there is to say of a schedule with its reasons; [`text`] and [`json`] show it.
 
 pub(crate) mod algorithm;
 pub(crate) mod blocked;
@@ -33,6 +33,7 @@ pub mod mutants;
 pub(crate) mod problem;
 mod regions;
 mod stages;
+pub mod summary;
 pub mod text;
 mod tiled;
 pub mod tuning;
@@ -41,6 +42,7 @@ pub(crate) use algorithm::ConvSchedule;
 pub use choice::{BadChoice, Choice, Choices, Chosen, Estimate};
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
+pub use summary::Summary;
 
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};

@@ -10,6 +10,7 @@ use crate::args::{Emit, Precision};
 use crate::engine::Compiled;
 use crate::exit::Outcome;
 use crate::max_error::Sampled;
+use crate::names::counted;
 use crate::stdio::is_dash;
 use crate::tune::Report;
 use crate::{output, render};
@@ -31,6 +32,8 @@ pub(super) struct Summary<'a> {
     pub(super) sampled: Option<&'a Sampled>,
     /// What tuning found.
     pub(super) tuned: Option<&'a Report>,
+    /// How many rewrites have been proved, if that was asked for.
+    pub(super) proved: Option<usize>,
     pub(super) seconds: f64,
 }
 
@@ -45,6 +48,10 @@ impl Summary<'_> {
             return output::print_json(&self.to_json());
         }
         render::note(self.headline());
+        if let Some(proved) = self.proved {
+            let proved = counted(proved, "rewrite");
+            render::note(format_args!("{proved} proved on random values"));
+        }
         self.compiled.beyond_half_lines().for_each(render::note);
         self.change.iter().flat_map(|change| change.lines()).for_each(render::note);
         self.sampled.iter().flat_map(|sampled| sampled.lines()).for_each(render::note);
@@ -91,6 +98,9 @@ impl Summary<'_> {
             "arena_bytes": compiled.arena_bytes,
             "seconds": self.seconds,
         });
+        if let Some(proved) = self.proved {
+            report["rewrites_proved"] = proved.into();
+        }
         if let Some(tuned) = self.tuned {
             report["tune"] = tuned.to_json();
         }

@@ -6,7 +6,7 @@ use cardinal_compiler::ir::{self, Graph};
 use cardinal_compiler::passes::NearMiss;
 use cardinal_compiler::pipeline::{Keep, Trace, VariantTrace};
 use cardinal_compiler::plan::{self, Plan};
-use cardinal_compiler::schedule::{self, Schedule};
+use cardinal_compiler::schedule::{self, Summary};
 use cardinal_runtime::text;
 
 use crate::args::{Format, InspectArgs, Stage};
@@ -60,7 +60,8 @@ impl Dump {
             Stage::Import => graph_text(&model.graph, format),
             Stage::Fused => graph_text(&trace.graph, format),
             Stage::Schedule => {
-                variant.and_then(|variant| schedule_text(&trace.graph, &variant.schedule, format))
+                let summary = |v: &VariantTrace| Summary::of(&trace.graph, &v.schedule);
+                variant.and_then(|variant| schedule_text(&summary(variant), format))
             }
             Stage::Plan => {
                 let plan = variant.map(VariantTrace::plan).transpose()?;
@@ -87,13 +88,17 @@ struct Shown<'a> {
     step: Option<&'a str>,
 }
 
-/// A stage as `inspect --stage` prints it.
+/// A stage as `inspect --stage` prints it, or the code of one step of it.
 ///
 /// # Errors
 /// Those of the compiler.
-#[cfg(feature = "library")]
-pub(crate) fn stage_text(model: &Model, settings: &Settings, stage: Stage) -> ModelResult<String> {
-    let shown = Shown { stage, format: Format::Text, why: false, after: None, step: None };
+pub(crate) fn text_of(
+    model: &Model,
+    settings: &Settings,
+    stage: Stage,
+    step: Option<&str>,
+) -> ModelResult<String> {
+    let shown = Shown { stage, format: Format::Text, why: false, after: None, step };
     Ok(Dump::of(model, settings, &shown)?.text.unwrap_or_default())
 }
 
@@ -113,7 +118,7 @@ fn diff(pipeline: Pipeline<'_>, pass: &str) -> ModelResult<Dump> {
     Ok(Dump { text: Some(text), near_misses: trace.near_misses().cloned().collect() })
 }
 
-fn graph_text(graph: &Graph, format: Format) -> Option<String> {
+pub(super) fn graph_text(graph: &Graph, format: Format) -> Option<String> {
     match format {
         Format::Text => Some(ir::text::print(graph)),
         Format::Json => Some(text::json(&ir::json::to_json(graph).to_string())),
@@ -122,15 +127,15 @@ fn graph_text(graph: &Graph, format: Format) -> Option<String> {
     }
 }
 
-fn schedule_text(graph: &Graph, schedule: &Schedule, format: Format) -> Option<String> {
+pub(super) fn schedule_text(schedule: &Summary, format: Format) -> Option<String> {
     match format {
-        Format::Text => Some(schedule::text::print(graph, schedule)),
-        Format::Json => Some(text::json(&schedule::json::to_json(graph, schedule).to_string())),
+        Format::Text => Some(schedule::text::print(schedule)),
+        Format::Json => Some(text::json(&schedule::json::to_json(schedule).to_string())),
         Format::Dot | Format::Svg | Format::Html => None,
     }
 }
 
-fn plan_text(plan: &Plan, format: Format) -> Option<String> {
+pub(super) fn plan_text(plan: &Plan, format: Format) -> Option<String> {
     match format {
         Format::Text => Some(plan::text::print(plan)),
         Format::Json => Some(text::json(&plan::json::to_json(plan).to_string())),
@@ -147,9 +152,19 @@ fn code_text(
 ) -> ModelResult<Option<String>> {
     let (Format::Text, Some(variant)) = (format, trace.variants.first()) else { return Ok(None) };
     let code = variant.code(listing)?;
-    let Some(step) = step else { return Ok(Some(code.listing())) };
-    let functions = functions_of(variant.plan()?, &code, step)?;
-    Ok(Some(Code { functions, ..code }.listing()))
+    Ok(Some(match step {
+        Some(step) => only_step(variant.plan()?, code, step)?.listing(),
+        None => code.listing(),
+    }))
+}
+
+/// The functions of one step alone.
+///
+/// # Errors
+/// [`Problem::BadOption`] where no step is called so.
+pub(super) fn only_step(plan: &Plan, code: Code, step: &str) -> ModelResult<Code> {
+    let functions = functions_of(plan, &code, step)?;
+    Ok(Code { functions, ..code })
 }
 
 /// The functions of the steps that are called so, and what these call.

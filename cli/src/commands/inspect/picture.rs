@@ -28,7 +28,7 @@ pub(super) fn print(
     output::print(|out| write!(out, "{picture}"))
 }
 
-fn no_such_node(name: &str) -> Failure {
+pub(super) fn no_such_node(name: &str) -> Failure {
     Failure::usage(format!("there is nothing called `{name}` that could be drawn"))
         .with_help("inspect without --format and --node prints all names")
 }
