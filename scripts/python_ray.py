@@ -2,26 +2,35 @@
 """Kills a worker of Ray half way through scoring a folder, and looks whether every row is there once, and right.
 
     scripts/python.sh && scripts/python_ray.py [--images N] [--seed S]
+    scripts/python.sh --release && scripts/python_ray.py --memory MODEL.onnx [--images N]
+
+With --memory, two workers score colour images that are made up, and nobody is killed. What memory both take besides
+Python, Ray and a batch of rows is held against 1.2 times the weights and twice the arena: the weights are there once.
 
 Ray, PyArrow and pandas are installed with pip on first use, into target/python, beside the Python package, which
 scripts/python.sh puts there. Takes half a minute, and is not part of .ci/run, as Ray is large.
 """
 
 import argparse
+import io
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import common
 
-common.enter('numpy', 'ray', 'pandas', 'pyarrow', 'fsspec')
+common.enter('numpy', 'ray', 'pandas', 'pillow', 'pyarrow', 'fsspec')
 
 import numpy
+import PIL.Image
 import pyarrow.parquet
 import ray
 
@@ -105,13 +114,68 @@ def check(folder, images):
             assert numpy.array_equal(numpy.array(row['output'], 'f4'), right[IMAGES[index % len(IMAGES)]])
 
 
+# ---- memory -------------------------------------------------------------------------------------
+
+class Weighed(Scorer):
+    """A scorer that writes down what its process takes after each batch, beyond what it took before."""
+
+    def __init__(self, model, diary, **options):
+        self._diary, self._before = pathlib.Path(diary, str(os.getpid())), memory()
+        super().__init__(model, **options)
+
+    def __call__(self, batch):
+        result = super().__call__(batch)
+        self._diary.write_text(str(memory() - self._before))
+        return result
+
+
+def memory():
+    """Bytes of this process, of what it shares with others its part."""
+    text = pathlib.Path('/proc/self/smaps_rollup').read_text()
+    return int(re.search(r'^Pss: +(\d+) kB', text, re.MULTILINE)[1]) * 1024
+
+
+def made_up(images):
+    """The bytes of so many images of noise."""
+    noise = numpy.random.default_rng(0)
+    for _ in range(images):
+        file = io.BytesIO()
+        PIL.Image.fromarray(noise.integers(0, 256, (256, 256, 3), 'u1')).save(file, 'png')
+        yield file.getvalue()
+
+
+def weigh(model, images, cardinal):
+    """Two workers that have the same model, and what they take."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / 'diary').mkdir()
+        artifact = str(folder / 'model.cardinal')
+        subprocess.run([cardinal, 'compile', model, '-o', artifact], check=True, stderr=subprocess.DEVNULL)
+        about = subprocess.run([cardinal, 'inspect', artifact], check=True, stdout=subprocess.PIPE, text=True).stdout
+        weights, arena = (int(re.search(rf'^{what} bytes +(\d+)', about, re.MULTILINE)[1]) for what in ('weight', 'arena'))
+        rows = ray.data.from_items([{'bytes': image} for image in made_up(images)], override_num_blocks=images // 8)
+        rows = rows.map_batches(Weighed, batch_size=8, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=2),
+                                fn_constructor_args=(artifact, str(folder / 'diary')))
+        assert rows.count() == images
+        taken = [int(path.read_text()) for path in (folder / 'diary').iterdir()]
+    assert len(taken) == 2, f'{len(taken)} workers'
+    allowed = 1.2 * weights + 2 * arena
+    print(f'two workers take {sum(taken) / 1e6:.1f} MB together, of {allowed / 1e6:.1f}: 1.2 times {weights / 1e6:.1f} MB of '
+          f'weights and 2 times {arena / 1e6:.1f} MB')
+    return 1 if sum(taken) > allowed else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=int, default=1000)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--memory', metavar='MODEL')
+    parser.add_argument('--cardinal', default=os.path.join(common.HERE, 'target', 'release', 'cardinal'))
     args = parser.parse_args()
     random.seed(args.seed)
     ray.init(num_cpus=3, include_dashboard=False)
+    if args.memory:
+        sys.exit(weigh(args.memory, args.images, args.cardinal))
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / 'photos').mkdir()

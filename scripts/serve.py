@@ -2,11 +2,12 @@
 """Drives `cardinal serve` with Triton's own client, unmodified: each answer must be what `cardinal run` gives.
 
     scripts/serve.py [target/release/cardinal] [--check]
-    scripts/serve.py [target/release/cardinal] --load MODEL [--threads N] [--clients N] [--rounds N]
+    scripts/serve.py [target/release/cardinal] --load MODEL [--threads N] [--clients N] [--rounds N] [--peer MODEL.onnx]
 
 With --load, requests with one image each are sent from several connections, for some seconds, in turns with `cardinal
-bench` on as many threads, and the images a second of both are compared. The client runs on the same cores. Packages are
-tritonclient and what it needs, from PyPI.
+bench` on as many threads, and the images a second of both are compared. The client runs on the same cores. With --peer, ONNX
+Runtime behind KServe's server takes its turn with the same client (scripts/serve_peer.py). Packages are tritonclient and
+what it needs, or kserve, from PyPI.
 """
 import argparse
 import concurrent.futures
@@ -187,6 +188,34 @@ def throughput(address, sent, clients, seconds):
     return len(latencies) / took, latencies
 
 
+class Peer:
+    """ONNX Runtime behind KServe's server, until the end of a with statement."""
+
+    def __init__(self, model, name, threads):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        self.address = f'127.0.0.1:{port}'
+        python = common.python_with('kserve', 'onnxruntime')
+        script = os.path.join(common.HERE, 'scripts', 'serve_peer.py')
+        self.process = subprocess.Popen([python, script, model, name, str(port), str(threads)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def __enter__(self):
+        while True:
+            time.sleep(0.2)
+            assert self.process.poll() is None, 'KServe has ended'
+            try:
+                socket.create_connection(self.address.split(':')).close()
+                return self
+            except OSError:
+                continue
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
 def bench(cardinal, model, threads, seconds):
     """Images a second of `bench`, in about as long."""
     run = [cardinal, 'bench', model, '--threads', str(threads), '--json']
@@ -208,6 +237,13 @@ def load(options):
             rate, took = throughput(server.address, sent, options.clients, options.seconds)
         latencies += took
         ratios.append(rate / peer)
+        if options.peer:
+            with Peer(options.peer, name, options.threads) as server:
+                throughput(server.address, sent, options.clients, 1)
+                others, took = throughput(server.address, sent, options.clients, options.seconds)
+            cuts = statistics.quantiles(took, n=100)
+            print(f'{turn + 1}: ONNX Runtime behind KServe {others:.1f} a second, p50 {cuts[49] * 1e3:.1f} ms, '
+                  f'p99 {cuts[98] * 1e3:.1f} ms')
         print(f'{turn + 1}: serve {rate:.1f} a second, bench {peer:.1f}, ratio {rate / peer:.3f}')
     cuts = statistics.quantiles(latencies, n=100)
     print(f'ratio {statistics.median(ratios):.3f}, {options.clients} clients: p50 {cuts[49] * 1e3:.1f} ms, '
@@ -219,6 +255,7 @@ def main():
     parser.add_argument('cardinal', nargs='?', default='target/release/cardinal')
     parser.add_argument('--check', action='store_true', help='what is done without it too: wrong answers fail')
     parser.add_argument('--load', metavar='MODEL')
+    parser.add_argument('--peer', metavar='MODEL.onnx', help='what ONNX Runtime is to run')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--clients', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=4)

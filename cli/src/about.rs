@@ -1,6 +1,6 @@
 //! What a compiled model says about itself.
 
-use cardinal_runtime::manifest::Manifest;
+use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
@@ -42,6 +42,7 @@ pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
         lines.push(line("variant", format!("{}{mark}", variant.name)));
         lines.push(line("cpu features", variant.cpu_features.join(" ")));
         lines.push(line("precision", variant.precision().into()));
+        lines.push(line("batch", batch(artifact, variant)));
         lines.push(line("code bytes", artifact.code(i).len().to_string()));
         lines.push(line("arena bytes", variant.arena_bytes.to_string()));
         lines.push(line("worker bytes", variant.worker_bytes.to_string()));
@@ -59,6 +60,17 @@ fn winograd(about: &Manifest) -> &'static str {
         (false, _) => "off",
         (true, false) => "allowed",
         (true, true) => "allowed, of bytes too",
+    }
+}
+
+/// How many images an inference takes.
+fn batch(artifact: &Artifact, variant: &Variant) -> String {
+    let first = artifact.inputs().first().and_then(|spec| spec.shape.first().copied());
+    let most = first.unwrap_or(1);
+    match (variant.takes_fewer, variant.fixed_by.as_str()) {
+        (true, _) => format!("1 to {most}"),
+        (false, "") => format!("{most}"),
+        (false, by) => format!("{most}, not fewer: {by}"),
     }
 }
 

@@ -13,7 +13,7 @@ use std::io;
 use bytes::Bytes;
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
-use cardinal_compiler::ir::{Graph, TensorType};
+use cardinal_compiler::ir::{Graph, Op, TensorType, Unary, rebatch};
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
 pub(crate) use cardinal_compiler::options::ImportOptions;
 use cardinal_compiler::options::{CompileOptions, Precision};
@@ -72,7 +72,27 @@ pub(crate) fn import_whole(bytes: Bytes, options: &ImportOptions) -> ModelResult
 
 /// Whether an import failed only because the options do not fit the model.
 pub(crate) fn is_bad_option(error: &ModelError) -> bool {
-    matches!(error.problem, Problem::BadOption(_))
+    matches!(error.problem, Problem::BadOption(_) | Problem::FixedBatch { .. })
+}
+
+/// The batch that a model fixes and the one that was asked for, if an import failed because of that.
+pub(crate) fn fixed_batch(error: &ModelError) -> Option<[usize; 2]> {
+    match error.problem {
+        Problem::FixedBatch { batch, asked, .. } => Some([batch, asked]),
+        _ => None,
+    }
+}
+
+/// The same model for so many images at once, though it fixes another number of them.
+pub(crate) fn rebatched(model: &Model, images: usize) -> ModelResult<Model> {
+    Ok(Model { graph: rebatch(&model.graph, images)?, ..model.clone() })
+}
+
+/// Settings to compare two ways to the same results by: for this machine, in f32, by the definition of operators.
+pub(crate) fn for_comparison(settings: &CompileOptions) -> Settings {
+    let mut compile = CompileOptions { memory: settings.memory, ..CompileOptions::default() };
+    compile.schedule.winograd = false;
+    Settings { import: ImportOptions::default(), target: None, cpus: Vec::new(), compile }
 }
 
 /// The input of which an import lacked a dimension, if it failed because of that.
@@ -100,6 +120,8 @@ pub(crate) struct Compiled {
     pub(crate) beyond_half: Vec<BeyondHalf>,
     /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
+    /// What stands in the way of fewer samples than the model is compiled for, where something does.
+    pub(crate) fixed_by: Option<String>,
 }
 
 impl Compiled {
@@ -144,6 +166,12 @@ pub(crate) fn in_f32(settings: &Settings) -> Settings {
     Settings { compile, ..settings.clone() }
 }
 
+/// Whether values of a graph are rounded to multiples of a scale.
+pub(crate) fn rounds_values(graph: &Graph) -> bool {
+    let rounds = |op: &Op| matches!(op, Op::Quantize | Op::Unary(Unary::Quantized { .. }, _));
+    graph.nodes().any(|id| rounds(&graph.node(id).op))
+}
+
 /// Whether these settings may round what the model does not.
 pub(crate) fn may_round(settings: &Settings) -> bool {
     let compile = &settings.compile;
@@ -162,6 +190,7 @@ fn described(compiled: cardinal_compiler::Compiled) -> Compiled {
         loaded_weight_bytes: parts.weights.loaded_bytes(),
         beyond_half,
         arena_bytes: variants().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
+        fixed_by: variants().map(|v| v.fixed_by.clone()).find(|by| !by.is_empty()),
         parts,
     }
 }

@@ -224,9 +224,10 @@ impl Failure {
 #[cfg(feature = "compiler")]
 fn status_of(problem: &Problem) -> Status {
     match problem {
-        Problem::BadOption(_) | Problem::UnknownDimension { .. } | Problem::Target(_) => {
-            Status::Usage
-        }
+        Problem::BadOption(_)
+        | Problem::FixedBatch { .. }
+        | Problem::UnknownDimension { .. }
+        | Problem::Target(_) => Status::Usage,
         Problem::Internal(_) | Problem::Memory(_) => Status::Failed,
         Problem::WrongRewrite(_) => Status::Mismatch,
         _ => Status::Model,

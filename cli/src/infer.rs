@@ -94,7 +94,7 @@ fn run_tensors(
     mut report: Report<'_>,
 ) -> Outcome {
     let inputs = tensors::assign(program.inputs(), given, "input")?;
-    program.inputs().iter().zip(&inputs).try_for_each(|(spec, input)| spec.check(input))?;
+    program.check(&inputs)?;
     let outputs = session.run(inputs)?;
     let rows = outputs.first().and_then(|o| o.shape.first()).copied().unwrap_or(1);
     let name = request.input.join(" ");

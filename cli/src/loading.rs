@@ -1,9 +1,9 @@
 //! From a model on the command line to a program that runs.
 
+mod rebatch;
 mod text_model;
 
 use std::io::{IsTerminal as _, stderr};
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use cardinal_compiler::error::Error as ModelError;
@@ -39,7 +39,7 @@ pub(crate) fn settings(options: &ModelOptions) -> Settings {
     let by_default = CompileOptions::default();
     Settings {
         import: ImportOptions {
-            batch: options.batch.map(NonZeroUsize::get),
+            batch: options.most_samples(),
             shapes: options.shape.iter().cloned().collect(),
         },
         target: None,
@@ -147,11 +147,22 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> O
     Ok(Loaded { program, source: None, preparation })
 }
 
-/// Imports a model.
+/// Imports a model. One that fixes another batch than the options ask for gets that, once it has been run both
+/// ways.
 ///
 /// # Errors
-/// [`Failure::Model`].
+/// [`Failure::Model`], and those of [`rebatch::import`].
 pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
+    match import_as_it_is(file, options) {
+        Err(Failure::Model { error, .. }) if engine::fixed_batch(&error).is_some() => {
+            rebatch::import(file, options, error)
+        }
+        other => other,
+    }
+}
+
+/// Imports a model that leaves open what the options say.
+fn import_as_it_is(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
     if text_model::is_text(&file.bytes) {
         return text_model::import(file, options);
     }
@@ -225,7 +236,7 @@ fn import_for_batch(
         return import(file, options);
     }
     let with_batch = ImportOptions { batch, ..options.clone() };
-    match import(file, &with_batch) {
+    match import_as_it_is(file, &with_batch) {
         // The model fixes another batch: the inputs do not fit, and their check says so better.
         Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => import(file, options),
         other => other,
@@ -247,7 +258,7 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
         Failure::usage(format!("{what}, and the model is compiled already"))
             .with_help("compile the .onnx again with this option")
     };
-    let ModelOptions { batch, shape, cpu, max_memory, .. } = options;
+    let ModelOptions { shape, cpu, max_memory, .. } = options;
     let ModelOptions { no_winograd, int8_winograd, precision, portable_bits, .. } = options;
     let ModelOptions { schedule, weights_from, .. } = options;
     let is_rounded = *precision != Arithmetic::F32;
@@ -259,9 +270,8 @@ fn check_options(inputs: &[Spec], options: &ModelOptions) -> Outcome {
              and --max-memory say how to compile",
         ));
     }
-    let another =
-        |batch: NonZeroUsize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch.get()));
-    if let Some(batch) = batch.filter(|batch| another(*batch)) {
+    let another = |batch: usize| inputs.iter().any(|spec| spec.shape.first() != Some(&batch));
+    if let Some(batch) = options.most_samples().filter(|batch| another(*batch)) {
         return Err(fixed(&format!("--batch {batch} is not the model's")));
     }
     for (name, shape) in shape {
@@ -296,6 +306,8 @@ pub(crate) fn progress(message: String) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use cardinal_runtime::DType;
 
     use super::*;
@@ -303,7 +315,10 @@ mod tests {
     #[test]
     fn options_may_confirm_an_artifact_but_not_change_it() {
         let inputs = [Spec { name: "x".into(), dtype: DType::F32, shape: vec![2, 3] }];
-        let batch = |n| ModelOptions { batch: NonZeroUsize::new(n), ..Default::default() };
+        let batch = |n| ModelOptions {
+            batch: NonZeroUsize::new(n).into_iter().collect(),
+            ..Default::default()
+        };
         let shape = |s: &[usize]| ModelOptions {
             shape: vec![("x".into(), s.to_vec())],
             ..Default::default()

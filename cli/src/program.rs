@@ -74,6 +74,30 @@ impl Program {
         self.inputs.first().and_then(|spec| spec.shape.first()).copied().unwrap_or(1).max(1)
     }
 
+    /// Whether an inference may have fewer samples than that: any number, and as many rows of outputs.
+    pub(crate) fn takes_fewer(&self) -> bool {
+        self.program.takes_fewer()
+    }
+
+    /// Refuses tensors that are not what the model takes, but for their number of samples, which is for a session
+    /// to check where it may vary, or where there is something to say of why it may not.
+    ///
+    /// # Errors
+    /// Those of [`Spec::check`].
+    pub(crate) fn check(&self, inputs: &[Array]) -> Outcome {
+        let is_open = self.program.takes_fewer() || self.program.fixed_by().is_some();
+        self.inputs.iter().zip(inputs).try_for_each(|(spec, input)| {
+            let of_samples = |(own, samples): (&usize, &usize)| {
+                let mut open =
+                    Spec { name: spec.name.clone(), dtype: spec.dtype, shape: spec.shape.clone() };
+                open.shape[0] = if is_open { *samples } else { *own };
+                open
+            };
+            let open = spec.shape.first().zip(input.shape.first()).map(of_samples);
+            open.as_ref().unwrap_or(spec).check(input)
+        })
+    }
+
     /// Whether each sample of an inference is a row of every output.
     pub(crate) fn has_a_row_a_sample(&self) -> bool {
         let batch = Some(&self.batch());
@@ -203,7 +227,7 @@ impl Session {
         let tensor = |array: &Array| Tensor::from_bytes(array.dtype, &array.shape, &array.bytes);
         let inputs: Result<Vec<Tensor>, _> = fallible(|| inputs.iter().map(tensor).collect());
         let inputs = inputs.map_err(|error| Failure::Failed(error.to_string()))?;
-        let outputs = fallible(|| self.session.new_outputs()).map_err(not_run)?;
+        let outputs = fallible(|| self.session.outputs_for(&inputs)).map_err(not_run)?;
         Ok(Prepared { inputs, outputs })
     }
 
@@ -248,7 +272,11 @@ impl Session {
 fn not_run(error: RunError) -> Failure {
     let help = error.remedy();
     match error {
-        RunError::Count { .. } | RunError::Mismatch { .. } | RunError::TooManyThreads { .. } => {
+        RunError::Count { .. }
+        | RunError::Mismatch { .. }
+        | RunError::Images { .. }
+        | RunError::Fixed { .. }
+        | RunError::TooManyThreads { .. } => {
             let message = error.to_string();
             Failure::Usage { message, help }
         }

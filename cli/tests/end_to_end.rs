@@ -71,11 +71,10 @@ fn the_batch_is_the_inputs_where_it_is_open() {
     let folder = folder(&["classifier.onnx", "fixed.onnx", "x.npy"]);
     let out = json(&folder.run("run classifier.onnx --input x.npy --json").succeeds());
     assert_eq!(out["outputs"][0]["shape"], json("[2, 4]"));
-    let said = folder.run("run classifier.onnx --batch 3 --input x.npy").fails_with(2);
-    assert!(said.contains("takes f32[3, 3, 8, 8], and f32[2, 3, 8, 8] is given"), "{said}");
+    let said = folder.run("run classifier.onnx --batch 1 --input x.npy").fails_with(2);
+    assert!(said.contains("takes f32[1, 3, 8, 8], and f32[2, 3, 8, 8] is given"), "{said}");
     let said = folder.run("run fixed.onnx --input x.npy").fails_with(2);
     assert!(said.contains("takes f32[1, 3, 8, 8], and f32[2, 3, 8, 8] is given"), "{said}");
-    folder.run("bench fixed.onnx --batch 2").fails_with(2);
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn symbols_are_called_after_the_output() {
         folder.run(&format!("compile m.onnx -o {output} --emit obj")).succeeds();
         let path = folder.path(output);
         let symbols = say(Command::new("nm").args(["-g", "-j"]).arg(&path));
-        let expected = ["cpu_supported", "run", "run_parallel"].map(|s| format!("{prefix}_{s}"));
+        let expected = ["cpu_supported", "run", "run_images", "run_parallel"];
+        let expected = expected.map(|s| format!("{prefix}_{s}"));
         assert_eq!(symbols.lines().collect::<Vec<_>>(), expected, "{output}");
         let header = std::fs::read_to_string(path.with_extension("h")).unwrap();
         assert!(header.contains(&format!("int {prefix}_run(const float *in, float *out, ")));

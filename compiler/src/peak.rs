@@ -64,7 +64,7 @@ fn code(target: &Target, factor: Factor) -> Result<Code> {
     let function = linker.kernel(|e, call| emit(e, products, call))?;
     let kernel = linker.place("peak", function, false)?;
     let args = vec![Address { region: Region::Output(0), offset: 0, image: 0 }];
-    let call = Call { kernel, items: ITEMS, stage: 0, by_image: false, args };
+    let call = Call { kernel, items: ITEMS, stage: 0, runs: None, counts: None, args };
     linker.program(&Program { stages: Vec::new(), calls: vec![call] })
 }
 

@@ -4,9 +4,13 @@
 
 mod running;
 
+use std::num::NonZeroUsize;
+
 use cardinal_compiler::ir::{Graph, text};
 use cardinal_compiler::plan::Plan;
-use running::{RelativeTo, avx2, check_graph, planned};
+use cardinal_runtime::cpu::{host_features, missing_features};
+use cardinal_runtime::{DType, RunError, Session, Tensor};
+use running::{RelativeTo, avx2, check_graph, compile_for, host, planned, rows};
 
 /// A network whose weights grow while its planes shrink: with a residual sum that is joined between
 /// stages, a pool, Split-Attention and a dense layer.
@@ -60,6 +64,63 @@ fn batches_compute_what_their_images_do() {
         // A value that stays alive ends the stages.
         check_graph(&network(images, "output %y output %sum"), RelativeTo::Output);
     }
+}
+
+/// Any number of images up to that gives what each of them gives alone.
+#[test]
+fn fewer_images_give_the_rows_of_each_alone() {
+    for images in [2, 3, 5, 8, 9, 11] {
+        let graph = network(images, "output %y output %sum output %mean");
+        for target in [host(), avx2()] {
+            if !missing_features(target.features(), &host_features()).is_empty() {
+                continue;
+            }
+            rows::check(&compile_for(&graph, &target), &format!("{images} for {target:?}"));
+        }
+    }
+}
+
+/// A node that takes images together is named, and then all of them are wanted.
+#[test]
+fn what_stands_in_the_way_is_named() {
+    let output = "%z f32[4, 10] = softmax(%y)
+    axis 0
+  output %z";
+    let program = compile_for(&network(4, output), &host());
+    assert!(!program.takes_fewer());
+    let by = program.fixed_by().unwrap();
+    assert!(by.contains("\"z\"") && by.contains("softmax"), "{by}");
+    let mut session = Session::new(program.clone(), NonZeroUsize::MIN).unwrap();
+    let inputs = rows::inputs(&program);
+    session.run(&inputs).unwrap();
+    let fewer = [rows::rows(&inputs[0], 0, 3)];
+    let error = session.run(&fewer).unwrap_err();
+    assert!(matches!(error, RunError::Fixed { given: 3, .. }), "{error}");
+    assert!(error.to_string().contains("exactly 4") && error.remedy().is_some(), "{error}");
+}
+
+/// More images than the model was compiled for, none, and tensors of different numbers are errors.
+#[test]
+fn wrong_numbers_of_images_are_errors() {
+    let program = compile_for(&network(3, "output %y"), &host());
+    let mut session = Session::new(program.clone(), NonZeroUsize::MIN).unwrap();
+    for images in [0, 4] {
+        let input = Tensor::zeros(DType::F32, &[images, 3, 32, 32]).unwrap();
+        let error = session.run(&[input]).unwrap_err();
+        assert!(matches!(error, RunError::Images { given, .. } if given == images), "{error}");
+        assert!(error.to_string().contains("takes 1 to 3"), "{error}");
+    }
+    let input = Tensor::zeros(DType::F32, &[2, 3, 32, 32]).unwrap();
+    let mut outputs = session.new_outputs_for(3).unwrap();
+    let error = session.run_into(&[&input], &mut outputs).unwrap_err();
+    assert!(matches!(error, RunError::Mismatch { .. }), "{error}");
+    // Bytes that are no whole images, and those of a larger image.
+    let bytes = [0u8; 3 * 32 * 32 * 4 + 4];
+    let none: [&mut [u8]; 0] = [];
+    let error = session.run_slices([&bytes[..]], none).unwrap_err();
+    assert!(matches!(error, RunError::Bytes { .. }), "{error}");
+    let other = Tensor::zeros(DType::F32, &[2, 3, 32, 31]).unwrap();
+    assert!(matches!(session.run(&[other]), Err(RunError::Mismatch { .. })));
 }
 
 /// What groups of images have made may be a group longer than the batch: whoever reads it behind all stages

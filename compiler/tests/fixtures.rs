@@ -17,7 +17,7 @@ use running::files::{
     fill, import, import_filled, made_input, models, read_npy, rows, stem, try_import,
 };
 use running::linked::{self, Link, Linked};
-use running::{avx2, host, planned, run, to_reference};
+use running::{avx2, compile_for, host, planned, rows as every_number, run, to_reference};
 
 /// Largest absolute difference.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -90,6 +90,18 @@ fn blocks_match_their_outputs() {
         let (x, y) = (read_npy(&explicit), read_npy(&path.with_file_name(output)));
         check_file(&path, &x, &y, 1e-5);
     }
+}
+
+/// Networks and blocks of both exporters, for five images: any number of these gives each its own row.
+#[test]
+fn fewer_images_give_their_rows() {
+    let mut open = 0;
+    for path in models("tiny").into_iter().chain(models("branches")) {
+        let Ok(model) = try_import(&path, Some(5)) else { continue };
+        every_number::check(&compile_for(&model.graph, &host()), &stem(&path));
+        open += 1;
+    }
+    assert!(open >= 8, "{open} models leave their batch open");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn an_object_stands_alone() {
     assert_eq!(ask(folder.path(), &["nm", "-u", "m.o"]), "");
     let defined = ask(folder.path(), &["nm", "-g", "-j", "--defined-only", "m.o"]);
     let defined: Vec<&str> = defined.lines().collect();
-    assert_eq!(defined, ["m_cpu_supported", "m_run", "m_run_parallel"]);
+    assert_eq!(defined, ["m_cpu_supported", "m_run", "m_run_images", "m_run_parallel"]);
     // Nothing that can be written to, nothing to relocate but the distance to the weights.
     let sections = ask(folder.path(), &["readelf", "-SW", "m.o"]);
     assert!(!sections.contains(" WA ") && !sections.contains(".data"), "{sections}");

@@ -350,10 +350,12 @@ class IOBinding:
 
     def _run(self, run_options: RunOptions | None) -> None:
         model = self._session._model(self._inputs)
+        images = numpy.shape(self._inputs.get(model.inputs[0].name))[:1] if model.takes_fewer else ()
         places = {}
         for info in model.outputs:
             bound = self._outputs.get(info.name)
-            places[info.name] = numpy.empty(info.shape, info.dtype) if bound is None else bound
+            shape = images + info.shape[len(images):]
+            places[info.name] = numpy.empty(shape, info.dtype) if bound is None else bound
         self._results = model.run(self._inputs, places)
 
 

@@ -21,11 +21,18 @@ pub(crate) struct Dense<'py> {
 impl<'py> Dense<'py> {
     /// An input: the caller's own memory, or a copy of what does not lie densely. Whatever has the buffer protocol
     /// or DLPack is an array too.
-    pub(crate) fn input(spec: &TensorSpec, value: &Bound<'py, PyAny>) -> PyResult<Dense<'py>> {
+    /// With `open`, its first extent is any, for a session to check.
+    pub(crate) fn input(
+        spec: &TensorSpec,
+        open: bool,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Dense<'py>> {
         let array = match value.cast::<PyUntypedArray>() {
             Ok(array) => array.clone(),
             Err(_) => helper(value.py(), "as_array")?.call1((value,))?.cast_into()?,
         };
+        let images = array.shape().first().copied().filter(|_| open);
+        let spec = &images.map_or_else(|| spec.clone(), |images| spec.for_images(images));
         check("input", spec, &array)?;
         let array = match array.is_c_contiguous() && array.is_aligned() {
             true => array,
@@ -59,6 +66,11 @@ impl<'py> Dense<'py> {
             Bound::from_owned_ptr_or_err(py, array)?
         };
         Ok(Dense { array: array.cast_into()?, bytes: spec.bytes() })
+    }
+
+    /// Its first extent, if it has extents.
+    pub(crate) fn images(&self) -> Option<usize> {
+        self.array.shape().first().copied()
     }
 
     /// The elements, for reading.

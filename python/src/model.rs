@@ -58,7 +58,20 @@ impl Model {
     }
 
     fn inputs_of<'py>(&self, given: &Bound<'py, PyDict>) -> PyResult<Vec<Dense<'py>>> {
-        each("input", self.artifact().inputs(), given, Dense::input)
+        let open = self.takes_fewer();
+        each("input", self.artifact().inputs(), given, |spec, value| {
+            Dense::input(spec, open, value)
+        })
+    }
+
+    /// The outputs, for as many images as the first input has.
+    fn outputs_for(&self, inputs: &[Dense<'_>]) -> Vec<TensorSpec> {
+        let most = self.artifact().inputs().first().and_then(|spec| spec.shape.first().copied());
+        let images = inputs.first().and_then(Dense::images).filter(|_| self.takes_fewer());
+        // Whoever gives more is told so.
+        let images = images.filter(|images| Some(*images) <= most);
+        let specs = self.artifact().outputs().iter();
+        specs.map(|spec| images.map_or_else(|| spec.clone(), |n| spec.for_images(n))).collect()
     }
 }
 
@@ -72,7 +85,8 @@ impl Model {
     /// inputs before this returns.
     ///
     /// ``outputs``, where it is given, maps the name of each output to an array that the result is written to; all
-    /// are new otherwise. Returns a dict of arrays by the names of outputs, in the order of the model.
+    /// are new otherwise. Where the model ``takes_fewer``, the first extent of inputs may be any number from 1 up to
+    /// that in ``inputs``, and outputs have it too. Returns a dict of arrays by the names of outputs, in the order of the model.
     ///
     /// Raises InputError for names that are missing or unknown, and for arrays of another type or shape;
     /// ResourceError for want of memory.
@@ -84,10 +98,10 @@ impl Model {
         outputs: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let inputs = self.inputs_of(&as_dict(inputs)?)?;
-        let specs = self.artifact().outputs();
+        let specs = self.outputs_for(&inputs);
         let mut places = match outputs {
             Some(given) => {
-                let places = each("output", specs, &as_dict(given)?, Dense::output)?;
+                let places = each("output", &specs, &as_dict(given)?, Dense::output)?;
                 check_apart(&inputs, &places)?;
                 places
             }
@@ -142,6 +156,13 @@ impl Model {
     #[getter]
     fn outputs(&self, py: Python<'_>) -> PyResult<Vec<TensorInfo>> {
         self.artifact().outputs().iter().map(|spec| TensorInfo::new(py, spec)).collect()
+    }
+
+    /// Whether it takes any number of images up to the first extent of its inputs, with less work for fewer: true
+    /// for a model that was compiled with ``batch=N`` and goes image by image.
+    #[getter]
+    fn takes_fewer(&self) -> bool {
+        self.sessions.program().takes_fewer()
     }
 
     /// The name that the model has in ONNX.

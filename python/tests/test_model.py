@@ -149,3 +149,34 @@ def test_quantizing_takes_arrays(tmp_path):
     quantized = [onnx.load(tmp_path / name).graph for name in ['array', 'dict', 'path']]
     assert quantized[0] == quantized[1] == quantized[2]
     assert cardinal_ml.compile(tmp_path / 'array').run({'input': samples[:1]})
+
+
+def test_any_number_of_images_gives_the_rows_of_each_alone():
+    model = cardinal_ml.compile(DIGITS, batch=5, threads=2)
+    assert model.takes_fewer and model.inputs[0].shape[0] == 5
+    images = numpy.concatenate([digit(seed) for seed in range(5)])
+    alone = [model.run({'input': image[None]})['output'] for image in images]
+    for count in range(1, 6):
+        found = model.run({'input': images[:count]})['output']
+        assert found.tobytes() == numpy.concatenate(alone[:count]).tobytes()
+        place = numpy.empty_like(found)
+        assert model.run({'input': images[:count]}, {'output': place})['output'] is place
+        assert place.tobytes() == found.tobytes()
+    for count, said in (6, 'has 6 images, and the model takes 1 to 5'), (0, 'has 0 images'):
+        with pytest.raises(cardinal_ml.InputError, match=said):
+            model.run({'input': numpy.zeros((count, 1, 28, 28), 'float32')})
+    with pytest.raises(cardinal_ml.InputError, match='2'):
+        model.run({'input': images[:2]}, {'output': numpy.empty((3, 10), 'float32')})
+    assert not cardinal_ml.compile(DIGITS).takes_fewer
+
+
+def test_a_session_of_a_batch_takes_fewer():
+    session = cardinal_ml.InferenceSession(DIGITS, batch=5)
+    images = numpy.concatenate([digit(seed) for seed in range(3)])
+    expected, = session.run(None, {'input': images})
+    assert expected.shape == (3, 10)
+    binding = session.io_binding()
+    binding.bind_cpu_input('input', images)
+    binding.bind_output('output')
+    session.run_with_iobinding(binding)
+    assert binding.get_outputs()[0].numpy().tobytes() == expected.tobytes()

@@ -14,7 +14,9 @@ use prost::Message;
 
 use crate::abi::ALIGNMENT;
 use crate::error::{CodeError, Role};
-use crate::format::{DIGEST_BYTES, MAX_BYTES, MAX_MANIFEST_BYTES, MAX_WORKER_BYTES};
+use crate::format::{
+    DIGEST_BYTES, MAX_BYTES, MAX_CHOICE_BYTES, MAX_MANIFEST_BYTES, MAX_WORKER_BYTES,
+};
 use crate::manifest::{Manifest, TensorInfo, Variant, WeightRange};
 
 /// Bytes of the length at the end.
@@ -75,7 +77,23 @@ pub(crate) fn check(variant: &Variant, code: usize) -> Result<(), CodeError> {
     if !variant.cpu_features.is_sorted_by(|a, b| a < b) {
         return Err(CodeError::Features);
     }
+    check_images(variant)?;
     check_reads(variant)
+}
+
+/// Checks that what takes fewer images has as many of them in all inputs and outputs.
+fn check_images(variant: &Variant) -> Result<(), CodeError> {
+    if variant.fixed_by.len() > MAX_CHOICE_BYTES {
+        return Err(CodeError::FixedBy(variant.fixed_by.len()));
+    }
+    let images = variant.inputs.first().and_then(|input| input.shape.first().copied());
+    let all = || variant.inputs.iter().chain(&variant.outputs);
+    let are_same = images.is_some_and(|n| n > 0)
+        && all().all(|tensor| tensor.shape.first().copied() == images);
+    match variant.takes_fewer && (!are_same || !variant.fixed_by.is_empty()) {
+        true => Err(CodeError::Images),
+        false => Ok(()),
+    }
 }
 
 /// Checks that the parts of the weights that code reads are in order, apart from each other, aligned and inside.

@@ -259,6 +259,37 @@ pub enum RunError {
         /// Bytes given.
         given: usize,
     },
+    /// A tensor has more images than the model takes at once, or none.
+    #[error(
+        "{role} {:?} has {given} images, and the model takes 1 to {} at once",
+        expected.name,
+        most(expected)
+    )]
+    Images {
+        /// Inputs or outputs.
+        role: Role,
+        /// The model's, with as many images as it takes.
+        expected: TensorSpec,
+        /// Images given.
+        given: usize,
+    },
+    /// A tensor has fewer images than the model takes, which computes something of all of them together.
+    #[error(
+        "{role} {:?} has {given} images, and the model takes exactly {} at once: {}",
+        expected.name,
+        most(expected),
+        text::line(by)
+    )]
+    Fixed {
+        /// Inputs or outputs.
+        role: Role,
+        /// The model's.
+        expected: TensorSpec,
+        /// Images given.
+        given: usize,
+        /// What stands in the way of fewer.
+        by: String,
+    },
     /// Memory given for a tensor begins where no element may.
     #[error("{role} {:?} is not aligned to its elements of {} bytes", expected.name, expected.dtype.size())]
     Misaligned {
@@ -291,6 +322,11 @@ pub enum RunError {
     Tensor(#[from] TensorError),
 }
 
+/// The images that a tensor has at most.
+fn most(spec: &TensorSpec) -> usize {
+    spec.shape.first().copied().unwrap_or(1)
+}
+
 impl RunError {
     /// What the user can do about it, as an imperative sentence without a full stop.
     pub fn remedy(&self) -> Option<String> {
@@ -303,6 +339,17 @@ impl RunError {
                     TypeText(expected.dtype, &expected.shape)
                 ))
             }
+            RunError::Images { expected, given: 0, .. } => {
+                Some(format!("give 1 to {} images", most(expected)))
+            }
+            RunError::Images { expected, given, .. } => Some(format!(
+                "give at most {} at a time, or compile the model for more: --batch {given}",
+                most(expected)
+            )),
+            RunError::Fixed { expected, given, .. } => Some(format!(
+                "give {}, or compile the model for as many as there are: --batch {given}",
+                most(expected)
+            )),
             RunError::TooManyThreads { .. } | RunError::Thread(_) => {
                 Some("use fewer threads: --threads N".into())
             }

@@ -17,6 +17,7 @@ compile_error!("Cardinal's artifacts are for 64-bit little-endian machines");
 pub mod abi;
 #[allow(unsafe_code)] // Maps files.
 mod artifact;
+mod batch;
 mod code;
 pub mod cpu;
 mod digest;

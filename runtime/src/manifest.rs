@@ -124,6 +124,13 @@ pub struct Variant {
     /// them. Code reads nothing else, so nothing else need be loaded.
     #[prost(message, repeated, tag = "14")]
     pub reads: Vec<WeightRange>,
+    /// Whether it takes any number of images up to the outermost extent of inputs and outputs, which is the same for
+    /// all of them. Otherwise it takes as many as that, exactly; older code does not say.
+    #[prost(bool, tag = "15")]
+    pub takes_fewer: bool,
+    /// Where it is compiled for several images and does not, what stands in the way, for errors to say.
+    #[prost(string, tag = "16")]
+    pub fixed_by: String,
 }
 
 /// A part of the weights, as code reads them.

@@ -72,6 +72,17 @@ impl Program {
         self.artifact.outputs()
     }
 
+    /// Whether it takes any number of images up to the outermost extent of its inputs. Its outputs have as many
+    /// then, and a row has the same bits whatever that number is.
+    pub fn takes_fewer(&self) -> bool {
+        self.variant().takes_fewer
+    }
+
+    /// What stands in the way of fewer images, where there is something.
+    pub fn fixed_by(&self) -> Option<&str> {
+        Some(self.variant().fixed_by.as_str()).filter(|by| !by.is_empty())
+    }
+
     /// The model's own `metadata_props`, in file order.
     pub fn metadata(&self) -> &[Property] {
         &self.manifest().metadata

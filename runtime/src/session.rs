@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use memmap2::MmapMut;
 
 use crate::abi::{ALIGNMENT, Entry, Frame, Kernel, ParallelFor};
+use crate::batch::Batch;
 use crate::error::{Role, RunError};
 use crate::float_mode::FloatMode;
 use crate::memory;
@@ -27,7 +28,7 @@ pub struct Session {
     arena: MmapMut,
     inputs: Pointers<*const u8>,
     outputs: Pointers<*mut u8>,
-    /// Images of an inference.
+    /// Images of the inference that is bound.
     images: usize,
 }
 
@@ -56,8 +57,7 @@ impl Session {
             .map_err(|source| RunError::Arena { bytes, source })?;
         let inputs = Pointers(vec![std::ptr::null(); program.inputs().len()]);
         let outputs = Pointers(vec![std::ptr::null_mut(); program.outputs().len()]);
-        let images = program.inputs().first().and_then(|spec| spec.shape.first().copied());
-        let images = images.unwrap_or(1);
+        let images = Batch::new(variant, program.inputs()).images();
         Ok(Session { program, pool, arena, inputs, outputs, images })
     }
 
@@ -71,21 +71,48 @@ impl Session {
         self.pool.threads()
     }
 
-    /// Runs one inference: one tensor per input, in order, to one per output.
+    /// Runs one inference: one tensor per input, in order, to one per output. Where the program
+    /// [takes fewer](Program::takes_fewer) images than it was compiled for, the outermost extent of inputs may be
+    /// any number from 1 up to the spec's, the same for all, and outputs have it too.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        let mut outputs = self.new_outputs()?;
+        let mut outputs = self.outputs_for(inputs)?;
         self.run_into(inputs, &mut outputs)?;
         Ok(outputs)
     }
 
-    /// Tensors that [`run_into`](Self::run_into) can write to.
+    /// Tensors that [`run_into`](Self::run_into) can write to for these inputs. What is wrong with the inputs is for
+    /// that to say.
+    pub fn outputs_for(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        let images = inputs.first().and_then(|input| input.shape().first().copied());
+        let images = images.filter(|images| *images <= self.most_images());
+        match images.filter(|_| self.program.takes_fewer()) {
+            Some(images) => self.new_outputs_for(images),
+            None => self.new_outputs(),
+        }
+    }
+
+    /// Tensors that [`run_into`](Self::run_into) can write to, of as many images as the program takes.
     pub fn new_outputs(&self) -> Result<Vec<Tensor>, RunError> {
         let zeros = |spec: &TensorSpec| Ok(Tensor::zeros(spec.dtype, &spec.shape)?);
         self.program.outputs().iter().map(zeros).collect()
     }
 
-    /// Runs one inference without allocating anything. `inputs` are tensors or references to them;
-    /// every element of `outputs` is overwritten.
+    /// The same of so many images, for a program that [takes fewer](Program::takes_fewer).
+    pub fn new_outputs_for(&self, images: usize) -> Result<Vec<Tensor>, RunError> {
+        let zeros = |spec: &TensorSpec| {
+            let spec = spec.for_images(images);
+            Ok(Tensor::zeros(spec.dtype, &spec.shape)?)
+        };
+        self.program.outputs().iter().map(zeros).collect()
+    }
+
+    /// Images of an inference at most.
+    fn most_images(&self) -> usize {
+        Batch::new(self.program.variant(), self.program.inputs()).images()
+    }
+
+    /// Runs one inference without allocating anything. `inputs` are tensors or references to them, of as many images
+    /// as `outputs`; every element of `outputs` is overwritten.
     pub fn run_into<T: Borrow<Tensor>>(
         &mut self,
         inputs: &[T],
@@ -97,20 +124,23 @@ impl Session {
     }
 
     /// Runs one inference on the caller's own memory, without allocating anything. A slice is a whole
-    /// tensor, dense and row-major, of as many bytes as its spec says, and begins where an element of
-    /// its type may; every element of `outputs` is overwritten.
+    /// tensor, dense and row-major, of as many bytes as its spec says, or where the program
+    /// [takes fewer](Program::takes_fewer) images as many as all its slices have, and begins where an element of its
+    /// type may; every element of `outputs` is overwritten.
     pub fn run_slices<'a>(
         &mut self,
         inputs: impl IntoIterator<Item = &'a [u8]>,
         outputs: impl IntoIterator<Item = &'a mut [u8]>,
     ) -> Result<(), RunError> {
         let program = &self.program;
+        let mut batch = Batch::new(program.variant(), program.inputs());
         bind(Role::Input, program.inputs(), &mut self.inputs, inputs, |spec, bytes| {
-            check_bytes(Role::Input, spec, bytes).map(|()| bytes.as_ptr())
+            check_bytes(&mut batch, Role::Input, spec, bytes).map(|()| bytes.as_ptr())
         })?;
         bind(Role::Output, program.outputs(), &mut self.outputs, outputs, |spec, bytes| {
-            check_bytes(Role::Output, spec, bytes).map(|()| bytes.as_mut_ptr())
+            check_bytes(&mut batch, Role::Output, spec, bytes).map(|()| bytes.as_mut_ptr())
         })?;
+        self.images = batch.images();
         self.enter(parallel_for, self.pool_context());
         Ok(())
     }
@@ -149,13 +179,18 @@ impl Session {
         outputs: &mut [Tensor],
     ) -> Result<(), RunError> {
         let program = &self.program;
+        let mut batch = Batch::new(program.variant(), program.inputs());
         bind(Role::Input, program.inputs(), &mut self.inputs, inputs, |spec, tensor| {
             let tensor = tensor.borrow();
-            check_tensor(Role::Input, spec, tensor).map(|()| tensor.as_bytes().as_ptr())
+            batch.check(Role::Input, spec, tensor.dtype(), tensor.shape())?;
+            Ok(tensor.as_bytes().as_ptr())
         })?;
         bind(Role::Output, program.outputs(), &mut self.outputs, outputs, |spec, tensor| {
-            check_tensor(Role::Output, spec, tensor).map(|()| tensor.as_bytes_mut().as_mut_ptr())
-        })
+            batch.check(Role::Output, spec, tensor.dtype(), tensor.shape())?;
+            Ok(tensor.as_bytes_mut().as_mut_ptr())
+        })?;
+        self.images = batch.images();
+        Ok(())
     }
 
     /// What [`parallel_for`] works with.
@@ -237,7 +272,7 @@ fn bind<P, T>(
     specs: &[TensorSpec],
     table: &mut Pointers<P>,
     given: impl IntoIterator<Item = T>,
-    address: impl Fn(&TensorSpec, T) -> Result<P, RunError>,
+    mut address: impl FnMut(&TensorSpec, T) -> Result<P, RunError>,
 ) -> Result<(), RunError> {
     let mut given = given.into_iter();
     for (i, (slot, spec)) in table.0.iter_mut().zip(specs).enumerate() {
@@ -251,22 +286,13 @@ fn bind<P, T>(
     }
 }
 
-fn check_tensor(role: Role, spec: &TensorSpec, tensor: &Tensor) -> Result<(), RunError> {
-    if !spec.accepts(tensor) {
-        return Err(RunError::Mismatch {
-            role,
-            expected: spec.clone(),
-            dtype: tensor.dtype(),
-            shape: tensor.shape().to_vec(),
-        });
-    }
-    Ok(())
-}
-
-fn check_bytes(role: Role, spec: &TensorSpec, bytes: &[u8]) -> Result<(), RunError> {
-    if bytes.len() != spec.bytes() {
-        return Err(RunError::Bytes { role, expected: spec.clone(), given: bytes.len() });
-    }
+fn check_bytes(
+    batch: &mut Batch<'_>,
+    role: Role,
+    spec: &TensorSpec,
+    bytes: &[u8],
+) -> Result<(), RunError> {
+    batch.check_bytes(role, spec, bytes.len())?;
     if !bytes.as_ptr().addr().is_multiple_of(spec.dtype.size()) {
         return Err(RunError::Misaligned { role, expected: spec.clone() });
     }

@@ -24,6 +24,17 @@ impl TensorSpec {
     }
 }
 
+impl TensorSpec {
+    /// The same with so many images as its outermost extent, if it has extents.
+    pub fn for_images(&self, images: usize) -> TensorSpec {
+        let mut spec = self.clone();
+        if let Some(first) = spec.shape.first_mut() {
+            *first = images;
+        }
+        spec
+    }
+}
+
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, TypeText(self.dtype, &self.shape))

@@ -32,7 +32,8 @@
 //!    [`MAX_CHOICE_BYTES`]. What they mean is for the compiler to say.
 //! 8. Arenas and tensors are no larger than [`MAX_BYTES`]; element types are known; names are unique
 //!    among inputs and among outputs.
-//! 9. The runs of the weights make up their section exactly, and so bound what is loaded of it.
+//! 9. Code that takes fewer images than it was made for has as many of them in all inputs and outputs.
+//! 10. The runs of the weights make up their section exactly, and so bound what is loaded of it.
 //!
 //! Nothing is allocated before rule 1 holds, and then in proportion to a table of at most
 //! [`MAX_TABLE_BYTES`], a manifest of at most [`MAX_MANIFEST_BYTES`], and as much for each variant. Whether

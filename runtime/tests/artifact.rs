@@ -367,6 +367,22 @@ fn absurd_sizes_and_entries_are_refused() {
         assert_code(variant, CodeError::Structure(33), |v| v.structure = vec![0; 33]);
         let features = ["fma", "avx2"].map(str::to_owned);
         assert_code(variant, CodeError::Features, |v| v.cpu_features = features.to_vec());
+        // Of fewer images than none, with no input to count them in, with others in outputs, and with a reason
+        // against it.
+        let of_images: [&dyn Fn(&mut Variant); 4] = [
+            &|v| v.inputs[0].shape = vec![0],
+            &|v| v.inputs.clear(),
+            &|v| (v.inputs[0].shape, v.outputs[0].shape) = (vec![2, 3], vec![3, 2]),
+            &|v| v.fixed_by = "a node".into(),
+        ];
+        for change in of_images {
+            assert_code(variant, CodeError::Images, |v| {
+                v.takes_fewer = true;
+                change(v);
+            });
+        }
+        let long = MAX_CHOICE_BYTES + 1;
+        assert_code(variant, CodeError::FixedBy(long), |v| v.fixed_by = "x".repeat(long));
         // Misaligned, empty, outside, out of order, overlapping, of half a line, and beyond all numbers.
         let ranges: [&[[u64; 2]]; 7] = [
             &[[1, 63]],

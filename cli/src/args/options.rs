@@ -10,13 +10,15 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model options")]
 pub(crate) struct ModelOptions {
-    /// Samples in one inference, where the model leaves that open
+    /// Samples in one inference, at most
     ///
-    /// A model that fixes another batch is refused. By default that of --input, or 1.
+    /// What goes sample by sample takes any number up to that. A model that fixes another batch gets this one, if
+    /// it can be followed through the graph, and is run both ways before. By default that of --input, or 1. Of
+    /// several numbers the largest is what code is made for.
     ///
     /// Example: --batch 8
-    #[arg(long, value_name = "N")]
-    pub(crate) batch: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) batch: Vec<NonZeroUsize>,
     /// Whole shape of one input; can be repeated
     ///
     /// For models whose inputs leave other dimensions open than the batch.
@@ -176,6 +178,13 @@ pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size.as_u64()) {
         Ok(bytes) if bytes > 0 => Ok(bytes),
         _ => Err("expected a size such as 8GiB".into()),
+    }
+}
+
+impl ModelOptions {
+    /// Samples in one inference, at most.
+    pub(crate) fn most_samples(&self) -> Option<usize> {
+        self.batch.iter().max().map(|most| most.get())
     }
 }
 

@@ -20,6 +20,7 @@ use crate::loading;
 use crate::max_error::{self, Sampled};
 use crate::model_file::ModelFile;
 use crate::output;
+use crate::render;
 use crate::stdio::is_dash;
 use crate::tune;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Emit::Artifact | Emit::Obj | Emit::Shared => None,
     };
     let compiled = engine::compile(&model, &settings).map_err(refused)?;
+    check_batches(args, &compiled)?;
     let content = match (emit, engine::may_round(&settings)) {
         (Emit::Artifact, false) => Content::Packed(&compiled),
         (Emit::Artifact | Emit::Exe, _) => {
@@ -91,6 +93,27 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         seconds: begin.elapsed().as_secs_f64(),
     }
     .print(args.json)
+}
+
+/// Code for a batch takes any smaller one: says so where several are asked for, or why it does not.
+fn check_batches(args: &CompileArgs, compiled: &Compiled) -> Outcome {
+    let Some(most) = args.options.most_samples().filter(|_| args.options.batch.len() > 1) else {
+        return Ok(());
+    };
+    match &compiled.fixed_by {
+        None if most == 1 => Ok(()),
+        None => {
+            render::note(format_args!(
+                "one code for batches of 1 to {most}, the one for {most}, in which few images take longer than in code \
+                 for few; compile for these apart where they are what mostly comes"
+            ));
+            Ok(())
+        }
+        Some(by) => {
+            let what = format!("this model can be compiled for one batch only: {}", text::line(by));
+            Err(Failure::usage(what).with_help("compile once for each batch: --batch N"))
+        }
+    }
 }
 
 /// Chooses by measurements, as far as the arguments ask for it. What rounding changes on samples becomes part of

@@ -30,5 +30,8 @@ pub(crate) fn relink(
 }
 
 fn is_about_shapes(problem: &Problem) -> bool {
-    matches!(problem, Problem::BadOption(_) | Problem::UnknownDimension { .. })
+    matches!(
+        problem,
+        Problem::BadOption(_) | Problem::FixedBatch { .. } | Problem::UnknownDimension { .. }
+    )
 }

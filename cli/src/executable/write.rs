@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use cardinal_compiler::ir::{Graph, Op, Unary};
 use cardinal_compiler::options::{CompileOptions, Precision};
 use cardinal_compiler::schedule::{Bfloat16, Preferences};
 use cardinal_runtime::manifest::Variant;
@@ -82,7 +81,7 @@ pub(crate) fn sample(
         (false, _) | (_, Precision::F32) => 0.0,
     };
     let bfloats = settings.compile.schedule.bfloat16 != Bfloat16::Never;
-    let rounded = match rounds_values(&model.graph) || bfloats {
+    let rounded = match engine::rounds_values(&model.graph) || bfloats {
         true => {
             let artifact = plainly_compiled(model, settings, weights).map_err(&refused)?;
             difference(&expected, &trial::run_nearby(artifact, &model.graph.name)?)
@@ -102,12 +101,6 @@ pub(crate) fn sample(
     };
     let rtol = OF_ROUNDING * (halves + rounded + factors);
     Ok(Sample::new(trial::SEED, &expected.outputs, rtol))
-}
-
-/// Whether values are rounded to multiples of a scale.
-fn rounds_values(graph: &Graph) -> bool {
-    let rounds = |op: &Op| matches!(op, Op::Quantize | Op::Unary(Unary::Quantized { .. }, _));
-    graph.nodes().any(|id| rounds(&graph.node(id).op))
 }
 
 fn plainly_compiled(

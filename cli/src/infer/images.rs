@@ -96,7 +96,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Runs the model on some images, at most as many as it takes; the last again where there are too few.
+    /// Runs the model on some images, at most as many as it takes; the last again where it takes no fewer.
     fn infer(&mut self, read: Vec<(&Path, Array)>) -> Outcome {
         let count = read.len();
         let (paths, mut arrays): (Vec<&Path>, Vec<Array>) = read.into_iter().unzip();
@@ -104,11 +104,13 @@ impl<'a> Images<'a> {
         if self.request.dump_input().is_some() {
             self.dumped.extend_from_slice(&arrays);
         }
-        arrays.resize(self.batch, last);
+        if !self.program.takes_fewer() {
+            arrays.resize(self.batch, last);
+        }
         let input = Array::concatenate(&arrays);
         let input = input.ok_or_else(|| Failure::usage("no images are given"))?;
         let mut outputs = self.session.run(vec![input])?;
-        if count < self.batch {
+        if count < arrays.len() {
             outputs = outputs.iter().map(|output| output.rows(0, count)).collect();
         }
         let names: Vec<String> = paths.into_iter().map(names::shown).collect();

@@ -91,7 +91,7 @@ impl Options {
         }
         let options = ModelOptions {
             precision,
-            batch: self.batch,
+            batch: self.batch.into_iter().collect(),
             shape: self.shapes.clone(),
             cpu: self.cpus.clone(),
             no_winograd: self.no_winograd,

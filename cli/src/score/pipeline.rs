@@ -28,10 +28,19 @@ type Promise = Receiver<Outcome<Vec<Row>>>;
 /// What gives items, one after the other.
 pub(super) type Feed<'a> = &'a (dyn Fn(Give<'_>) -> Outcome + Sync);
 
+/// How many images an inference takes.
+#[derive(Clone, Copy)]
+pub(super) struct Batch {
+    /// At most.
+    most: usize,
+    /// Whether it takes fewer, too.
+    takes_fewer: bool,
+}
+
 /// Everything that it takes to score.
 pub(super) struct Pipeline<'a> {
     reading: &'a Reading,
-    batch: usize,
+    batch: Batch,
     /// One for each worker.
     sessions: Vec<Session>,
 }
@@ -48,7 +57,8 @@ impl<'a> Pipeline<'a> {
     ) -> Outcome<Pipeline<'a>> {
         let session = |_| Session::new(program, NonZeroUsize::MIN);
         let sessions = (0..threads.get()).map(session).collect::<Outcome<Vec<Session>>>()?;
-        Ok(Pipeline { reading, batch: program.batch(), sessions })
+        let batch = Batch { most: program.batch(), takes_fewer: program.takes_fewer() };
+        Ok(Pipeline { reading, batch, sessions })
     }
 
     /// Scores what `feed` gives, and gives the rows to `take` in the same order.
@@ -68,7 +78,8 @@ impl<'a> Pipeline<'a> {
             // Without a reader, handing out ends.
             drop(work);
             let feeder = scope.spawn(move || {
-                let mut batches = Batches { to_workers, to_writer, batch, waiting: Vec::new() };
+                let waiting = Vec::new();
+                let mut batches = Batches { to_workers, to_writer, batch: batch.most, waiting };
                 feed(&mut |item| batches.add(item))?;
                 batches.hand_out()
             });
@@ -116,7 +127,7 @@ impl Batches {
 fn answer(
     work: &Mutex<Receiver<Work>>,
     reading: &Reading,
-    batch: usize,
+    batch: Batch,
     session: &mut Session,
 ) -> bool {
     let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -126,36 +137,32 @@ fn answer(
     true
 }
 
-/// The rows of a batch. In the place of an image that is bad or missing stands another.
+/// The rows of a batch. Where the model takes no fewer images, the last that is good stands in the place of those
+/// that are missing.
 pub(super) fn score(
     items: &[Item],
     reading: &Reading,
-    batch: usize,
+    batch: Batch,
     session: &mut Session,
 ) -> Outcome<Vec<Row>> {
     let mut decoded: Vec<Outcome<Array>> = items.iter().map(|item| reading.decode(item)).collect();
     if let Some(at) = decoded.iter().position(|d| d.as_ref().is_err_and(|f| !f.is_of_an_image())) {
         return decoded.swap_remove(at).map(|_| Vec::new());
     }
-    let good: Vec<&Array> = decoded.iter().flatten().collect();
-    let mut rows = match good.first() {
-        None => Vec::new(),
-        Some(any) => {
-            let slots = (0..batch).map(|slot| match decoded.get(slot) {
-                Some(Ok(array)) => array.clone(),
-                Some(Err(_)) | None => (*any).clone(),
-            });
-            infer(&slots.collect::<Vec<Array>>(), reading, session)?
-        }
-    };
-    rows.resize(items.len(), Row::default());
-    for ((row, decoded), item) in rows.iter_mut().zip(decoded).zip(items) {
-        if let Err(failure) = decoded {
-            *row = Row::failed(&failure);
-        }
-        row.key.clone_from(&item.key);
+    let mut good: Vec<Array> = decoded.iter().flatten().cloned().collect();
+    if let Some(last) = good.last().cloned().filter(|_| !batch.takes_fewer) {
+        good.resize(batch.most, last);
     }
-    Ok(rows)
+    let made = if good.is_empty() { Vec::new() } else { infer(&good, reading, session)? };
+    let mut made = made.into_iter();
+    let row = |(decoded, item): (Outcome<Array>, &Item)| {
+        let row = match decoded {
+            Ok(_) => made.next().unwrap_or_default(),
+            Err(failure) => Row::failed(&failure),
+        };
+        Row { key: item.key.clone(), ..row }
+    };
+    Ok(decoded.into_iter().zip(items).map(row).collect())
 }
 
 fn infer(images: &[Array], reading: &Reading, session: &mut Session) -> Outcome<Vec<Row>> {

@@ -131,7 +131,7 @@ pub(super) struct Part {
 }
 
 /// Runs these rows in one inference, at most as many as the model takes at once; the last again where there are
-/// fewer.
+/// fewer and the model does not take fewer.
 ///
 /// # Errors
 /// Those of the session.
@@ -141,8 +141,10 @@ pub(super) fn run_rows(
     parts: &[Part],
 ) -> Outcome<Vec<Array>> {
     let inputs = model.program.inputs().iter().zip(&model.rows.inputs).enumerate();
+    let there = parts.iter().map(|part| part.range.len()).sum();
+    let count = if model.program.takes_fewer() { there } else { model.rows.batch };
     let arrays = inputs.map(|(index, (spec, row))| {
-        let whole = row * model.rows.batch;
+        let whole = row * count;
         let mut bytes = room(whole)?;
         for Part { rows, range, .. } in parts {
             let part =
@@ -153,7 +155,7 @@ pub(super) fn run_rows(
         while bytes.len() < whole && !last.is_empty() {
             bytes.extend_from_within(last.clone());
         }
-        Ok(Array { dtype: spec.dtype, shape: spec.shape.clone(), bytes })
+        Ok(Array { dtype: spec.dtype, shape: model.rows.shape(spec, count), bytes })
     });
     session.run(arrays.collect::<Outcome<Vec<Array>>>()?)
 }

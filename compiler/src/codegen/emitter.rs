@@ -81,9 +81,16 @@ impl Emitter<'_, '_> {
             let zero = self.int(0);
             return (index, zero);
         }
-        let by_value = self.int(by as i64);
-        let quotient = self.builder.ins().udiv(index, by_value);
-        let product = self.builder.ins().imul(quotient, by_value);
+        let by = self.int(by as i64);
+        self.divide_by(index, Some(by))
+    }
+
+    /// `(index / by, index % by)` for a non-negative index and a number that is known when this runs; 1 where
+    /// there is none.
+    pub(crate) fn divide_by(&mut self, index: Value, by: Option<Value>) -> (Value, Value) {
+        let Some(by) = by else { return self.divide(index, 1) };
+        let quotient = self.builder.ins().udiv(index, by);
+        let product = self.builder.ins().imul(quotient, by);
         let remainder = self.builder.ins().isub(index, product);
         (quotient, remainder)
     }

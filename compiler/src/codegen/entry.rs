@@ -38,8 +38,11 @@ pub(crate) struct Call {
     pub(crate) items: usize,
     /// The stage; as many as there are for what runs once.
     pub(crate) stage: usize,
-    /// Whether only the items of images that are there are done: they are in the order of images.
-    pub(crate) by_image: bool,
+    /// The runs of images of a group that its items are cut into, each of as many: only those of images that
+    /// are there are done. All are, where there is no such number.
+    pub(crate) runs: Option<usize>,
+    /// Runs of images, where the kernel wants to know behind its arguments how many are there.
+    pub(crate) counts: Option<usize>,
     /// Its arguments, in order.
     pub(crate) args: Vec<Address>,
 }
@@ -72,7 +75,8 @@ pub(crate) enum Region {
 /// Emits the calls, each through the caller's parallel-for. Pointers are loaded from the frame at
 /// each use: nothing is kept across calls but the frame's address and the positions of loops.
 pub(super) fn emit(e: &mut Emitter<'_, '_>, program: &Program, conv: CallConv, frame: Value) {
-    let most = program.calls.iter().map(|c| c.args.len()).max().unwrap_or(0).max(1);
+    // A kernel may count images behind its arguments.
+    let most = program.calls.iter().map(|c| c.args.len()).max().unwrap_or(0) + 1;
     let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, (most * 8) as u32, 3);
     let slot = e.builder.create_sized_stack_slot(slot);
     let mut signature = Signature::new(conv);
@@ -134,27 +138,34 @@ impl Entry<'_> {
                 let address = self.resolve(e, groups, *at);
                 e.builder.ins().stack_store(I64, address, self.slot, (i * 8) as i32);
             }
+            let runs = self.runs(e, call, groups);
+            let told = runs.or_else(|| call.counts.map(|all| e.int(all as i64)));
+            if let Some(told) = told.filter(|_| call.counts.is_some()) {
+                let at = (call.args.len() * 8) as i32;
+                e.builder.ins().stack_store(I64, told, self.slot, at);
+            }
+            let items = match runs.zip(call.runs) {
+                Some((there, all)) => e.mul_imm(there, (call.items / all) as i64),
+                None => e.int(call.items as i64),
+            };
             let args = e.builder.ins().stack_addr(I64, self.slot, 0);
             let code = field(e, self.frame, offset::CODE);
             let kernel = e.add_imm(code, call.kernel as i64);
-            let items = self.items(e, call, groups);
             let fork = field(e, self.frame, offset::PARALLEL_FOR);
             let context = field(e, self.frame, offset::CONTEXT);
             e.builder.ins().call_indirect(self.fork, fork, &[context, kernel, args, items]);
         }
     }
 
-    /// How many items a call has, of the images that are there.
-    fn items(&self, e: &mut Emitter<'_, '_>, call: &Call, groups: &Groups<'_>) -> Value {
-        let all = e.int(call.items as i64);
-        let (Some(first), Some(end), true) = (groups.firsts.last(), groups.end, call.by_image)
-        else {
-            return all;
-        };
-        let together = self.program.stages[call.stage];
-        let there = e.builder.ins().isub(end, *first);
-        let items = e.mul_imm(there, (call.items / together) as i64);
-        e.min(items, all)
+    /// How many of a call's runs of images have some that are there, if its items are cut into such.
+    fn runs(&self, e: &mut Emitter<'_, '_>, call: &Call, groups: &Groups<'_>) -> Option<Value> {
+        let (first, end, runs) = (*groups.firsts.last()?, groups.end?, call.runs?);
+        let images = self.program.stages[call.stage] / runs;
+        let there = e.builder.ins().isub(end, first);
+        let up = e.add_imm(there, images as i64 - 1);
+        let (there, _) = e.divide(up, images);
+        let all = e.int(runs as i64);
+        Some(e.min(there, all))
     }
 
     fn resolve(&self, e: &mut Emitter<'_, '_>, groups: &Groups<'_>, at: Address) -> Value {

@@ -73,6 +73,16 @@ pub enum Problem {
     /// An option contradicts the model.
     #[error("{0}")]
     BadOption(String),
+    /// The model fixes another batch than is asked for.
+    #[error("batch {asked} is asked for, but input `{input}` has batch {batch}")]
+    FixedBatch {
+        /// The input's name.
+        input: String,
+        /// Its first extent.
+        batch: usize,
+        /// What is asked for.
+        asked: usize,
+    },
     /// An artifact cannot be given the weights of this model.
     #[error("the graph is not the artifact's: {0}")]
     OtherGraph(Difference),

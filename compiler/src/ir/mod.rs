@@ -1,6 +1,7 @@
 //! The graph IR: what a model computes, one operator a node, one value an operator.
 
 mod attention;
+pub(crate) mod by_image;
 pub mod dot;
 mod epilogue;
 pub mod expr;
@@ -11,6 +12,7 @@ pub mod json;
 mod nodes;
 mod op;
 mod part;
+mod rebatch;
 mod rewriter;
 pub mod text;
 mod types;
@@ -25,6 +27,7 @@ pub use graph::{Graph, Node, NodeId, Origin, Output};
 pub use infer::{broadcast_shapes, infer};
 pub use op::{Conv, Op, Pool, PoolKind, Reduce, ReduceKind, Window};
 pub use part::part;
+pub use rebatch::rebatch;
 pub use rewriter::{Answer, Applied, Edit, Failure, NewNode, Operand, Rewriter};
 pub use types::{Axis, DType, Factor, TensorType};
 pub use verify::verify;

@@ -29,6 +29,11 @@ impl Pointers {
         self.find(e, role).unwrap_or_else(|| e.int(0))
     }
 
+    /// How many runs of images its items go through: those that are there, if the kernel counts them.
+    pub(crate) fn runs(&self, e: &mut Emitter<'_, '_>, kernel: &impl Kernel) -> Option<Value> {
+        kernel.counts().map(|_| e.pointer(self.args, self.roles.len()))
+    }
+
     /// Loads all of them, in order.
     pub(crate) fn all(&self, e: &mut Emitter<'_, '_>) -> Vec<Value> {
         (0..self.roles.len()).map(|i| e.pointer(self.args, i)).collect()

@@ -6,7 +6,7 @@ use cardinal_runtime::abi::ALIGNMENT;
 use cardinal_runtime::manifest::Variant;
 use cardinal_runtime::{Artifact, DType, TensorSpec};
 
-use super::Name;
+use super::{Name, images};
 use crate::codegen::status;
 
 /// A blank is a word between two `@`.
@@ -50,6 +50,9 @@ fn blank(blank: &str, artifact: &Artifact, variant: &Variant, name: &Name) -> St
         "tensor_align" => status::TENSOR.to_string(),
         "threads" => status::THREADS.to_string(),
         "parallel_for" => status::PARALLEL_FOR.to_string(),
+        "images" => status::IMAGES.to_string(),
+        "least" => number(*images(artifact, variant).start() as u64),
+        "most" => number(*images(artifact, variant).end() as u64),
         unknown => unreachable!("the template has a blank `{unknown}`"),
     }
 }

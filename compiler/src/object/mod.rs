@@ -8,7 +8,7 @@
 mod header;
 mod name;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use cardinal_runtime::abi::ALIGNMENT;
 use cardinal_runtime::manifest::Variant;
@@ -34,8 +34,8 @@ pub struct Object {
 /// Code and weights reach each other within 32 bits, with room for what a linker puts between.
 const MOST_BYTES: u64 = (1 << 31) - (1 << 20);
 
-/// C guarantees 127 parameters, of which four are no tensors.
-const MOST_TENSORS: usize = 127 - 4;
+/// C guarantees 127 parameters, of which five are no tensors.
+const MOST_TENSORS: usize = 127 - 5;
 
 /// Makes an object of an artifact.
 ///
@@ -55,7 +55,7 @@ pub fn build(artifact: &Artifact, name: &Name) -> Result<Object> {
     check_size(code.len() as u64, artifact.weights().len() as u64)?;
     check_tensors(artifact.inputs().len() + artifact.outputs().len())?;
     let entry = variant.entry_offset as usize;
-    let callable = codegen::callable(&target, code, entry, &tensors(artifact))?;
+    let callable = codegen::callable(&target, code, entry, &tensors(artifact, variant))?;
     Ok(Object {
         elf: elf(&callable, artifact.weights(), architecture, name)?,
         header: header::text(artifact, variant, name),
@@ -121,14 +121,19 @@ fn check_tensors(count: usize) -> Result<()> {
     Err(Error::from(problem).with_remedy("write an artifact, which has any number"))
 }
 
+/// How many images an inference takes, from the fewest to the most.
+fn images(artifact: &Artifact, variant: &Variant) -> RangeInclusive<usize> {
+    let most = artifact.inputs().first().and_then(|spec| spec.shape.first().copied()).unwrap_or(1);
+    if variant.takes_fewer { 1..=most } else { most..=most }
+}
+
 /// Elements are aligned to their size.
-fn tensors(artifact: &Artifact) -> Tensors {
+fn tensors(artifact: &Artifact, variant: &Variant) -> Tensors {
     let alignments = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.dtype.size()).collect();
-    let images = artifact.inputs().first().and_then(|spec| spec.shape.first().copied());
     Tensors {
         inputs: alignments(artifact.inputs()),
         outputs: alignments(artifact.outputs()),
-        images: images.unwrap_or(1),
+        images: images(artifact, variant),
     }
 }
 
@@ -152,6 +157,7 @@ fn elf(
     add("kernels", SymbolScope::Compilation, &callable.kernels);
     add("run", SymbolScope::Dynamic, &callable.run);
     add("run_parallel", SymbolScope::Dynamic, &callable.run_parallel);
+    add("run_images", SymbolScope::Dynamic, &callable.run_images);
     add("cpu_supported", SymbolScope::Dynamic, &callable.cpu_supported);
     let symbol = elf.section_symbol(constants);
     let fail = |error: write::Error| Error::internal(format!("object file: {error}"));
@@ -189,7 +195,7 @@ mod tests {
             assert!(matches!(error.problem, Problem::Unsupported(_)), "{error}");
             assert!(error.remedy.is_some());
         }
-        assert!(check_tensors(123).is_ok() && check_tensors(124).is_err());
+        assert!(check_tensors(122).is_ok() && check_tensors(123).is_err());
     }
 
     #[test]

@@ -31,6 +31,11 @@ extern "C" {
 /* Inputs and outputs in the order of the parameters: name in the model, element type, rank and
  * extents (outermost first; those of rank 0 are {1}), elements and bytes. */
 @tensors@
+/* How many images @name@_run_images takes: the outermost extents of inputs and outputs. Where all
+ * must be there, both are the same. */
+#define @name@_LEAST_IMAGES @least@
+#define @name@_MOST_IMAGES @most@
+
 /* Scratch memory. It needs no clearing, and keeps nothing between calls. */
 #define @name@_ARENA_ALIGN @alignment@
 #define @name@_ARENA_BYTES @arena@
@@ -50,7 +55,9 @@ enum {
     @name@_ERROR_THREADS = @threads@,
     /* The parallel-for left out items, did some twice, or called the kernel with a range or a worker
      * that there is not. What is in the outputs means nothing. */
-    @name@_ERROR_PARALLEL_FOR = @parallel_for@
+    @name@_ERROR_PARALLEL_FOR = @parallel_for@,
+    /* There are fewer images than @name@_LEAST_IMAGES, or more than @name@_MOST_IMAGES. */
+    @name@_ERROR_IMAGES = @images@
 };
 
 /* 1 if this CPU and its operating system have what the code needs, else 0. */
@@ -76,6 +83,11 @@ typedef void (*@name@_parallel_for)(void *context, @name@_kernel kernel, const v
  * bytes. With one thread parallel_for is not called and may be null. */
 int @name@_run_parallel(@parameters@, void *arena, @name@_parallel_for parallel_for,
                         void *context, size_t threads);
+
+/* The same for `images` images, which are all that inputs and outputs have. The work of those
+ * that are not there is left out, and an image's results have the same bits whatever the number is. */
+int @name@_run_images(size_t images, @parameters@, void *arena,
+                      @name@_parallel_for parallel_for, void *context, size_t threads);
 
 #ifdef __cplusplus
 }

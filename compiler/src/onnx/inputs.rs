@@ -130,9 +130,13 @@ fn fix_batch(
         other = other.or(Some((input.name, fixed)));
     }
     match (options.batch, other) {
-        (Some(batch), Some((name, fixed))) if !fitting => {
-            let what = format!("batch {batch} is asked for, but input `{name}` has batch {fixed}");
-            Err(Error::from(Problem::BadOption(what))
+        (Some(asked), Some((name, batch))) if !fitting => {
+            let problem = Problem::FixedBatch { input: name.into(), batch, asked };
+            let problem = match options.shapes.contains_key(name) {
+                true => Problem::BadOption(problem.to_string()),
+                false => problem,
+            };
+            Err(Error::from(problem)
                 .with_remedy("export the model with a dynamic batch, or leave the option out"))
         }
         _ => Ok(()),
@@ -163,6 +167,10 @@ impl Names {
                     Dim::Named(name) => *self.bound.entry(name.clone()).or_insert(given),
                     Dim::Open => given,
                 };
+                if fixed != given && axis == 0 && matches!(dim, Dim::Fixed(_)) {
+                    let input = input.name.to_owned();
+                    return Err(Problem::FixedBatch { input, batch: fixed, asked: given }.into());
+                }
                 if fixed != given {
                     let what = format!("{given} at dimension {axis}, the model has {fixed}");
                     return Err(contradiction(what));

@@ -59,7 +59,7 @@ pub(super) fn assemble(
     let target = variants.first().map(|variant| variant.target.triple()).unwrap_or_default();
     let others = record(&graph, &variants, &code, &options.schedule.choices)?;
     let described = variants.iter().zip(code).map(|(traced, code)| {
-        Ok(Code { variant: variant(traced, code.entry)?, bytes: code.bytes })
+        Ok(Code { variant: variant(&graph, traced, code.entry)?, bytes: code.bytes })
     });
     let mut code = described.collect::<Result<Vec<Code>>>()?;
     let plans: Vec<Plan> = variants.into_iter().filter_map(|variant| variant.plan).collect();
@@ -89,6 +89,9 @@ pub(super) fn assemble(
     Ok(Compiled { parts, nodes, beyond_half })
 }
 
+/// Text of a name that an artifact is to repeat in errors is no longer than this, in characters.
+const LONGEST_REASON: usize = 200;
+
 /// The section that says what became of the model, unless it would be too long.
 fn record(
     graph: &Graph,
@@ -110,10 +113,14 @@ fn record(
     Ok(bytes.map(section).into_iter().collect())
 }
 
-fn variant(traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
+fn variant(graph: &Graph, traced: &VariantTrace, entry_offset: u64) -> Result<Variant> {
     let (target, plan) = (&traced.target, traced.plan()?);
     let structure = Structure::of(plan);
+    let takes_fewer = plan.takes_fewer();
+    let in_the_way = Schedule::in_the_way(graph).filter(|_| !takes_fewer).unwrap_or_default();
     Ok(Variant {
+        takes_fewer,
+        fixed_by: in_the_way.chars().take(LONGEST_REASON).collect(),
         name: target.cpu(),
         cpu_features: target.features().to_vec(),
         entry_offset,

@@ -10,8 +10,9 @@
 //!    images;
 //! 4. two buffers whose live ranges meet do not share a byte, and all lie inside the arena;
 //! 5. every output is written;
-//! 6. stages come one after the other, each of a multiple of the images of the one before, and a step
-//!    that goes through several images at once touches inputs and outputs image by image;
+//! 6. stages come one after the other, each of a multiple of the images of the one before; of a group, any number
+//!    of images may be there, for which a step has so many items as the entry point has it do, and none of these
+//!    touches an image of an input or output that is not there;
 //! 7. no kernel writes an element twice, but for Strassen's halves, which may share a pixel; every element
 //!    of an output is written;
 //! 8. what is packed for a kernel is read whole, from its first byte to its last;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cardinal_runtime::abi::ALIGNMENT;
 
-use super::{Base, Place, Plan, Port, Role, Step};
+use super::{Base, KernelRef, Place, Plan, Port, Role, Step, Walk};
 use crate::error::{Error, Result};
 use crate::machine::F32_BYTES;
 
@@ -46,7 +47,7 @@ pub fn check(plan: &Plan) -> Result<()> {
         check_step(plan, at, &written).map_err(wrong)?;
         touched.step(step).map_err(wrong)?;
         // Items are those of a kernel whose attributes fit each other.
-        check_ports(plan, step).map_err(wrong)?;
+        check_fewer(plan, step).map_err(wrong)?;
         for (_, place) in step.arguments() {
             let Base::Buffer(b) = place.base else { continue };
             let stage = *stages.entry(b).or_insert(step.stage);
@@ -244,26 +245,61 @@ fn check_stages(plan: &Plan) -> Result<()> {
     let is_order = plan.steps.windows(2).all(|pair| pair[0].stage <= pair[1].stage);
     let last = plan.steps.last().map_or(0, |step| step.stage);
     let divides = |pair: &[usize]| pair[1].is_multiple_of(pair[0].max(1)) && pair[0] < pair[1];
-    let are_groups = plan.stages.windows(2).all(divides) && !plan.stages.contains(&0);
     let most = plan.images().unwrap_or(0);
-    let are_within = plan.stages.iter().all(|images| (1..=most).contains(images));
-    match is_order && are_groups && are_within && last <= plan.stages.len() {
+    let are_groups = plan.stages.windows(2).all(divides)
+        && plan.stages.iter().all(|images| (1..=most).contains(images));
+    match is_order && are_groups && last <= plan.stages.len() {
         true => Ok(()),
         false => Err(Error::internal("the stages are out of order")),
     }
 }
 
-/// What a step of several images at once does with inputs and outputs must be cut by images: of the last
-/// group some may not be there.
-fn check_ports(plan: &Plan, step: &Step) -> std::result::Result<(), String> {
-    let together = plan.stages.get(step.stage).copied().unwrap_or(1);
-    let is_port = |place: &Place| matches!(place.base, Base::Input(_) | Base::Output(_));
-    match together > 1 && step.args.iter().any(is_port) {
-        true if !step.kernel.items().is_multiple_of(together) => {
-            Err("touches an input or output, and its items are not those of images".into())
-        }
-        _ => Ok(()),
+/// Where not all images of a group are there, a step has the items that the entry point counts, and of inputs
+/// and outputs touches what is there.
+fn check_fewer(plan: &Plan, step: &Step) -> std::result::Result<(), String> {
+    let Some(&together) = plan.stages.get(step.stage) else { return Ok(()) };
+    let touches = step.args.iter().any(|place| port_of(plan, place.base).is_some());
+    let runs = plan.runs(step);
+    if touches && together > 1 && runs.is_none() {
+        return Err("touches an input or output, and its items are not those of images".into());
     }
+    for there in 1..=together {
+        let fewer = match runs {
+            Some(_) => step.kernel.of_first(there, together),
+            None => Some(step.kernel.clone()),
+        };
+        let fewer = fewer.ok_or_else(|| format!("it cannot be for {there} images"))?;
+        let counted =
+            runs.map(|runs| (there * runs).div_ceil(together) * (step.kernel.items() / runs));
+        if counted.is_some_and(|counted| counted != fewer.items()) {
+            return Err(format!("{there} images have {} items, not {counted:?}", fewer.items()));
+        }
+        if touches {
+            check_images(plan, step, &fewer, there)?;
+        }
+    }
+    Ok(())
+}
+
+/// A kernel for so many images touches no more than these of inputs and outputs.
+fn check_images(
+    plan: &Plan,
+    step: &Step,
+    fewer: &KernelRef,
+    there: usize,
+) -> std::result::Result<(), String> {
+    let walks = fewer.walks().ok_or("its kernel's attributes contradict each other")?;
+    for (role, place) in step.arguments() {
+        let Some(port) = port_of(plan, place.base) else { continue };
+        let image = port.ty.bytes() / plan.images().unwrap_or(1).max(1);
+        let walk = walks.iter().find(|(of, _)| *of == role).map(|(_, walk)| walk);
+        let Some((low, high)) = walk.and_then(Walk::reach) else { continue };
+        let [offset, all] = [place.offset as i128, image.saturating_mul(there) as i128];
+        if place.image != image || offset + low < 0 || offset.saturating_add(high) > all {
+            return Err(format!("{role}: touches more than {there} images of `{}`", port.name));
+        }
+    }
+    Ok(())
 }
 
 /// Images that come before the last group of a stage, in what a place of such a step moves through.

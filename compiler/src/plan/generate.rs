@@ -62,16 +62,12 @@ impl<'p> Distinct<'p> {
 
 /// A step as a call of the kernel at this offset.
 fn called(plan: &Plan, step: &Step, kernel: usize) -> Call {
-    let moves =
-        |place: &Place| place.image > 0 && matches!(place.base, Base::Input(_) | Base::Output(_));
-    let together = plan.stages.get(step.stage).copied().unwrap_or(1);
-    // Of the last group of images some may not be there: then those are not to be touched either.
-    let by_image = together > 1 && step.args.iter().any(moves);
     Call {
         kernel,
         items: step.kernel.items(),
         stage: step.stage,
-        by_image,
+        runs: plan.runs(step),
+        counts: step.kernel.counts(),
         args: step.args.iter().map(|place| address(plan, *place)).collect(),
     }
 }

@@ -162,6 +162,23 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// What a kernel for `of` images does when it is called for the first `there` of them, as a kernel of its
+    /// own; `None` where it cannot be called so. Its items are those of as many images: either the items of
+    /// images come one behind the other, or the kernel [counts](Kernel::counts) images.
+    fn of_first(&self, there: usize, of: usize) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = (there, of);
+        None
+    }
+
+    /// How many runs of images its items go through inside of other loops: then its code reads behind its
+    /// arguments how many of these are there. `None` where it does not.
+    fn counts(&self) -> Option<usize> {
+        None
+    }
+
     /// Visits every attribute, for the text.
     ///
     /// # Errors
@@ -193,6 +210,8 @@ trait AnyKernel: fmt::Debug + Send + Sync {
     fn scratch(&self) -> usize;
     fn walks(&self) -> Option<Vec<(Role, Walk)>>;
     fn may_write_twice(&self) -> bool;
+    fn of_first(&self, there: usize, of: usize) -> Option<KernelRef>;
+    fn counts(&self) -> Option<usize>;
     fn emit(&self, linker: &mut Linker) -> Result<Function>;
     fn optimize(&self) -> bool;
     fn visited(&self, visitor: &mut dyn Fields) -> Result<KernelRef>;
@@ -231,6 +250,14 @@ impl<K: Kernel + Clone + PartialEq> AnyKernel for K {
 
     fn may_write_twice(&self) -> bool {
         Kernel::may_write_twice(self)
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<KernelRef> {
+        Kernel::of_first(self, there, of).map(KernelRef::new)
+    }
+
+    fn counts(&self) -> Option<usize> {
+        Kernel::counts(self)
     }
 
     fn emit(&self, linker: &mut Linker) -> Result<Function> {
@@ -315,6 +342,16 @@ impl KernelRef {
     /// [`Kernel::may_write_twice`].
     pub fn may_write_twice(&self) -> bool {
         self.0.may_write_twice()
+    }
+
+    /// [`Kernel::of_first`].
+    pub fn of_first(&self, there: usize, of: usize) -> Option<KernelRef> {
+        self.0.of_first(there, of)
+    }
+
+    /// [`Kernel::counts`].
+    pub fn counts(&self) -> Option<usize> {
+        self.0.counts()
     }
 
     /// The specification, if it is of this type.

@@ -34,6 +34,11 @@ impl Loop {
         Loop { count, input, output, ..Loop::ONCE }
     }
 
+    /// The same over the first `there` of its trips, if these are `of` images.
+    pub(crate) fn of_first(self, there: usize, of: usize) -> Option<Loop> {
+        (self.count == of).then_some(Loop { count: there, ..self })
+    }
+
     /// The distances with their names in the text.
     fn named(&mut self) -> [(&'static str, &mut usize); 4] {
         let Loop { count: _, input, weights, output, residual } = self;
@@ -112,8 +117,22 @@ impl Nest {
         }
     }
 
+    /// The same over the first `there` of `of` images, which are what the outermost loop goes through, or
+    /// runs of its trips are.
+    pub(crate) fn of_first(&self, there: usize, of: usize) -> Option<Nest> {
+        let mut dims = self.dims.clone();
+        let outermost = dims.first_mut()?;
+        *outermost = of_first(*outermost, there, of)?;
+        Some(Nest { dims, strides: self.strides.clone() })
+    }
+
     /// Product of the trip counts.
     pub fn trips(&self) -> usize {
         self.dims.iter().product()
     }
+}
+
+/// How many of so many things are of the first `there` of `of` images, where each has as many.
+pub(crate) fn of_first(count: usize, there: usize, of: usize) -> Option<usize> {
+    (of > 0 && count.is_multiple_of(of)).then(|| count / of * there)
 }

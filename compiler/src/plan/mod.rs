@@ -184,6 +184,25 @@ impl Plan {
         self.inputs.first().filter(|_| !self.stages.is_empty()).and_then(by_image)
     }
 
+    /// The runs of images that a step's items are cut into, where of a group's images only the first are there:
+    /// each has as many items, for as many images. `None` where all items are done, whatever is there.
+    pub fn runs(&self, step: &Step) -> Option<usize> {
+        let of = *self.stages.get(step.stage).filter(|of| **of > 1)?;
+        step.kernel.of_first(1, of)?;
+        let runs = step.kernel.counts().unwrap_or(of);
+        (runs > 0 && of.is_multiple_of(runs)).then_some(runs)
+    }
+
+    /// Whether it computes any number of images up to [as many as there can be](Plan::images): no step runs
+    /// once for all.
+    pub fn takes_fewer(&self) -> bool {
+        let images = self.images().unwrap_or(1);
+        let by_image = |port: &Port| port.ty.axes.first().is_some_and(|a| a.size() == images);
+        images > 1
+            && self.steps.iter().all(|step| step.stage < self.stages.len())
+            && self.inputs.iter().chain(&self.outputs).all(by_image)
+    }
+
     /// The steps in the order in which an inference of so many images runs them.
     pub fn sequence(&self, images: usize) -> Vec<usize> {
         let mut order = Vec::new();

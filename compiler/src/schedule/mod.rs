@@ -261,6 +261,11 @@ impl Schedule {
         self.stages.all()
     }
 
+    /// What stands in the way of fewer images than the graph is for, if something does.
+    pub(crate) fn in_the_way(graph: &Graph) -> Option<String> {
+        stages::in_the_way(graph)
+    }
+
     /// The graph as a stage sees it.
     pub(crate) fn view<'g>(&'g self, graph: &'g Graph, stage: usize) -> View<'g> {
         self.stages.view(graph, stage)

@@ -13,11 +13,12 @@
 //! ```
 //!
 //! These are loops of the plan, so it does not grow with the number of images. What does not go image
-//! by image runs once, behind all stages.
+//! by image runs once, behind all stages. Where nothing does, the loops may end after any number of images.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
+use crate::ir::by_image::is_by_image;
 use crate::ir::{Axis, Graph, NodeId, Op, TensorType};
 
 /// Images that run through a stage together, at most: beyond that weights are no longer what costs.
@@ -73,9 +74,9 @@ impl Stages {
     pub(crate) fn find(graph: &Graph) -> Stages {
         let computes = |id: &NodeId| !matches!(graph.node(*id).op, Op::Input | Op::Weight(_));
         let computed: Vec<NodeId> = graph.topological().into_iter().filter(computes).collect();
-        let found = batch(graph).and_then(|(input, images)| {
-            let cuts = Cuts::of(graph, input, images, &computed);
-            (!cuts.stages.is_empty()).then(|| cuts.finished(graph, input))
+        let found = batch(graph).and_then(|images| {
+            let cuts = Cuts::of(graph, images, &computed);
+            (!cuts.stages.is_empty()).then(|| cuts.finished(graph))
         });
         found.unwrap_or(Stages { rest: computed, ..Stages::default() })
     }
@@ -107,11 +108,35 @@ impl Stages {
     }
 }
 
-/// The only input of a graph, and how many images it has, if these are several.
-fn batch(graph: &Graph) -> Option<(NodeId, usize)> {
-    let [input] = graph.inputs() else { return None };
-    let images = graph.ty(*input).axes.first()?.size();
-    (images > 1).then_some((*input, images))
+/// How many images the inputs of a graph have, if these are several, and as many in each.
+fn batch(graph: &Graph) -> Option<usize> {
+    let first = |id: &NodeId| graph.ty(*id).axes.first().map(Axis::size);
+    let images = first(graph.inputs().first()?)?;
+    let is_same = graph.inputs().iter().all(|id| first(id) == Some(images));
+    (images > 1 && is_same).then_some(images)
+}
+
+/// What stands in the way of fewer images than a graph is for: what it computes of several of them together.
+/// `None` where nothing does, or there is one image.
+pub(super) fn in_the_way(graph: &Graph) -> Option<String> {
+    let several = |id: &NodeId| graph.ty(*id).axes.first().is_some_and(|axis| axis.size() > 1);
+    if !graph.inputs().iter().any(several) {
+        return None;
+    }
+    let Some(images) = batch(graph) else {
+        return Some("its inputs have not all as many images".into());
+    };
+    let is_given = |id: NodeId| matches!(graph.node(id).op, Op::Input | Op::Weight(_));
+    let nodes = graph.topological().into_iter().filter(|id| !is_given(*id));
+    if let Some(id) =
+        nodes.into_iter().find(|id| !is_by_image(graph, *id, images, &is_weight(graph)))
+    {
+        let node = graph.node(id);
+        let name = node.from.first().map_or(node.name.as_str(), |origin| origin);
+        return Some(format!("node {name:?} ({}) takes images together", node.op.mnemonic()));
+    }
+    let given = graph.outputs().iter().find(|output| is_given(output.node));
+    given.map(|output| format!("output {:?} is given, not computed", output.name))
 }
 
 /// Stages while they are found.
@@ -123,14 +148,15 @@ struct Cuts {
 }
 
 impl Cuts {
-    fn of(graph: &Graph, input: NodeId, images: usize, computed: &[NodeId]) -> Cuts {
+    fn of(graph: &Graph, images: usize, computed: &[NodeId]) -> Cuts {
         let mut found = Cuts { images, stages: Vec::new(), rest: Vec::new() };
-        let mut live = BTreeSet::from([input]);
         let mut left = uses_left(graph);
+        let is_used = |id: &NodeId| left.get(id).is_some_and(|uses| *uses > 0);
+        let mut live: BTreeSet<NodeId> = graph.inputs().iter().copied().filter(is_used).collect();
         let mut splits = true;
         for &id in computed {
             found.rest.push(id);
-            splits &= is_by_image(graph, id, images);
+            splits &= is_by_image(graph, id, images, &is_weight(graph));
             for (_, operand) in graph.operands(id) {
                 let Some(n) = left.get_mut(&operand) else { continue };
                 *n -= 1;
@@ -169,9 +195,9 @@ impl Cuts {
         }
     }
 
-    fn finished(mut self, graph: &Graph, input: NodeId) -> Stages {
-        let nodes = self.stages.iter().flat_map(|stage| &stage.nodes).copied();
-        let by_image: Vec<NodeId> = nodes.chain([input]).collect();
+    fn finished(mut self, graph: &Graph) -> Stages {
+        let nodes = self.stages.iter().flat_map(|stage| &stage.nodes);
+        let by_image: Vec<NodeId> = nodes.chain(graph.inputs()).copied().collect();
         for stage in &mut self.stages {
             let images = stage.images;
             let scaled = |id: &NodeId| {
@@ -200,6 +226,11 @@ fn group(wanted: usize, before: usize, all: usize) -> usize {
     multiples.into_iter().find(fits).unwrap_or(most)
 }
 
+/// Which nodes are constants: when this is asked, what is computed of constants has been folded.
+fn is_weight(graph: &Graph) -> impl Fn(NodeId) -> bool + '_ {
+    |id| matches!(graph.node(id).op, Op::Weight(_))
+}
+
 /// How often each value is read by nodes and as a result.
 fn uses_left(graph: &Graph) -> BTreeMap<NodeId, usize> {
     graph.nodes().map(|id| (id, graph.uses(id).len() + graph.outputs_of(id).len())).collect()
@@ -221,71 +252,4 @@ fn together(graph: &Graph, nodes: &[NodeId], images: usize) -> usize {
     let ratio = (weights / (2 * activations.max(1))).clamp(1, MOST_TOGETHER);
     let power = if ratio.is_power_of_two() { ratio } else { ratio.next_power_of_two() / 2 };
     power.min(images)
-}
-
-/// Whether a node's result for some images depends on these images alone, at the same positions of
-/// its first axis.
-fn is_by_image(graph: &Graph, id: NodeId, images: usize) -> bool {
-    let leads = |ty: &TensorType| ty.axes.first().is_some_and(|axis| axis.size() == images);
-    let node = graph.node(id);
-    let Some(own) = operands_by_image(&node.op) else { return false };
-    let fits = |(slot, operand): (usize, NodeId)| {
-        let ty = graph.ty(operand);
-        let is_weight = matches!(graph.node(operand).op, Op::Weight(_));
-        if slot < own {
-            return !is_weight && leads(ty);
-        }
-        let is_broadcast = own == 0 || node.op.epilogue_slot().is_some_and(|then| slot >= then);
-        match (is_broadcast, is_weight) {
-            // Constants of the operator itself.
-            (false, constant) => constant,
-            // Those of elements: the same ones for all images.
-            (true, true) => {
-                ty.rank() < node.ty.rank() || ty.axes.first().is_none_or(|a| a.size() == 1)
-            }
-            (true, false) => ty.rank() == node.ty.rank() && leads(ty),
-        }
-    };
-    // Matrices of a batch differ from image to image.
-    let is_one_matrix = match &node.op {
-        Op::MatMul { .. } => graph.operand(id, 1).is_some_and(|b| graph.ty(b).rank() == 2),
-        _ => true,
-    };
-    leads(&node.ty) && is_one_matrix && graph.operands(id).into_iter().all(fits)
-}
-
-/// How many operands of an operator have to have images in their first axis, where its result has then
-/// too; none for elementwise ones, whose operands are broadcast. `None` where images meet.
-fn operands_by_image(op: &Op) -> Option<usize> {
-    match op {
-        Op::Conv(_)
-        | Op::Pool(_)
-        | Op::SplitAttention(_)
-        | Op::BatchNorm { .. }
-        | Op::Reshape
-        | Op::Identity => Some(1),
-        Op::Softmax { axis, .. } => (*axis != 0).then_some(1),
-        Op::Reduce(reduce) => (!reduce.axes.contains(&0)).then_some(1),
-        Op::Transpose { perm } => (perm.first() == Some(&0)).then_some(1),
-        Op::Slice { starts, steps } => {
-            (starts.first() == Some(&0) && steps.first() == Some(&1)).then_some(1)
-        }
-        Op::Pad { before, after, .. } => {
-            (before.first() == Some(&0) && after.first() == Some(&0)).then_some(1)
-        }
-        Op::ArgMax { axis, .. } => (*axis != 0).then_some(1),
-        Op::MatMul { transpose_a: false, .. } => Some(1),
-        Op::Concat { axis } => (*axis != 0).then_some(usize::MAX),
-        Op::Unary(..)
-        | Op::Binary(..)
-        | Op::Where
-        | Op::Cast { .. }
-        | Op::Quantize
-        | Op::Dequantize => Some(0),
-        Op::MatMul { transpose_a: true, .. }
-        | Op::Input
-        | Op::Weight(_)
-        | Op::Expand
-        | Op::Gather { .. } => None,
-    }
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int failures;
 
@@ -54,6 +55,28 @@ static void stranger(void *context, m_kernel kernel, const void *args, size_t it
     kernel(args, 0, items, 3);
 }
 
+/* Every number of images gives the rows of all, and touches no other. */
+static void images(float *in, float *out, char *arena) {
+    size_t image = m_OUTPUT0_ELEMENTS / m_MOST_IMAGES;
+    float *all = calloc(m_OUTPUT0_ELEMENTS, 4);
+    for (size_t i = 0; i < m_INPUT0_ELEMENTS; i++) in[i] = (float)(i * 7 % 101) / 101;
+    expect(m_LEAST_IMAGES, 1, "the fewest images");
+    expect(m_run(in, all, arena), m_OK, "all images");
+    for (size_t n = 1; n <= m_MOST_IMAGES; n++) {
+        memset(out, 0x55, m_OUTPUT0_BYTES);
+        if (n % 2) expect(m_run_images(n, in, out, arena, NULL, NULL, 1), m_OK, "images");
+        else expect(m_run_images(n, in, out, arena, right, NULL, 3), m_OK, "images on threads");
+        expect(memcmp(out, all, n * image * 4) == 0, 1, "rows of images");
+        for (size_t i = n * image * 4; i < m_OUTPUT0_BYTES; i++)
+            if (((char *)out)[i] != 0x55) failures++;
+    }
+    expect(m_run_images(0, in, out, arena, NULL, NULL, 1), m_ERROR_IMAGES, "no images");
+    expect(m_run_images(m_MOST_IMAGES + 1, in, out, arena, right, NULL, 3), m_ERROR_IMAGES, "too many");
+    expect(m_run_images((size_t)-1, in, out, arena, right, NULL, 3), m_ERROR_IMAGES, "absurdly many");
+    expect(m_run_images(1, in, out, arena, NULL, NULL, 2), m_ERROR_NULL, "no parallel-for");
+    free(all);
+}
+
 int main(void) {
     char *arena = aligned_alloc(64, (m_ARENA_BYTES_FOR(3) + 127) / 64 * 64);
     float *in = calloc(m_INPUT0_ELEMENTS + 1, 4), *out = calloc(m_OUTPUT0_ELEMENTS + 1, 4);
@@ -84,5 +107,6 @@ int main(void) {
     expect(m_run_parallel(in, out, arena, backwards, NULL, 3), m_ERROR_PARALLEL_FOR, "backwards");
     expect(m_run_parallel(in, out, arena, stranger, NULL, 3), m_ERROR_PARALLEL_FOR, "worker 3");
     expect(m_run_parallel(in, out, arena, right, NULL, 3), m_OK, "afterwards");
+    images(in, out, arena);
     return failures != 0;
 }

@@ -6,6 +6,7 @@
 pub(crate) mod edges;
 pub(crate) mod files;
 pub(crate) mod linked;
+pub(crate) mod rows;
 
 use std::num::NonZeroUsize;
 

@@ -203,6 +203,15 @@ typedef struct {
      * How many entries of metadata there are.
      */
     size_t metadata_count;
+    /**
+     * The fewest images of an inference: 1 where its inputs and outputs may have any number of images up
+     * to the outermost extent that their shapes state, else that extent.
+     */
+    size_t least_images;
+    /**
+     * The most images of an inference: that extent, or 1 where there is none.
+     */
+    size_t most_images;
 } CardinalProgramInfo;
 
 /**

@@ -94,6 +94,11 @@ pub struct ProgramInfo {
     pub metadata: *const Property,
     /// How many entries of metadata there are.
     pub metadata_count: usize,
+    /// The fewest images of an inference: 1 where its inputs and outputs may have any number of images up
+    /// to the outermost extent that their shapes state, else that extent.
+    pub least_images: usize,
+    /// The most images of an inference: that extent, or 1 where there is none.
+    pub most_images: usize,
 }
 
 /// A [`ProgramInfo`] with what its pointers point to, on the heap, where moving this leaves it.
@@ -117,6 +122,8 @@ impl Description {
         let metadata: Vec<Property> = metadata
             .map(|p| Property { key: texts.keep(&p.key), value: texts.keep(&p.value) })
             .collect();
+        let first = program.inputs().first().and_then(|spec| spec.shape.first().copied());
+        let most_images = first.unwrap_or(1);
         let info = ProgramInfo {
             model_name: texts.keep(program.model_name()),
             model_digest: texts.keep(&hexadecimal(&manifest.model_digest)),
@@ -129,6 +136,8 @@ impl Description {
             output_count: outputs.len(),
             metadata: metadata.as_ptr(),
             metadata_count: metadata.len(),
+            least_images: if program.takes_fewer() { 1 } else { most_images },
+            most_images,
         };
         Description { info, _texts: texts.0, _tensors: [inputs, outputs], _metadata: metadata }
     }

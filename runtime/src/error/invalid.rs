@@ -91,6 +91,13 @@ pub enum CodeError {
     /// The CPU features are not sorted or not unique.
     #[error("its CPU features are not sorted or not unique")]
     Features,
+    /// It takes fewer images than it was compiled for, and not all inputs and outputs have images; or something
+    /// stands in the way of that.
+    #[error("it takes fewer images than there can be, and does not say of what")]
+    Images,
+    /// What stands in the way of fewer images is a text of absurd length.
+    #[error("it says in {0} bytes what stands in the way of fewer images")]
+    FixedBy(usize),
     /// A part of the weights that it reads is empty, misaligned, outside of them, or not behind the one before it.
     #[error(
         "it reads {bytes} bytes of weights at {offset}, which is no part of them, or out of order"

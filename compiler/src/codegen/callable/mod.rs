@@ -8,7 +8,7 @@
 mod parallel;
 mod run;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{
@@ -36,6 +36,8 @@ pub(crate) mod status {
     pub(crate) const THREADS: i64 = 4;
     /// The parallel-for left work out, did some twice, or made up ranges or workers.
     pub(crate) const PARALLEL_FOR: i64 = 5;
+    /// The model does not take so many images.
+    pub(crate) const IMAGES: i64 = 6;
 }
 
 /// A code section with functions behind it.
@@ -49,6 +51,8 @@ pub(crate) struct Callable {
     pub(crate) run: Range<usize>,
     /// `(inputs…, outputs…, arena, parallel_for, context, threads) -> status`
     pub(crate) run_parallel: Range<usize>,
+    /// `(images, inputs…, outputs…, arena, parallel_for, context, threads) -> status`
+    pub(crate) run_images: Range<usize>,
     /// `() -> 1 or 0`
     pub(crate) cpu_supported: Range<usize>,
     /// Where the address of the weights is wanted.
@@ -62,8 +66,8 @@ pub(crate) struct Tensors {
     pub(crate) inputs: Vec<usize>,
     /// By output.
     pub(crate) outputs: Vec<usize>,
-    /// Images of an inference.
-    pub(crate) images: usize,
+    /// Images of an inference, from the fewest to the most.
+    pub(crate) images: RangeInclusive<usize>,
 }
 
 /// Puts functions behind a code section whose entry point is at `entry`.
@@ -83,13 +87,15 @@ pub(crate) fn callable(
     let cpu_supported = linker.append("cpu_supported", &stubs.cpu_supported);
     let helpers = Helpers::place(&mut linker, &stubs, weights);
     let callees = Callees::place(&mut linker, &helpers, entry)?;
-    let run = run::place(&mut linker, &callees, tensors, Threads::One)?;
-    let run_parallel = run::place(&mut linker, &callees, tensors, Threads::Many)?;
+    let mut place = |form| run::place(&mut linker, &callees, tensors, form);
+    let [run, run_parallel, run_images] =
+        [place(Form::Alone)?, place(Form::Parallel)?, place(Form::Images)?];
     let placed = |r: &Relocation| Relocation { offset: weights + r.offset, ..*r };
     Ok(Callable {
         kernels: 0..code.len(),
         run: run..linker.end_of(run),
         run_parallel: run_parallel..linker.end_of(run_parallel),
+        run_images: run_images..linker.end_of(run_images),
         cpu_supported: cpu_supported..linker.end_of(cpu_supported),
         relocations: stubs.relocations.iter().map(placed).collect(),
         bytes: linker.bytes,
@@ -105,7 +111,7 @@ struct Helpers {
     weights: usize,
 }
 
-/// What `run` and `run_parallel` call, besides.
+/// What `run` and its like call, besides.
 struct Callees<'a> {
     helpers: &'a Helpers,
     entry: usize,
@@ -115,13 +121,15 @@ struct Callees<'a> {
     fork: usize,
 }
 
-/// Whose parallel-for runs the kernels.
+/// What a function takes besides tensors and the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Threads {
-    /// `parallel::serial`.
-    One,
-    /// The caller's, by way of `parallel::fork`.
-    Many,
+enum Form {
+    /// Nothing: `parallel::serial` runs the kernels.
+    Alone,
+    /// A parallel-for, which runs them by way of `parallel::fork`.
+    Parallel,
+    /// The same, and how many images there are.
+    Images,
 }
 
 impl Linker {

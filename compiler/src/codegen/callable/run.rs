@@ -8,39 +8,42 @@ use cranelift_codegen::ir::{AbiParam, Block, BlockArg, InstBuilder, Signature, V
 
 use cardinal_runtime::abi::{self, ALIGNMENT, offset};
 
-use super::{Callees, Tensors, Threads, parallel, stack, status};
+use super::{Callees, Form, Tensors, parallel, stack, status};
 use crate::codegen::emitter::Emitter;
 use crate::codegen::linker::Linker;
 use crate::error::Result;
 
-/// Places `run` or `run_parallel`; returns its offset.
+/// Places `run`, `run_parallel` or `run_images`; returns its offset.
 pub(super) fn place(
     linker: &mut Linker,
     callees: &Callees<'_>,
     tensors: &Tensors,
-    threads: Threads,
+    form: Form,
 ) -> Result<usize> {
     let pointers = tensors.inputs.len() + tensors.outputs.len() + 1;
-    let (name, more) = match threads {
-        Threads::One => ("run", 0),
-        Threads::Many => ("run_parallel", 3),
+    let (name, before, more) = match form {
+        Form::Alone => ("run", 0, 0),
+        Form::Parallel => ("run_parallel", 0, 3),
+        Form::Images => ("run_images", 1, 3),
     };
     let mut signature = Signature::new(callees.helpers.conv);
-    signature.params = vec![AbiParam::new(I64); pointers + more];
+    signature.params = vec![AbiParam::new(I64); before + pointers + more];
     signature.returns = vec![AbiParam::new(I32)];
     let function = linker.function_with(signature, |e, args| {
+        let (images, args) = args.split_at(before);
         let (pointers, more) = args.split_at(pointers);
-        Some(run(e, callees, tensors, pointers, more))
+        Some(run(e, callees, tensors, images.first().copied(), pointers, more))
     })?;
     linker.place(name, function, true)
 }
 
 /// Checks, then calls the entry point. `pointers` are inputs, outputs and the arena; `more` is empty
-/// or parallel-for, context and threads. Returns the status.
+/// or parallel-for, context and threads. Without `images` there are all. Returns the status.
 fn run(
     e: &mut Emitter<'_, '_>,
     callees: &Callees<'_>,
     tensors: &Tensors,
+    images: Option<Value>,
     pointers: &[Value],
     more: &[Value],
 ) -> Value {
@@ -50,13 +53,25 @@ fn run(
     if let &[parallel_for, _, threads] = more {
         check_threads(e, parallel_for, threads, done);
     }
-    let (inputs, images) = (tensors.inputs.len(), tensors.images);
-    let frame = Frame { callees, pointers, inputs, images };
+    let images = match images {
+        Some(images) => check_images(e, tensors, images, done),
+        None => e.int(*tensors.images.end() as i64),
+    };
+    let frame = Frame { callees, pointers, inputs: tensors.inputs.len(), images };
     let status = frame.call(e, more);
     e.builder.ins().jump(done, &[BlockArg::Value(status)]);
     e.builder.switch_to_block(done);
     e.builder.seal_block(done);
     e.builder.block_params(done)[0]
+}
+
+/// As many images as the model takes.
+fn check_images(e: &mut Emitter<'_, '_>, tensors: &Tensors, images: Value, done: Block) -> Value {
+    let (least, most) = (*tensors.images.start() as i64, *tensors.images.end() as i64);
+    let beyond = e.add_imm(images, -least);
+    let wrong = e.builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, beyond, most - least);
+    refuse(e, wrong, status::IMAGES, done);
+    images
 }
 
 /// Goes on only where `wrong` is zero; leaves with the status otherwise.
@@ -100,8 +115,8 @@ struct Frame<'a> {
     pointers: &'a [Value],
     /// How many of them are inputs.
     inputs: usize,
-    /// Images of an inference.
-    images: usize,
+    /// Images of the inference.
+    images: Value,
 }
 
 impl Frame<'_> {
@@ -147,7 +162,6 @@ impl Frame<'_> {
         let outputs = e.add_imm(table, self.inputs as i64 * 8);
         let weights = self.callees.helpers.ask(e, self.callees.helpers.weights);
         let context = context.unwrap_or(table);
-        let images = e.int(self.images as i64);
         let frame = stack(e, size_of::<abi::Frame>());
         let fields = [
             (offset::INPUTS, table),
@@ -157,7 +171,7 @@ impl Frame<'_> {
             (offset::CODE, code),
             (offset::PARALLEL_FOR, parallel_for),
             (offset::CONTEXT, context),
-            (offset::IMAGES, images),
+            (offset::IMAGES, self.images),
         ];
         for (offset, value) in fields {
             e.store(value, frame, i64::from(offset));

@@ -11,6 +11,7 @@ use crate::ir::{DType, NodeId};
 use crate::kernels::lowering::{Lowering, around};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::loops::of_first;
 
 /// Index of the largest of `extent` elements that lie `inner` apart. Items are (outer, inner)
 /// pairs; a NaN wins over every number, the first or the last as of equal elements.
@@ -37,6 +38,10 @@ impl Kernel for ArgMax {
 
     fn items(&self) -> usize {
         self.outer * self.inner
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<ArgMax> {
+        Some(ArgMax { outer: of_first(self.outer, there, of)?, ..*self })
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {

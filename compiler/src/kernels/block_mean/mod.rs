@@ -43,6 +43,10 @@ impl Kernel for BlockMean {
         self.kept.trips()
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<BlockMean> {
+        Some(BlockMean { kept: self.kept.of_first(there, of)?, ..self.clone() })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let walk = |nest: &Nest, operand: usize| {
             let bytes = if operand == 0 { F32_BYTES } else { self.element() };

@@ -61,6 +61,10 @@ impl Kernel for BlockPool {
         self.images.count * self.blocks.count * self.rows.count
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<BlockPool> {
+        Some(BlockPool { images: self.images.of_first(there, of)?, ..*self })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let BlockPool { kind: _, window, input, columns, images, blocks, rows, bytes: _ } = *self;
         let [out, read] = [Loop::written, Loop::read].map(|of| [of(&images), of(&blocks)]);

@@ -10,6 +10,7 @@ use crate::ir::{DType, NodeId};
 use crate::kernels::lowering::{Lowering, around};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::loops::of_first;
 
 /// `out[o, j, i] = in[o, clamp(index[j]), i]`. Items are (o, j) pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,10 @@ impl Kernel for Gather {
 
     fn items(&self) -> usize {
         self.outer * self.count
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<Gather> {
+        Some(Gather { outer: of_first(self.outer, there, of)?, ..*self })
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {

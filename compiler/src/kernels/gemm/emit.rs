@@ -231,7 +231,9 @@ fn interleaved(
 ) -> Vec<Value> {
     const MOST_SUMS: usize = 12;
     let count = pixels * VECTORS;
-    let chains = [4, 2].into_iter().find(|n| count * n <= MOST_SUMS && *n <= axis.count);
+    // As many in the last tile as in whole ones, so that the bits of a pixel do not depend on which it is.
+    let most = spec.tile * VECTORS;
+    let chains = [4, 2].into_iter().find(|n| most * n <= MOST_SUMS && *n <= axis.count);
     let Some(chains) = chains else { return contract(e, spec, &[axis], &[], pixels, state) };
     let zero = e.float(F32X4, 0.0);
     let mut all = state[..count].to_vec();

@@ -112,6 +112,13 @@ impl Kernel for RowMajorGemm {
         self.matrices() * self.blocks() * self.rows.count
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<RowMajorGemm> {
+        let mut first = self.clone();
+        let images = first.outer.first_mut()?;
+        *images = images.of_first(there, of)?;
+        Some(first)
+    }
+
     fn multiply_adds(&self) -> usize {
         let pixels = self.rows.count * self.columns.count;
         self.matrices() * self.channels.count * pixels * self.depth()

@@ -91,6 +91,10 @@ impl Kernel for Map {
         self.nest.dims.first().copied().unwrap_or(1)
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<Map> {
+        Some(Map { nest: self.nest.of_first(there, of)?, ..self.clone() })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let Map { nest, dtypes, expr } = self;
         let mut last = 0;

@@ -10,6 +10,7 @@ use crate::ir::{NodeId, Pool, PoolKind, Window};
 use crate::kernels::lowering::{Lowering, four};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::loops::of_first;
 
 /// Sliding-window pooling of dense planes. Items are planes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +36,10 @@ impl Kernel for Pooling {
 
     fn items(&self) -> usize {
         self.planes
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<Pooling> {
+        Some(Pooling { planes: of_first(self.planes, there, of)?, ..*self })
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {

@@ -35,6 +35,10 @@ impl Kernel for Reduction {
         self.kept.trips()
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<Reduction> {
+        Some(Reduction { kept: self.kept.of_first(there, of)?, ..self.clone() })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let size = self.dtype.size();
         let walk =

@@ -13,6 +13,7 @@ use crate::ir::NodeId;
 use crate::kernels::lowering::{Lowering, around};
 use crate::plan::Walk;
 use crate::plan::kernel::{Fields, Kernel, Role};
+use crate::plan::loops::of_first;
 use rows::Rows;
 
 /// Softmax over `extent` elements that lie `inner` apart. Items are (outer, inner) pairs.
@@ -37,6 +38,10 @@ impl Kernel for Softmax {
 
     fn items(&self) -> usize {
         self.outer * self.inner
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<Softmax> {
+        Some(Softmax { outer: of_first(self.outer, there, of)?, ..*self })
     }
 
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {

@@ -64,6 +64,10 @@ impl Kernel for ToBfloat16 {
         self.nest.dims.first().copied().unwrap_or(1)
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<ToBfloat16> {
+        Some(ToBfloat16 { nest: self.nest.of_first(there, of)? })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let Nest { dims, strides } = &self.nest;
         let are_near = strides.iter().all(|strides| strides.last() == Some(&(BLOCK as isize)));

@@ -61,11 +61,18 @@ pub(super) struct Memory<'p> {
     plan: &'p Plan,
     writers: BTreeMap<Base, Vec<Writer>>,
     written: BTreeMap<(usize, Role), Written>,
+    /// The same where of a group only the first so many images are there, as far as that was asked for.
+    fewer: BTreeMap<(usize, Role, usize), Option<Written>>,
 }
 
 impl<'p> Memory<'p> {
     pub(super) fn of(plan: &'p Plan) -> Memory<'p> {
-        let mut memory = Memory { plan, writers: BTreeMap::new(), written: BTreeMap::new() };
+        let mut memory = Memory {
+            plan,
+            writers: BTreeMap::new(),
+            written: BTreeMap::new(),
+            fewer: BTreeMap::new(),
+        };
         for (at, step) in plan.steps.iter().enumerate() {
             for (role, place) in step.arguments().filter(|(role, _)| role.is_written()) {
                 let Some(written) = Written::by(&step.kernel, role) else { continue };
@@ -92,6 +99,22 @@ impl<'p> Memory<'p> {
                 Some((by, writer.role, trips))
             })
         })
+    }
+
+    /// Whether a run writes this byte also where of its group only so many images are there.
+    pub(super) fn is_done(&mut self, run: Run, role: Role, byte: i64, there: usize) -> bool {
+        let step = &self.plan.steps[run.step];
+        if self.plan.runs(step).is_none() {
+            return true;
+        }
+        let Some(place) = step.place(role) else { return false };
+        let byte = byte - place.offset as i64 - self.moved(run, place);
+        let fewer = self.fewer.entry((run.step, role, there)).or_insert_with(|| {
+            let fewer = step.kernel.of_first(there, run.together)?;
+            Written::by(&fewer, role)
+        });
+        let byte = usize::try_from(byte).ok();
+        fewer.as_ref().zip(byte).is_some_and(|(written, byte)| written.trips(byte).is_some())
     }
 
     /// The steps that write to a base, with where and in which loops.

@@ -19,6 +19,11 @@
 //! And every byte of a buffer is written, once but for what is computed in place ([`cover`]), so that borders are
 //! as wide as they should be.
 //!
+//! Where only the first images of a group are there, the entry point runs only the items of these. So for each
+//! goal, the step that wrote it must do so in the items for the images up to its own: then it does whenever that
+//! image is there, and no other number of images need be looked at. Transforms of inputs into Winograd's domain are
+//! excepted: which of their items an element is from is not known here.
+//!
 //! What is affine in the position of an element is right everywhere when it is right in the corners, so few
 //! goals do for each value. Other things that code depends on follow from the schedule's choice, and are
 //! compared with it: sizes of tiles, the order of loops.
@@ -72,6 +77,8 @@ struct Task {
     bytes: Option<ByteScale>,
     /// Whether it is rounded to bfloat16 there.
     is_rounded: bool,
+    /// The image that it is wanted for, among all.
+    image: usize,
 }
 
 /// Where something is made.
@@ -101,6 +108,8 @@ struct Validation<'a> {
     memory: Memory<'a>,
     homes: BTreeMap<Thing, Home>,
     tasks: Vec<Task>,
+    /// The image that what is looked at is wanted for.
+    image: usize,
     random: u64,
 }
 
@@ -116,6 +125,7 @@ pub fn check(graph: &Graph, schedule: &Schedule, plan: &Plan) -> Result<()> {
         memory: Memory::of(plan),
         homes: BTreeMap::new(),
         tasks: Vec::new(),
+        image: 0,
         random: 1,
     };
     validation.everything().map_err(|what| Error::internal(format!("the plan is wrong: {what}")))
@@ -173,16 +183,18 @@ impl Validation<'_> {
         let shape = ty.shape();
         for index in self.samples(&shape) {
             let byte = (flat(&index, &shape) * ty.dtype.size()) as i64;
+            let image = index.first().copied().unwrap_or(0);
             let goal = Goal::Element(Thing::whole(node), index);
             let (run, base) = (Run::end(self.plan), Base::Output(at));
-            self.tasks.push(Task { goal, run, base, byte, bytes: None, is_rounded: false });
+            self.tasks.push(Task { goal, run, base, byte, bytes: None, is_rounded: false, image });
         }
     }
 
     /// Follows a goal to what wrote it.
     fn settle(&mut self, task: Task) -> Check {
         let goal = self.canonical(task.goal.clone())?;
-        let task = Task { goal, ..task };
+        let task = Task { image: self.wanted_for(&goal).unwrap_or(task.image), goal, ..task };
+        self.image = task.image;
         match task.base {
             Base::Input(_) | Base::Constant(_) => self.given(&task),
             Base::Worker => Err("a value is read from scratch memory".into()),
@@ -193,9 +205,30 @@ impl Validation<'_> {
                     format!("{}: nothing has written byte {byte} of {base:?}", self.step(task.run))
                 })?;
                 let name = self.step(run);
+                self.is_done(&task, run, role).map_err(|what| format!("{name}: {what}"))?;
                 self.written_by(&task, run, role, &trips).map_err(|what| format!("{name}: {what}"))
             }
         }
+    }
+
+    /// The image that an element is of, if its value goes image by image.
+    fn wanted_for(&self, goal: &Goal) -> Option<usize> {
+        let Goal::Element(thing, index) = goal else { return None };
+        let goes = self.schedule.stage_of(thing.node) < self.plan.stages.len();
+        index.first().copied().filter(|_| goes)
+    }
+
+    /// A goal is written by items that are done whenever its image is there.
+    fn is_done(&mut self, task: &Task, by: Run, role: Role) -> Check {
+        let is_of_image = task.run.together > 0 || self.wanted_for(&task.goal).is_some();
+        if !is_of_image || by.together == 0 {
+            return Ok(());
+        }
+        let there = task.image.checked_sub(by.first).filter(|there| *there < by.together);
+        let there =
+            there.ok_or_else(|| format!("it is made of others than image {}", task.image))?;
+        let is_done = self.memory.is_done(by, role, task.byte, there + 1);
+        must(is_done, &format!("it is not made of the first {} images", there + 1))
     }
 
     /// A goal at an input or a constant.
@@ -276,6 +309,7 @@ impl Validation<'_> {
             let (run, trips) = found.ok_or_else(|| format!("{thing:?} {index:?} is not made"))?;
             if let Some(image) = index.first_mut() {
                 *image += run.first;
+                self.image = *image;
             }
             self.made(Site { run, trips: &trips, thing, index: &index }, role)?;
         }
@@ -296,8 +330,8 @@ impl Validation<'_> {
         let place = self.plan.steps[run.step].place(role);
         let place = place.ok_or_else(|| format!("it has no argument {role}"))?;
         let byte = place.offset as i64 + self.memory.moved(run, place) + byte;
-        let is_rounded = false;
-        self.tasks.push(Task { goal, run, base: place.base, byte, bytes, is_rounded });
+        let (is_rounded, image) = (false, self.image);
+        self.tasks.push(Task { goal, run, base: place.base, byte, bytes, is_rounded, image });
         Ok(())
     }
 

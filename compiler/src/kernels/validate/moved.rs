@@ -133,8 +133,8 @@ impl Validation<'_> {
             let place = step.place(Role::Operand(1)).ok_or("a map of nothing")?;
             let byte =
                 place.offset as i64 + self.memory.moved(run, place) + distance(map, 1, trips);
-            let (base, goal, is_rounded) = (place.base, task.goal.clone(), task.is_rounded);
-            Ok(Some(vec![Task { run, base, byte, bytes, goal, is_rounded }]))
+            let goal = task.goal.clone();
+            Ok(Some(vec![Task { run, base: place.base, byte, bytes, goal, ..*task }]))
         };
         let x = || Expr::Operand(1);
         if map.expr == x() && map.dtypes.first() == map.dtypes.get(1) {
@@ -171,7 +171,8 @@ impl Validation<'_> {
         let byte = (blocks + lane as i64) * F32_BYTES as i64;
         let byte = place.offset as i64 + self.memory.moved(run, place) + byte;
         let goal = task.goal.clone();
-        Ok(vec![Task { goal, run, base: place.base, byte, bytes: None, is_rounded: false }])
+        let (base, is_rounded) = (place.base, false);
+        Ok(vec![Task { goal, run, base, byte, bytes: None, is_rounded, ..*task }])
     }
 
     /// Whether a place holds a weight that is packed like this.

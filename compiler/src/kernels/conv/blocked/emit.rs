@@ -56,8 +56,9 @@ pub(super) fn emit(
         bias: pointers.load(e, Role::Bias),
         residual: pointers.load(e, Role::Residual),
     };
+    let images = pointers.runs(e, spec);
     e.each(call.begin, call.end, |e, item| {
-        let (group, block_tile, image, row) = indices(e, spec, item);
+        let (group, block_tile, image, row) = indices(e, spec, images, item);
         let mut here = base;
         for (index, around) in [(image, &spec.images), (group, &spec.groups), (row, &spec.rows)] {
             here = moved(e, spec, here, index, around);
@@ -81,13 +82,14 @@ pub(super) fn emit(
     });
 }
 
-/// Group, tile of blocks, image and row of an item.
+/// Group, tile of blocks, image and row of an item, of so many images if the kernel counts them.
 pub(in crate::kernels::conv) fn indices(
     e: &mut Emitter<'_, '_>,
     spec: &BlockedConv,
+    images: Option<Value>,
     item: Value,
 ) -> (Value, Value, Value, Value) {
-    let (images, tiles) = (spec.images.count, spec.block_tiles());
+    let tiles = spec.block_tiles();
     if spec.pixels_first {
         let (rest, block_tile) = e.divide(item, tiles);
         let (rest, group) = e.divide(rest, spec.groups.count);
@@ -95,7 +97,7 @@ pub(in crate::kernels::conv) fn indices(
         return (group, block_tile, image, row);
     }
     let (rest, row) = e.divide(item, spec.rows.count);
-    let (rest, image) = e.divide(rest, images);
+    let (rest, image) = e.divide_by(rest, images);
     let (group, block_tile) = e.divide(rest, tiles);
     (group, block_tile, image, row)
 }

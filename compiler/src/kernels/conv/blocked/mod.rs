@@ -139,6 +139,14 @@ impl Kernel for BlockedConv {
         self.images.count * self.groups.count * self.block_tiles() * self.rows.count
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<BlockedConv> {
+        Some(BlockedConv { images: self.images.of_first(there, of)?, ..self.clone() })
+    }
+
+    fn counts(&self) -> Option<usize> {
+        (!self.pixels_first && self.images.count > 1).then_some(self.images.count)
+    }
+
     fn multiply_adds(&self) -> usize {
         let pixels = self.images.count * self.rows.count * self.columns;
         self.groups.count * self.blocks * BLOCK * pixels * self.micro.multiply_adds()

@@ -72,9 +72,10 @@ pub(super) fn output(
         residual: pointers.load(e, Role::Residual),
         next: pointers.load(e, Role::NextSums),
     };
+    let images = pointers.runs(e, spec);
     e.each(call.begin, call.end, |e, item| {
         let tile = &spec.tile;
-        let (_, block_tile, image, row) = emit::indices(e, tile, item);
+        let (_, block_tile, image, row) = emit::indices(e, tile, images, item);
         let first = e.mul_imm(block_tile, tile.micro.blocks as i64);
         let mut at = |base: Value, [by_image, by_row, by_block]: [usize; 3]| {
             let base = e.moved(base, image, by_image);

@@ -23,6 +23,10 @@ impl Kernel for StrassenInput {
         self.images.count * self.blocks.count * self.pieces[0]
     }
 
+    fn of_first(&self, there: usize, of: usize) -> Option<StrassenInput> {
+        Some(StrassenInput { images: self.images.of_first(there, of)?, ..self.clone() })
+    }
+
     fn walks(&self) -> Option<Vec<(Role, Walk)>> {
         let StrassenInput { images, blocks, pieces, from, to } = self;
         let piece = (pieces[0].saturating_mul(pieces[1]), BLOCK);
@@ -62,6 +66,14 @@ impl Kernel for StrassenOutput {
 
     fn items(&self) -> usize {
         Kernel::items(&self.tile)
+    }
+
+    fn of_first(&self, there: usize, of: usize) -> Option<StrassenOutput> {
+        Some(StrassenOutput { tile: self.tile.of_first(there, of)?, ..self.clone() })
+    }
+
+    fn counts(&self) -> Option<usize> {
+        self.tile.counts()
     }
 
     fn multiply_adds(&self) -> usize {

@@ -42,9 +42,10 @@ pub(super) fn input(
     // Windows begin before the plane, where nothing is read.
     let corner = grid.dilation * (spec.row + BLOCK) * read;
     let from = e.add_imm(from, -(corner as i64));
+    let images = pointers.runs(e, spec);
     e.each(call.begin, call.end, |e, item| {
         let (plane, row) = e.divide(item, grid.tiles[0]);
-        let (block, image) = e.divide(plane, spec.images.count);
+        let (block, image) = e.divide_by(plane, images);
         let pixels = pixel_row(e, row, grid);
         let mut at = from;
         for (index, stride) in
@@ -52,8 +53,10 @@ pub(super) fn input(
         {
             at = e.moved_by(at, index, stride * read);
         }
-        // Images that lie together, after those before them.
+        // Images that lie together, after those before them, whether or not these are there.
         let (_, within) = e.divide(image, grid.together);
+        let before = e.mul_imm(block, spec.images.count as i64);
+        let plane = e.add(before, image);
         let first = e.builder.ins().isub(plane, within);
         let to = e.moved_by(out, first, grid.tiles[0] * grid.tiles[1] * blocks.tiles);
         by_rows(e, grid, &transforms.rows, row, |e, functions, bottom| {
@@ -185,10 +188,11 @@ pub(super) fn output(
         [Role::Bias, Role::Residual, Role::Totals].map(|role| pointers.load(e, role));
     let scratch = e.moved(scratch, call.worker, spec.scratch());
     let made = spec.stored().bytes();
+    let runs = pointers.runs(e, spec);
     e.each(call.begin, call.end, |e, item| {
         let chunks = spec.grid.tiles[0] / spec.chunk;
         let (rest, chunk) = e.divide(item, chunks);
-        let (rest, first) = e.divide(rest, spec.images.count / spec.grid.together);
+        let (rest, first) = e.divide_by(rest, runs);
         let image = e.mul_imm(first, spec.grid.together as i64);
         let (group, tile) = e.divide(rest, spec.block_tiles());
         let row = e.mul_imm(chunk, spec.chunk as i64);

@@ -27,6 +27,15 @@ impl Kernel for WinogradInput {
         self.images.count * self.blocks.count * self.grid.tiles[0]
     }
 
+    /// Its items, that is: where it writes them to depends on all images.
+    fn of_first(&self, there: usize, of: usize) -> Option<WinogradInput> {
+        Some(WinogradInput { images: self.images.of_first(there, of)?, ..self.clone() })
+    }
+
+    fn counts(&self) -> Option<usize> {
+        (self.images.count > 1).then_some(self.images.count)
+    }
+
     /// A tile half transformed.
     fn scratch(&self) -> usize {
         self.grid.elements() * BLOCK
@@ -80,6 +89,18 @@ impl Kernel for WinogradOutput {
             * self.groups.count
             * self.block_tiles()
             * chunks
+    }
+
+    /// Images that lie together are computed together, whether or not all of them are there.
+    fn of_first(&self, there: usize, of: usize) -> Option<WinogradOutput> {
+        let whole = there.checked_next_multiple_of(self.grid.together)?;
+        let images = self.images.of_first(whole, of)?;
+        self.counts().map(|_| WinogradOutput { images, ..self.clone() })
+    }
+
+    fn counts(&self) -> Option<usize> {
+        let runs = self.images.count.checked_div(self.grid.together)?;
+        (runs > 1).then_some(runs)
     }
 
     fn multiply_adds(&self) -> usize {
