@@ -242,3 +242,83 @@ fn attention_rounds_its_inner_layer_as_the_model_does() {
     assert!(text.contains("split_attention(%x"), "{text}");
     assert!(text.contains("i4 then quantized 0.5 -128 127"), "{text}");
 }
+
+/// As PyTorch's exporters spell them, with the factors in another order too.
+#[test]
+fn activations_of_several_operators_are_one_function() {
+    let swish =
+        "input %x f32[2, 3]\n%s f32[2, 3] = sigmoid(%x)\n%y f32[2, 3] = mul(%s, %x)\noutput %y";
+    let (text, _) = fused(swish);
+    assert!(text.contains("%y   f32[2, 3] = swish(%x)"), "{text}");
+    let gelu = |scaled: &str, [first, second]: [&str; 2]| {
+        format!(
+            "input %x f32[2, 3]\nweight %r f32[] = 1.4142135\nweight %q f32[] = 0.70710677\n\
+             weight %one f32[] = 1\nweight %half f32[] = 0.5\n%d f32[2, 3] = {scaled}\n\
+             %e f32[2, 3] = erf(%d)\n%s f32[2, 3] = add(%e, %one)\n%p f32[2, 3] = mul({first})\n\
+             %y f32[2, 3] = mul({second})\noutput %y"
+        )
+    };
+    let orders = [["%x, %s", "%p, %half"], ["%x, %half", "%p, %s"], ["%s, %half", "%x, %p"]];
+    for (scaled, order) in
+        ["div(%x, %r)", "mul(%q, %x)"].iter().flat_map(|s| orders.map(|o| (s, o)))
+    {
+        let (text, _) = fused(&gelu(scaled, order));
+        assert!(text.contains("%y   f32[2, 3] = gelu(%x)"), "{scaled} {order:?}: {text}");
+    }
+    let [order, ..] = orders;
+    let others = [
+        gelu("mul(%x, %r)", order),
+        gelu("div(%x, %half)", order),
+        gelu("div(%x, %r)", order).replace("output %y", "output %y\noutput %s"),
+        gelu("div(%x, %r)", order).replace("%half f32[] = 0.5", "%half f32[] = 2"),
+        swish.replace("output %y", "output %y\noutput %s"),
+        swish.replace("mul(%s, %x)", "mul(%s, %s)"),
+    ];
+    for other in others {
+        let (text, _) = fused(&other);
+        assert!(!text.contains("gelu") && !text.contains("swish"), "{text}");
+    }
+}
+
+/// 2 · 3 + 1 scaled by 10, and the second channel by 100.
+#[test]
+fn factors_of_channels_go_into_the_layer_before() {
+    let dense = |end: &str| {
+        format!(
+            "input %x f32[1, 2, 2, 1]\nweight %w f32[1, 2] = [2, 3]\nweight %b f32[2] = [1, 4]\n\
+             weight %s f32[2, 1, 1] = [10, 100]\n%m f32[1, 2, 2, 2] = matmul(%x, %w)\n\
+             %a f32[1, 2, 2, 2] = add(%m, %b)\n%t f32[1, 2, 2, 2] = transpose(%a)\n{end}\n\
+             %y f32[1, 2, 2, 2] = mul(%t, %s)\noutput %y"
+        )
+    };
+    let (text, _) = fused(&dense("perm [0, 3, 1, 2]"));
+    assert!(text.contains("= [20, 300]") && text.contains("= [10, 400]"), "{text}");
+    assert!(!text.contains(" = mul("), "{text}");
+    // Height is no channel.
+    let (text, _) = fused(&dense("perm [0, 1, 3, 2]"));
+    assert!(text.contains(" = mul("), "{text}");
+    let (text, _) = fused(&dense("perm [0, 3, 1, 2]").replace("output %y", "output %y\noutput %a"));
+    assert!(text.contains(" = mul("), "{text}");
+}
+
+/// s = 2 / sqrt(3 + 1) = 1, and 5 - 4 · s = 1.
+#[test]
+fn batch_norm_that_is_left_becomes_a_convolution() {
+    let norm = |channels: usize| {
+        let all = |number: usize| vec![number.to_string(); channels].join(", ");
+        let c = channels;
+        format!(
+            "input %x f32[1, {c}, 2, 2]\nweight %s f32[{c}] = [{}]\nweight %b f32[{c}] = [{}]\n\
+             weight %m f32[{c}] = [{}]\nweight %v f32[{c}] = [{}]\n\
+             %n f32[1, {c}, 2, 2] = batch_norm(%x, %s, %b, %m, %v)\nepsilon 1\n\
+             %y f32[1, {c}, 2, 2] = relu(%n)\noutput %y",
+            all(2),
+            all(5),
+            all(4),
+            all(3)
+        )
+    };
+    let (text, _) = fused(&norm(16));
+    assert!(text.contains("group_conv(%x") && text.contains("then     relu"), "{text}");
+    assert!(fused(&norm(15)).0.contains("batch_norm"));
+}
