@@ -40,14 +40,29 @@ pub(super) fn channel_rows(graph: &Graph, layer: NodeId) -> Option<Rows> {
 
 /// Each element times the factor of its channel.
 pub(super) fn scaled(weights: &[f32], rows: Rows, factors: &[f64]) -> Option<Vec<f32>> {
-    let each = weights.iter().enumerate().map(|(i, weight)| {
+    let each = products(weights, rows, factors);
+    each.map(|product| product.map(|product| product as f32)).collect()
+}
+
+/// The same, where nothing of it is too large or too small for f32.
+pub(super) fn scaled_exactly(weights: &[f32], rows: Rows, factors: &[f64]) -> Option<Vec<f32>> {
+    let each = products(weights, rows, factors);
+    each.map(|product| product.filter(|it| is_exact(*it)).map(|it| it as f32)).collect()
+}
+
+fn products(weights: &[f32], rows: Rows, factors: &[f64]) -> impl Iterator<Item = Option<f64>> {
+    weights.iter().enumerate().map(move |(i, weight)| {
         let channel = match rows {
             Rows::Outer(len) => i / len.max(1),
             Rows::Inner(len) => i % len.max(1),
         };
-        Some((f64::from(*weight) * factors.get(channel)?) as f32)
-    });
-    each.collect()
+        Some(f64::from(*weight) * factors.get(channel)?)
+    })
+}
+
+/// Whether a factor is as exact in f32 as these get.
+pub(super) fn is_exact(factor: f64) -> bool {
+    factor == 0.0 || (factor as f32).is_normal()
 }
 
 fn constant(graph: &Graph, id: NodeId) -> Option<&Weight> {

@@ -5,9 +5,9 @@
 //!   (x · w + b) · s = x · (w · s) + b · s
 //! ```
 //!
-//! Computed in f64 and rounded once.
+//! Computed in f64 and rounded once. Left as it is where something of it is too large or too small for f32.
 
-use super::channels::{Rows, channel_rows, scaled, values};
+use super::channels::{Rows, channel_rows, scaled_exactly, values};
 use super::fuse_epilogues::join_bias;
 use crate::ir::{Answer, Binary, Edit, Graph, NodeId, Op, Operand, Weight};
 
@@ -81,14 +81,14 @@ impl Layer {
         }
         let mut edit = Edit::of([layer].into_iter().chain(self.transpose).chain([id]));
         let weight = graph.operand(layer, 1)?;
-        let new = scaled(&values(graph, weight)?, rows, &self.factors)?;
+        let new = scaled_exactly(&values(graph, weight)?, rows, &self.factors)?;
         let ty = graph.ty(weight).clone();
         let mut operands = vec![
             (0, Operand::Old(graph.operand(layer, 0)?)),
             (1, edit.constant(name(weight), ty, Weight::from_f32(&new))),
         ];
         if let Some(bias) = graph.operand(layer, 2) {
-            let new = scaled(&values(graph, bias)?, Rows::Outer(1), &self.factors)?;
+            let new = scaled_exactly(&values(graph, bias)?, Rows::Outer(1), &self.factors)?;
             let ty = graph.ty(bias).clone();
             operands.push((2, edit.constant(name(bias), ty, Weight::from_f32(&new))));
         }

@@ -41,6 +41,7 @@ pub(crate) use algorithm::ConvSchedule;
 pub use choice::{BadChoice, Choice, Choices, Chosen, Estimate};
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
+pub(crate) use tiled::is_vast;
 
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};

@@ -5,7 +5,7 @@ use crate::ir::{Conv, Graph, NodeId, Op, TensorType};
 use crate::machine::BLOCK;
 
 /// Whether planes are so large that distances within a tile would not fit an instruction.
-pub(super) fn is_vast(ty: &TensorType) -> bool {
+pub(crate) fn is_vast(ty: &TensorType) -> bool {
     const MOST_PIXELS: usize = 1 << 21;
     let shape = ty.shape();
     shape.iter().skip(2).map(|n| n.saturating_add(2 * BLOCK)).fold(1, usize::saturating_mul)
