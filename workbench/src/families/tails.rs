@@ -93,7 +93,10 @@ pub(super) fn tables() -> Vec<Extents> {
     let rows = (4..=31).map(|rows| Extents::of([9, 40, 1], [1, rows]));
     let columns = (1..=70).step_by(3).map(|made| Extents::of([6, made, 1], [1, 7]).times(2));
     let depths = [1, 2, 16, 17, 31, 48, 80].map(|read| Extents::of([read, 96, 1], [1, 9]));
-    rows.chain(columns).chain(depths).collect()
+    // So deep that rows fall into several chunks.
+    let chunks = [([800, 40, 1], 260), ([1024, 70, 1], 200), ([96, 40, 1], 130)];
+    let chunks = chunks.map(|(channels, rows)| Extents::of(channels, [1, rows]));
+    rows.chain(columns).chain(depths).chain(chunks).collect()
 }
 
 /// Groups of widths that are neither narrow nor whole blocks.

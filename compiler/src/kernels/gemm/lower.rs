@@ -17,6 +17,9 @@ const TILE: usize = 6;
 /// Rows of a matrix for which blocks are wide: fewer leave most of a register tile empty.
 const FEWEST_ROWS: usize = 4;
 
+/// Rows for which those of dense layers are, whose rows are images: sums of a few images are the same in any batch.
+const FEWEST_IMAGES: usize = 16;
+
 /// A convolution by its definition.
 pub(in crate::kernels) fn conv(l: &mut Lowering<'_, '_>, id: NodeId, conv: &Conv) -> Result<()> {
     let (x, w) = (l.operand(id, 0)?, l.operand(id, 1)?);
@@ -96,7 +99,7 @@ pub(in crate::kernels) fn matmul(
         columns: Loop::over(rows, row, n),
         reduce: vec![Loop::reading(depth, step)],
         tile: tile(rows),
-        wide: rows >= FEWEST_ROWS,
+        wide: rows >= if rank == 2 { FEWEST_IMAGES } else { FEWEST_ROWS },
         bias: l.graph.operand(id, 2).is_some(),
         bytes: l.schedule.has_byte_weights(id, 1),
         then,

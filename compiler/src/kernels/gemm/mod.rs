@@ -78,8 +78,23 @@ impl RowMajorGemm {
         if self.wide { self.blocks().div_ceil(STRIPE) } else { self.blocks() }
     }
 
-    /// Rows of a chunk: as many as stay in a second-level cache while all stripes go by, in whole tiles of most sizes.
+    /// Rows of a chunk: as many as stay in a second-level cache while all stripes go by, in whole tiles of most sizes;
+    /// fewer where there were too few items for many threads.
     fn chunk(&self) -> usize {
+        const FEWEST_ITEMS: usize = 15;
+        const SMALL: [usize; 3] = [84, 48, 24];
+        let most = self.cached_rows();
+        let is_enough = |rows: &usize| {
+            let chunks = self.columns.count.div_ceil(*rows);
+            self.matrices().saturating_mul(chunks * self.stripes()) >= FEWEST_ITEMS
+        };
+        let sizes = [most].into_iter().chain(SMALL.into_iter().filter(|rows| *rows < most));
+        let least = sizes.clone().min().unwrap_or(most);
+        sizes.into_iter().find(is_enough).unwrap_or(least)
+    }
+
+    /// Rows that stay in a second-level cache: all, or whole tiles of most sizes.
+    fn cached_rows(&self) -> usize {
         const CACHED: usize = 64 << 10;
         const TILES: usize = 84;
         match self.columns.count.saturating_mul(self.depth()) <= 3 * CACHED {
@@ -104,7 +119,8 @@ impl RowMajorGemm {
         let finishes = can_finish(&self.then) && (self.rest() == 0 || self.operands() == 0);
         // What is farther away than instructions say.
         const FARTHEST: usize = 1 << 24;
-        let distances = [self.columns.input, self.columns.output, self.depth()];
+        let distances =
+            [self.columns.input, self.columns.output, self.depth().saturating_mul(BLOCK)];
         let reads = self.reduce.iter().map(|each| each.count.saturating_mul(each.input));
         is_plain
             && !self.bytes
