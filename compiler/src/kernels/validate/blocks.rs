@@ -54,6 +54,8 @@ impl<'a> Validation<'a> {
         };
         let from = around(|each| each.input) + column * micro.input_pixel;
         self.direct_reads(site, kernel, (scheduled, problem), [from, group, lane])?;
+        let finishes = micro.finish == Expr::default() || micro.finishes();
+        must(finishes, "it finishes sums that are no f32")?;
         let added = around(|each| each.residual) + block * micro.residual_block;
         let added = added + column * micro.output_pixel + lane;
         self.sums(site, (&micro.steps, &micro.finish), micro.bytes, added)?;

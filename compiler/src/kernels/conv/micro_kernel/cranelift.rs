@@ -199,8 +199,7 @@ fn finish(
                 }
             };
         }
-        let sum =
-            finish::emitted(e, &spec.finish, sum, (residual, offset(spec, spec.residual_block, i)));
         e.store(sum, out, offset(spec, spec.output_block, i));
     }
+    finish::emitted(e, spec, [out, residual]);
 }

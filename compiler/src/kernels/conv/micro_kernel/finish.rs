@@ -16,7 +16,7 @@ use crate::ir::DType;
 use crate::ir::expr::Expr;
 use crate::kernels::conv::parameters::{OTHER, TO};
 use crate::lanes::{Program, Registers};
-use crate::machine::F32_BYTES;
+use crate::machine::{BLOCK, F32_BYTES};
 
 /// Where the pixel's sums are, and what lies in the residual operand; the contraction is done with these.
 const PIXEL: Register = Register::Scratch1;
@@ -81,16 +81,32 @@ pub(super) fn assembled(a: &mut Assembler, spec: &MicroKernel) {
     a.loop_back(PIXELS, pixel);
 }
 
-/// The same of four sums through Cranelift, with where the residual operand is.
-pub(super) fn emitted(
+/// The same through Cranelift, a vector of four sums at a time.
+pub(super) fn emitted(e: &mut Emitter<'_, '_>, spec: &MicroKernel, places: [Value; 2]) {
+    if spec.finish == Expr::default() {
+        return;
+    }
+    e.repeat(spec.pixels, &places, |e, places| {
+        let [out, residual] = [places[SUM], places[RESIDUAL]];
+        for first in (0..spec.blocks * BLOCK).step_by(LANES) {
+            let (block, lane) = (first / BLOCK, first % BLOCK);
+            let at = |apart: usize| ((block * apart + lane) * F32_BYTES) as i64;
+            let sum = e.load(F32X4, out, at(spec.output_block));
+            let result = finished(e, &spec.finish, sum, (residual, at(spec.residual_block)));
+            e.store(result, out, at(spec.output_block));
+        }
+        let by = (spec.output_pixel * F32_BYTES) as i64;
+        places.iter().map(|place| e.add_imm(*place, by)).collect()
+    });
+}
+
+/// What becomes of four sums, with where the residual operand is.
+fn finished(
     e: &mut Emitter<'_, '_>,
     finish: &Expr,
     sum: Value,
     (residual, at): (Value, i64),
 ) -> Value {
-    if *finish == Expr::default() {
-        return sum;
-    }
     let reads_residual = reads_residual(finish);
     let float = |value| Element { value, dtype: DType::F32 };
     if is_vectorizable(finish, e.fma) {

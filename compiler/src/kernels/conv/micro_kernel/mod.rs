@@ -187,6 +187,15 @@ impl MicroKernel {
         self.steps.contains(&FusedStep::AddResidual) || finish::reads_residual(&self.finish)
     }
 
+    /// Whether it can finish what it stores: only sums of f32 that are stored as such have the registers for it.
+    pub(in crate::kernels) fn finishes(&self) -> bool {
+        let is_float = match self.element {
+            Element::F32 | Element::Bf16 => self.bytes.made.is_none(),
+            Element::U8 | Element::I16 => false,
+        };
+        is_float && can_finish(&self.finish)
+    }
+
     /// What the output is stored as.
     pub(super) fn made(&self) -> Element {
         if self.bytes.made.is_some() { Element::U8 } else { Element::F32 }
@@ -270,9 +279,7 @@ impl Leaf for MicroKernel {
             Element::F32 => vectors.for_groups_of(self.narrow),
             Element::U8 | Element::I16 | Element::Bf16 => vectors,
         };
-        if !can_finish(&self.finish)
-            || (self.finish != Expr::default() && self.bytes.made.is_some())
-        {
+        if self.finish != Expr::default() && !self.finishes() {
             return Err(Error::internal("a micro-kernel that finishes what it cannot"));
         }
         if asm::is_encoded(vectors) {
