@@ -56,6 +56,13 @@ pub(crate) struct Settings {
     pub(crate) compile: CompileOptions,
 }
 
+impl Settings {
+    /// To read a model; what is compiled of it is for others to say.
+    pub(crate) fn to_import(import: ImportOptions) -> Settings {
+        Settings { import, target: None, cpus: Vec::new(), compile: CompileOptions::default() }
+    }
+}
+
 /// Reads an ONNX model.
 pub(crate) fn import(
     bytes: Bytes,
@@ -90,9 +97,10 @@ pub(crate) fn rebatched(model: &Model, images: usize) -> ModelResult<Model> {
 
 /// Settings to compare two ways to the same results by: for this machine, in f32, by the definition of operators.
 pub(crate) fn for_comparison(settings: &CompileOptions) -> Settings {
-    let mut compile = CompileOptions { memory: settings.memory, ..CompileOptions::default() };
-    compile.schedule.winograd = false;
-    Settings { import: ImportOptions::default(), target: None, cpus: Vec::new(), compile }
+    let mut by_definition = Settings::to_import(ImportOptions::default());
+    by_definition.compile.memory = settings.memory;
+    by_definition.compile.schedule.winograd = false;
+    by_definition
 }
 
 /// The input of which an import lacked a dimension, if it failed because of that.

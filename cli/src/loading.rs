@@ -110,7 +110,7 @@ pub(crate) fn load(
     let progress = progress(format!("compiling {}", file.name()));
     let begin = Instant::now();
     let mut settings = settings_for(options, isa);
-    let model = import_for(file, &settings.import, given)?;
+    let model = import_for(file, &settings, given)?;
     schedule(file, &model, &mut settings, options)?;
     let compiled = engine::compile(&model, &settings);
     let artifact = compiled.and_then(|compiled| compiled.to_artifact());
@@ -152,10 +152,10 @@ fn load_artifact(file: &ModelFile, options: &ModelOptions, isa: &IsaOption) -> O
 ///
 /// # Errors
 /// [`Failure::Model`], and those of [`rebatch::import`].
-pub(crate) fn import(file: &ModelFile, options: &ImportOptions) -> Outcome<Model> {
-    match import_as_it_is(file, options) {
+pub(crate) fn import(file: &ModelFile, settings: &Settings) -> Outcome<Model> {
+    match import_as_it_is(file, &settings.import) {
         Err(Failure::Model { error, .. }) if engine::fixed_batch(&error).is_some() => {
-            rebatch::import(file, options, error)
+            rebatch::import(file, settings, error)
         }
         other => other,
     }
@@ -195,22 +195,22 @@ pub(crate) fn refused(file: &ModelFile, error: impl Into<Box<ModelError>>) -> Fa
 }
 
 /// Imports a model for inputs of these shapes, as far as it and the options leave them open.
-fn import_for(file: &ModelFile, options: &ImportOptions, given: &Named) -> Outcome<Model> {
+fn import_for(file: &ModelFile, settings: &Settings, given: &Named) -> Outcome<Model> {
     // A text has its shapes.
     if text_model::is_text(&file.bytes) {
-        return import(file, options);
+        return import(file, settings);
     }
-    let mut options = options.clone();
+    let mut settings = settings.clone();
     loop {
-        let error = match import_for_batch(file, &options, batch_of(given)) {
+        let error = match import_for_batch(file, &settings, batch_of(given)) {
             Err(Failure::Model { error, .. }) => error,
             other => return other,
         };
         let input = engine::input_of_unknown_shape(&error).map(str::to_owned);
         let shape = input.as_deref().and_then(|input| shape_of(given, input));
         match input.zip(shape) {
-            Some((input, shape)) if !options.shapes.contains_key(&input) => {
-                options.shapes.insert(input, shape);
+            Some((input, shape)) if !settings.import.shapes.contains_key(&input) => {
+                settings.import.shapes.insert(input, shape);
             }
             Some(_) | None => return Err(refused(file, error)),
         }
@@ -227,18 +227,17 @@ fn shape_of(given: &Named, input: &str) -> Option<Vec<usize>> {
     found.map(|(_, array)| array.shape.clone()).filter(|shape| !shape.contains(&0))
 }
 
-fn import_for_batch(
-    file: &ModelFile,
-    options: &ImportOptions,
-    batch: Option<usize>,
-) -> Outcome<Model> {
+fn import_for_batch(file: &ModelFile, settings: &Settings, batch: Option<usize>) -> Outcome<Model> {
+    let options = &settings.import;
     if batch.is_none() || options.batch.is_some() || !options.shapes.is_empty() {
-        return import(file, options);
+        return import(file, settings);
     }
     let with_batch = ImportOptions { batch, ..options.clone() };
     match import_as_it_is(file, &with_batch) {
         // The model fixes another batch: the inputs do not fit, and their check says so better.
-        Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => import(file, options),
+        Err(Failure::Model { error, .. }) if engine::is_bad_option(&error) => {
+            import(file, settings)
+        }
         other => other,
     }
 }

@@ -7,7 +7,9 @@ mod running;
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::ir::{Graph, text};
+use cardinal_compiler::kernels::gemm::RowMajorGemm;
 use cardinal_compiler::plan::Plan;
+use cardinal_compiler::plan::kernel::Kernel as _;
 use cardinal_runtime::cpu::{host_features, missing_features};
 use cardinal_runtime::{DType, RunError, Session, Tensor};
 use running::{RelativeTo, avx2, check_graph, compile_for, host, planned, rows};
@@ -178,4 +180,39 @@ fn ten_thousand_images_take_the_code_of_ten() {
     assert_eq!(shape(&ten), shape(&many));
     let kernels = |plan: &Plan| plan.steps.iter().map(|s| s.kernel.clone()).collect::<Vec<_>>();
     assert_eq!(kernels(&ten), kernels(&many));
+}
+
+/// The products of matrices of a plan.
+fn products(body: &str) -> Vec<RowMajorGemm> {
+    let graph = text::parse(&format!("graph @g {{\n{body}\noutput %y\n}}")).unwrap();
+    let plan = planned(&graph, &avx2());
+    plan.steps.iter().filter_map(|step| step.kernel.get::<RowMajorGemm>()).cloned().collect()
+}
+
+/// Layers of few columns fall into more chunks of rows, and those of few images into blocks of fewer channels.
+#[test]
+fn products_have_items_for_many_threads() {
+    for ([rows, read, made], least) in
+        [([197, 768, 192], 15), ([197, 192, 768], 15), ([3136, 96, 384], 15), ([50, 768, 192], 9)]
+    {
+        let body = format!(
+            "input %x f32[1, {rows}, {read}]\nweight %w f32[{read}, {made}] rand(1)\n\
+             %y f32[1, {rows}, {made}] = matmul(%x, %w)"
+        );
+        let [gemm] = &products(&body)[..] else { panic!("{body}") };
+        assert!(gemm.wide && gemm.items() >= least, "{rows}x{read}-{made}: {}", gemm.items());
+    }
+}
+
+/// Their sums are made as those of any batch.
+#[test]
+fn few_images_are_not_in_register_tiles() {
+    for images in [1, 7, 8, 13, 15] {
+        let body = format!(
+            "input %x f32[{images}, 2048]\nweight %w f32[2048, 1000] rand(1)\n\
+             %y f32[{images}, 1000] = matmul(%x, %w)"
+        );
+        let [gemm] = &products(&body)[..] else { panic!("{body}") };
+        assert!(!gemm.wide && gemm.items() >= 16, "{images}: {}", gemm.items());
+    }
 }

@@ -4,13 +4,14 @@
 
 mod running;
 
-use cardinal_compiler::interp;
-use cardinal_compiler::ir::text;
+use cardinal_compiler::interp::{self, Data};
+use cardinal_compiler::ir::{DType, text};
 use cardinal_compiler::kernels::conv::blocked::BlockedConv;
 use cardinal_compiler::kernels::conv::winograd::{WinogradInput, WinogradOutput};
 use cardinal_compiler::schedule::Preferences;
+use cardinal_runtime::Tensor;
 use running::{
-    avx2, check, check_without_winograd, planned, planned_directly, random, to_reference,
+    avx2, check, check_without_winograd, host, planned, planned_directly, random, run, to_reference,
 };
 
 /// Checks a graph given as its body.
@@ -37,6 +38,36 @@ fn unary_functions_agree() {
         for shape in ["[2, 3, 5]", "[64]", "[]", "[1, 1]"] {
             body(&format!("input %x f32{shape}\n%y f32{shape} = {f}(%x)\noutput %y"));
         }
+    }
+}
+
+/// Means so large beside deviations that `x · s` and `mean · s` would cancel: every output is as exact as a few units of
+/// its last place.
+#[test]
+fn normalization_of_large_means_is_exact() {
+    let all = |number: &str| vec![number; 16].join(", ");
+    let source = format!(
+        "graph @g {{\ninput %x f32[1, 16, 8, 8]\nweight %s f32[16] = [{}]\n\
+         weight %b f32[16] = [{}]\nweight %m f32[16] = [{}]\nweight %v f32[16] = [{}]\n\
+         %n f32[1, 16, 8, 8] = batch_norm(%x, %s, %b, %m, %v)\nepsilon 0\n\
+         %y f32[1, 16, 4, 4] = max_pool(%n)\nwindow 2x2 stride 2\noutput %y\n}}",
+        all("1"),
+        all("0.5"),
+        all("1000"),
+        all("2")
+    );
+    let graph = text::parse(&source).unwrap();
+    let near: Vec<f32> = (0..1024_u16).map(|i| 998.0 + f32::from(i * 37 % 1024) / 256.0).collect();
+    let bytes: Vec<u8> = near.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let x = Tensor::from_bytes(DType::F32, &[1, 16, 8, 8], &bytes).unwrap();
+    let exact = interp::run(&graph, &[to_reference(&x)]).unwrap();
+    let (Data::Float(exact), found) = (&exact[0].data, run(&graph, &host(), 1, &[x])) else {
+        panic!("no floats")
+    };
+    let Data::Float(found) = to_reference(&found[0]).data else { panic!("no floats") };
+    let largest = exact.iter().fold(0.0_f64, |most, y| most.max(y.abs()));
+    for (found, exact) in found.iter().zip(exact) {
+        assert!((found - exact).abs() <= 2e-6 * largest, "{found} is not {exact}");
     }
 }
 

@@ -24,7 +24,7 @@ use running::edges::{
 use running::{host, run, to_reference};
 
 /// What is folded is rounded once, and what runs more than once, or by an approximation.
-const ROUNDED_OTHERWISE: [&str; 15] = [
+const ROUNDED_OTHERWISE: [&str; 16] = [
     "average_pool",
     "erf",
     "exp",
@@ -39,6 +39,7 @@ const ROUNDED_OTHERWISE: [&str; 15] = [
     "reduce_sum",
     "sigmoid",
     "softmax",
+    "swish",
     "tanh",
 ];
 

@@ -90,6 +90,20 @@ fn batches_of_no_images() {
     );
 }
 
+/// A normalization that would be a convolution of single channels, if there were pixels.
+#[test]
+fn normalization_of_empty_planes() {
+    for size in ["0, 4", "4, 0"] {
+        check(&format!(
+            "graph @g {{\ninput %x f32[1, 16, {size}]\nweight %c f32[16] rand(1)\n\
+             weight %v f32[16] = [{}]\n\
+             %n f32[1, 16, {size}] = batch_norm(%x, %c, %c, %c, %v)\nepsilon 0.1\n\
+             %p f32[1, 16, {size}] = relu(%n)\noutput %p\n}}",
+            ["1"; 16].join(", ")
+        ));
+    }
+}
+
 /// What is empty beside what is not.
 #[test]
 fn something_is_made_of_nothing() {

@@ -11,8 +11,11 @@ use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::interp::{self, Data};
 use cardinal_compiler::ir::expr::Expr;
 use cardinal_compiler::ir::{Binary, DType, Graph, Unary, text, verify};
+use cardinal_compiler::kernels::conv::blocked::BlockedConv;
 use cardinal_compiler::kernels::map::Map;
+use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::generate;
+use cardinal_compiler::plan::kernel::KernelRef;
 use cardinal_runtime::{Tensor, cpu};
 use running::edges::{
     TYPES, agrees, call, compare, compiled_types, edges, element, floats, flushed, range,
@@ -200,6 +203,29 @@ fn plans_with_undefined_functions_get_no_code() {
     plan.steps[0].kernel = map.into();
     let error = code(&plan).unwrap_err().to_string();
     assert!(error.contains("`sigmoid` is not emitted for i32"), "{error}");
+}
+
+/// Register tiles apply functions of many steps to sums of f32 only.
+#[test]
+fn sums_of_integers_are_not_finished() {
+    let source = "graph @g {\ninput %a f32[1, 32, 4, 4]\nweight %w f32[32, 32, 1, 1] rand(1)\n\
+                  %y f32[1, 32, 4, 4] = conv(%a, %w)\nwindow 1x1\nthen swish\noutput %y\n}";
+    let plan = running::planned(&text::parse(source).unwrap(), &avx2());
+    let is_conv = |kernel: &KernelRef| kernel.get::<BlockedConv>().is_some();
+    let at = plan.steps.iter().position(|step| is_conv(&step.kernel)).unwrap();
+    let code = |element: Element| {
+        let mut plan = plan.clone();
+        let mut conv = plan.steps[at].kernel.get::<BlockedConv>().unwrap().clone();
+        assert_ne!(conv.micro.finish, Expr::default());
+        conv.micro.element = element;
+        plan.steps[at].kernel = conv.into();
+        generate(&plan, &avx2(), Listing::default()).map(|_| ())
+    };
+    code(Element::F32).unwrap();
+    for element in [Element::U8, Element::I16] {
+        let error = code(element).unwrap_err().to_string();
+        assert!(error.contains("finishes what it cannot"), "{error}");
+    }
 }
 
 #[test]

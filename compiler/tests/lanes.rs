@@ -27,12 +27,13 @@ struct Function {
     most: f64,
 }
 
-const FUNCTIONS: [Function; 7] = [
+const FUNCTIONS: [Function; 8] = [
     Function { name: "exp", of: libm::exp, most: 1.0 },
     Function { name: "log", of: libm::log, most: 1.0 },
     Function { name: "tanh", of: libm::tanh, most: 1.5 },
     Function { name: "erf", of: libm::erf, most: 1.1 },
     Function { name: "sigmoid", of: sigmoid, most: 1.7 },
+    Function { name: "swish", of: |x| x * sigmoid(x), most: 2.4 },
     Function { name: "gelu", of: gelu, most: 3.0 },
     Function { name: "gelu_tanh", of: gelu_tanh, most: 2.4 },
 ];
@@ -189,12 +190,13 @@ fn the_end_of_a_row_has_the_bits_of_its_middle() {
 #[test]
 fn zeros_and_infinities_give_what_ieee_754_says() {
     const INFINITY: f32 = f32::INFINITY;
-    let expected: [(&str, [f32; 4]); 7] = [
+    let expected: [(&str, [f32; 4]); 8] = [
         ("exp", [1.0, 1.0, INFINITY, 0.0]),
         ("log", [-INFINITY, -INFINITY, INFINITY, f32::NAN]),
         ("tanh", [0.0, -0.0, 1.0, -1.0]),
         ("erf", [0.0, -0.0, 1.0, -1.0]),
         ("sigmoid", [0.5, 0.5, 1.0, 0.0]),
+        ("swish", [0.0, -0.0, INFINITY, f32::NAN]),
         ("gelu", [0.0, -0.0, INFINITY, f32::NAN]),
         ("gelu_tanh", [0.0, -0.0, INFINITY, f32::NAN]),
     ];

@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
-use cardinal_compiler::ir::{Graph, text, verify};
+use cardinal_compiler::ir::{Graph, Op, text, verify};
 use cardinal_compiler::passes;
 
 /// The fused graph's text, and the near misses.
 fn fused(body: &str) -> (String, Vec<passes::NearMiss>) {
+    let (graph, misses) = fused_graph(body);
+    (text::print(&graph), misses)
+}
+
+fn fused_graph(body: &str) -> (Graph, Vec<passes::NearMiss>) {
     let mut graph: Graph = text::parse(&format!("graph @g {{\n{body}\n}}\n")).unwrap();
     verify(&graph).unwrap();
     let misses = passes::run(&mut graph, None, &mut |_, _| {}).unwrap();
-    (text::print(&graph), misses)
+    (graph, misses)
 }
 
 #[test]
@@ -241,4 +246,122 @@ fn attention_rounds_its_inner_layer_as_the_model_does() {
     let (text, _) = fused(&block(-128, 127));
     assert!(text.contains("split_attention(%x"), "{text}");
     assert!(text.contains("i4 then quantized 0.5 -128 127"), "{text}");
+}
+
+/// As PyTorch's exporters spell them, with the factors in another order too.
+#[test]
+fn activations_of_several_operators_are_one_function() {
+    let swish =
+        "input %x f32[2, 3]\n%s f32[2, 3] = sigmoid(%x)\n%y f32[2, 3] = mul(%s, %x)\noutput %y";
+    let (text, _) = fused(swish);
+    assert!(text.contains("%y   f32[2, 3] = swish(%x)"), "{text}");
+    let gelu = |scaled: &str, [first, second]: [&str; 2]| {
+        format!(
+            "input %x f32[2, 3]\nweight %r f32[] = 1.4142135\nweight %q f32[] = 0.70710677\n\
+             weight %one f32[] = 1\nweight %half f32[] = 0.5\n%d f32[2, 3] = {scaled}\n\
+             %e f32[2, 3] = erf(%d)\n%s f32[2, 3] = add(%e, %one)\n%p f32[2, 3] = mul({first})\n\
+             %y f32[2, 3] = mul({second})\noutput %y"
+        )
+    };
+    let orders = [["%x, %s", "%p, %half"], ["%x, %half", "%p, %s"], ["%s, %half", "%x, %p"]];
+    for (scaled, order) in
+        ["div(%x, %r)", "mul(%q, %x)"].iter().flat_map(|s| orders.map(|o| (s, o)))
+    {
+        let (text, _) = fused(&gelu(scaled, order));
+        assert!(text.contains("%y   f32[2, 3] = gelu(%x)"), "{scaled} {order:?}: {text}");
+    }
+    let [order, ..] = orders;
+    let others = [
+        gelu("mul(%x, %r)", order),
+        gelu("div(%x, %half)", order),
+        gelu("div(%x, %r)", order).replace("output %y", "output %y\noutput %s"),
+        gelu("div(%x, %r)", order).replace("%half f32[] = 0.5", "%half f32[] = 2"),
+        swish.replace("output %y", "output %y\noutput %s"),
+        swish.replace("mul(%s, %x)", "mul(%s, %s)"),
+    ];
+    for other in others {
+        let (text, _) = fused(&other);
+        assert!(!text.contains("gelu") && !text.contains("swish"), "{text}");
+    }
+}
+
+/// 2 · 3 + 1 scaled by 10, and the second channel by 100.
+#[test]
+fn factors_of_channels_go_into_the_layer_before() {
+    let dense = |end: &str| {
+        format!(
+            "input %x f32[1, 2, 2, 1]\nweight %w f32[1, 2] = [2, 3]\nweight %b f32[2] = [1, 4]\n\
+             weight %s f32[2, 1, 1] = [10, 100]\n%m f32[1, 2, 2, 2] = matmul(%x, %w)\n\
+             %a f32[1, 2, 2, 2] = add(%m, %b)\n%t f32[1, 2, 2, 2] = transpose(%a)\n{end}\n\
+             %y f32[1, 2, 2, 2] = mul(%t, %s)\noutput %y"
+        )
+    };
+    let (text, _) = fused(&dense("perm [0, 3, 1, 2]"));
+    assert!(text.contains("= [20, 300]") && text.contains("= [10, 400]"), "{text}");
+    assert!(!text.contains(" = mul("), "{text}");
+    for factor in ["1e-39", "1e39"] {
+        let scaled = dense("perm [0, 3, 1, 2]").replace("[10, 100]", &format!("[10, {factor}]"));
+        assert!(fused(&scaled.replace("1e39", "3e38")).0.contains(" = mul("), "{factor}");
+    }
+    // Height is no channel.
+    let (text, _) = fused(&dense("perm [0, 1, 3, 2]"));
+    assert!(text.contains(" = mul("), "{text}");
+    let (text, _) = fused(&dense("perm [0, 3, 1, 2]").replace("output %y", "output %y\noutput %a"));
+    assert!(text.contains(" = mul("), "{text}");
+}
+
+/// A normalization of so many channels with these statistics, before a layer.
+fn norm(channels: usize, [scale, bias, mean, var]: [f32; 4]) -> String {
+    let all = |number: f32| vec![format!("{number:?}"); channels].join(", ");
+    let c = channels;
+    format!(
+        "input %x f32[1, {c}, 2, 2]\nweight %s f32[{c}] = [{}]\nweight %b f32[{c}] = [{}]\n\
+         weight %m f32[{c}] = [{}]\nweight %v f32[{c}] = [{}]\n\
+         %n f32[1, {c}, 2, 2] = batch_norm(%x, %s, %b, %m, %v)\nepsilon 1\n\
+         %r f32[1, {c}, 2, 2] = relu(%n)\nweight %w f32[16, {c}, 1, 1] rand(1)\n\
+         %y f32[1, 16, 2, 2] = conv(%r, %w)\nwindow 1x1\noutput %y",
+        all(scale),
+        all(bias),
+        all(mean),
+        all(var)
+    )
+}
+
+/// s = 6 / sqrt(3 + 1) = 3, and 5 - 4 · s = -7.
+#[test]
+fn batch_norm_that_is_left_becomes_a_convolution() {
+    let norm16 = norm(16, [6.0, 5.0, 4.0, 3.0]);
+    let (text, _) = fused(&norm16);
+    assert!(text.contains("group_conv(%x") && text.contains("then     relu"), "{text}");
+    let (graph, _) = fused_graph(&norm16);
+    let values = |name: &str| {
+        let id = graph.topological().into_iter().find(|id| graph.node(*id).name == name).unwrap();
+        let Op::Weight(weight) = &graph.node(id).op else { panic!("{name} is no weight") };
+        weight.to_f32(graph.ty(id)).unwrap()
+    };
+    assert_eq!([values("s"), values("b")], [[3.0; 16], [-7.0; 16]]);
+    assert!(fused(&norm(15, [6.0, 5.0, 4.0, 3.0])).0.contains("batch_norm"));
+    // Nothing around it lies in blocks.
+    let alone = norm16.replace("output %y", "output %r").replace("%y f32", "%unused f32");
+    let alone = alone.replace("conv(%r, %w)", "conv(%x, %w)");
+    assert!(fused(&alone).0.contains("batch_norm"), "{alone}");
+    let vast = norm16.replace("2, 2]", "2048, 1024]");
+    assert!(fused(&vast).0.contains("batch_norm"));
+}
+
+/// `x · s` and `mean · s` would cancel, or are nothing that f32 hold.
+#[test]
+fn batch_norm_that_would_be_less_exact_is_left() {
+    for statistics in [
+        [1.0, 0.5, 1000.0, 2.0],
+        [3e38, 0.0, 1.0, -0.9999],
+        [1.0, 0.0, 1.0, -1.0],
+        [1e-38, 1.0, 1.0, 1e6],
+    ] {
+        let (text, misses) = fused(&norm(16, statistics));
+        assert!(text.contains("batch_norm"), "{statistics:?}: {text}");
+        assert!(misses.iter().any(|miss| miss.because.contains("cancel")), "{misses:?}");
+    }
+    // A large mean beside a large bias is none that cancels more than results have.
+    assert!(fused(&norm(16, [1.0, 100.0, 1000.0, 2.0])).0.contains("group_conv"));
 }

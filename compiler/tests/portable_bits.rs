@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::compile;
 use cardinal_compiler::error::Problem;
-use cardinal_compiler::ir::TensorType;
+use cardinal_compiler::ir::{TensorType, text};
 use cardinal_compiler::onnx::Model;
 use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::relink::relink;
@@ -86,6 +86,22 @@ fn networks_have_the_same_bits_on_every_cpu() {
             }
         }
     }
+}
+
+/// Functions that register tiles apply to what they have stored.
+#[test]
+fn finished_tiles_have_the_same_bits_on_every_cpu() {
+    let source = "graph @g {\ninput %x f32[1, 32, 5, 7]\nweight %w f32[48, 32, 1, 1] rand(1)\n\
+                  weight %b f32[48] rand(2)\n\
+                  %s f32[1, 48, 5, 7] = conv(%x, %w, %b)\nwindow 1x1\nthen swish\n\
+                  %g f32[1, 48, 5, 7] = conv(%x, %w)\nwindow 1x1\nthen gelu\n\
+                  output %s\noutput %g\n}";
+    let graph = text::parse(source).unwrap();
+    let model = Model { graph, metadata: Vec::new(), digest: [0; 32] };
+    let inputs = inputs(&model);
+    let each = CPUS.into_iter().filter_map(|cpu| run(artifact(&model, target(cpu)), &inputs, 1));
+    let found: Vec<Vec<Tensor>> = each.collect();
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 /// The layers of the full-size network: what is chosen for them is one choice.

@@ -242,7 +242,7 @@ mod tests {
     fn found(plant: impl FnOnce(&mut Planted<'_>)) -> (Found, usize) {
         let file = ModelFile::open(&digits()).unwrap();
         let settings = loading::settings(&Default::default());
-        let model = loading::import(&file, &settings.import).unwrap();
+        let model = loading::import(&file, &settings).unwrap();
         let compiler = Compiler::new(&file, &model, &settings, NonZeroUsize::MIN).unwrap();
         let mut stages = Planted { compiler, rewrite: None, kernel: None };
         plant(&mut stages);
@@ -275,7 +275,7 @@ mod tests {
         let path = digits();
         let file = ModelFile::open(&path).unwrap();
         let settings = loading::settings(&Default::default());
-        let model = loading::import(&file, &settings.import).unwrap();
+        let model = loading::import(&file, &settings).unwrap();
         let inputs = random::arrays(&specs(&model), 7).unwrap();
         let values = engine::values(&model.graph, &inputs).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ mod tests {
             let path = folder.path().join(format!("{at}.onnx"));
             let part = Part::write((&file, &model), &inputs, nodes, &path).unwrap();
             let alone = ModelFile::open(&part.model).unwrap();
-            let alone = loading::import(&alone, &settings.import).unwrap();
+            let alone = loading::import(&alone, &settings).unwrap();
             let given = tensors::read(part.inputs.to_str().unwrap()).unwrap();
             let given = tensors::assign(&specs(&alone), given, "input").unwrap();
             let outputs = engine::interpret(&alone.graph, &given).unwrap();

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     loading::refuse_text(&file)?;
     let progress = loading::progress(format!("compiling {}", file.name()));
     let mut settings = loading::settings(&args.options);
-    let model = loading::import(&file, &settings.import)?;
+    let model = loading::import(&file, &settings)?;
     loading::schedule(&file, &model, &mut settings, &args.options)?;
     let graph = &model.graph;
     let specs: Vec<Spec> = graph.inputs().iter().map(|id| engine::spec(graph.node(*id))).collect();

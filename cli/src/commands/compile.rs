@@ -44,7 +44,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
     let compiling = format!("compiling {}", file.name());
     let progress = loading::progress(compiling.clone());
     let mut settings = settings(args);
-    let mut model = loading::import(&file, &settings.import)?;
+    let mut model = loading::import(&file, &settings)?;
     if let Some(preprocess) = &args.preprocess {
         image_input::store(preprocess, &mut model.metadata)?;
     }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Outcome {
         return explain(args, &compiled.map_err(|error| loading::refused(&file, error))?);
     }
     let mut settings = loading::settings(&args.options);
-    let model = loading::import(&file, &settings.import)?;
+    let model = loading::import(&file, &settings)?;
     loading::schedule(&file, &model, &mut settings, &args.options)?;
     let compiled = Compiled::new(&model, &settings, args.asm);
     explain(args, &compiled.map_err(|error| loading::refused(&file, error))?)

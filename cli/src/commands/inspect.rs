@@ -39,7 +39,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         };
     }
     let mut settings = Settings { target: args.target.clone(), ..loading::settings(&args.options) };
-    let model = loading::import(&file, &settings.import)?;
+    let model = loading::import(&file, &settings)?;
     if args.tuned {
         settings.compile.schedule.choices = tune::recall(&file, &model, &settings, &args.tuning)?;
     }

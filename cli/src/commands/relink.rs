@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::args::RelinkArgs;
-use crate::engine;
+use crate::engine::{self, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
     let relinked = engine::relink(
         &artifact,
         |options| {
-            let mut model = loading::import(&new, options)?;
+            let mut model = loading::import(&new, &Settings::to_import(options.clone()))?;
             image_input::keep(&said, &mut model.metadata);
             Ok(model)
         },

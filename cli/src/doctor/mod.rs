@@ -91,7 +91,7 @@ impl Findings {
         loading::check_kind(file)?;
         let survey = survey(&file.bytes).map_err(|error| loading::refused(file, error))?;
         let mut findings = Findings { model: file.name(), survey, imported: None, refusal: None };
-        let model = match loading::import(file, &settings.import) {
+        let model = match loading::import(file, settings) {
             Ok(model) => model,
             Err(refusal) => {
                 findings.refusal = Some(refusal);

@@ -185,7 +185,7 @@ fn read(source: Source<'_>, options: &Options) -> Outcome<Model> {
             .with_help("load it, or compile the .onnx that it was made of"));
     }
     let settings = options.settings()?;
-    let mut model = loading::import(&file, &settings.import)?;
+    let mut model = loading::import(&file, &settings)?;
     if let Some(what) = &options.preprocess {
         let what = Preprocess::parse(what).map_err(Failure::usage)?;
         image_input::store(&what, &mut model.metadata)?;

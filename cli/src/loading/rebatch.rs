@@ -5,7 +5,7 @@ use cardinal_compiler::options::{CompileOptions, ImportOptions};
 
 use super::{import_as_it_is, refused};
 use crate::compare::compare;
-use crate::engine::{self, Model};
+use crate::engine::{self, Model, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
 use crate::program::{Program, Session, available_threads};
@@ -26,9 +26,10 @@ const ROUNDED_TOLERANCE: f64 = 2e-2;
 /// what the model makes of them one by one.
 pub(super) fn import(
     file: &ModelFile,
-    options: &ImportOptions,
+    settings: &Settings,
     error: Box<ModelError>,
 ) -> Outcome<Model> {
+    let options = &settings.import;
     let Some([batch, images]) = engine::fixed_batch(&error) else {
         return Err(refused(file, error));
     };
@@ -41,7 +42,7 @@ pub(super) fn import(
     own.shapes.values_mut().filter_map(|shape| shape.first_mut()).for_each(|first| *first = batch);
     let model = import_as_it_is(file, &own)?;
     let many = engine::rebatched(&model, images).map_err(|error| refused(file, error))?;
-    check(file, &model, &many)?;
+    check(file, &model, &many, &settings.compile)?;
     render::note(format_args!(
         "{}: it has batch {batch}, and gets {images}: the same on random images, in a batch and by {batch}",
         file.name()
@@ -50,8 +51,8 @@ pub(super) fn import(
 }
 
 /// Runs both on random images: the one on all of them, the other on as many as it takes, again and again.
-fn check(file: &ModelFile, own: &Model, many: &Model) -> Outcome {
-    let settings = engine::for_comparison(&CompileOptions::default());
+fn check(file: &ModelFile, own: &Model, many: &Model, options: &CompileOptions) -> Outcome {
+    let settings = engine::for_comparison(options);
     let program = |model: &Model| -> Outcome<Program> {
         let artifact = engine::compile(model, &settings).and_then(|made| made.to_artifact());
         Program::load(artifact.map_err(|error| refused(file, error))?, None, &file.name())

@@ -79,7 +79,7 @@ fn donor(path: &Path) -> Outcome<Model> {
             "--weights-from takes the .onnx model that a graph's text is of",
         ));
     }
-    loading::import(&file, &engine::ImportOptions::default())
+    loading::import(&file, &Settings::to_import(engine::ImportOptions::default()))
 }
 
 /// Takes what a schedule's text chooses for convolutions, for the first CPU of the settings.

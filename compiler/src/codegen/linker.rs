@@ -193,6 +193,11 @@ impl Linker {
         asm::is_encoded(self.vectors)
     }
 
+    /// The vectors that code is made for.
+    pub(crate) fn vectors(&self) -> Vectors {
+        self.vectors
+    }
+
     /// Assembled functions are System V's everywhere.
     fn leaf_conv(&self) -> CallConv {
         match asm::is_encoded(self.vectors) {

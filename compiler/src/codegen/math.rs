@@ -128,6 +128,14 @@ pub(crate) fn sigmoid(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     e.builder.ins().fdiv(one, sum)
 }
 
+/// x / (1 + exp(−x)); NaN of minus infinity, as minus infinity times 0.
+pub(crate) fn swish(e: &mut Emitter<'_, '_>, x: Value) -> Value {
+    let gate = sigmoid(e, x);
+    let finite = e.builder.ins().fmul(x, gate);
+    let (minus, nan) = (c(e, f64::NEG_INFINITY), c(e, f64::NAN));
+    choose(e, FloatCC::Equal, x, minus, nan, finite)
+}
+
 /// tanh(x) = (exp(2x) − 1) / (exp(2x) + 1); x itself where x³/3 is below f32's precision.
 pub(crate) fn tanh(e: &mut Emitter<'_, '_>, x: Value) -> Value {
     // Beyond ±40 the quotient is ±1 to the last bit, and exp stays finite.

@@ -7,6 +7,8 @@ use crate::ir::{Binary, DType, Unary};
 #[derive(Debug, Clone, Copy)]
 pub struct Number(pub f64);
 
+impl Eq for Number {}
+
 impl PartialEq for Number {
     fn eq(&self, other: &Number) -> bool {
         self.0.to_bits() == other.0.to_bits()
@@ -14,7 +16,7 @@ impl PartialEq for Number {
 }
 
 /// An expression over the operands of a kernel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// `x{i}`: an operand's element, or `x0` in a contraction: the sum.
     Operand(usize),

@@ -156,6 +156,9 @@ functions! {
         /// `1 / (1 + exp(-x))`
         Sigmoid "sigmoid"
             floats 1.0 / (1.0 + (-x).exp());
+        /// `x / (1 + exp(-x))`, SiLU
+        Swish "swish"
+            floats x / (1.0 + (-x).exp());
         /// `max(0, min(1, alpha * x + beta))`
         HardSigmoid {
             /// Slope.
@@ -292,6 +295,8 @@ functions! {
             integers i64::from(a == b);
     }
 }
+
+impl Eq for Unary {}
 
 /// Parameters are compared by their bits, so that a NaN equals itself: functions are looked up.
 impl PartialEq for Unary {

@@ -157,6 +157,7 @@ fn blocked_node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
             l.blocked_elementwise(id, 2, head, then)
         }
         Op::Concat { .. } => l.blocked_concat(id),
+        Op::Transpose { .. } => l.channels_to_front(id),
         Op::Slice { starts, .. } => l.blocked_slice(id, starts[1]),
         Op::Input
         | Op::Weight(_)
@@ -170,7 +171,6 @@ fn blocked_node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
         | Op::Reduce(_)
         | Op::Reshape
         | Op::Expand
-        | Op::Transpose { .. }
         | Op::Gather { .. }
         | Op::Pad { .. }
         | Op::ArgMax { .. }

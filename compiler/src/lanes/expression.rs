@@ -64,6 +64,16 @@ impl Program {
             Unary::Quantized { scale, lowest, highest } => {
                 self.quantized(a, scale, [lowest, highest])
             }
+            Unary::Clip { low, high } => {
+                let result = self.between(a, [low, high]);
+                let one = self.constant(1.0);
+                Some(if a_is_stored { self.step(Step::Multiply(result, one)) } else { result })
+            }
+            Unary::HardSigmoid { alpha, beta } => Some(self.hard_sigmoid(a, alpha, beta)),
+            Unary::HardSwish => {
+                let gate = self.hard_sigmoid(a, 1.0 / 6.0, 0.5);
+                Some(self.step(Step::Multiply(a, gate)))
+            }
             Unary::Sqrt => Some(self.step(Step::SquareRoot(a))),
             Unary::Reciprocal => {
                 let one = self.constant(1.0);
@@ -71,10 +81,8 @@ impl Program {
             }
             // Cranelift computes these as fast as memory; those above have returned.
             Unary::LeakyRelu { .. }
-            | Unary::Clip { .. }
             | Unary::Sigmoid
-            | Unary::HardSigmoid { .. }
-            | Unary::HardSwish
+            | Unary::Swish
             | Unary::Round
             | Unary::Tanh
             | Unary::Gelu
@@ -122,6 +130,19 @@ impl Program {
         let shifted = self.step(Step::Add(clipped, rounding));
         let whole = self.step(Step::Subtract(shifted, rounding));
         Some(unit.map_or(whole, |unit| self.step(Step::Multiply(whole, unit))))
+    }
+
+    /// From the lowest to the highest; a NaN stays.
+    fn between(&mut self, a: Value, [low, high]: [f32; 2]) -> Value {
+        let [low, high] = [low, high].map(|end| self.constant(end));
+        let clipped = self.step(Step::Max(low, a));
+        self.step(Step::Min(high, clipped))
+    }
+
+    fn hard_sigmoid(&mut self, a: Value, alpha: f32, beta: f32) -> Value {
+        let [alpha, beta] = [alpha, beta].map(|number| self.constant(number));
+        let line = self.step(Step::MultiplyAdd(alpha, a, beta));
+        self.between(line, [0.0, 1.0])
     }
 
     /// From the lowest to the highest, which a NaN becomes the lowest of.

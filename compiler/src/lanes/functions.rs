@@ -19,6 +19,7 @@ pub(crate) type Formula = fn(&mut Program, Value) -> Value;
 pub(crate) fn formula(function: Unary) -> Option<Formula> {
     match function {
         Unary::Sigmoid => Some(sigmoid),
+        Unary::Swish => Some(swish),
         Unary::Tanh => Some(tanh),
         Unary::Gelu => Some(gelu),
         Unary::GeluTanh => Some(gelu_tanh),
@@ -223,6 +224,13 @@ fn sigmoid(p: &mut Program, x: Value) -> Value {
     p.pick_below(x, -LN_2, [small, other])
 }
 
+/// x / (1 + t) with t = exp(-x): see [`times_sigmoid`]. Of minus infinity it is NaN, as minus infinity times 0.
+fn swish(p: &mut Program, x: Value) -> Value {
+    let size = p.size(x);
+    let exponent = p.negative(size);
+    times_sigmoid(p, x, exponent, None)
+}
+
 /// -1 / (1 + t) or, where x is negative, -t / (1 + t).
 fn negative_sigmoid(p: &mut Program, x: Value, t: Value) -> Value {
     let [one, minus] = [1.0, -1.0].map(|c| p.number(c));
@@ -339,16 +347,21 @@ fn gelu_tail(p: &mut Program, u: Value) -> Power {
     Power { scale: p.multiply(factor, scale), ..power }
 }
 
-/// x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) = x / (1 + t) with t = exp(-2 √(2/π) (x + 0.044715 x³)). Where t
-/// is small and x negative, as [`sigmoid`], and 2^8 larger until it is scaled: t may vanish before x · t does.
+/// x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) = x / (1 + t) with t = exp(-2 √(2/π) (x + 0.044715 x³)).
 fn gelu_tanh(p: &mut Program, x: Value) -> Value {
-    const SHIFT: i16 = 8;
-    const SHIFTED: f32 = 256.0;
     let size = p.size(x);
     let clamped = p.at_most(10.6, size);
     let (exponent, more) = gelu_curve(p, clamped);
+    times_sigmoid(p, x, exponent, Some(more))
+}
+
+/// x / (1 + t) or, where x is negative, x · t / (1 + t), of t = exp(exponent + more). Where t is small and x negative,
+/// as [`sigmoid`], and 2^8 larger until it is scaled: t may vanish before x · t does.
+fn times_sigmoid(p: &mut Program, x: Value, exponent: Value, more: Option<Value>) -> Value {
+    const SHIFT: i16 = 8;
+    const SHIFTED: f32 = 256.0;
     let exponent = p.at_least(-94.2, exponent);
-    let power = p.power(exponent, Some(more), SHIFT + 1);
+    let power = p.power(exponent, more, SHIFT + 1);
     let power = p.halved(power);
     let scale = p.times(power.scale, SHIFTED.recip());
     let t = p.multiply(power.mantissa, scale);

@@ -3,6 +3,7 @@
 //! With `s = scale / sqrt(var + epsilon)` per channel, `w' = w · s` and
 //! `b' = (b − mean) · s + bias`, where an absent `b` is 0. Computed in f64 and rounded once.
 
+use super::channels::{Rows, channel_rows, scaled, values};
 use super::fuse_epilogues::join_bias;
 use crate::ir::{Answer, Edit, Graph, NodeId, Op, Operand, Weight};
 
@@ -29,40 +30,6 @@ pub(super) fn fold_batch_norm(graph: &Graph, id: NodeId) -> Answer {
     }
 }
 
-/// How a weight's elements belong to output channels.
-#[derive(Debug, Clone, Copy)]
-enum Rows {
-    /// Channels are the outermost axis: each has `len` consecutive elements.
-    Outer(usize),
-    /// Channels are the innermost axis, of so many elements.
-    Inner(usize),
-}
-
-fn channel_rows(graph: &Graph, producer: NodeId) -> Option<Rows> {
-    let weight = graph.operand(producer, 1)?;
-    let ty = graph.ty(weight);
-    graph_weight(graph, weight)?;
-    let shape = ty.shape();
-    match graph.node(producer).op {
-        Op::Conv(_) => Some(Rows::Outer(shape.iter().skip(1).product())),
-        Op::MatMul { transpose_b, .. } if shape.len() == 2 && graph.ty(producer).rank() == 2 => {
-            Some(if transpose_b { Rows::Outer(shape[1]) } else { Rows::Inner(shape[1]) })
-        }
-        _ => None,
-    }
-}
-
-fn graph_weight(graph: &Graph, id: NodeId) -> Option<&Weight> {
-    match &graph.node(id).op {
-        Op::Weight(weight) => Some(weight),
-        _ => None,
-    }
-}
-
-fn values(graph: &Graph, id: NodeId) -> Option<Vec<f32>> {
-    graph_weight(graph, id)?.to_f32(graph.ty(id))
-}
-
 fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -> Option<Answer> {
     let [scale, bias, mean, var] = {
         let get = |slot| values(graph, graph.operand(id, slot)?);
@@ -79,14 +46,7 @@ fn fold(graph: &Graph, id: NodeId, producer: NodeId, epsilon: f64, rows: Rows) -
     let new_bias: Vec<f32> = (0..scale.len()).map(|i| shifted(i) as f32).collect();
 
     let weight = graph.operand(producer, 1)?;
-    let mut scaled = values(graph, weight)?;
-    for (i, w) in scaled.iter_mut().enumerate() {
-        let channel = match rows {
-            Rows::Outer(len) => i / len.max(1),
-            Rows::Inner(len) => i % len.max(1),
-        };
-        *w = (f64::from(*w) * factor.get(channel)?) as f32;
-    }
+    let scaled = scaled(&values(graph, weight)?, rows, &factor)?;
 
     let bias_ty = graph.ty(graph.operand(id, 2)?).clone();
     let bias_name = graph.operand(producer, 2).or(graph.operand(id, 2))?;

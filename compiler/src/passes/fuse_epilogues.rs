@@ -151,7 +151,7 @@ fn fuse_bias(
     let shape = graph.ty(producer).shape();
     let axis = match op {
         Op::Conv(_) => 1,
-        Op::MatMul { .. } if shape.len() == 2 => 1,
+        Op::MatMul { .. } if graph.ty(graph.operand(producer, 1)?).rank() == 2 => shape.len() - 1,
         _ => return None,
     };
     let free = graph.operand(producer, 2).is_none() && op.epilogue()?.is_empty();

@@ -5,14 +5,18 @@
 //! where each new node came from. A pass is repeated until it finds nothing more to do.
 
 mod cardinality_major;
+mod channels;
 mod check;
+mod convolve_batch_norm;
 mod drop_quantized;
 mod fold_batch_norm;
 mod fold_constants;
+mod fold_scale;
 mod fuse_epilogues;
 mod grid;
 mod join_quantization;
 mod merge_branches;
+mod name_activations;
 mod raise_dequantize;
 mod remove_dead_nodes;
 mod split_attention;
@@ -47,6 +51,16 @@ pub const TABLE: &[Pass] = &[
         rewrite: fold_batch_norm::fold_batch_norm,
     },
     Pass {
+        name: "fold_scale",
+        summary: "fold one factor a channel into the convolution or product before it",
+        rewrite: fold_scale::fold_scale,
+    },
+    Pass {
+        name: "name_activations",
+        summary: "make swish and gelu, spelled as several operators, one function",
+        rewrite: name_activations::name_activations,
+    },
+    Pass {
         name: "raise_dequantize",
         summary: "dequantize before elements are moved, where they have just been quantized",
         rewrite: raise_dequantize::raise_dequantize,
@@ -75,6 +89,11 @@ pub const TABLE: &[Pass] = &[
         name: "cardinality_major",
         summary: "move the order of splits into the weights of the convolutions above",
         rewrite: cardinality_major::cardinality_major,
+    },
+    Pass {
+        name: "convolve_batch_norm",
+        summary: "make a BatchNormalization that is left a convolution of single channels",
+        rewrite: convolve_batch_norm::convolve_batch_norm,
     },
     Pass {
         name: "fuse_epilogues",

@@ -312,7 +312,7 @@ impl<'s> Checking<'s> {
         must(*reads == wanted, "it reads other elements")?;
         let added = residual.and_then(lies).and_then(|layout| layout.bytes);
         must(*residual_bytes == added.filter(|_| bytes.is_some()), "its residual is of others")?;
-        self.source(view, x, layout, scheduled)?;
+        self.source(view, x, scheduled)?;
         let left = conv.epilogue.steps.len() - steps.len();
         let rounds = bytes.is_some() && layout.bytes.is_some() && left == 1;
         let (wanted, left) = match (layout.bytes, rounds) {
@@ -324,13 +324,7 @@ impl<'s> Checking<'s> {
     }
 
     /// How a convolution's input lies: as it is made, or in a copy.
-    fn source(
-        &self,
-        view: View<'_>,
-        x: NodeId,
-        layout: &Blocked,
-        scheduled: &ConvSchedule,
-    ) -> Check {
+    fn source(&self, view: View<'_>, x: NodeId, scheduled: &ConvSchedule) -> Check {
         let problem = &scheduled.problem;
         let made = self.schedule.layout(x);
         let is_narrow = problem.narrow.is_some();
@@ -338,9 +332,9 @@ impl<'s> Checking<'s> {
             let is_row_major = made.is_none() && problem.channels < BLOCK && !is_narrow;
             return must(is_row_major, "its input is read row-major, and lies in blocks");
         };
-        // Groups that are parts of a block are read by whole blocks.
-        let groups = if is_narrow { layout.blocks() } else { problem.groups };
-        let serves = |l: Blocked| l.serves(groups) && (l.is_full() || !is_narrow);
+        let groups = problem.groups;
+        let counted = |l: &Blocked| l.segments == 1 || l.is_full();
+        let serves = |l: Blocked| if is_narrow { counted(&l) } else { l.serves(groups) };
         if made == Some(source) {
             return must(serves(source), "its groups begin at no blocks");
         }

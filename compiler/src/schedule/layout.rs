@@ -120,6 +120,15 @@ fn fits_blocks(
     }
     let operand = |slot| graph.operand(id, slot).filter(|o| blocked.contains(o));
     let whole = |id: NodeId| graph.ty(id).shape()[1].is_multiple_of(BLOCK);
+    // Whether a user of the value reads it in blocks.
+    let in_blocks = |(user, slot): (NodeId, usize)| match &graph.node(user).op {
+        Op::Conv(conv) => slot == 0 && is_tiled(graph, user, conv),
+        Op::Binary(..) => {
+            let operands = graph.operands(user);
+            operands.len() == 2 && operands.iter().any(|(_, other)| blocked.contains(other))
+        }
+        _ => false,
+    };
     match &graph.node(id).op {
         Op::Conv(conv) => is_tiled(graph, id, conv) && keeps_zero_finite(&conv.epilogue),
         Op::Pool(_) => operand(0).is_some(),
@@ -141,6 +150,10 @@ fn fits_blocks(
         Op::Concat { axis: 1 } => {
             graph.operands(id).iter().all(|(_, o)| blocked.contains(o) && whole(*o))
         }
+        // Channels that come last come in rows, which are copied block by block.
+        Op::Transpose { perm } => {
+            *perm == CHANNELS_TO_FRONT && whole(id) && graph.uses(id).into_iter().any(in_blocks)
+        }
         Op::Slice { starts, steps } => {
             operand(0).is_some_and(|x| whole(x) && is_run_of_blocks(graph, x, id, starts, steps))
         }
@@ -157,13 +170,15 @@ fn fits_blocks(
         | Op::Reduce(_)
         | Op::Reshape
         | Op::Expand
-        | Op::Transpose { .. }
         | Op::Gather { .. }
         | Op::Pad { .. }
         | Op::ArgMax { .. }
         | Op::Identity => false,
     }
 }
+
+/// The axes of a value whose channels come last, as those of one whose channels come before height and width.
+const CHANNELS_TO_FRONT: [usize; 4] = [0, 3, 1, 2];
 
 /// Whether a slice takes whole blocks of channels, one after the other, and everything else.
 fn is_run_of_blocks(

@@ -44,6 +44,7 @@ pub use choice::{BadChoice, Choice, Choices, Chosen, Estimate};
 pub use convs::Layer;
 pub(crate) use stages::{Stage, View};
 pub use summary::{NodeSummary, Summary};
+pub(crate) use tiled::is_vast;
 
 use crate::ir::{Graph, NodeId};
 use crate::machine::{Element, Machine, Vectors};

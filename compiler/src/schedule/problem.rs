@@ -70,7 +70,7 @@ impl ConvProblem {
         let source = |read| {
             let groups = tile_groups(groups, narrow, &made);
             let fits = |layout: &&Blocked| serves(layout, groups, narrow) && layout.bytes == read;
-            let copied = || for_groups(graph.ty(x), groups, [0; 4]).stored(read);
+            let copied = || for_groups(graph.ty(x), apart(groups, narrow), [0; 4]).stored(read);
             layouts.get(&x).filter(fits).copied().unwrap_or_else(copied)
         };
         let read = layouts.get(&x).and_then(|layout| layout.bytes);
@@ -204,7 +204,15 @@ fn tile_groups(groups: usize, narrow: Option<usize>, made: &Blocked) -> usize {
 /// Whether so many groups, as tiles see them, can be read from a layout: those that are parts of a block find
 /// their channels where they are in the model.
 pub(crate) fn serves(layout: &Blocked, groups: usize, narrow: Option<usize>) -> bool {
-    (narrow.is_none() || layout.is_full()) && layout.serves(groups)
+    match narrow {
+        Some(_) => layout.segments == 1 || layout.is_full(),
+        None => layout.serves(groups),
+    }
+}
+
+/// Groups that have to begin at blocks: none of those that are parts of one.
+pub(crate) fn apart(groups: usize, narrow: Option<usize>) -> usize {
+    if narrow.is_some() { 1 } else { groups }
 }
 
 /// Whether neighbouring channels of a group, of so many, are neighbours in words too: no segment begins between

@@ -5,7 +5,7 @@ use crate::ir::{Conv, Graph, NodeId, Op, TensorType};
 use crate::machine::BLOCK;
 
 /// Whether planes are so large that distances within a tile would not fit an instruction.
-pub(super) fn is_vast(ty: &TensorType) -> bool {
+pub(crate) fn is_vast(ty: &TensorType) -> bool {
     const MOST_PIXELS: usize = 1 << 21;
     let shape = ty.shape();
     shape.iter().skip(2).map(|n| n.saturating_add(2 * BLOCK)).fold(1, usize::saturating_mul)
@@ -33,12 +33,13 @@ pub(super) fn is_tiled(graph: View<'_>, id: NodeId, conv: &Conv) -> bool {
     constant(1) && constant(2) && (conv.groups == 1 || waste <= 4)
 }
 
-/// Channels of a group, for a convolution whose groups are parts of a block.
+/// Channels of a group, for a convolution whose groups are parts of a block. The last block need not be full where
+/// channels are alone.
 pub(crate) fn narrow_groups(graph: &Graph, id: NodeId, conv: &Conv) -> Option<usize> {
     let weight = graph.operand(id, 1)?;
     let shape = graph.ty(weight).shape();
     let constant = matches!(graph.node(weight).op, Op::Weight(_));
     let (read, same) = (shape[1], shape[0] == shape[1] * conv.groups);
     let fits = conv.groups > 1 && same && matches!(read, 1 | 4 | 8) && constant;
-    (fits && shape[0].is_multiple_of(BLOCK)).then_some(read)
+    (fits && (read == 1 || shape[0].is_multiple_of(BLOCK))).then_some(read)
 }

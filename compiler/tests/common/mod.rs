@@ -13,11 +13,12 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 /// Every function of one operand.
-pub const UNARY: [Unary; 29] = [
+pub const UNARY: [Unary; 30] = [
     Unary::Relu,
     Unary::LeakyRelu { alpha: 0.01 },
     Unary::Clip { low: 0.0, high: 6.0 },
     Unary::Sigmoid,
+    Unary::Swish,
     Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Unary::HardSwish,
     Unary::Quantized { scale: 0.0625, lowest: -12.0, highest: 243.0 },

@@ -561,9 +561,9 @@ const ORDERS: &[Case<'_>] = &[
         ("%conv f32[2, 8, 2, 3] = conv(%x, %wu) window 1x1", "input %conv f32[2, 8, 2, 3]"),
     ], "the order of channels cannot move through `conv` (input)"),
     (RADIX, &[
-        ("relu(%conv)", "mul(%conv, %each)"),
+        ("relu(%conv)", "div(%conv, %each)"),
         ("%u ", "weight %each f32[8, 1, 1] rand(6)\n%u "),
-    ], "the order of channels cannot move through `u` (mul)"),
+    ], "the order of channels cannot move through `u` (div)"),
     (RADIX, &[("weight %wu f32[8, 4, 1, 1] rand(1)", "input %wu f32[8, 4, 1, 1]")],
         "`wu` is not constant"),
 ];

@@ -161,6 +161,13 @@ pub const FAMILIES: &[Family] = &[
         layers: &[("96@56", groups(96, 96, 56))],
     },
     Family {
+        name: "groups of 1, rest of a block",
+        operator: Operator::Conv(taps(3, 1, 1)),
+        way: Way::Estimated,
+        tails: tails::alone,
+        layers: &[("72@28", groups(72, 72, 28))],
+    },
+    Family {
         name: "groups of 4, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
         way: Way::Estimated,
@@ -292,6 +299,13 @@ pub const FAMILIES: &[Family] = &[
         layers: &[("96@56", groups(96, 96, 56))],
     },
     Family {
+        name: "bytes conv 3x3 depthwise, rest of a block",
+        operator: Operator::Conv(taps(3, 1, 1)),
+        way: Way::Bytes,
+        tails: tails::alone,
+        layers: &[("72@28", groups(72, 72, 28))],
+    },
+    Family {
         name: "bytes max pool",
         operator: Operator::Pool("max_pool", taps(3, 2, 1)),
         way: Way::Bytes,
@@ -333,6 +347,20 @@ pub const FAMILIES: &[Family] = &[
         tails: tails::cubes,
         layers: &[("2048-1000", Extents::square(2048, 1000, 1))],
     },
+    Family {
+        name: "product of many rows",
+        operator: Operator::Other(table, table_work),
+        way: Way::Exact,
+        tails: tails::tables,
+        layers: &[
+            ("197x192-768", Extents::of([192, 768, 1], [1, 197])),
+            ("197x768-192", Extents::of([768, 192, 1], [1, 197])),
+            ("3136x96-384", Extents::of([96, 384, 1], [1, 3136])),
+        ],
+    },
+    Family { tails: tails::tables, ..only_proved("products of matrices", matrices) },
+    Family { tails: tails::planes, ..only_proved("conv 1x1 with functions", functions) },
+    Family { tails: tails::planes, ..only_proved("channels to back and front", turned) },
     only_proved("map", map),
     only_proved("softmax", softmax),
     only_proved("argmax", argmax),
@@ -351,6 +379,65 @@ fn product(e: &Extents) -> String {
 
 fn product_work(e: &Extents) -> usize {
     e.images * e.read * e.made
+}
+
+/// A dense layer of as many rows as the plane is wide, with a function of many steps and a residual.
+fn table(e: &Extents) -> String {
+    let Extents { images: n, read, made, size: [_, rows], .. } = *e;
+    format!(
+        "input %a f32[{n}, {rows}, {read}]\ninput %r f32[{n}, {rows}, {made}]\n\
+         weight %b f32[{read}, {made}] rand(1)\nweight %c f32[{made}] rand(2)\n\
+         %y f32[{n}, {rows}, {made}] = matmul(%a, %b, %c)\nthen gelu\n\
+         %z f32[{n}, {rows}, {made}] = matmul(%a, %b)\nthen add %r, swish\noutput %y\noutput %z"
+    )
+}
+
+fn table_work(e: &Extents) -> usize {
+    2 * e.images * e.size[1] * e.read * e.made
+}
+
+/// Products of two values, of which either may be turned.
+fn matrices(e: &Extents) -> String {
+    let Extents { images: n, read, made, size: [_, rows], .. } = *e;
+    format!(
+        "input %a f32[{n}, {rows}, {read}]\ninput %b f32[{n}, {read}, {made}]\n\
+         input %c f32[{n}, {made}, {read}]\ninput %d f32[{n}, {read}, {rows}]\n\
+         %x f32[{n}, {rows}, {made}] = matmul(%a, %b)\n\
+         %y f32[{n}, {rows}, {made}] = matmul(%a, %c)\ntrans_b true\n\
+         %z f32[{n}, {rows}, {made}] = matmul(%d, %b)\ntrans_a true\n\
+         output %x\noutput %y\noutput %z"
+    )
+}
+
+/// Convolutions that end with functions of many steps, and with what is left of these.
+fn functions(e: &Extents) -> String {
+    let Extents { images: n, read, made, size: [h, w], .. } = *e;
+    format!(
+        "input %x f32[{n}, {read}, {h}, {w}]\nweight %a f32[{made}, {read}, 1, 1] rand(1)\n\
+         weight %b f32[{made}] rand(2)\n\
+         %p f32[{n}, {made}, {h}, {w}] = conv(%x, %a, %b)\nwindow 1x1\nthen swish\n\
+         %q f32[{n}, {made}, {h}, {w}] = conv(%x, %a, %b)\nwindow 1x1\n\
+         then hard_swish, clip -1 2, mul %p\n\
+         %r f32[{n}, {made}, {h}, {w}] = conv(%x, %a)\nwindow 1x1\nthen add %p, leaky_relu 0.1, gelu\n\
+         output %q\noutput %r"
+    )
+}
+
+/// Channels that come last, and in blocks before and behind.
+fn turned(e: &Extents) -> String {
+    let Extents { images: n, read, size: [h, w], .. } = *e;
+    let c = read.next_multiple_of(16);
+    format!(
+        "input %x f32[{n}, {c}, {h}, {w}]\nweight %a f32[{c}, {c}, 1, 1] rand(1)\n\
+         weight %b f32[{c}, 1, 3, 3] rand(2)\n\
+         %p f32[{n}, {c}, {h}, {w}] = conv(%x, %a)\nwindow 1x1\n\
+         %q f32[{n}, {h}, {w}, {c}] = transpose(%p)\nperm [0, 2, 3, 1]\n\
+         %r f32[{n}, {h}, {w}, {c}] = sigmoid(%q)\n\
+         %s f32[{n}, {c}, {h}, {w}] = transpose(%r)\nperm [0, 3, 1, 2]\n\
+         %t f32[{n}, {c}, {h}, {w}] = add(%s, %p)\n\
+         %y f32[{n}, {c}, {h}, {w}] = group_conv(%s, %b)\ngroups {c}\nwindow 3x3 pad 1\n\
+         output %y\noutput %t"
+    )
 }
 
 /// `[read, made, w]` for the operators over three axes.

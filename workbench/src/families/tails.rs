@@ -82,6 +82,23 @@ pub(super) fn narrow(width: usize) -> Vec<Extents> {
     in_turn(all)
 }
 
+/// Channels that are alone, the last block of which is not full.
+pub(super) fn alone() -> Vec<Extents> {
+    let all = (1..=47).map(|c| Extents::of([c, c, c], [3, 1 + c % 7]).times(1 + c % 2));
+    in_turn(all.filter(|e| e.groups > 1).collect())
+}
+
+/// Rows, depths and columns of products with many rows: every rest of tiles, stripes and blocks.
+pub(super) fn tables() -> Vec<Extents> {
+    let rows = (4..=31).map(|rows| Extents::of([9, 40, 1], [1, rows]));
+    let columns = (1..=70).step_by(3).map(|made| Extents::of([6, made, 1], [1, 7]).times(2));
+    let depths = [1, 2, 16, 17, 31, 48, 80].map(|read| Extents::of([read, 96, 1], [1, 9]));
+    // So deep that rows fall into several chunks.
+    let chunks = [([800, 40, 1], 260), ([1024, 70, 1], 200), ([96, 40, 1], 130)];
+    let chunks = chunks.map(|(channels, rows)| Extents::of(channels, [1, rows]));
+    rows.chain(columns).chain(depths).chain(chunks).collect()
+}
+
 /// Groups of widths that are neither narrow nor whole blocks.
 pub(super) fn odd_groups() -> Vec<Extents> {
     let groups = [[6, 4, 2], [10, 15, 5], [21, 14, 7], [12, 12, 4], [24, 24, 4]];

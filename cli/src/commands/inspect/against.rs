@@ -124,7 +124,7 @@ fn stage_text(file: &ModelFile, stage: Stage, args: &InspectArgs) -> Outcome<Str
         false => {
             let settings =
                 Settings { target: args.target.clone(), ..loading::settings(&args.options) };
-            let model = loading::import(file, &settings.import)?;
+            let model = loading::import(file, &settings)?;
             dump::text_of(&model, &settings, stage, step)
         }
     };

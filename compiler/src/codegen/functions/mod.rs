@@ -61,6 +61,7 @@ fn unary_row(function: Unary) -> Row<OnFloat, OnInteger> {
         Unary::Clip { low, high } => lanes(move |e, x| floats::clip(e, x, low, high))
             .integers(move |e, x| integers::clip(e, x, low, high)),
         Unary::Sigmoid => wide(math::sigmoid),
+        Unary::Swish => wide(math::swish),
         Unary::HardSigmoid { alpha, beta } => {
             lanes(move |e, x| floats::hard_sigmoid(e, x, f64::from(alpha), f64::from(beta)))
         }

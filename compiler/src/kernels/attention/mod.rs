@@ -3,7 +3,7 @@
 use super::block_mean::BlockMean;
 use super::gemm::pack::{Bias, Filled, Rows};
 use super::gemm::{CHANNEL_BLOCK, RowMajorGemm};
-use super::lowering::{InBlocks, Lowering, dense, four};
+use super::lowering::{InBlocks, Lowering, Totals, dense, four};
 use super::map::Map;
 use super::reduce::Reduction;
 use super::softmax::Softmax;
@@ -40,15 +40,6 @@ impl Sizes {
     fn as_one_group(self) -> Sizes {
         Sizes { k: 1, c: self.k * self.c, places: self.k * self.places, ..self }
     }
-}
-
-/// Sums of the rows of a value in blocks, `[image][block][row][16]`, that were made along with it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Totals {
-    pub(super) place: Place,
-    pub(super) of: Place,
-    /// Rows that each plane was summed in.
-    pub(super) rows: usize,
 }
 
 impl Lowering<'_, '_> {
@@ -253,6 +244,7 @@ impl Lowering<'_, '_> {
             reduce,
             tile: 1,
             bias: bias.is_some(),
+            wide: false,
             bytes: self.schedule.has_byte_weights(id, weight),
             then: Expr::Operand(0).each(activation),
         };

@@ -17,7 +17,7 @@ mod direct;
 pub mod micro_kernel;
 pub(in crate::kernels) mod pack;
 mod parameters;
-mod register_tile;
+pub(in crate::kernels) mod register_tile;
 mod rounding;
 mod source;
 pub mod strassen;
@@ -195,9 +195,20 @@ fn result(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule) -> Result<I
 
 /// The end of every convolution: what is left of its epilogue, and the border of its result.
 fn finish(l: &mut Lowering<'_, '_>, id: NodeId, conv: &ConvSchedule, sums: InBlocks) -> Result<()> {
+    with_rest(l, id, conv, sums, conv.problem.fused.left)
+}
+
+/// The same where so many steps are left.
+fn with_rest(
+    l: &mut Lowering<'_, '_>,
+    id: NodeId,
+    conv: &ConvSchedule,
+    sums: InBlocks,
+    left: usize,
+) -> Result<()> {
     let layout = l.layout(id)?;
     let out = if sums.layout == layout { sums } else { l.new_blocked(id, layout) };
-    l.apply_rest(id, [sums, out], &conv.conv.epilogue, conv.problem.fused.left)?;
+    l.apply_rest(id, [sums, out], &conv.conv.epilogue, left)?;
     l.made_in_blocks(id, out)
 }
 

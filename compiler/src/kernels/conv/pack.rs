@@ -360,8 +360,8 @@ fn header(row: &Multiples<'_>, read: ByteScale) -> [Word; 2] {
     [(read.lowest * row.sum()).to_le_bytes(), (read.scale * row.scale).to_le_bytes()]
 }
 
-/// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`. A
-/// stripe is a block.
+/// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`, zeros behind the
+/// last of m. A stripe is a block.
 struct Narrow {
     blocks: usize,
     /// Channels of a group.
@@ -371,7 +371,15 @@ struct Narrow {
 
 impl Narrow {
     fn new(shape: &[usize]) -> Narrow {
-        Narrow { blocks: shape[0] / BLOCK, channels: shape[1], taps: shape[2..].iter().product() }
+        let (blocks, taps) = (shape[0].div_ceil(BLOCK), shape[2..].iter().product());
+        Narrow { blocks, channels: shape[1], taps }
+    }
+
+    /// The filters of a block, as many as there are.
+    fn filters<'w>(&self, from: &'w [Word], stripe: usize) -> &'w [Word] {
+        let block = BLOCK * self.channels * self.taps;
+        let rest = &from[stripe * block..];
+        &rest[..rest.len().min(block)]
     }
 }
 
@@ -383,7 +391,8 @@ impl Order for Narrow {
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
         let (from, to) = (from.as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
         let row = self.channels * self.taps;
-        let block = &from[stripe * BLOCK * row..][..BLOCK * row];
+        let block = self.filters(from, stripe);
+        to.fill([0; 4]);
         for (at, line) in to.chunks_exact_mut(BLOCK).enumerate() {
             let (tap, channel) = (at / self.channels, at % self.channels);
             for (slot, filters) in line.iter_mut().zip(block.chunks_exact(row)) {
@@ -418,9 +427,10 @@ impl Order for NarrowWords {
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
         let Narrow { channels, taps, .. } = self.groups;
         let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let block = self.groups.filters(from, stripe);
+        to.fill(0);
         let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
         let (Some(starts), Some(scales)) = (lines.next(), lines.next()) else { return };
-        let block = &from[stripe * BLOCK * channels * taps..][..BLOCK * channels * taps];
         let rows: Vec<Multiples<'_>> = block.chunks(channels * taps).map(Multiples::of).collect();
         for (lane, row) in rows.iter().enumerate() {
             [starts[lane], scales[lane]] = header(row, self.read);

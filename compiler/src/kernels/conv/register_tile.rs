@@ -6,25 +6,25 @@ use super::cost;
 use crate::machine::{Factor, Machine, Vectors};
 
 /// A tile has at most so many blocks.
-pub(in crate::kernels::conv) const WIDEST: usize = 4;
+pub(in crate::kernels) const WIDEST: usize = 4;
 
 /// The size of a register tile, whose sums stay in registers over a whole contraction. As text `14x2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kernels::conv) struct RegisterTile {
+pub(in crate::kernels) struct RegisterTile {
     /// Pixels.
-    pub(in crate::kernels::conv) pixels: usize,
+    pub(in crate::kernels) pixels: usize,
     /// Blocks of output channels.
-    pub(in crate::kernels::conv) blocks: usize,
+    pub(in crate::kernels) blocks: usize,
 }
 
 impl RegisterTile {
     /// The smallest tile.
-    pub(in crate::kernels::conv) const ONE: RegisterTile = RegisterTile { pixels: 1, blocks: 1 };
+    pub(in crate::kernels) const ONE: RegisterTile = RegisterTile { pixels: 1, blocks: 1 };
 
     /// Every tile of rows of so many pixels and groups of so many blocks, with its cycles for each of
     /// the contracted words of such factors, `sum` to a sum, of a whole row and a whole group; the cheapest
     /// first. Of equal ones the larger: fewer loops.
-    pub(in crate::kernels::conv) fn ranked(
+    pub(in crate::kernels) fn ranked(
         machine: Machine,
         factor: Factor,
         columns: usize,
@@ -35,7 +35,7 @@ impl RegisterTile {
     }
 
     /// The same for several rows, each so often and of so many pixels.
-    pub(in crate::kernels::conv) fn ranked_for(
+    pub(in crate::kernels) fn ranked_for(
         machine: Machine,
         factor: Factor,
         rows: &[(usize, usize)],
@@ -67,7 +67,7 @@ impl RegisterTile {
     }
 
     /// Whether registers hold such a tile, and rows and groups are as long.
-    pub(in crate::kernels::conv) fn fits(
+    pub(in crate::kernels) fn fits(
         self,
         vectors: Vectors,
         factor: Factor,
@@ -96,7 +96,7 @@ impl fmt::Display for RegisterTile {
 
 impl RegisterTile {
     /// The tile of such a text.
-    pub(in crate::kernels::conv) fn read(word: &str) -> Option<RegisterTile> {
+    pub(in crate::kernels) fn read(word: &str) -> Option<RegisterTile> {
         let (pixels, blocks) = word.split_once('x')?;
         Some(RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? })
     }

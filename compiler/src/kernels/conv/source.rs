@@ -8,7 +8,7 @@ use crate::machine::{BLOCK, Element};
 use crate::plan::{Loop, Place};
 use crate::schedule::algorithm::padding;
 use crate::schedule::blocked::{Blocked, for_groups};
-use crate::schedule::problem::{ConvProblem, serves};
+use crate::schedule::problem::{ConvProblem, apart, serves};
 
 /// What a convolution reads: where, and how far apart things are in elements, or in words of four bytes.
 pub(super) struct Source {
@@ -46,7 +46,7 @@ impl Source {
             serves(layout, groups, problem.narrow)
                 && if flat { layout.is_flat() } else { borders() }
         };
-        let otherwise = for_groups(l.ty(x), groups, halo);
+        let otherwise = for_groups(l.ty(x), apart(groups, problem.narrow), halo);
         let from = match problem.reads {
             Element::Bf16 => l.in_bfloats(x, source, fits, halo)?,
             Element::F32 | Element::U8 | Element::I16 => {

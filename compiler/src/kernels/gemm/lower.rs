@@ -1,17 +1,24 @@
 //! Convolutions of row-major values, and matrix products.
 
-use super::pack::{Bias, Columns, InBytes, Rows};
-use super::{CHANNEL_BLOCK, RowMajorGemm};
+use super::RowMajorGemm;
+use super::pack::{Bias, Columns, InBytes, Rows, Wide};
 use crate::error::{Error, Result};
 use crate::ir::expr::Expr;
 use crate::ir::{Conv, DType, Epilogue, NodeId, Op, TensorType, Window};
 use crate::kernels::lowering::{Lowering, broadcast, computable, dense, four};
 use crate::kernels::map::lower::elementwise;
+use crate::plan::kernel::Kernel as _;
 use crate::plan::weights::Packing;
-use crate::plan::{Loop, Nest, Place, Role};
+use crate::plan::{Base, Loop, Nest, Place, Role};
 
 /// Most pixels of a register tile: with 8 channels, 12 vectors of sums.
 const TILE: usize = 6;
+
+/// Rows of a matrix for which blocks are wide: fewer leave most of a register tile empty.
+const FEWEST_ROWS: usize = 4;
+
+/// Rows for which those of dense layers are, whose rows are images: sums of a few images are the same in any batch.
+const FEWEST_IMAGES: usize = 16;
 
 /// A convolution by its definition.
 pub(in crate::kernels) fn conv(l: &mut Lowering<'_, '_>, id: NodeId, conv: &Conv) -> Result<()> {
@@ -44,6 +51,7 @@ pub(in crate::kernels) fn conv(l: &mut Lowering<'_, '_>, id: NodeId, conv: &Conv
         ],
         tile: tile(columns.count),
         bias: bias.is_some(),
+        wide: false,
         bytes: l.schedule.has_byte_weights(id, 1),
         then,
     };
@@ -67,18 +75,16 @@ pub(in crate::kernels) fn matmul(
     }
     let (row, step) = if ta { (1, rows) } else { (depth, 1) };
     let matrices: usize = sb[..sb.len() - 2].iter().product();
-    let weights = match l.graph.node(b).op {
-        Op::Weight(_) if tb => l.matrix((id, 1), Rows(matrices, n))?,
-        Op::Weight(_) => l.matrix((id, 1), Columns(matrices))?,
-        _ => l.pack_at_run_time(b, tb, matrices, n, depth)?,
+    // One matrix multiplies all rows that there are.
+    let (batch, rows) = match matrices == 1 && !ta {
+        true => (&[][..], so[..rank - 1].iter().product()),
+        false => (&so[..rank - 2], rows),
     };
     if l.graph.operand(id, 2).is_some() && matrices > 1 {
         return Err(Error::internal("a bias on a batch of different matrices"));
     }
-    let bias = l.packed_operand(id, 2, Bias(1))?;
-    let batch = &so[..rank - 2];
-    let over_a = broadcast(&sa[..sa.len() - 2], batch);
-    let over_b = broadcast(&sb[..sb.len() - 2], batch);
+    let over_a = broadcast(if batch.is_empty() { &[] } else { &sa[..sa.len() - 2] }, batch);
+    let over_b = broadcast(if batch.is_empty() { &[] } else { &sb[..sb.len() - 2] }, batch);
     let over_out = dense(batch);
     let outer = |i: usize| Loop {
         weights: over_b[i] as usize,
@@ -86,16 +92,30 @@ pub(in crate::kernels) fn matmul(
     };
     let mut sources = Vec::new();
     let then = l.apply(id, Expr::Operand(0), then, &mut sources)?;
-    let gemm = RowMajorGemm {
+    let mut gemm = RowMajorGemm {
         outer: (0..batch.len()).map(outer).collect(),
         channels: Loop::over(n, 0, 1),
         rows: Loop::ONCE,
         columns: Loop::over(rows, row, n),
         reduce: vec![Loop::reading(depth, step)],
         tile: tile(rows),
-        bias: bias.is_some(),
+        wide: rows >= if rank == 2 { FEWEST_IMAGES } else { FEWEST_ROWS },
+        bias: l.graph.operand(id, 2).is_some(),
         bytes: l.schedule.has_byte_weights(id, 1),
         then,
+    };
+    gemm.drop_single_trips();
+    gemm.wide &= gemm.is_tiled();
+    let weights = match (&l.graph.node(b).op, gemm.wide) {
+        (Op::Weight(_), true) if tb => l.packed(b, Wide(Rows(matrices, n)))?,
+        (Op::Weight(_), true) => l.packed(b, Wide(Columns(matrices)))?,
+        (Op::Weight(_), false) if tb => l.matrix((id, 1), Rows(matrices, n))?,
+        (Op::Weight(_), false) => l.matrix((id, 1), Columns(matrices))?,
+        _ => l.pack_at_run_time(b, tb, [matrices, n, depth], gemm.block())?,
+    };
+    let bias = match gemm.wide {
+        true => l.packed_operand(id, 2, Wide(Bias(1)))?,
+        false => l.packed_operand(id, 2, Bias(1))?,
     };
     let input = l.place(a)?;
     l.gemm(id, gemm, [input, weights], bias, &sources)
@@ -132,14 +152,14 @@ impl Lowering<'_, '_> {
         bias: Option<Place>,
         sources: &[NodeId],
     ) -> Result<()> {
-        gemm.outer.retain(|o| o.count != 1);
-        gemm.reduce.retain(|r| r.count != 1);
+        gemm.drop_single_trips();
         let mut args = vec![(Role::In, input), (Role::Weights, weights)];
         args.extend(bias.map(|bias| (Role::Bias, bias)));
         for (&source, i) in sources.iter().zip(1..) {
             args.push((Role::Operand(i), self.place(source)?));
         }
         args.push((Role::Out, self.make(id)));
+        args.extend((gemm.scratch() > 0).then_some((Role::Scratch, Place::of(Base::Worker))));
         self.step(gemm, args)
     }
 
@@ -165,35 +185,35 @@ impl Lowering<'_, '_> {
         Ok((out, [height, width]))
     }
 
-    /// `[n/8][depth][8]` per matrix, from a right-hand operand that is only known at run time.
+    /// `[n/b][depth][b]` per matrix, in blocks of b channels, from a right-hand operand that is only known at run
+    /// time.
     fn pack_at_run_time(
         &mut self,
         b: NodeId,
         turned: bool,
-        matrices: usize,
-        n: usize,
-        depth: usize,
+        [matrices, n, depth]: [usize; 3],
+        block: usize,
     ) -> Result<Place> {
         let from = self.place(b)?;
-        let blocks = n.div_ceil(CHANNEL_BLOCK);
-        let ty = TensorType::new(DType::F32, &[matrices, blocks, depth, CHANNEL_BLOCK]);
+        let blocks = n.div_ceil(block);
+        let ty = TensorType::new(DType::F32, &[matrices, blocks, depth, block]);
         let out = self.scratch(ty.bytes());
-        if !n.is_multiple_of(CHANNEL_BLOCK) {
+        if !n.is_multiple_of(block) {
             self.fill(Nest::collapsed(&[ty.elements()], &[vec![1]]), ty.dtype, out, 0.0)?;
         }
         let (along_n, along_k) = if turned { (depth, 1) } else { (1, n) };
-        let (whole, rest) = (n / CHANNEL_BLOCK, n % CHANNEL_BLOCK);
-        let parts = [(0, whole, CHANNEL_BLOCK), (whole, 1, rest)];
+        let (whole, rest) = (n / block, n % block);
+        let parts = [(0, whole, block), (whole, 1, rest)];
         let natural = dense(&ty.shape());
         for (first, count, lanes) in parts {
             if count == 0 || lanes == 0 {
                 continue;
             }
-            let strides = [n * depth, along_n * CHANNEL_BLOCK, along_k, along_n];
+            let strides = [n * depth, along_n * block, along_k, along_n];
             let strides = strides.map(|s| s as isize).to_vec();
             let at = |place: Place, elements: usize| place.further(elements * ty.dtype.size());
             let (to, from) =
-                (at(out, first * natural[1] as usize), at(from, first * along_n * CHANNEL_BLOCK));
+                (at(out, first * natural[1] as usize), at(from, first * along_n * block));
             let dims = [matrices, count, depth, lanes];
             self.copy(Nest::collapsed(&dims, &[natural.clone(), strides]), DType::F32, to, from)?;
         }

@@ -1,8 +1,9 @@
-//! Matrices in blocks of 8 rows.
+//! Matrices in blocks of 8 rows, or of 16.
 
 use super::CHANNEL_BLOCK;
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
+use crate::machine::BLOCK;
 use crate::plan::weights::{Order, Packing, Places, Word};
 
 /// `[matrices][m][depth]` as `[matrices][m/8][depth][8]`, zeros beyond `m`: so many matrices with
@@ -32,6 +33,36 @@ pub(in crate::kernels) struct Filled {
     pub(in crate::kernels) fill_columns: bool,
 }
 
+/// What a packing makes a matrix of.
+pub(in crate::kernels) trait Blocks: Packing {
+    /// The matrix that it makes of a weight.
+    fn matrix(&self, ty: &TensorType) -> Matrix;
+}
+
+/// The same in blocks of 16, for register tiles.
+#[derive(Debug)]
+pub(in crate::kernels) struct Wide<P>(pub(in crate::kernels) P);
+
+impl<P: Blocks> Wide<P> {
+    fn matrix(&self, ty: &TensorType) -> Matrix {
+        Matrix { block: BLOCK, ..self.0.matrix(ty) }
+    }
+}
+
+impl<P: Blocks> Packing for Wide<P> {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        self.0.accepts(ty)
+    }
+
+    fn extents(&self, ty: &TensorType) -> Vec<usize> {
+        stored(&self.matrix(ty))
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(self.matrix(ty))
+    }
+}
+
 impl Packing for Rows {
     fn accepts(&self, ty: &TensorType) -> bool {
         ty.dtype == DType::F32
@@ -46,7 +77,7 @@ impl Packing for Rows {
     }
 }
 
-impl Rows {
+impl Blocks for Rows {
     fn matrix(&self, ty: &TensorType) -> Matrix {
         let Rows(matrices, m) = *self;
         Matrix::of_rows(matrices, m, ty.elements() / (matrices * m).max(1))
@@ -67,7 +98,7 @@ impl Packing for Columns {
     }
 }
 
-impl Columns {
+impl Blocks for Columns {
     fn matrix(&self, ty: &TensorType) -> Matrix {
         let shape = ty.shape();
         let (depth, m) = (shape[shape.len() - 2], shape[shape.len() - 1]);
@@ -90,7 +121,7 @@ impl Packing for Bias {
     }
 }
 
-impl Bias {
+impl Blocks for Bias {
     fn matrix(&self, ty: &TensorType) -> Matrix {
         Matrix::of_rows(self.0, ty.elements() / self.0.max(1), 1)
     }
@@ -110,7 +141,7 @@ impl Packing for Filled {
     }
 }
 
-impl Filled {
+impl Blocks for Filled {
     fn matrix(&self, ty: &TensorType) -> Matrix {
         let shape = ty.shape();
         let (height, width) = (shape[0], shape[1]);
@@ -169,11 +200,13 @@ impl Order for ByteBlocks {
 
 fn stored(matrix: &Matrix) -> Vec<usize> {
     let [matrices, blocks, width] = matrix.extents();
-    vec![matrices, blocks, width, CHANNEL_BLOCK]
+    vec![matrices, blocks, width, matrix.block]
 }
 
-/// Matrices as `[matrices][rows/8][columns][8]`, zeros beyond the rows. A stripe is 8 rows.
-struct Matrix {
+/// Matrices as `[matrices][rows/b][columns][b]`, zeros beyond the rows. A stripe is a block of b rows.
+pub(in crate::kernels) struct Matrix {
+    /// Rows of a block.
+    block: usize,
     matrices: usize,
     /// Where the weight's rows lie among those of all matrices.
     rows: Places,
@@ -194,7 +227,8 @@ impl Matrix {
     /// A weight `[all rows][width]` as matrices of as many rows each, its rows and columns in the places
     /// given.
     fn new(matrices: usize, width: usize, rows: Places, columns: Places) -> Matrix {
-        Matrix { matrices, rows, columns, source: Source::Rows(width) }
+        let (block, source) = (CHANNEL_BLOCK, Source::Rows(width));
+        Matrix { block, matrices, rows, columns, source }
     }
 
     /// `[matrices][m][depth]` as it is.
@@ -209,7 +243,7 @@ impl Matrix {
 
     /// Matrices, blocks of rows of each, columns.
     fn extents(&self) -> [usize; 3] {
-        [self.matrices, self.height().div_ceil(CHANNEL_BLOCK), self.columns.len()]
+        [self.matrices, self.height().div_ceil(self.block), self.columns.len()]
     }
 
     /// Rows of a matrix.
@@ -229,19 +263,19 @@ impl Matrix {
 impl Order for Matrix {
     fn stripes(&self) -> Vec<usize> {
         let [matrices, blocks, columns] = self.extents();
-        vec![columns * CHANNEL_BLOCK * size_of::<Word>(); matrices * blocks]
+        vec![columns * self.block * size_of::<Word>(); matrices * blocks]
     }
 
     fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
         let (from, to) = (from.as_chunks::<4>().0, to.as_chunks_mut::<4>().0);
         let [_, blocks, _] = self.extents();
-        let (matrix, first) = (stripe / blocks, stripe % blocks * CHANNEL_BLOCK);
-        let rows = first..self.height().min(first + CHANNEL_BLOCK);
+        let (matrix, first) = (stripe / blocks, stripe % blocks * self.block);
+        let rows = first..self.height().min(first + self.block);
         to.fill([0; 4]);
         for (lane, row) in rows.enumerate() {
             let Some(row) = self.rows.get(matrix * self.height() + row) else { continue };
             let (begin, step) = self.line(row);
-            let slots = to[lane..].iter_mut().step_by(CHANNEL_BLOCK);
+            let slots = to[lane..].iter_mut().step_by(self.block);
             for (slot, column) in slots.zip(self.columns.iter()) {
                 if let Some(column) = column {
                     *slot = from[begin + column * step];

@@ -14,6 +14,15 @@ pub(in crate::kernels) struct InBlocks {
     pub(in crate::kernels) layout: Blocked,
 }
 
+/// Sums of the rows of a value in blocks, `[image][block][row][16]`, that were made along with it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernels) struct Totals {
+    pub(in crate::kernels) place: Place,
+    pub(in crate::kernels) of: Place,
+    /// Rows that each plane was summed in.
+    pub(in crate::kernels) rows: usize,
+}
+
 impl InBlocks {
     /// The place so many elements further.
     pub(in crate::kernels) fn moved(self, elements: usize) -> Place {
@@ -33,8 +42,12 @@ impl Lowering<'_, '_> {
         InBlocks { at: buffer.further(layout.bytes_of(layout.origin())), layout }
     }
 
-    /// A place for a new value in blocks: a part of what the stage passes on, or a buffer of its own.
+    /// A place for a new value in blocks: a part of a concat or of what the stage passes on, or a buffer of its own.
     pub(in crate::kernels) fn new_blocked(&mut self, id: NodeId, layout: Blocked) -> InBlocks {
+        let begun = self.begun_concat(id, layout);
+        if let Some(place) = begun.or_else(|| self.place_in_concat(id, layout)) {
+            return place;
+        }
         let buffer = self.value_buffer(id, layout.bytes_of(layout.elements()));
         InBlocks { at: buffer.further(layout.bytes_of(layout.origin())), layout }
     }

@@ -5,6 +5,7 @@
 //! value that is a model output is made in the output itself, where nothing stands against it.
 
 mod blocked;
+mod parts;
 mod stages;
 
 use std::any::{Any, TypeId};
@@ -19,7 +20,8 @@ use crate::plan::weights::{Packed, Packing, SectionLayout};
 use crate::plan::{Base, Buffer, Constant, KernelRef, Nest, Place, Plan, Port, Role, Step, arena};
 use crate::schedule::{ConvSchedule, Schedule, View};
 
-pub(in crate::kernels) use blocked::InBlocks;
+pub(in crate::kernels) use blocked::{InBlocks, Totals};
+pub(in crate::kernels) use parts::are_in_order;
 
 /// What a constant is known by: the weight that it comes from, and how it is packed.
 pub(in crate::kernels) type WeightKey = (NodeId, String);
@@ -39,6 +41,8 @@ pub(crate) struct Lowering<'g, 's> {
     places: BTreeMap<NodeId, Place>,
     /// Values in blocks, each in one or more layouts.
     pub(in crate::kernels) blocked: BTreeMap<NodeId, Vec<InBlocks>>,
+    /// Buffers of concats of which parts are made already.
+    concats: BTreeMap<NodeId, Place>,
     /// What was made along with values.
     beside: BTreeMap<(NodeId, TypeId), Box<dyn Any>>,
     /// This plan's constants, by the weight and how it is packed.
@@ -77,6 +81,7 @@ impl<'g, 's> Lowering<'g, 's> {
             stage: 0,
             places: BTreeMap::new(),
             blocked: BTreeMap::new(),
+            concats: BTreeMap::new(),
             beside: BTreeMap::new(),
             stored: BTreeMap::new(),
             name: String::new(),

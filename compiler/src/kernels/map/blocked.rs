@@ -4,7 +4,7 @@ use super::Map;
 use crate::error::Result;
 use crate::ir::expr::Expr;
 use crate::ir::{DType, Epilogue, NodeId};
-use crate::kernels::lowering::{InBlocks, Lowering};
+use crate::kernels::lowering::{InBlocks, Lowering, are_in_order};
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::{Nest, Place};
 use crate::schedule::blocked::{Blocked, for_groups};
@@ -271,20 +271,48 @@ impl Lowering<'_, '_> {
         self.blocked_map(out, &sources, expr)
     }
 
+    /// A value whose channels come last, brought into blocks: of each pixel a block of channels is copied at a time.
+    pub(in crate::kernels) fn channels_to_front(&mut self, id: NodeId) -> Result<()> {
+        let layout = self.layout(id)?;
+        let from = self.place(self.operand(id, 0)?)?;
+        let out = self.new_blocked(id, layout);
+        let (dims, [blocked, rows]) = pixels(&layout);
+        self.copy(Nest::collapsed(&dims, &[blocked, rows]), DType::F32, out.at, from)?;
+        self.made_in_blocks(id, out)
+    }
+
+    /// The way back, of a value that lies in full blocks of f32; whether it does.
+    pub(in crate::kernels) fn channels_to_back(&mut self, id: NodeId, x: NodeId) -> Result<bool> {
+        let from = self.as_made_in_blocks(x).filter(|from| from.layout.bytes.is_none());
+        let Some(from) = from else { return Ok(false) };
+        let out = self.make(id);
+        let (dims, [blocked, rows]) = pixels(&from.layout);
+        self.copy(Nest::collapsed(&dims, &[rows, blocked]), DType::F32, out, from.at)?;
+        Ok(true)
+    }
+
     pub(in crate::kernels) fn blocked_concat(&mut self, id: NodeId) -> Result<()> {
         let layout = self.layout(id)?;
+        let mut parts = Vec::new();
+        for (_, operand) in self.graph.operands(id) {
+            let like = Blocked { channels: self.ty(operand).shape()[1], segments: 1, ..layout };
+            parts.push(self.in_blocks_as_made(operand, &like)?);
+        }
+        if are_in_order(&parts, &layout) {
+            let whole = InBlocks { at: parts[0].at, layout };
+            self.blocked.insert(id, vec![whole]);
+            return Ok(());
+        }
         let out = self.new_blocked(id, layout);
         let mut block = 0;
-        for (_, operand) in self.graph.operands(id) {
-            let channels = self.ty(operand).shape()[1];
+        for part in parts {
+            let channels = part.layout.channels * part.layout.segments;
             let like = Blocked { channels, segments: 1, ..layout };
-            let from = self.in_blocks_as_made(operand, &like)?;
-            let part = InBlocks {
-                at: out.moved(block * layout.block()),
-                layout: Blocked { channels, segments: 1, ..layout },
-            };
-            self.blocked_map(part, &[from], Expr::Operand(1))?;
+            let to = InBlocks { at: out.moved(block * layout.block()), layout: like };
             block += channels / BLOCK;
+            if to.at != part.at {
+                self.blocked_map(to, &[part], Expr::Operand(1))?;
+            }
         }
         self.made_in_blocks(id, out)
     }
@@ -310,6 +338,16 @@ pub(in crate::kernels) fn written(layout: &Blocked, number: Expr) -> Expr {
         None => number,
         Some(bytes) => bytes.byte(number),
     }
+}
+
+/// Loops over the blocks of channels of each pixel, and the strides of full blocks, and of rows of channels.
+fn pixels(layout: &Blocked) -> ([usize; 5], [Vec<isize>; 2]) {
+    let ([h, w], blocks) = (layout.size, layout.blocks());
+    let channels = blocks * BLOCK;
+    let blocked = [layout.image, layout.row(), BLOCK, layout.block(), 1];
+    let rows = [h * w * channels, w * channels, channels, BLOCK, 1];
+    let strides = [blocked, rows].map(|strides| strides.map(|n| n as isize).to_vec());
+    ([layout.images, h, w, blocks, BLOCK], strides)
 }
 
 /// Loops that pair the elements of a value in blocks with its row-major ones: nests (blocked, then

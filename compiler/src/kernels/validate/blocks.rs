@@ -2,9 +2,10 @@
 
 use super::things::{Part, Thing, block_of, channel_at, last_place};
 use super::{Check, Goal, Site, Validation, flat, must, position, same};
-use crate::ir::{Binary, Conv, Op, Step, Unary};
+use crate::ir::expr::Expr;
+use crate::ir::{Binary, Conv, NodeId, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
-use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
+use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
     ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
 };
@@ -53,9 +54,11 @@ impl<'a> Validation<'a> {
         };
         let from = around(|each| each.input) + column * micro.input_pixel;
         self.direct_reads(site, kernel, (scheduled, problem), [from, group, lane])?;
+        let finishes = micro.finish == Expr::default() || micro.finishes();
+        must(finishes, "it finishes sums that are no f32")?;
         let added = around(|each| each.residual) + block * micro.residual_block;
         let added = added + column * micro.output_pixel + lane;
-        self.sums(site, &micro.steps, micro.bytes, added)?;
+        self.sums(site, (&micro.steps, &micro.finish), micro.bytes, added)?;
         self.bias(site, micro.bias, InBlocks(problem.made.segments))
     }
 
@@ -236,11 +239,12 @@ impl<'a> Validation<'a> {
     }
 
     /// What is done to sums in registers: the first steps of the epilogue, with the residual so many
-    /// elements from its place, and rounding where sums are made bytes.
+    /// elements from its place, and rounding where sums are made bytes. And to sums that are stored: functions
+    /// of the next steps.
     pub(super) fn sums(
         &mut self,
         site: &Site<'_>,
-        steps: &[FusedStep],
+        (steps, finish): (&[FusedStep], &Expr),
         bytes: Bytes,
         added: usize,
     ) -> Check {
@@ -255,10 +259,12 @@ impl<'a> Validation<'a> {
         }
         same("rounding", bytes.made, self.bytes_of(site.thing))?;
         let left = then.get(steps.len()..).ok_or("its epilogue is longer than the operator's")?;
+        let finished = finished(left, finish).ok_or("it finishes with other functions")?;
+        let left = &left[finished..];
         let wanted = match (left, bytes.made) {
             ([], _) => Part::Whole,
             ([Step::Unary(last)], Some(made)) if ByteScale::of(last) == Some(made) => Part::Whole,
-            (_, None) => Part::After(steps.len()),
+            (_, None) => Part::After(steps.len() + finished),
             (_, Some(_)) => return Err("it rounds what is not rounded next".into()),
         };
         same("epilogue", site.thing.part, wanted)?;
@@ -267,6 +273,24 @@ impl<'a> Validation<'a> {
         let goal =
             Goal::Element(Thing::whole(self.operand(site.thing.node, slot)?), site.index.to_vec());
         self.read(site.run, Role::Residual, (added * size) as i64, goal, bytes.residual)
+    }
+
+    /// How many of the steps that are left of an epilogue register tiles apply to sums that they have stored: functions
+    /// that come first, of f32 that lie as the result does, by the definition.
+    pub(super) fn finished_by_tiles(&self, id: NodeId, left: &[Step]) -> usize {
+        let Some(conv) = self.schedule.conv(id) else { return 0 };
+        let (problem, layout) = (&conv.problem, self.schedule.layout(id));
+        let is_float = problem.reads != Element::U8 && problem.made.bytes.is_none();
+        if conv.choice.algorithm() != "direct" || !is_float || layout != Some(problem.made) {
+            return 0;
+        }
+        let mut expr = Expr::Operand(0);
+        let is_finished = |step: &&Step| {
+            let Step::Unary(function) = step else { return false };
+            expr = std::mem::take(&mut expr).unary(*function);
+            can_finish(&expr)
+        };
+        left.iter().take_while(is_finished).count()
     }
 
     /// What is fetched ahead: the next weights, unless few stay where they are.
@@ -282,6 +306,19 @@ impl<'a> Validation<'a> {
             },
         }
     }
+}
+
+/// How many of these steps, one after the other, are what is done to sums that are stored.
+fn finished(steps: &[Step], finish: &Expr) -> Option<usize> {
+    let mut expr = Expr::Operand(0);
+    for (done, step) in steps.iter().enumerate() {
+        if expr == *finish {
+            return Some(done);
+        }
+        let Step::Unary(function) = step else { return None };
+        expr = expr.unary(*function);
+    }
+    (expr == *finish).then_some(steps.len())
 }
 
 /// The convolution as scheduled, or of a copy of its input in bfloat16.

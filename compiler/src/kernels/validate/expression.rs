@@ -202,6 +202,7 @@ impl Validation<'_> {
         let left = self.schedule.conv(id).map_or(0, |conv| conv.problem.fused.left);
         let done = then.steps.len().checked_sub(left).filter(|_| left > 0);
         let done = done.ok_or("nothing is left of its epilogue")?;
+        let done = done + self.finished_by_tiles(id, &then.steps[done..]);
         let sums = (Thing::of(id, Part::After(done)), site.index.to_vec());
         let mut definition = Definition { expr: Expr::Operand(1), operands: vec![sums] };
         self.then(site, &mut definition, &then.steps[done..])?;

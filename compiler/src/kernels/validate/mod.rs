@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::ir::{Graph, NodeId, TensorType};
 use crate::kernels::map::Map;
+use crate::machine::BLOCK;
 use crate::plan::{Base, Plan, Role, Step};
 use crate::schedule::Schedule;
 use crate::schedule::byte_scale::ByteScale;
@@ -371,8 +372,8 @@ impl Validation<'_> {
         (self.random >> 33) as usize % below.max(1)
     }
 
-    /// Positions in a value of this shape: its ends, each axis at its other end, and elsewhere. None in an
-    /// empty one.
+    /// Positions in a value of this shape: its ends, each axis at its other end, where whole blocks end that are
+    /// moved apart from the rest, and elsewhere. None in an empty one.
     fn samples(&mut self, shape: &[usize]) -> Vec<Vec<usize>> {
         if shape.contains(&0) {
             return Vec::new();
@@ -385,6 +386,11 @@ impl Validation<'_> {
             all.push(random.clone());
             random[axis] = 0;
             all.push(random);
+            if let (whole @ 1.., 1..) = (shape[axis] / BLOCK, shape[axis] % BLOCK) {
+                let mut last = ends.clone();
+                last[axis] = whole * BLOCK - 1;
+                all.push(last);
+            }
         }
         all.sort();
         all.dedup();

@@ -6,9 +6,9 @@ use super::things::{Part, Thing};
 use super::{Check, Goal, Site, Validation, flat, must, position, same};
 use crate::ir::expr::Expr;
 use crate::ir::{Conv, Op, Step};
-use crate::kernels::gemm::pack::{Bias, Columns, InBytes, Rows};
+use crate::kernels::gemm::pack::{Bias, Blocks, Columns, InBytes, Rows, Wide};
 use crate::kernels::gemm::{CHANNEL_BLOCK, RowMajorGemm};
-use crate::machine::F32_BYTES;
+use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::weights::Packing;
 use crate::plan::{Base, Role};
 
@@ -78,7 +78,10 @@ impl Validation<'_> {
         let depth = of_b[of_b.len() - if turned[1] { 1 } else { 2 }];
         self.row(site, gemm, matrix, *column)?;
         same("depth", gemm.depth(), depth)?;
-        self.bias(site, gemm.bias, Bias(1))?;
+        match gemm.wide {
+            true => self.bias(site, gemm.bias, Wide(Bias(1)))?,
+            false => self.bias(site, gemm.bias, Bias(1))?,
+        }
         let weights = self.place_of(site, Role::Weights)?;
         let matrices: usize = outer(&of_b).iter().product();
         let columns = *self.graph.ty(id).shape().last().unwrap_or(&0);
@@ -91,15 +94,14 @@ impl Validation<'_> {
         } else {
             same("bytes", gemm.bytes, false)?;
         }
+        let block = if gemm.wide { BLOCK } else { CHANNEL_BLOCK };
         let element = |batch: &[usize], at: [usize; 2], turned: bool| {
             let at = if turned { [at[1], at[0]] } else { at };
             batch.iter().copied().chain(at).collect::<Vec<usize>>()
         };
-        if let (Base::Buffer(_), true) =
-            (weights, !gemm.channels.count.is_multiple_of(CHANNEL_BLOCK))
-        {
+        if let (Base::Buffer(_), true) = (weights, !gemm.channels.count.is_multiple_of(block)) {
             // What fills the last block up.
-            let end = (matrix + 1) * gemm.blocks() * depth * CHANNEL_BLOCK - 1;
+            let end = (matrix + 1) * gemm.blocks() * depth * block - 1;
             let goal = Goal::Number(0.0);
             self.read(site.run, Role::Weights, (end * F32_BYTES) as i64, goal, None)?;
         }
@@ -109,8 +111,8 @@ impl Validation<'_> {
             if let Base::Buffer(_) = weights {
                 let goal =
                     Goal::Element(Thing::whole(b), element(&batch_b, [r, *column], turned[1]));
-                let block = matrix * gemm.blocks() + column / CHANNEL_BLOCK;
-                let at = (block * depth + r) * CHANNEL_BLOCK + column % CHANNEL_BLOCK;
+                let at = matrix * gemm.blocks() + column / block;
+                let at = (at * depth + r) * block + column % block;
                 self.read(site.run, Role::Weights, (at * F32_BYTES) as i64, goal, None)?;
             }
         }
@@ -177,14 +179,15 @@ impl Validation<'_> {
         site: &Site<'_>,
         gemm: &RowMajorGemm,
         slot: usize,
-        packing: impl Packing,
+        packing: impl Blocks,
     ) -> Check<bool> {
         let id = site.thing.node;
         same("bytes", gemm.bytes, self.schedule.has_byte_weights(id, slot))?;
         let (place, weight) = (self.place_of(site, Role::Weights)?, self.operand(id, slot)?);
-        match gemm.bytes {
-            true => self.is_packed(place, weight, InBytes(packing)),
-            false => self.is_packed(place, weight, packing),
+        match (gemm.bytes, gemm.wide) {
+            (true, _) => self.is_packed(place, weight, InBytes(packing)),
+            (false, true) => self.is_packed(place, weight, Wide(packing)),
+            (false, false) => self.is_packed(place, weight, packing),
         }
     }
 

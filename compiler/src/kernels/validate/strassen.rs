@@ -3,6 +3,7 @@
 use super::blocks::parts_of;
 use super::things::{Thing, block_of, channel_at, last_place};
 use super::{Check, Goal, Site, Validation, flat, must, position, same};
+use crate::ir::expr::Expr;
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use crate::kernels::conv::strassen::pack::QuarterSums;
@@ -42,7 +43,7 @@ impl Validation<'_> {
         must(!unused && is_made, "its distances are others")?;
         let added = n * tile.images.residual + row * tile.rows.residual + column * BLOCK + lane;
         let added = added + output.residual.at(ph, ch) + block * output.block[1];
-        self.sums(site, &output.steps, Default::default(), added)?;
+        self.sums(site, (&output.steps, &Expr::default()), Default::default(), added)?;
         self.bias(site, output.bias, InBlocks(problem.made.segments))
     }
 

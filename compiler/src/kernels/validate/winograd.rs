@@ -6,6 +6,7 @@ use super::memory::Run;
 use super::things::{Part, Thing, block_of, channel_at, last_place};
 use super::{Check, Goal, Site, Validation, must, same};
 use crate::ir::NodeId;
+use crate::ir::expr::Expr;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
 use crate::kernels::conv::winograd::pack::{Transformed, TransformedBfloats, TransformedHalves};
 use crate::kernels::conv::winograd::{WinogradInput, WinogradOutput};
@@ -54,7 +55,8 @@ impl Validation<'_> {
         must(!unused && [output.block[0], output.rows[0]] == made, "its distances are others")?;
         let added = n * output.images.residual + group * output.groups.residual;
         let added = added + block * output.block[1] + y * output.rows[1] + x * BLOCK + lane;
-        self.sums(site, &output.steps, Bytes { made: output.made, residual: None }, added)?;
+        let bytes = Bytes { made: output.made, residual: None };
+        self.sums(site, (&output.steps, &Expr::default()), bytes, added)?;
         self.bias(site, output.bias, InBlocks(problem.made.segments))
     }
 

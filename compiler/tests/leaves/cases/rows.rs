@@ -15,12 +15,13 @@ use super::{Argument, BLOCK, Case, Place, Value};
 type Of = fn(f64) -> f64;
 
 /// Functions and their definitions.
-const FUNCTIONS: [(Unary, Of); 9] = [
+const FUNCTIONS: [(Unary, Of); 10] = [
     (Unary::Exp, f64::exp),
     (Unary::Log, f64::ln),
     (Unary::Tanh, f64::tanh),
     (Unary::Erf, erf),
     (Unary::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
+    (Unary::Swish, |x| x / (1.0 + (-x).exp())),
     (Unary::Gelu, |x| x / 2.0 * (1.0 + erf(x * FRAC_1_SQRT_2))),
     (Unary::GeluTanh, |x| {
         x / 2.0 * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
@@ -43,7 +44,7 @@ fn erf(x: f64) -> f64 {
 pub(crate) fn of_functions(random: &mut Random, vectors: Vectors) -> Case {
     let (function, definition) = random.one_of(&FUNCTIONS);
     // One that takes many steps, so that there is a row.
-    let (gate, gated) = random.one_of(&FUNCTIONS[..7]);
+    let (gate, gated) = random.one_of(&FUNCTIONS[..8]);
     let scale = random.one_of(&[0.5, 2.0, 4.0]);
     let is_positive = matches!(function, Unary::Log | Unary::Sqrt | Unary::Reciprocal);
     let gate_is_positive = matches!(gate, Unary::Log);

@@ -1,6 +1,8 @@
 //! Micro-kernels.
 
 use cardinal_compiler::asm::Vectors;
+use cardinal_compiler::ir::expr::Expr;
+use cardinal_compiler::ir::{Binary, Unary};
 use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use cardinal_compiler::machine::Factor;
 use cardinal_compiler::plan::Loop;
@@ -8,6 +10,26 @@ use cardinal_compiler::schedule::epilogue::FusedStep;
 
 use super::random::Random;
 use super::{Argument, BLOCK, Case, Place, Value, apply, used};
+
+/// A function, its definition, and how steep that is at most.
+type Function = (Unary, fn(f64) -> f64, f64);
+
+/// Functions of many steps, and of few.
+const FUNCTIONS: [Function; 4] = [
+    (Unary::Swish, |x| x / (1.0 + (-x).exp()), 1.1),
+    (Unary::Tanh, f64::tanh, 1.0),
+    (Unary::HardSwish, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), 1.5),
+    (Unary::Clip { low: -1.0, high: 2.0 }, |x| x.clamp(-1.0, 2.0), 1.0),
+];
+
+/// What a sum becomes: the function, its slope, and whether the residual operand is added.
+type Finished = (fn(f64) -> f64, f64, bool);
+
+/// A function of the sum, with the residual operand added where that is asked for.
+fn finish(function: Unary, adds: bool) -> Expr {
+    let of_sum = Expr::Operand(0).unary(function);
+    if adds { of_sum.binary(Binary::Add, Expr::Operand(1)) } else { of_sum }
+}
 
 /// Groups of whole blocks.
 pub(crate) fn whole(random: &mut Random, vectors: Vectors) -> Case {
@@ -62,6 +84,9 @@ fn case(random: &mut Random, vectors: Vectors, micro: MicroKernel) -> Case {
     let both = [FusedStep::AddResidual, FusedStep::Relu];
     let steps =
         [&[], &both[..1], &both[1..], &both[..], &[FusedStep::Relu, FusedStep::AddResidual]];
+    // Functions of many steps, of sums or of these with the residual operand.
+    let (is_finished, adds) = (random.is(), random.is());
+    let (function, definition, slope) = random.one_of(&FUNCTIONS);
     let spec = MicroKernel {
         output_pixel,
         output_block,
@@ -71,11 +96,13 @@ fn case(random: &mut Random, vectors: Vectors, micro: MicroKernel) -> Case {
         bias: random.is(),
         accumulate: random.is(),
         steps: random.one_of(&steps).to_vec(),
+        finish: if is_finished { finish(function, adds) } else { Expr::default() },
         ..micro
     };
     let mut places = ["input", "weights", "output", "bias", "residual"].map(Place::new);
+    let finished = is_finished.then_some((definition, slope, adds));
     for at in 0..tiles * spec.pixels * spec.blocks * BLOCK {
-        define(random, &spec, at, &mut places);
+        define(random, (&spec, finished), at, &mut places);
     }
     Case {
         spec: format!("{tiles} tiles of {spec:?}"),
@@ -86,7 +113,7 @@ fn case(random: &mut Random, vectors: Vectors, micro: MicroKernel) -> Case {
             Argument::Place(2),
             used(spec.bias, 3),
             Argument::Count(tiles),
-            used(spec.steps.contains(&both[0]), 4),
+            used(spec.steps.contains(&both[0]) || (is_finished && adds), 4),
         ],
         places: places.into(),
     }
@@ -98,7 +125,12 @@ fn prefetch(random: &mut Random) -> Prefetch {
 }
 
 /// An output element by its definition.
-fn define(random: &mut Random, spec: &MicroKernel, number: usize, places: &mut [Place; 5]) {
+fn define(
+    random: &mut Random,
+    (spec, finished): (&MicroKernel, Option<Finished>),
+    number: usize,
+    places: &mut [Place; 5],
+) {
     let [input, weights, output, bias, residual] = places;
     let (pixel, channel) = (number / BLOCK / spec.blocks, number % (BLOCK * spec.blocks));
     let (block, lane) = (channel / BLOCK, channel % BLOCK);
@@ -115,7 +147,12 @@ fn define(random: &mut Random, spec: &MicroKernel, number: usize, places: &mut [
     if spec.accumulate {
         sum = sum + output.read(to + block * spec.output_block, random);
     }
-    let sum = apply(&spec.steps, sum, (residual, to + block * spec.residual_block), random);
+    let at = to + block * spec.residual_block;
+    let mut sum = apply(&spec.steps, sum, (&mut *residual, at), random);
+    if let Some((definition, slope, adds)) = finished {
+        sum = sum.applied(definition, slope);
+        sum = if adds { sum + residual.read(at, random) } else { sum };
+    }
     output.write(to + block * spec.output_block, sum);
 }
 

@@ -27,6 +27,12 @@ impl Value {
         Value { value, magnitude: value.abs().max(1.0) }
     }
 
+    /// What a function makes of it, whose slope is no steeper than so.
+    pub(crate) fn applied(self, function: fn(f64) -> f64, slope: f64) -> Value {
+        let value = function(self.value);
+        Value { value, magnitude: slope * self.magnitude.max(1.0) + value.abs() }
+    }
+
     pub(crate) fn relu(self) -> Value {
         Value { value: self.value.max(0.0), ..self }
     }

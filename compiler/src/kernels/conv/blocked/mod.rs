@@ -7,10 +7,10 @@ use cranelift_codegen::ir::Function;
 use super::micro_kernel::{MicroKernel, Prefetch, Variants};
 use crate::codegen::Linker;
 use crate::error::Result;
+use crate::ir::expr::Expr;
 use crate::machine::{BLOCK, Element};
 use crate::plan::kernel::{Fields, Kernel, Role};
 use crate::plan::{Loop, Walk};
-use crate::schedule::epilogue::FusedStep;
 
 /// A convolution of values in blocks. Items are (group, block tile, image, row), or with `pixels_first`
 /// (image, row, group, block tile), outermost first.
@@ -78,7 +78,8 @@ impl BlockedConv {
         let without_end = |micro: &MicroKernel| {
             let distance = if micro.prefetch.tiles > 0 { part } else { 0 };
             let prefetch = Prefetch { distance, ..micro.prefetch };
-            MicroKernel { steps: Vec::new(), prefetch, ..micro.clone() }
+            let (steps, finish) = (Vec::new(), Expr::default());
+            MicroKernel { steps, finish, prefetch, ..micro.clone() }
         };
         let parts = match self.k_splits {
             1 => vec![(1, micro)],
@@ -130,8 +131,7 @@ impl Kernel for BlockedConv {
     fn arguments(&self) -> Vec<Role> {
         let mut roles = vec![Role::Out, Role::In, Role::Weights];
         roles.extend(self.micro.bias.then_some(Role::Bias));
-        let has_residual = self.micro.steps.contains(&FusedStep::AddResidual);
-        roles.extend(has_residual.then_some(Role::Residual));
+        roles.extend(self.micro.reads_residual().then_some(Role::Residual));
         roles
     }
 

@@ -2,14 +2,15 @@
 
 use super::{LONGEST_SUM, Way};
 use crate::error::{Error, Result};
-use crate::ir::NodeId;
+use crate::ir::expr::Expr;
+use crate::ir::{Epilogue, NodeId, Step};
 use crate::kernels::conv::blocked::BlockedConv;
-use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch};
+use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
     self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
 };
 use crate::kernels::conv::source::Source;
-use crate::kernels::conv::{Extras, finish, result};
+use crate::kernels::conv::{Extras, result, with_rest};
 use crate::kernels::lowering::Lowering;
 use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor};
 use crate::plan::{Loop, Place, Role};
@@ -34,6 +35,7 @@ pub(super) fn lower(
     let residual = Extras::residual(l, id, conv, &layout, problem.is_flat())?;
     let weights = packed(l, w, (problem, conv.joined), &source)?;
     let extras = Extras::with_bias(l, id, &layout, residual)?;
+    let (finish, left) = finished(problem, &conv.conv.epilogue, layout == l.layout(id)?);
     let (groups, blocks) = (problem.tile_groups(), problem.blocks());
     let (joined, [rows, columns]) = (problem.joined_rows(), problem.rows());
     let k_splits = match problem.reads {
@@ -61,13 +63,36 @@ pub(super) fn lower(
         micro: MicroKernel {
             residual_block: extras.distance(|l| l.block()),
             output_block: layout.block(),
+            finish,
             ..micro_kernel(problem, way, &source)
         },
     };
     let out = result(l, id, conv)?;
     let args = [(Role::Out, out.at), (Role::In, source.at), (Role::Weights, weights)];
     l.step(kernel, args.into_iter().chain(extras.arguments()))?;
-    finish(l, id, conv, out)
+    with_rest(l, id, conv, out, left)
+}
+
+/// What tiles make of their sums besides, where these are stored as the result: functions of nothing else, as many of
+/// the steps that are left as come first. And how many are left then.
+fn finished(problem: &ConvProblem, then: &Epilogue, is_result: bool) -> (Expr, usize) {
+    let left = problem.fused.left;
+    let is_float = problem.reads != Element::U8 && problem.made.bytes.is_none();
+    let steps = then.steps.len().checked_sub(left).and_then(|done| then.steps.get(done..));
+    let functions = steps.filter(|_| is_float && is_result).unwrap_or_default().iter();
+    let functions = functions.map_while(|step| match step {
+        Step::Unary(function) => Some(*function),
+        Step::Binary(..) => None,
+    });
+    let mut all = (Expr::default(), left);
+    for function in functions {
+        let next = all.0.clone().unary(function);
+        if !can_finish(&next) {
+            break;
+        }
+        all = (next, all.1 - 1);
+    }
+    all
 }
 
 /// The register tile, over all contracted elements.

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{MicroKernel, Prefetch, orders};
+use super::{MicroKernel, Prefetch, finish, orders};
 use crate::asm::{Address, Assembler, Function, Register, Vector};
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
 use crate::kernels::conv::rounding::Rounding;
@@ -135,6 +135,7 @@ impl Kernel<'_> {
             None => self.write(),
             Some(made) => self.write_bytes(made),
         }
+        finish::assembled(&mut self.a, self.spec);
         self.next_tile();
         self.a.loop_back(TILES, tile);
         for register in saved.iter().rev() {
@@ -172,7 +173,7 @@ impl Kernel<'_> {
         let [made, added] = [self.spec.made(), self.spec.added()].map(Element::bytes);
         self.a.add_immediate(FROM, (pixels * input_pixel * WORD_BYTES) as i64);
         self.a.add_immediate(TO, (pixels * output_pixel * made) as i64);
-        if self.spec.steps.contains(&FusedStep::AddResidual) {
+        if self.spec.reads_residual() {
             self.a.add_immediate(OTHER, (pixels * output_pixel * added) as i64);
         }
     }

@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::types::{F32, F32X4};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
-use super::MicroKernel;
+use super::{MicroKernel, finish};
 use crate::codegen::emitter::{Emitter, LANES};
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::schedule::epilogue::FusedStep;
@@ -201,4 +201,5 @@ fn finish(
         }
         e.store(sum, out, offset(spec, spec.output_block, i));
     }
+    finish::emitted(e, spec, [out, residual]);
 }

@@ -20,10 +20,14 @@
 
 mod assembled;
 mod cranelift;
+mod finish;
+
+pub(in crate::kernels) use finish::can_finish;
 
 use crate::asm;
 use crate::codegen::{Leaf, LeafCode};
 use crate::error::{Error, Result};
+use crate::ir::expr::Expr;
 use crate::machine::{BLOCK, Element, Vectors};
 use crate::plan::kernel::Fields;
 use crate::plan::{Loop, Walk};
@@ -75,6 +79,10 @@ pub struct MicroKernel {
     pub accumulate: bool,
     /// What is applied to the sums, first to last.
     pub steps: Vec<FusedStep>,
+    /// What becomes of what these make, `x0`, and of the residual operand, `x1`: functions of many steps, which need
+    /// the registers of the sums. So they are applied to a tile that is stored already, and still is in the
+    /// first-level cache. Only where f32 are stored.
+    pub finish: Expr,
 }
 
 /// What is bytes of output and residual operand; f32 is what is not.
@@ -174,6 +182,20 @@ impl MicroKernel {
         Walk::floats([channels]).by(around).by([pixels]).by(taps.iter().map(Loop::read))
     }
 
+    /// Whether it reads the residual operand.
+    pub(super) fn reads_residual(&self) -> bool {
+        self.steps.contains(&FusedStep::AddResidual) || finish::reads_residual(&self.finish)
+    }
+
+    /// Whether it can finish what it stores: only sums of f32 that are stored as such have the registers for it.
+    pub(in crate::kernels) fn finishes(&self) -> bool {
+        let is_float = match self.element {
+            Element::F32 | Element::Bf16 => self.bytes.made.is_none(),
+            Element::U8 | Element::I16 => false,
+        };
+        is_float && can_finish(&self.finish)
+    }
+
     /// What the output is stored as.
     pub(super) fn made(&self) -> Element {
         if self.bytes.made.is_some() { Element::U8 } else { Element::F32 }
@@ -235,12 +257,13 @@ impl MicroKernel {
         v.field("prefetch_distance", &mut self.prefetch.distance)?;
         v.field("bias", &mut self.bias)?;
         v.field("accumulate", &mut self.accumulate)?;
-        v.field("then", &mut self.steps)
+        v.field("then", &mut self.steps)?;
+        v.field_unless("x0", "finish", &mut self.finish)
     }
 }
 
 /// Loops over blocks of the input, then over the words of a block.
-pub(super) fn contracted(mut reduce: Vec<Loop>, words: usize) -> Vec<Loop> {
+pub(in crate::kernels) fn contracted(mut reduce: Vec<Loop>, words: usize) -> Vec<Loop> {
     reduce.retain(|r| r.count != 1);
     reduce.push(Loop::reading(words, 1));
     reduce
@@ -256,6 +279,9 @@ impl Leaf for MicroKernel {
             Element::F32 => vectors.for_groups_of(self.narrow),
             Element::U8 | Element::I16 | Element::Bf16 => vectors,
         };
+        if self.finish != Expr::default() && !self.finishes() {
+            return Err(Error::internal("a micro-kernel that finishes what it cannot"));
+        }
         if asm::is_encoded(vectors) {
             return Ok(LeafCode::Assembled(self.assembled(vectors)));
         }
