@@ -4,7 +4,9 @@ use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
-use crate::exit::{Failure, Outcome};
+#[cfg(feature = "compiler")]
+use crate::exit::Failure;
+use crate::exit::Outcome;
 use crate::output;
 use crate::program::spec;
 
@@ -95,6 +97,7 @@ pub(crate) fn runs_here(artifact: &Artifact) -> Option<usize> {
 ///
 /// # Errors
 /// [`Failure::Usage`] for a CPU that there is no code for.
+#[cfg(feature = "compiler")]
 pub(crate) fn variant(artifact: &Artifact, cpus: &[String]) -> Outcome<usize> {
     let variants = artifact.variants();
     let last = variants.len().saturating_sub(1);
