@@ -246,13 +246,11 @@ fn relinking_another_graph_gives_3_and_says_why() {
     let folder =
         folder().file("fixed.onnx", model("fixed.onnx")).file("open.onnx", model("open.onnx"));
     folder.run("compile classifier.onnx --batch 2 -o m.cardinal").succeeds();
-    for other in ["fixed.onnx", "open.onnx"] {
-        let said = folder
-            .run(&format!("relink --weights {other} m.cardinal -o out.cardinal"))
-            .fails_with(3);
-        assert!(said.contains("the graph is not the artifact's"), "{said}");
-        assert!(said.contains("help: compile the model instead"), "{said}");
-    }
+    let said = folder.run("relink --weights open.onnx m.cardinal -o out.cardinal").fails_with(3);
+    assert!(said.contains("the graph is not the artifact's"), "{said}");
+    assert!(said.contains("help: compile the model instead"), "{said}");
+    // A file that fixes another batch is followed to the artifact's.
+    folder.run("relink --weights fixed.onnx m.cardinal -o same.cardinal").succeeds();
     let said = folder.run("relink --weights m.cardinal m.cardinal -o out.cardinal").fails_with(2);
     assert!(said.contains("compiled already"), "{said}");
     folder.run("relink --weights - - -o out.cardinal").fails_with(2);

@@ -10,12 +10,13 @@ use crate::plan::kernel::{Kernel, Role};
 pub(crate) struct Pointers {
     roles: Vec<Role>,
     args: Value,
+    worker: Value,
 }
 
 impl Pointers {
     /// The arguments that this kernel is called with.
     pub(crate) fn of(kernel: &impl Kernel, call: KernelCall) -> Pointers {
-        Pointers { roles: kernel.arguments(), args: call.args }
+        Pointers { roles: kernel.arguments(), args: call.args, worker: call.worker }
     }
 
     /// Loads an argument's address, if the kernel has the argument.
@@ -27,6 +28,12 @@ impl Pointers {
     /// The same, or null.
     pub(crate) fn load(&self, e: &mut Emitter<'_, '_>, role: Role) -> Value {
         self.find(e, role).unwrap_or_else(|| e.int(0))
+    }
+
+    /// Loads the address of the scratch memory of the thread that calls the kernel: each has its own.
+    pub(crate) fn scratch(&self, e: &mut Emitter<'_, '_>, kernel: &impl Kernel) -> Value {
+        let first = self.load(e, Role::Scratch);
+        e.moved(first, self.worker, kernel.scratch())
     }
 
     /// How many runs of images its items go through: those that are there, if the kernel counts them.

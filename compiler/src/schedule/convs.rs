@@ -171,7 +171,9 @@ impl Site<'_> {
         let chosen = preferences.choices.get(&key).filter(|c| allowed(&c.choice));
         let candidates = offers.candidates();
         let choice = chosen.map(|c| &c.choice).or(candidates.first())?.clone();
-        let tuned = chosen.map(|chosen| match chosen.because.as_str() {
+        // What the estimates choose anyway is computed because of these.
+        let other = chosen.filter(|chosen| candidates.first() != Some(&chosen.choice));
+        let tuned = other.map(|chosen| match chosen.because.as_str() {
             "" => format!("tuned: {}", chosen.choice),
             because => tuned_because(because),
         });

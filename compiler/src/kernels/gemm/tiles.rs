@@ -101,8 +101,8 @@ impl Tiles<usize> {
         let pointers = Pointers::of(spec, call);
         let [out, input, weights] =
             [Role::Out, Role::In, Role::Weights].map(|role| pointers.load(e, role));
-        let [bias, operand, scratch] =
-            [Role::Bias, Role::Operand(1), Role::Scratch].map(|role| pointers.load(e, role));
+        let [bias, operand] = [Role::Bias, Role::Operand(1)].map(|role| pointers.load(e, role));
+        let scratch = pointers.scratch(e, spec);
         let base = Here { input, weights, out, bias, operand };
         let functions = Functions { spec, tiles: self.imported(e), scratch };
         e.each(call.begin, call.end, |e, item| functions.item(e, base, item));

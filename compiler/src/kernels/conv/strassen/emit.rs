@@ -11,7 +11,6 @@ use crate::kernels::conv::blocked::emit::{self, Functions};
 use crate::kernels::pointers::Pointers;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::Role;
-use crate::plan::kernel::Kernel as _;
 
 const ELEMENT: i64 = F32_BYTES as i64;
 /// Bytes of a block.
@@ -61,13 +60,12 @@ pub(super) fn output(
     let functions = emit::imported(e, splits);
     let sums = e.leaf(sums);
     let pointers = Pointers::of(spec, call);
-    let scratch = pointers.load(e, Role::Scratch);
     let base = Here {
         out: pointers.load(e, Role::Out),
         input: pointers.load(e, Role::In),
         weights: pointers.load(e, Role::Weights),
         sums: pointers.load(e, Role::Sums),
-        scratch: e.moved(scratch, call.worker, spec.scratch()),
+        scratch: pointers.scratch(e, spec),
         bias: pointers.load(e, Role::Bias),
         residual: pointers.load(e, Role::Residual),
         next: pointers.load(e, Role::NextSums),

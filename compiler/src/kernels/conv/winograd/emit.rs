@@ -12,7 +12,6 @@ use crate::kernels::conv::blocked::emit::functions;
 use crate::kernels::pointers::Pointers;
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::Role;
-use crate::plan::kernel::Kernel as _;
 
 const ELEMENT: i64 = F32_BYTES as i64;
 /// Bytes of a block of f32.
@@ -33,9 +32,8 @@ pub(super) fn input(
 ) {
     let transforms = transforms.each(|offset| e.leaf(*offset));
     let pointers = Pointers::of(spec, call);
-    let [out, from, scratch] =
-        [Role::Out, Role::In, Role::Scratch].map(|role| pointers.load(e, role));
-    let scratch = e.moved(scratch, call.worker, spec.scratch());
+    let [out, from] = [Role::Out, Role::In].map(|role| pointers.load(e, role));
+    let scratch = pointers.scratch(e, spec);
     let grid = &spec.grid;
     let [read, made] = spec.stored().map(Element::bytes);
     let blocks = Blocks { pixels: [read * BLOCK, 0], tiles: made * BLOCK };
@@ -182,11 +180,11 @@ pub(super) fn output(
     let transforms = transforms.each(|offset| e.leaf(*offset));
     let functions = Functions { products: &products, transforms: &transforms };
     let pointers = Pointers::of(spec, call);
-    let [out, from, weights, scratch] =
-        [Role::Out, Role::In, Role::Weights, Role::Scratch].map(|role| pointers.load(e, role));
+    let [out, from, weights] =
+        [Role::Out, Role::In, Role::Weights].map(|role| pointers.load(e, role));
     let [bias, residual, totals] =
         [Role::Bias, Role::Residual, Role::Totals].map(|role| pointers.load(e, role));
-    let scratch = e.moved(scratch, call.worker, spec.scratch());
+    let scratch = pointers.scratch(e, spec);
     let made = spec.stored().bytes();
     let runs = pointers.runs(e, spec);
     e.each(call.begin, call.end, |e, item| {
