@@ -227,8 +227,10 @@ fn where_choices_come_from_changes_no_byte() {
         let chosen =
             |choice: &Choice| Chosen { choice: choice.clone(), because: because.to_owned() };
         let mut options = CompileOptions::default();
+        // What is not the estimates' choice.
+        let last = layers.iter().filter_map(|layer| Some((layer, layer.candidates.last()?)));
         options.schedule.choices =
-            layers.iter().map(|layer| (layer.key.clone(), chosen(&layer.taken))).collect();
+            last.map(|(layer, choice)| (layer.key.clone(), chosen(choice))).collect();
         let parts = Pipeline::new(&model, &options).compile(&targets()).unwrap().parts;
         let artifact = parts.to_artifact().unwrap();
         artifact.section(name::RECORD).unwrap().to_vec()
