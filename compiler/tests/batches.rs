@@ -154,8 +154,44 @@ fn images_beyond_the_batch_stay_within_their_stage() {
     }
 }
 
+/// A view of some channels of what single images made is of the images that its own stage takes together.
+#[test]
+fn slices_of_a_stage_before_are_of_their_own_stage() {
+    for images in [2, 3, 5] {
+        let n = images;
+        let source = format!(
+            "graph @sliced {{
+  input %x f32[{n}, 3, 32, 32]
+  weight %w1 f32[64, 3, 3, 3] rand(1)
+  weight %w2 f32[128, 32, 3, 3] rand(2)
+  weight %w3 f32[128, 32, 3, 3] rand(3)
+  %stem f32[{n}, 64, 8, 8] = conv(%x, %w1)
+    window 3x3 stride 4 pad 1
+    then relu
+  %low f32[{n}, 32, 8, 8] = slice(%stem)
+    starts [0, 0, 0, 0]
+    steps [1, 1, 1, 1]
+  %high f32[{n}, 32, 8, 8] = slice(%stem)
+    starts [0, 32, 0, 0]
+    steps [1, 1, 1, 1]
+  %a f32[{n}, 128, 4, 4] = conv(%low, %w2)
+    window 3x3 stride 2 pad 1
+  %y f32[{n}, 128, 4, 4] = conv(%high, %w3)
+    window 3x3 stride 2 pad 1
+    then add %a
+  output %y
+}}"
+        );
+        let graph = text::parse(&source).unwrap();
+        let plan = planned(&graph, &avx2());
+        assert_eq!(images_of(&plan, "stem"), 1, "what this is about");
+        assert!(images_of(&plan, "a") > 1, "what this is about");
+        check_graph(&graph, RelativeTo::Output);
+    }
+}
+
 /// How many images the step of this name is for.
-fn images(plan: &Plan, name: &str) -> usize {
+fn images_of(plan: &Plan, name: &str) -> usize {
     let step = plan.steps.iter().find(|step| step.name == name).unwrap();
     plan.stages[step.stage]
 }
@@ -165,10 +201,10 @@ fn large_planes_run_image_by_image_and_deep_layers_together() {
     assert!(planned(&network(1, "output %y"), &avx2()).stages.is_empty());
     let plan = planned(&network(9, "output %y"), &avx2());
     for (name, together) in [("stem", 1), ("sum", 1), ("deep", 2), ("y", 8)] {
-        assert_eq!(images(&plan, name), together, "{name}");
+        assert_eq!(images_of(&plan, name), together, "{name}");
     }
     // Of eight and of seven images, whatever the number.
-    assert_eq!(images(&planned(&network(8, "output %y"), &avx2()), "deep"), 2);
+    assert_eq!(images_of(&planned(&network(8, "output %y"), &avx2()), "deep"), 2);
 }
 
 /// The plan and its code do not grow with the number of images.

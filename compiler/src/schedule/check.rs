@@ -153,7 +153,7 @@ impl<'s> Checking<'s> {
         if let Op::Slice { .. } = view.node(id).op {
             let source = view.operand(id, 0).and_then(|x| self.schedule.layout(x));
             let source = source.ok_or("it is a slice of a value that lies in no blocks")?;
-            let wanted = Blocked { segments: 1, channels: c, ..source };
+            let wanted = Blocked { images: n, segments: 1, channels: c, ..source };
             return must(*layout == wanted, "it does not lie as what it is of");
         }
         must(halo == self.border(id), "its border is not the one that is read")?;

@@ -88,10 +88,12 @@ fn stored(graph: View<'_>, id: NodeId, bytes: &ByteValues, layouts: &Layouts) ->
     }
 }
 
-/// A slice is a view, but of channels that lie as they are counted only.
+/// A slice is a view, but of channels that lie as they are counted only. It is of as many images as its
+/// own stage takes: more than a stage before it made at a time.
 fn sliced(view: View<'_>, id: NodeId, layouts: &Layouts) -> Option<Blocked> {
     let source = view.operand(id, 0).and_then(|x| layouts.get(&x)).filter(|l| l.is_full())?;
-    Some(Blocked { segments: 1, channels: view.ty(id).shape()[1], ..*source })
+    let [images, channels] = [view.ty(id).shape()[0], view.ty(id).shape()[1]];
+    Some(Blocked { images, segments: 1, channels, ..*source })
 }
 
 /// The values that can lie in blocks.
