@@ -190,6 +190,36 @@ fn slices_of_a_stage_before_are_of_their_own_stage() {
     }
 }
 
+/// What runs once may read each image from where the images of another element lie: of values that are only
+/// moved, and of borders, that image is the one which was copied, not the position of the result.
+#[test]
+fn moved_images_are_read_once_all_are_there() {
+    for images in [2, 5, 8] {
+        let n = images;
+        for step in [
+            "%b f32[N, 6, 4] = slice(%a)\n    starts [0, 0, 3]\n    steps [1, 1, -1]",
+            "%b f32[N, 6, 4] = pad(%a)\n    before [0, 2, 0]\n    after [0, 0, 0]",
+        ] {
+            let rows = if step.contains("pad") { 4 } else { 6 };
+            let source = format!(
+                "graph @moved {{
+  input %x f32[{n}, {rows}, 4]
+  %a f32[{n}, {rows}, 4] = slice(%x)
+    starts [0, {last}, 0]
+    steps [1, -1, 1]
+  {step}
+  %y f32[6, {n}, 4] = transpose(%b)
+    perm [1, 0, 2]
+  output %y
+}}",
+                last = rows - 1,
+                step = step.replace('N', &n.to_string()),
+            );
+            check_graph(&text::parse(&source).unwrap(), RelativeTo::Output);
+        }
+    }
+}
+
 /// How many images the step of this name is for.
 fn images_of(plan: &Plan, name: &str) -> usize {
     let step = plan.steps.iter().find(|step| step.name == name).unwrap();

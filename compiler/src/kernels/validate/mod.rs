@@ -78,8 +78,8 @@ struct Task {
     bytes: Option<ByteScale>,
     /// Whether it is rounded to bfloat16 there.
     is_rounded: bool,
-    /// The image that it is wanted for, among all.
-    image: usize,
+    /// The image that it is wanted for, among all; none where all of them are there.
+    image: Option<usize>,
 }
 
 /// Where something is made.
@@ -109,8 +109,8 @@ struct Validation<'a> {
     memory: Memory<'a>,
     homes: BTreeMap<Thing, Home>,
     tasks: Vec<Task>,
-    /// The image that what is looked at is wanted for.
-    image: usize,
+    /// The image that what is looked at is wanted for; none where all of them are there.
+    image: Option<usize>,
     random: u64,
 }
 
@@ -126,7 +126,7 @@ pub fn check(graph: &Graph, schedule: &Schedule, plan: &Plan) -> Result<()> {
         memory: Memory::of(plan),
         homes: BTreeMap::new(),
         tasks: Vec::new(),
-        image: 0,
+        image: None,
         random: 1,
     };
     validation.everything().map_err(|what| Error::internal(format!("the plan is wrong: {what}")))
@@ -184,8 +184,8 @@ impl Validation<'_> {
         let shape = ty.shape();
         for index in self.samples(&shape) {
             let byte = (flat(&index, &shape) * ty.dtype.size()) as i64;
-            let image = index.first().copied().unwrap_or(0);
             let goal = Goal::Element(Thing::whole(node), index);
+            let image = self.wanted_for(&goal);
             let (run, base) = (Run::end(self.plan), Base::Output(at));
             self.tasks.push(Task { goal, run, base, byte, bytes: None, is_rounded: false, image });
         }
@@ -194,8 +194,7 @@ impl Validation<'_> {
     /// Follows a goal to what wrote it.
     fn settle(&mut self, task: Task) -> Check {
         let goal = self.canonical(task.goal.clone())?;
-        let task = Task { image: self.wanted_for(&goal).unwrap_or(task.image), goal, ..task };
-        self.image = task.image;
+        let task = Task { image: self.wanted_for(&goal).or(task.image), goal, ..task };
         match task.base {
             Base::Input(_) | Base::Constant(_) => self.given(&task),
             Base::Worker => Err("a value is read from scratch memory".into()),
@@ -206,7 +205,9 @@ impl Validation<'_> {
                     format!("{}: nothing has written byte {byte} of {base:?}", self.step(task.run))
                 })?;
                 let name = self.step(run);
-                self.is_done(&task, run, role).map_err(|what| format!("{name}: {what}"))?;
+                let image = self.done_for(&task, run, role);
+                self.image = image.map_err(|what| format!("{name}: {what}"))?;
+                let task = Task { image: self.image, ..task };
                 self.written_by(&task, run, role, &trips).map_err(|what| format!("{name}: {what}"))
             }
         }
@@ -219,17 +220,24 @@ impl Validation<'_> {
         index.first().copied().filter(|_| goes)
     }
 
-    /// A goal is written by items that are done whenever its image is there.
-    fn is_done(&mut self, task: &Task, by: Run, role: Role) -> Check {
-        let is_of_image = task.run.together > 0 || self.wanted_for(&task.goal).is_some();
-        if !is_of_image || by.together == 0 {
-            return Ok(());
+    /// The image that a step writes a goal for: it is written by items that are done whenever that image is
+    /// there. Where all images are wanted, it is the first one with which the items are done.
+    fn done_for(&mut self, task: &Task, by: Run, role: Role) -> Check<Option<usize>> {
+        if by.together == 0 {
+            return Ok(task.image);
         }
-        let there = task.image.checked_sub(by.first).filter(|there| *there < by.together);
-        let there =
-            there.ok_or_else(|| format!("it is made of others than image {}", task.image))?;
+        let Some(image) = task.image else {
+            let images = self.plan.images().unwrap_or(0).saturating_sub(by.first);
+            let there = 1..=by.together.min(images);
+            let first = there.into_iter().find(|n| self.memory.is_done(by, role, task.byte, *n));
+            let first = first.ok_or("it is of none of the images that there are")?;
+            return Ok(Some(by.first + first - 1));
+        };
+        let there = image.checked_sub(by.first).filter(|there| *there < by.together);
+        let there = there.ok_or_else(|| format!("it is made of others than image {image}"))?;
         let is_done = self.memory.is_done(by, role, task.byte, there + 1);
-        must(is_done, &format!("it is not made of the first {} images", there + 1))
+        must(is_done, &format!("it is not made of the first {} images", there + 1))?;
+        Ok(task.image)
     }
 
     /// A goal at an input or a constant.
@@ -310,8 +318,8 @@ impl Validation<'_> {
             let (run, trips) = found.ok_or_else(|| format!("{thing:?} {index:?} is not made"))?;
             if let Some(image) = index.first_mut() {
                 *image += run.first;
-                self.image = *image;
             }
+            self.image = index.first().copied().filter(|_| run.together > 0);
             self.made(Site { run, trips: &trips, thing, index: &index }, role)?;
         }
         Ok(())
