@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stands before rustc (as RUSTC_WRAPPER) and has it count which branches of Cardinal and of the readers of
 # images and archives run, and what they compare: libFuzzer finds its way by that. All else stays fast.
-counted='cardinal_runtime|cardinal_compiler|cardinal_cli|image|png|zune_jpeg|zip'
+counted='cardinal_runtime|cardinal_compiler|cardinal_cli|image|libjpeg_turbo_rs|png|zip'
 name=$(printf '%s\n' "$@" | grep -xA1 -e --crate-name | tail -n 1)
 if printf '%s' "$name" | grep -qxE "$counted"; then
     coverage=-Cllvm-args=-sanitizer-coverage

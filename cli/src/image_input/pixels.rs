@@ -7,12 +7,12 @@ use std::path::Path;
 use image::codecs::bmp::BmpDecoder;
 #[cfg(feature = "formats")]
 use image::codecs::gif::GifDecoder;
-use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 #[cfg(feature = "formats")]
 use image::codecs::tiff::TiffDecoder;
 #[cfg(feature = "formats")]
 use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageResult, Limits};
 
 use super::jpeg;
@@ -43,26 +43,37 @@ pub(crate) fn is_image(bytes: &[u8]) -> bool {
     matches!(image::guess_format(bytes), Ok(Png | Jpeg | WebP | Bmp | Gif | Tiff))
 }
 
-/// An image, turned upright as its EXIF data says.
+/// An image, turned upright as its EXIF data says. Orientation data that cannot be read is as good as none.
 pub(super) fn decode(bytes: &[u8], path: &Path, largest: Largest) -> Outcome<DynamicImage> {
+    let (mut image, orientation) = match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => {
+            jpeg::decode(bytes, largest).map_err(|what| Failure::damaged(path, what))?
+        }
+        format => decode_format(bytes, format.ok(), path, largest)?,
+    };
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    Ok(image)
+}
+
+/// An image of another format as it lies in the file, and how it is to be turned.
+fn decode_format(
+    bytes: &[u8],
+    format: Option<ImageFormat>,
+    path: &Path,
+    largest: Largest,
+) -> Outcome<(DynamicImage, Option<Orientation>)> {
     let damaged = |error: image::ImageError| Failure::damaged(path, error.to_string());
     let mut limits = Limits::default();
     limits.max_image_width = Some(largest.side);
     limits.max_image_height = Some(largest.side);
     limits.max_alloc = Some(largest.bytes);
-    let decoder = decoder(bytes, &limits).map_err(damaged)?;
+    let decoder = decoder(bytes, format, &limits).map_err(damaged)?;
     let mut decoder = decoder.ok_or_else(|| Failure::damaged(path, UNKNOWN))?;
-    if let Ok(ImageFormat::Jpeg) = image::guess_format(bytes) {
-        jpeg::check(bytes).map_err(|what| Failure::damaged(path, what))?;
-    }
     limits.reserve(decoder.total_bytes()).map_err(damaged)?;
-    // Orientation data that cannot be read is as good as none.
     let orientation = decoder.orientation().ok();
-    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    if let Some(orientation) = orientation {
-        image.apply_orientation(orientation);
-    }
-    Ok(image)
+    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
 }
 
 /// What is said of bytes that begin like no image that is read.
@@ -71,24 +82,23 @@ const UNKNOWN: &str = "it is no PNG, JPEG, WebP, BMP, GIF or TIFF image";
 #[cfg(not(feature = "formats"))]
 const UNKNOWN: &str = "it is neither a PNG nor a JPEG image; `cargo install --path cli --features full` reads WebP, BMP, GIF and TIFF too, and executables do not";
 
-/// A decoder for the format that the bytes begin like, of several images for the first; `None` where that is none of
-/// those that are read.
+/// A decoder for a format, of several images for the first; `None` where that is none of those that are read.
 fn decoder<'a>(
     bytes: &'a [u8],
+    format: Option<ImageFormat>,
     limits: &Limits,
 ) -> ImageResult<Option<Box<dyn ImageDecoder + 'a>>> {
     let reader = Cursor::new(bytes);
-    let mut decoder: Box<dyn ImageDecoder> = match image::guess_format(bytes) {
-        Ok(ImageFormat::Png) => Box::new(PngDecoder::with_limits(reader, limits.clone())?),
-        Ok(ImageFormat::Jpeg) => Box::new(JpegDecoder::new(reader)?),
+    let mut decoder: Box<dyn ImageDecoder> = match format {
+        Some(ImageFormat::Png) => Box::new(PngDecoder::with_limits(reader, limits.clone())?),
         #[cfg(feature = "formats")]
-        Ok(ImageFormat::Bmp) => Box::new(BmpDecoder::new(reader)?),
+        Some(ImageFormat::Bmp) => Box::new(BmpDecoder::new(reader)?),
         #[cfg(feature = "formats")]
-        Ok(ImageFormat::Gif) => Box::new(GifDecoder::new(reader)?),
+        Some(ImageFormat::Gif) => Box::new(GifDecoder::new(reader)?),
         #[cfg(feature = "formats")]
-        Ok(ImageFormat::Tiff) => Box::new(TiffDecoder::new(reader)?),
+        Some(ImageFormat::Tiff) => Box::new(TiffDecoder::new(reader)?),
         #[cfg(feature = "formats")]
-        Ok(ImageFormat::WebP) => Box::new(WebPDecoder::new(reader)?),
+        Some(ImageFormat::WebP) => Box::new(WebPDecoder::new(reader)?),
         _ => return Ok(None),
     };
     decoder.set_limits(limits.clone())?;

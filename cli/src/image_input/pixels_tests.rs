@@ -42,6 +42,19 @@ fn assert_bytes(actual: &[f32], expected: &[u8]) {
     assert!(actual.iter().zip(expected).all(|(a, e)| (a - f32::from(*e)).abs() < 1e-3));
 }
 
+/// Crops of a photograph in every coding, beside the pixels that Pillow with libjpeg-turbo reads in them.
+#[test]
+fn jpegs_have_the_pixels_of_libjpeg_turbo() {
+    for name in ["cat_420", "cat_422_progressive", "cat_444", "cat_grey", "cat_cmyk"] {
+        let [found, expected] = ["jpg", "png"].map(|format| {
+            let name = format!("{name}.{format}");
+            decode(&image(&name), Path::new(&name)).unwrap()
+        });
+        assert_eq!(found.color(), expected.color(), "{name}");
+        assert!(found == expected, "{name}: other pixels");
+    }
+}
+
 #[test]
 fn an_image_is_shrunk_with_the_bicubic_filter_by_default() {
     let expected = [

@@ -1,10 +1,10 @@
-//! Whether a JPEG is all there.
+//! Whether a JPEG is all there, and one as cameras and programs write them.
 //!
-//! Its decoder shows as much as it can, as browsers do: what is missing becomes grey, without a word,
-//! and `image` does not give access to the decoder's strict mode. A JPEG has no checksum either. But
-//! its structure tells: segments say how long they are, the data of a scan go on to the next marker,
-//! restart markers can be counted, every block takes some bits, and the last marker says that this is
-//! the end. Sections and tables are those of ITU-T T.81.
+//! Its decoder shows as much as it can, as browsers do: what is missing within a scan becomes grey,
+//! without a word. A JPEG has no checksum either. But its structure tells: segments say how long they
+//! are, the data of a scan go on to the next marker, restart markers can be counted, every block takes
+//! some bits, and the last marker says that this is the end. And what nobody writes does not reach the
+//! decoder. Sections and tables are those of ITU-T T.81.
 
 /// Markers of table B.1, each after a byte 0xff.
 const EOI: u8 = 0xd9;
@@ -32,7 +32,14 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             }
             DRI => frame.interval = reader.segment()?.first_chunk().map_or(0, |n| number(*n)),
             kind if SEQUENTIAL.contains(&kind) || kind == PROGRESSIVE => {
-                frame.read(reader.segment()?, kind == PROGRESSIVE);
+                frame.read(reader.segment()?, kind == PROGRESSIVE)?;
+            }
+            kind @ (0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf) => {
+                return Err(format!(
+                    "it is coded in a way (SOF{}) that is not read: baseline, sequential and progressive \
+                 JPEG in Huffman codes are; save it as one of these, or as PNG",
+                    kind - 0xc0
+                ));
             }
             // Markers that stand alone.
             0x01 | 0xd0..=0xd8 => {}
@@ -114,9 +121,17 @@ struct Component {
 }
 
 impl Frame {
-    /// Reads a header. What is wrong with it is the decoder's to say.
-    fn read(&mut self, header: &[u8], progressive: bool) {
-        let [_, h1, h0, w1, w0, _, components @ ..] = header else { return };
+    /// Reads a header, of the only frame that there is.
+    fn read(&mut self, header: &[u8], progressive: bool) -> Result<(), String> {
+        let [precision, h1, h0, w1, w0, _, components @ ..] = header else {
+            return Err("its frame has no size".into());
+        };
+        if !self.components.is_empty() {
+            return Err("it has more than one frame".into());
+        }
+        if *precision != 8 {
+            return Err(format!("its samples have {precision} bits, and only those of 8 are read"));
+        }
         let component = |c: &[u8; 3]| Component {
             id: c[0],
             horizontal: usize::from(c[1] >> 4),
@@ -125,6 +140,32 @@ impl Frame {
         self.progressive = progressive;
         (self.width, self.height) = (number([*w1, *w0]), number([*h1, *h0]));
         self.components = components.as_chunks().0.iter().map(component).collect();
+        self.check_sampling()
+    }
+
+    /// Whether it is grey, or of three or four components, of which the first is sampled as finely as any
+    /// and the fourth as the first.
+    fn check_sampling(&self) -> Result<(), String> {
+        let sides = |c: &Component| [c.horizontal, c.vertical];
+        let is_within = |c: &Component, first: &Component| {
+            c.horizontal <= first.horizontal && c.vertical <= first.vertical
+        };
+        let is_usual = match self.components.as_slice() {
+            [_] => true,
+            [first, second, third, fourth @ ..] if fourth.len() <= 1 => {
+                [second, third].iter().all(|c| is_within(c, first))
+                    && fourth.iter().all(|c| sides(c) == sides(first))
+            }
+            _ => false,
+        };
+        if is_usual && self.components.iter().flat_map(sides).all(|n| matches!(n, 1 | 2 | 4)) {
+            return Ok(());
+        }
+        let sampling = self.components.iter().map(|c| format!("{}x{}", c.horizontal, c.vertical));
+        Err(format!(
+            "its components are sampled in a way that is not read ({}); save it again, or as PNG",
+            sampling.collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// Checks that the data of a scan can be all of it.
@@ -206,5 +247,51 @@ mod tests {
         check(&restarting(&[0x5a, 0xff, 0xd0, 0x5a])).unwrap();
         let error = check(&restarting(&[0x5a, 0x5a])).unwrap_err();
         assert!(error.contains("0 of 1 restarts"), "{error}");
+    }
+
+    /// A frame of components that are sampled like this, of a kind and a precision.
+    fn frame(kind: u8, precision: u8, sampling: &[u8]) -> Vec<u8> {
+        let count = sampling.len() as u8;
+        let mut frame = vec![0xff, kind, 0, 8 + 3 * count, precision, 0, 16, 0, 16, count];
+        let components = (1..).zip(sampling).flat_map(|(id, sampling)| [id, *sampling, 0]);
+        frame.extend(components);
+        frame
+    }
+
+    /// What is said of an image that begins with these frames and has no more.
+    fn said(frames: &[Vec<u8>]) -> String {
+        check(&[&[0xff, 0xd8], frames.concat().as_slice(), &[0xff, EOI]].concat()).unwrap_err()
+    }
+
+    #[test]
+    fn what_nobody_writes_does_not_reach_the_decoder() {
+        let usual = "it has no image data";
+        for sampling in [
+            &[0x11][..],
+            &[0x22],
+            &[0x22, 0x11, 0x11],
+            &[0x41, 0x11, 0x11],
+            &[0x22, 0x11, 0x11, 0x22],
+        ] {
+            assert_eq!(said(&[frame(0xc0, 8, sampling)]), usual, "{sampling:x?}");
+        }
+        for sampling in [
+            &[0x11, 0x22, 0x11][..],
+            &[0x11, 0x11, 0x24, 0x11],
+            &[0x22, 0x11, 0x11, 0x11],
+            &[0x33, 0x11, 0x11],
+            &[0x11, 0x11],
+            &[0x01],
+            &[0x10, 0x11, 0x11],
+            &[],
+        ] {
+            let error = said(&[frame(0xc2, 8, sampling)]);
+            assert!(error.contains("sampled in a way that is not read"), "{sampling:x?}: {error}");
+        }
+        assert!(said(&[frame(0xc1, 12, &[0x11])]).contains("12 bits"));
+        assert!(said(&[frame(0xc0, 8, &[0x11]), frame(0xc0, 8, &[0x11])]).contains("one frame"));
+        for (kind, name) in [(0xc3, "SOF3"), (0xc9, "SOF9"), (0xcf, "SOF15")] {
+            assert!(said(&[frame(kind, 8, &[0x11])]).contains(name));
+        }
     }
 }
