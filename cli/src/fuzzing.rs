@@ -5,7 +5,8 @@ use std::path::Path;
 use cardinal_runtime::DType;
 
 use crate::exit::Outcome;
-use crate::image_input::{self, ImageOptions, Largest, Recipe};
+use crate::image_input::{self, ImageOptions, Recipe};
+use crate::limits::Largest;
 use crate::tensors::{self, Array, Spec};
 
 /// Larger images only take longer.

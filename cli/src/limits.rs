@@ -12,18 +12,26 @@ pub(crate) const PIPED: u64 = 4 << 30;
 /// How long a named pipe may wait for whoever is to write to it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest side of an image that is decoded.
-pub(crate) const IMAGE_SIDE: u32 = 1 << 15;
+/// How large an image may be that is decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    /// Its longest side.
+    pub(crate) side: u32,
+    /// Bytes that decoding may take.
+    pub(crate) bytes: u64,
+}
 
-/// Bytes that decoding an image may take.
-pub(crate) const IMAGE_BYTES: u64 = 1 << 30;
+impl Largest {
+    /// Larger than any photograph.
+    pub(crate) const USUAL: Largest = Largest { side: 1 << 15, bytes: 1 << 30 };
+
+    /// Of images that are sent to a server, which decodes several at once.
+    #[cfg(feature = "full")]
+    pub(crate) const SERVED: Largest = Largest { bytes: 256 << 20, ..Largest::USUAL };
+}
 
 /// Bytes of a file that is an image.
 pub(crate) const IMAGE_FILE: u64 = 1 << 30;
-
-/// Bytes that decoding an image may take that is sent to a server, which decodes several at once.
-#[cfg(feature = "full")]
-pub(crate) const SERVED_IMAGE_BYTES: u64 = 256 << 20;
 
 /// Pixels of an image after resizing.
 pub(crate) const RESIZED_PIXELS: u64 = 1 << 26;

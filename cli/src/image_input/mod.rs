@@ -13,7 +13,6 @@ mod timm;
 pub(crate) use options::ImageOptions;
 #[cfg(feature = "library")]
 pub(crate) use options::Interpolation;
-pub(crate) use pixels::Largest;
 #[cfg(feature = "full")]
 pub(crate) use pixels::is_image;
 pub(crate) use recipe::Recipe;
@@ -25,7 +24,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::exit::{Failure, Outcome};
-use crate::limits::IMAGE_FILE;
+use crate::limits::{IMAGE_FILE, Largest};
 use crate::mapped;
 use crate::names;
 use crate::stdio::is_dash;

@@ -19,22 +19,8 @@ use super::jpeg;
 use super::recipe::{Recipe, Resize};
 use super::resample::{Side, resample};
 use crate::exit::{Failure, Outcome};
-use crate::limits::{IMAGE_BYTES, IMAGE_SIDE, RESIZED_PIXELS};
+use crate::limits::{Largest, RESIZED_PIXELS};
 use crate::tensors::Array;
-
-/// How large an image may be that is decoded.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Largest {
-    /// Its longest side.
-    pub(crate) side: u32,
-    /// Bytes that decoding may take.
-    pub(crate) bytes: u64,
-}
-
-impl Largest {
-    /// Larger than any photograph.
-    pub(crate) const USUAL: Largest = Largest { side: IMAGE_SIDE, bytes: IMAGE_BYTES };
-}
 
 /// Whether bytes begin as those of an image that is read do.
 #[cfg(feature = "full")]

@@ -8,7 +8,8 @@ use clap::ValueEnum as _;
 
 use super::refusal::Refusal;
 use crate::exit::{Failure, Outcome};
-use crate::image_input::{self, Interpolation, Largest, Preprocess, Recipe};
+use crate::image_input::{self, Interpolation, Preprocess, Recipe};
+use crate::limits::Largest;
 use crate::program;
 
 /// How images are prepared: the image options of `cardinal run`.

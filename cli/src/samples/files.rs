@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Outcome};
-use crate::image_input::{self, EXTENSIONS, ImageOptions, Largest, Recipe};
+use crate::image_input::{self, EXTENSIONS, ImageOptions, Recipe};
+use crate::limits::Largest;
 use crate::program::Program;
 use crate::random;
 use crate::stdio::is_dash;

@@ -8,7 +8,8 @@ use prost::Message;
 use super::inputs::{Content, Item};
 use crate::classify::{Classifier, Ranking, no_classes};
 use crate::exit::{Failure, Outcome};
-use crate::image_input::{self, Largest, Recipe};
+use crate::image_input::{self, Recipe};
+use crate::limits::Largest;
 use crate::program::Program;
 use crate::tensors::{Array, Spec};
 

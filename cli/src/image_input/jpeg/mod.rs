@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, Image, JpegError, PixelFormat};
 
-use super::pixels::Largest;
+use crate::limits::Largest;
 
 /// More scans than any encoder makes: each of them goes over the whole image.
 const SCANS: usize = 100;

@@ -18,8 +18,8 @@ use super::model_path::{Asking, find};
 use super::observe::{RequestId, Told};
 use super::respond;
 use super::state::State;
-use crate::image_input::{self, Largest};
-use crate::limits::SERVED_IMAGE_BYTES;
+use crate::image_input;
+use crate::limits::Largest;
 use crate::serve::refusal::Refusal;
 use crate::serve::rows::{Outputs, Rows};
 use crate::tensors::Array;
@@ -82,8 +82,7 @@ fn decode(state: &State, model: usize, bytes: &[u8]) -> Result<Array, Refusal> {
              curl --data-binary @FILE",
         ));
     }
-    let largest = Largest { bytes: SERVED_IMAGE_BYTES, ..Largest::USUAL };
-    Ok(image_input::decode(bytes, Path::new("the body"), &images.recipe, largest)?)
+    Ok(image_input::decode(bytes, Path::new("the body"), &images.recipe, Largest::SERVED)?)
 }
 
 /// The best classes, as `run --json` prints them.
