@@ -253,6 +253,13 @@ pub(crate) struct CompileArgs {
     /// Example: --emit artifact
     #[arg(long, value_name = "KIND")]
     pub(crate) emit: Option<Emit>,
+    /// Let the executable serve its model over HTTP too, as `OUT serve` and with the options of `cardinal serve`
+    ///
+    /// It is 1.5 MB larger then. Names of hosts are not resolved in it: --host takes an address.
+    ///
+    /// Example: --emit exe --with-serve
+    #[arg(long)]
+    pub(crate) with_serve: bool,
     /// Machine to generate code for, as a target triple [default: this one]
     ///
     /// Example: --target aarch64-unknown-linux-gnu

@@ -64,8 +64,10 @@ mod quantize;
 mod samples;
 #[cfg(feature = "compiler")]
 mod score;
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 mod serve;
+#[cfg(any(feature = "compiler", feature = "serving"))]
+mod serving;
 #[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]

@@ -60,7 +60,7 @@ pub(crate) fn install_panic_hook() {
 }
 
 /// From now on a panic costs no more than what its thread was doing.
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) fn survive_panics() {
     std::panic::set_hook(Box::new(|info| {
         say_panic(

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::request::{Measurement, RunRequest};
+#[cfg(feature = "serving")]
+use crate::serving::ServingOptions;
 
 /// Classifies images, or runs on tensors: one model, compiled by Cardinal, with all it needs.
 #[derive(Debug, Parser)]
@@ -39,6 +41,22 @@ pub(super) struct ExecutableArgs {
     /// What to measure.
     #[command(flatten)]
     pub(super) measurement: Measurement,
+    /// Another way to use it.
+    #[cfg(feature = "serving")]
+    #[command(subcommand)]
+    pub(super) command: Option<Action>,
+}
+
+/// What an executable does besides, that was made with `--with-serve`.
+#[cfg(feature = "serving")]
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Action {
+    /// Serve the model to other programs over HTTP
+    #[command(after_help = "\
+The interface is the Open Inference Protocol, version 2, and besides POST /v2/models/NAME/classify
+for the bytes of an image, and GET /metrics. NAME is this file's. The address is printed once the
+model is ready. SIGINT and SIGTERM end it when requests that have begun are answered.")]
+    Serve(Box<ServingOptions>),
 }
 
 /// The flags that ask for something else than running the model.
@@ -74,6 +92,9 @@ pub(super) fn command(name: &str) -> Command {
             let bench_only = a.requires("bench").help_heading("With --bench");
             bench_only.conflicts_with_all(["images", "input", "info", "selftest"])
         });
+    }
+    if cfg!(feature = "serving") {
+        command = command.args_conflicts_with_subcommands(true).subcommand_negates_reqs(true);
     }
     command.mut_arg("images", |a| a.required_unless_present_any(INSTEAD))
 }
