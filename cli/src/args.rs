@@ -34,6 +34,7 @@ pub(crate) use serve::ServeArgs;
 pub(crate) use tuning::TuningOptions;
 
 use crate::image_input::{ImageOptions, Preprocess};
+use crate::reporting::Reporting;
 use crate::request::{IsaOption, Measurement, RunRequest};
 use crate::signing::{Signing, Trust};
 
@@ -53,6 +54,9 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// How it is said what goes wrong.
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
 }
 
 /// The subcommands.

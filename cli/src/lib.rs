@@ -24,6 +24,7 @@ mod own_pages;
 mod program;
 mod random;
 mod render;
+mod reporting;
 mod request;
 mod staging;
 mod stdio;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
+use crate::reporting::Reporting;
 use crate::request::{Measurement, RunRequest};
 #[cfg(feature = "serving")]
 use crate::serving::ServingOptions;
@@ -41,6 +42,9 @@ pub(super) struct ExecutableArgs {
     /// What to measure.
     #[command(flatten)]
     pub(super) measurement: Measurement,
+    /// How it is said what goes wrong.
+    #[command(flatten)]
+    pub(super) reporting: Reporting,
     /// Another way to use it.
     #[cfg(feature = "serving")]
     #[command(subcommand)]
@@ -121,8 +125,9 @@ impl ExecutableArgs {
     /// What clap has to say, help and version included.
     pub(super) fn parse(
         name: &str,
-        arguments: impl IntoIterator<Item = OsString>,
+        arguments: Vec<OsString>,
     ) -> Result<ExecutableArgs, clap::Error> {
+        Reporting::choose(&arguments);
         let mut command = command(name);
         let matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         ExecutableArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
@@ -135,7 +140,7 @@ mod tests {
 
     fn parse(arguments: &str) -> Result<ExecutableArgs, clap::Error> {
         let words = std::iter::once("digits").chain(arguments.split_whitespace());
-        ExecutableArgs::parse("digits", words.map(OsString::from))
+        ExecutableArgs::parse("digits", words.map(OsString::from).collect())
     }
 
     #[test]
