@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::{Folder, Ran, command};
@@ -251,6 +253,35 @@ fn stopping_leaves_no_half_of_anything() {
             folder.run("inspect stopped.cardinal").succeeds();
         }
     }
+}
+
+/// What its rounds have measured is kept, until the next tuning comes to its end.
+#[test]
+fn a_tuning_that_is_interrupted_goes_on_where_it_was() {
+    let folder = folder();
+    let arguments = "compile digits.onnx --tune --tune-cache tune.json -o m.cardinal";
+    let mut child = command(&folder.path(""), arguments).spawn().unwrap();
+    let kept = || -> Option<Value> {
+        let text = std::fs::read(folder.path("tune.json")).ok()?;
+        let cache: Value = serde_json::from_slice(&text).unwrap();
+        cache["unfinished"].as_object()?.values().next().cloned()
+    };
+    let before = loop {
+        if let Some(kept) = kept() {
+            break kept;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it came to its end without keeping anything");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let interrupt = ["-INT".to_owned(), child.id().to_string()];
+    assert!(Command::new("kill").args(interrupt).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!folder.names().contains(&"m.cardinal".to_owned()));
+    let layers = before.as_object().unwrap();
+    assert!(layers.values().all(|layer| !layer["timings"].as_array().unwrap().is_empty()));
+
+    folder.run(&format!("compile digits.onnx {TUNE} -o m.cardinal")).succeeds();
+    assert_eq!(kept(), None, "all have winners");
 }
 
 // ---- what cannot be ------------------------------------------------------------------------------

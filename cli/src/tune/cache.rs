@@ -1,8 +1,12 @@
-//! What tuning has found, in a file: for each machine, what won for each layer.
+//! What tuning has found, in a file: for each machine, what won for each layer, and of tuning that did not come
+//! to its end, what was measured.
 //!
 //! ```text
-//! {"schema": "cardinal.tune/v1", "compiler": "0.1.0", "machines": {MACHINE: {LAYER:
-//!   {"choice": "F(4x4) …", "us": 812.3, "estimate": "direct …", "estimate_us": 1110.0}}}}
+//! {"schema": "cardinal.tune/v1", "compiler": "0.1.0",
+//!  "machines": {MACHINE: {LAYER:
+//!    {"choice": "F(4x4) …", "us": 812.3, "estimate": "direct …", "estimate_us": 1110.0}}},
+//!  "unfinished": {MACHINE: {LAYER: {"estimate": "direct …", "timings": [
+//!    {"choice": "F(4x4) …", "us": 812.3, "estimate_us": 1110.0}]}}}}
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Layer, Winner, read_choice};
+use crate::engine::{Choice, Layer, Timing, Winner, read_choice};
 use crate::exit::Failure;
 use crate::limits::TUNE_CACHE;
 use crate::output;
@@ -24,9 +28,23 @@ const FAMILY: &str = "cardinal.tune/";
 /// Choices of one version mean little to another, whose candidates and kernels are others.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What won, by machine and by the key of the layer.
+/// Something for each layer, by machine and by the key of the layer.
+type ByLayer<T> = BTreeMap<String, BTreeMap<String, T>>;
+
+/// What is known of layers.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Cache(BTreeMap<String, BTreeMap<String, Winner>>);
+pub(super) struct Cache {
+    winners: ByLayer<Winner>,
+    /// Of layers without a winner.
+    unfinished: ByLayer<Unfinished>,
+}
+
+/// Candidates that were measured beside the estimate's choice.
+#[derive(Debug, Clone, PartialEq)]
+struct Unfinished {
+    estimate: Choice,
+    timings: Vec<Timing>,
+}
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -78,22 +96,46 @@ impl Cache {
     /// Puts the file in its place at once, with what others have put into it meanwhile.
     pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
         let mut all = Cache::read(path).unwrap_or_default();
-        for (machine, layers) in &self.0 {
-            all.0.entry(machine.clone()).or_default().extend(layers.clone());
+        for (machine, layers) in &self.unfinished {
+            all.unfinished.entry(machine.clone()).or_default().extend(layers.clone());
+        }
+        for (machine, layers) in &self.winners {
+            for (key, winner) in layers {
+                all.put(machine, key.clone(), winner.clone());
+            }
         }
         output::write(path, format!("{:#}\n", all.to_json()).as_bytes())
     }
 
     /// What won for a layer, if it still is one of its candidates.
     pub(super) fn winner(&self, machine: &str, layer: &Layer) -> Option<Winner> {
-        let winner = self.0.get(machine)?.get(&layer.key)?;
+        let winner = self.winners.get(machine)?.get(&layer.key)?;
         let same = layer.candidates.first() == Some(&winner.estimate);
         (same && layer.candidates.contains(&winner.choice)).then(|| winner.clone())
     }
 
     /// Remembers what won for the layers of this key.
     pub(super) fn put(&mut self, machine: &str, key: String, winner: Winner) {
-        self.0.entry(machine.to_owned()).or_default().insert(key, winner);
+        if let Some(layers) = self.unfinished.get_mut(machine) {
+            layers.remove(&key);
+        }
+        self.winners.entry(machine.to_owned()).or_default().insert(key, winner);
+    }
+
+    /// What was measured of a layer's candidates before tuning was stopped, of those that it still has.
+    pub(super) fn timings(&self, machine: &str, layer: &Layer) -> Vec<Timing> {
+        let known = self.unfinished.get(machine).and_then(|layers| layers.get(&layer.key));
+        let known = known.filter(|known| layer.candidates.first() == Some(&known.estimate));
+        let timings = known.map(|known| known.timings.iter()).into_iter().flatten();
+        timings.filter(|timing| layer.candidates.contains(&timing.choice)).cloned().collect()
+    }
+
+    /// Remembers what was measured so far of the layers of this one's key.
+    pub(super) fn keep(&mut self, machine: &str, layer: &Layer, timings: Vec<Timing>) {
+        let Some(estimate) = layer.candidates.first().cloned() else { return };
+        let unfinished = Unfinished { estimate, timings };
+        let layers = self.unfinished.entry(machine.to_owned()).or_default();
+        layers.insert(layer.key.clone(), unfinished);
     }
 
     fn parse(text: &[u8]) -> Result<Cache, Useless> {
@@ -105,24 +147,51 @@ impl Cache {
             let version = file["compiler"].as_str().unwrap_or("unknown");
             return Err(Useless::Version(version.into()));
         }
-        let mut cache = Cache::default();
-        for (machine, layers) in object(&file["machines"], "machines")? {
-            for (key, entry) in object(layers, machine)? {
-                let winner = winner(entry).ok_or_else(|| Useless::Entry(key.clone()))?;
-                cache.put(machine, key.clone(), winner);
-            }
-        }
-        Ok(cache)
+        let nothing = json!({});
+        let unfinished = file.get("unfinished").unwrap_or(&nothing);
+        Ok(Cache {
+            winners: by_layer(&file["machines"], "machines", winner)?,
+            unfinished: by_layer(unfinished, "unfinished", unfinished_of)?,
+        })
     }
 
     fn to_json(&self) -> Value {
-        let layers = |layers: &BTreeMap<String, Winner>| -> Map<String, Value> {
-            layers.iter().map(|(key, winner)| (key.clone(), entry(winner))).collect()
-        };
-        let machines = self.0.iter().map(|(machine, all)| (machine.clone(), layers(all).into()));
-        let machines: Map<String, Value> = machines.collect();
-        json!({"schema": SCHEMA, "compiler": VERSION, "machines": machines})
+        let machines = from_layers(&self.winners, entry);
+        let unfinished = from_layers(&self.unfinished, |Unfinished { estimate, timings }| {
+            let timings: Vec<Value> = timings.iter().map(timing_entry).collect();
+            json!({"estimate": estimate.to_string(), "timings": timings})
+        });
+        let mut file = json!({"schema": SCHEMA, "compiler": VERSION, "machines": machines});
+        if !unfinished.is_empty() {
+            file["unfinished"] = unfinished.into();
+        }
+        file
     }
+}
+
+fn by_layer<T>(
+    value: &Value,
+    what: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<ByLayer<T>, Useless> {
+    let mut all = ByLayer::new();
+    for (machine, layers) in object(value, what)? {
+        let all = all.entry(machine.clone()).or_default();
+        for (key, entry) in object(layers, machine)? {
+            let entry = read(entry).ok_or_else(|| Useless::Entry(key.clone()))?;
+            all.insert(key.clone(), entry);
+        }
+    }
+    Ok(all)
+}
+
+/// Machines without layers are left out.
+fn from_layers<T>(all: &ByLayer<T>, write: impl Fn(&T) -> Value) -> Map<String, Value> {
+    let layers = |layers: &BTreeMap<String, T>| -> Map<String, Value> {
+        layers.iter().map(|(key, entry)| (key.clone(), write(entry))).collect()
+    };
+    let some = all.iter().filter(|(_, all)| !all.is_empty());
+    some.map(|(machine, all)| (machine.clone(), layers(all).into())).collect()
 }
 
 /// Whether a file is neither a cache, nor what damage or another version makes of one.
@@ -147,15 +216,43 @@ fn entry(winner: &Winner) -> Value {
     })
 }
 
-fn winner(entry: &Value) -> Option<Winner> {
-    let choice = |key: &str| read_choice(entry[key].as_str()?).ok();
-    let time = |key: &str| entry[key].as_f64().filter(|us| *us >= 0.0 && us.is_finite());
-    Some(Winner {
-        choice: choice("choice")?,
-        us: time("us")?,
-        estimate: choice("estimate")?,
-        estimate_us: time("estimate_us")?,
+fn timing_entry(timing: &Timing) -> Value {
+    json!({
+        "choice": timing.choice.to_string(),
+        "us": tenths(timing.us),
+        "estimate_us": tenths(timing.estimate_us),
     })
+}
+
+fn winner(entry: &Value) -> Option<Winner> {
+    Some(Winner {
+        choice: choice(entry, "choice")?,
+        us: time(entry, "us")?,
+        estimate: choice(entry, "estimate")?,
+        estimate_us: time(entry, "estimate_us")?,
+    })
+}
+
+fn unfinished_of(entry: &Value) -> Option<Unfinished> {
+    let timings = entry["timings"].as_array()?.iter().map(|entry| {
+        Some(Timing {
+            choice: choice(entry, "choice")?,
+            us: time(entry, "us")?,
+            estimate_us: time(entry, "estimate_us")?,
+        })
+    });
+    Some(Unfinished {
+        estimate: choice(entry, "estimate")?,
+        timings: timings.collect::<Option<_>>()?,
+    })
+}
+
+fn choice(entry: &Value, key: &str) -> Option<Choice> {
+    read_choice(entry[key].as_str()?).ok()
+}
+
+fn time(entry: &Value, key: &str) -> Option<f64> {
+    entry[key].as_f64().filter(|us| *us >= 0.0 && us.is_finite())
 }
 
 /// Times are kept, and shown, to a tenth of a microsecond: those of a run are those that the next one reads.
@@ -209,6 +306,29 @@ mod tests {
         both.put("a CPU, 1 thread", "two".into(), winner(1.0));
         assert_eq!(Cache::read(&path).unwrap(), both);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_measured_is_kept_until_there_is_a_winner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tune.json");
+        let candidates = ["direct 6x2 by weights", "F(4x4) 14x2 rows 7 images 1"];
+        let one = layer("one", &candidates);
+        let timing = Timing { choice: one.candidates[1].clone(), us: 2.5, estimate_us: 3.0 };
+        let mut unfinished = Cache::default();
+        unfinished.keep("a CPU, 1 thread", &one, vec![timing.clone()]);
+        unfinished.write(&path).unwrap();
+        let read = Cache::read(&path).unwrap();
+        assert_eq!(read, unfinished);
+        assert_eq!(read.timings("a CPU, 1 thread", &one), [timing]);
+        assert_eq!(read.timings("another CPU", &one), []);
+        // Measured beside another choice, or of no use any more.
+        assert_eq!(read.timings("a CPU, 1 thread", &layer("one", &["direct 4x2 by weights"])), []);
+        assert_eq!(read.timings("a CPU, 1 thread", &layer("one", &candidates[..1])), []);
+        cache("one", 1.0).write(&path).unwrap();
+        let read = Cache::read(&path).unwrap();
+        assert_eq!(read.timings("a CPU, 1 thread", &one), []);
+        assert!(read.winner("a CPU, 1 thread", &one).is_some());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{loading, program, render};
 use cache::{Cache, Useless};
 use report::CpuReport;
 pub(crate) use report::Report;
-use rounds::Rounds;
+use rounds::{Rounds, Timings};
 
 /// Where measurements come from and go to.
 struct Store {
@@ -71,16 +71,45 @@ impl Store {
     /// Writes the cache. Without one the next tuning takes as long again, which is no failure.
     fn save(&mut self, options: &TuningOptions) {
         let Some(path) = &self.path else {
-            let warning = "measurements are not kept: there is no home folder; use --tune-cache";
-            return self.warnings.push(warning.into());
+            return self
+                .warn("measurements are not kept: there is no home folder; use --tune-cache");
         };
         if let (None, Some(folder)) = (&options.tune_cache, path.parent()) {
             // Whether it is there is seen when the file is written.
             let _ = fs::create_dir_all(folder);
         }
         if let Err(failure) = self.cache.write(path) {
-            self.warnings.push(format!("measurements are not kept: {failure}"));
+            self.warn(&format!("measurements are not kept: {failure}"));
         }
+    }
+
+    /// Says it once, as it may be the same after each round.
+    fn warn(&mut self, what: &str) {
+        if !self.warnings.iter().any(|said| said == what) {
+            self.warnings.push(what.to_owned());
+        }
+    }
+
+    /// What was measured of these layers before tuning was stopped.
+    fn timings(&self, machine: &str, layers: &[&Layer]) -> Timings {
+        let known = |layer: &&Layer| (layer.key.clone(), self.cache.timings(machine, layer));
+        layers.iter().map(known).collect()
+    }
+
+    /// Keeps what a round has measured, for a tuning that goes on after this one was stopped.
+    fn keep(
+        &mut self,
+        options: &TuningOptions,
+        machine: &str,
+        layers: &[&Layer],
+        timings: &Timings,
+    ) {
+        for layer in layers {
+            if let Some(timings) = timings.get(&layer.key) {
+                self.cache.keep(machine, layer, timings.clone());
+            }
+        }
+        self.save(options);
     }
 
     /// What the cache calls this machine with code for a CPU.
@@ -147,7 +176,11 @@ pub(crate) fn tune(
             let say = |what: String| {
                 progress.set_message(format!("tuning {} for {}: {what}", file.name(), cpu.name));
             };
-            for (key, winner) in rounds.winners(&choices(&winners), &missing, &say)? {
+            let known = store.timings(&machine, &missing);
+            let mut keep = |timings: &Timings| store.keep(options, &machine, &missing, timings);
+            for (key, winner) in
+                rounds.winners(&choices(&winners), &missing, known, &say, &mut keep)?
+            {
                 store.cache.put(&machine, key.clone(), winner.clone());
                 winners.insert(key, winner);
             }
