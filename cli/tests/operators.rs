@@ -29,6 +29,7 @@ fn json_has_the_rows_of_the_text() {
     let printed = Folder::new().run("operators").succeeds();
     let json = Folder::new().run("operators --json").succeeds();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema"], "cardinal.operators/v1");
     let rows = json["operators"].as_array().unwrap();
     assert_eq!(rows.len(), printed.lines().count());
     for (row, line) in rows.iter().zip(printed.lines()) {

@@ -9,10 +9,16 @@ use crate::engine::{KnownOperator, operators};
 use crate::exit::Outcome;
 use crate::output;
 
+/// The schema of `--json`.
+const SCHEMA: &str = "cardinal.operators/v1";
+
 pub(crate) fn run(args: &OperatorsArgs) -> Outcome {
     let all = operators();
     match args.json {
-        true => output::print_json(&json!({ "operators": Value::from_iter(all.iter().map(row)) })),
+        true => {
+            let rows = Value::from_iter(all.iter().map(row));
+            output::print_json(&json!({ "schema": SCHEMA, "operators": rows }))
+        }
         false => output::print(|out| all.iter().try_for_each(|operator| line(out, operator))),
     }
 }
