@@ -57,7 +57,8 @@ OF_LINES = {
     'ReduceMax': [{'keepdims': 0}], 'ReduceMean': [{'keepdims': 0}], 'ReduceMin': [{'keepdims': 0}],
     'ReduceSum': [{'keepdims': 0}], 'Softmax': [{}],
 }
-# What moves elements, makes them of shapes, is a sum of products, or quantized (scripts/quantized.py).
+# What moves elements, makes them of shapes, is a sum of products, quantized (scripts/quantized.py), or joined of others
+# (scripts/saved_by_onnxruntime.py).
 ELSEWHERE = set('''AffineGrid Attention BlackmanWindow CausalConvWithState CenterCropPad Col2Im Compress ConvTranspose
     CumProd CumSum DepthToSpace Einsum EyeLike GRU GatherElements GatherND GlobalLpPool GridSample GroupNormalization
     HammingWindow HannWindow InstanceNormalization LRN LSTM LayerNormalization LinearAttention LpNormalization LpPool
@@ -67,7 +68,8 @@ ELSEWHERE = set('''AffineGrid Attention BlackmanWindow CausalConvWithState Cente
     DynamicQuantizeLinear Expand Flatten Gather Gemm MatMul MatMulInteger Pad QGemm QLinearAdd QLinearAveragePool
     QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearReduceMean
     QLinearSigmoid QLinearSoftmax QuantizeLinear Range Reshape Resize SequenceAt Shape Size Slice Split SplitToSequence Squeeze Transpose Unsqueeze
-    Upsample Where'''.split())
+    Upsample Where BiasGelu FastGelu FusedConv FusedGemm FusedMatMul QuickGelu SimplifiedLayerNormalization SkipLayerNormalization
+    SkipSimplifiedLayerNormalization TransposeMatMul'''.split())
 
 Case = collections.namedtuple('Case', 'operator attributes dtype form operands')
 

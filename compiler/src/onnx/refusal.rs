@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Problem};
 
+/// What can be done about a model that ONNX Runtime saved with what is not read.
+pub(super) const AS_EXPORTED: &str = "use the model as exported, before ONNX Runtime optimised it";
+
 /// An attribute or operand that the operator does not allow.
 pub(super) fn bad(what: impl Into<String>) -> Error {
     Problem::BadNode(what.into()).into()
@@ -72,8 +75,10 @@ pub(super) fn remedy(operator: &str) -> &'static str {
 /// An operator of a domain that is not imported.
 pub(super) fn unknown_domain(domain: &str, name: &str) -> Error {
     let remedy = match domain {
-        "com.microsoft" | "com.microsoft.nchwc" => {
-            "use the model as exported, before ONNX Runtime optimised it"
+        "com.microsoft" => AS_EXPORTED,
+        "com.microsoft.nchwc" => {
+            "use the model as exported, or save it with ORT_ENABLE_EXTENDED at most: ONNX Runtime laid this \
+             one out for one machine"
         }
         "ai.onnx.ml" => {
             "this domain has models that are no neural networks, and their preparation: cut the model \

@@ -3,9 +3,9 @@
 use super::context::NodeContext;
 use super::ops::{
     activation, arrange, attention, batch_norm, compile_time, conv, convert, einsum, elementwise,
-    gather, generate, indices, integers, join, logic, loss, matmul, normalize, pad, pool, quantize,
-    quantized, recurrent, reduce, resize, rotary, sample_grid, scatter, sequence, shape, slice,
-    softmax, stateful, transposed_conv,
+    fused, gather, generate, indices, integers, join, logic, loss, matmul, normalize, pad, pool,
+    quantize, quantized, recurrent, reduce, resize, rotary, sample_grid, scatter, sequence, shape,
+    slice, softmax, stateful, transposed_conv,
 };
 use super::refusal::{bad, unknown_domain, unknown_operator, unsupported};
 use super::versions::OPSETS;
@@ -125,7 +125,7 @@ const OPERATORS: &[Operator] = &[
     row("IsNaN", &[9, 13, 20], (1, 1), logic::is_nan),
     row("LRN", &[1, 13], (1, 1), normalize::local_response),
     row("LSTM", &[7, 14, 22], (3, 8), recurrent::recurrent).with_outputs(3),
-    row("LayerNormalization", &[17], (2, 3), normalize::layer).with_outputs(3),
+    row("LayerNormalization", &[1, 17], (2, 3), normalize::layer).with_outputs(3),
     row("LeakyRelu", &[6, 16], (1, 1), elementwise::unary),
     row("Less", &[7, 9, 13], (2, 2), logic::compare),
     row("LessOrEqual", &[12, 16], (2, 2), logic::compare),
@@ -184,6 +184,7 @@ const OPERATORS: &[Operator] = &[
     row("Shrink", &[9], (1, 1), activation::shrink),
     row("Sigmoid", &[6, 13], (1, 1), elementwise::unary),
     row("Sign", &[9, 13], (1, 1), logic::sign),
+    row("SimplifiedLayerNormalization", &[1], (2, 2), normalize::root_mean_square).with_outputs(2),
     row("Sin", &[7, 22], (1, 1), elementwise::unary),
     row("Sinh", &[9, 22], (1, 1), elementwise::unary),
     row("Size", &[1, 13, 19, 21, 23, 24, 25], (1, 1), generate::size),
@@ -215,9 +216,16 @@ const OPERATORS: &[Operator] = &[
     row("Xor", &[7], (2, 2), logic::connective),
 ];
 
-/// The operators of quantized values that ONNX Runtime writes, in its own domain, by name.
+/// Operators that ONNX Runtime writes, in its own domain, by name: those of quantized values, and those that its
+/// optimizer joins of others.
 const RUNTIME_OPERATORS: &[Operator] = &[
+    row("BiasGelu", &[1], (2, 2), fused::gelu),
     row("DequantizeLinear", &[1], (2, 3), quantize::dequantize_linear),
+    row("FastGelu", &[1], (1, 2), fused::gelu),
+    row("FusedConv", &[1], (2, 4), fused::conv),
+    row("FusedGemm", &[1], (2, 3), fused::gemm),
+    row("FusedMatMul", &[1], (2, 2), fused::matmul),
+    row("Gelu", &[1], (1, 1), fused::gelu),
     row("QGemm", &[1], (6, 9), quantized::gemm),
     row("QLinearAdd", &[1], (7, 8), quantized::binary),
     row("QLinearAveragePool", &[1], (4, 5), quantized::average_pool),
@@ -229,6 +237,10 @@ const RUNTIME_OPERATORS: &[Operator] = &[
     row("QLinearSigmoid", &[1], (4, 5), quantized::unary),
     row("QLinearSoftmax", &[1], (4, 5), quantized::softmax),
     row("QuantizeLinear", &[1], (2, 3), quantize::quantize_linear),
+    row("QuickGelu", &[1], (1, 1), fused::gelu),
+    row("SkipLayerNormalization", &[1], (3, 5), normalize::skip_layer).with_outputs(4),
+    row("SkipSimplifiedLayerNormalization", &[1], (3, 4), normalize::skip_layer).with_outputs(4),
+    row("TransposeMatMul", &[1], (2, 2), fused::matmul),
 ];
 
 /// ONNX Runtime's own domain.

@@ -7,7 +7,7 @@ use crate::proto::{float, floats, int, ints, longs, model, node, numbers, refuse
 
 /// Compares with what was worked out by hand, to a rounding of f32.
 #[track_caller]
-fn near(found: Vec<f64>, expected: &[f64]) {
+pub(crate) fn near(found: Vec<f64>, expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{found:?}");
     let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() <= 1e-6 * e.abs().max(1.0));
     assert!(close, "{found:?}, not {expected:?}");

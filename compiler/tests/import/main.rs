@@ -8,6 +8,7 @@ mod compositions;
 mod contradictions;
 mod damage;
 mod functions;
+mod fused;
 mod hostile;
 mod inputs;
 mod models;

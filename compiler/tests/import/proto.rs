@@ -106,6 +106,10 @@ pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeType::FLOAT) }
 }
 
+pub(crate) fn float_list(name: &str, floats: &[f32]) -> AttributeProto {
+    AttributeProto { floats: floats.to_vec(), ..attribute(name, AttributeType::FLOATS) }
+}
+
 pub(crate) fn string(name: &str, s: &str) -> AttributeProto {
     AttributeProto { s: s.into(), ..attribute(name, AttributeType::STRING) }
 }

@@ -53,11 +53,16 @@ pub(super) fn op(transpose_a: bool, transpose_b: bool) -> Op {
 
 /// Gemm.
 pub(in crate::onnx) fn gemm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let y = whole_gemm(ctx)?;
+    ctx.bind(0, y)
+}
+
+/// What Gemm makes of the node's operands.
+pub(super) fn whole_gemm(ctx: &mut NodeContext<'_, '_>) -> Result<ValueId> {
     let (a, b, c) = (ctx.required(0)?, ctx.required(1)?, ctx.optional(2)?);
     let beta = ctx.attributes.float("beta", 1.0)?;
     let c = if beta == 0.0 { None } else { c };
-    let y = general(ctx, [a, b], c, beta)?;
-    ctx.bind(0, y)
+    general(ctx, [a, b], c, beta)
 }
 
 /// `alpha * a · b + beta * c`, with the node's other attributes.
@@ -76,7 +81,10 @@ pub(super) fn general(
     let op = op(transpose_a, transpose_b);
     let columns = ctx.shape(b)[usize::from(!transpose_b)];
     if let Some(bias) = c.filter(|c| alpha == 1.0 && beta == 1.0 && ctx.shape(*c) == [columns]) {
-        return ctx.emit(op, &[a, b, bias]);
+        let rows = if transpose_a { a } else { unflattened(ctx, a) };
+        let y = ctx.emit(op, &[rows, b, bias])?;
+        let count = ctx.ty(y).elements() / columns.max(1);
+        return ctx.reshape(y, &[count, columns]);
     }
     let y = ctx.emit(op, &[a, b])?;
     let shape = ctx.shape(y);
@@ -89,6 +97,16 @@ pub(super) fn general(
         return Err(bad("its operand 2 does not broadcast to the product"));
     }
     Ok(y)
+}
+
+/// The rows of a matrix as they were before a reshape made a matrix of them, so that what follows the reshape back,
+/// which ONNX Runtime's optimizer and others write around Gemm, follows the product itself.
+fn unflattened(ctx: &NodeContext<'_, '_>, a: ValueId) -> ValueId {
+    let Some((Op::Reshape, [(_, rows)])) = ctx.computed(a) else {
+        return a;
+    };
+    let (whole, flat) = (ctx.shape(*rows), ctx.shape(a));
+    if whole.len() > 2 && whole.last() == flat.last() { *rows } else { a }
 }
 
 fn scaled(ctx: &mut NodeContext<'_, '_>, x: ValueId, factor: f32) -> Result<ValueId> {

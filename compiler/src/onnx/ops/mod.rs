@@ -10,6 +10,7 @@ pub(super) mod conv;
 pub(super) mod convert;
 pub(super) mod einsum;
 pub(super) mod elementwise;
+pub(super) mod fused;
 pub(super) mod gather;
 pub(super) mod generate;
 pub(super) mod indices;

@@ -81,7 +81,36 @@ pub(in crate::onnx) fn layer(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     ctx.bind(2, standard.factor)
 }
 
-/// RMSNormalization: LayerNormalization without a mean.
+/// SkipLayerNormalization and SkipSimplifiedLayerNormalization: of `x + skip + bias`, over the last axis.
+pub(in crate::onnx) fn skip_layer(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
+    let (x, skip, scale) = (ctx.required(0)?, ctx.required(1)?, ctx.required(2)?);
+    let has_mean = ctx.operator() == "SkipLayerNormalization";
+    let shift = if has_mean { ctx.optional(3)? } else { None };
+    let bias = ctx.optional(if has_mean { 4 } else { 3 })?;
+    let mut sum = ctx.add(x, skip)?;
+    if let Some(bias) = bias {
+        sum = ctx.add(sum, bias)?;
+    }
+    if ctx.shape(sum) != ctx.shape(x) {
+        return Err(bad(format!("its skip or bias does not broadcast to {}", ctx.ty(x))));
+    }
+    let axes = [axis(-1, ctx.ty(sum).rank())?];
+    let epsilon = ctx.attributes.float("epsilon", 1e-12)?;
+    let (normal, factor) = if has_mean {
+        let standard = standardized(ctx, sum, &axes, epsilon)?;
+        ctx.bind(1, standard.mean)?;
+        (standard.normal, standard.factor)
+    } else {
+        let factor = inverse_root_of_squares(ctx, sum, &axes, epsilon)?;
+        (ctx.mul(sum, factor)?, factor)
+    };
+    let y = affine(ctx, normal, scale, shift)?;
+    ctx.bind(0, y)?;
+    ctx.bind(2, factor)?;
+    ctx.bind(3, sum)
+}
+
+/// RMSNormalization, and ONNX Runtime's SimplifiedLayerNormalization: LayerNormalization without a mean.
 pub(in crate::onnx) fn root_mean_square(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (x, scale) = (ctx.required(0)?, ctx.required(1)?);
     let axes = trailing_axes(ctx, x)?;
@@ -89,7 +118,8 @@ pub(in crate::onnx) fn root_mean_square(ctx: &mut NodeContext<'_, '_>) -> Result
     let factor = inverse_root_of_squares(ctx, x, &axes, epsilon)?;
     let normal = ctx.mul(x, factor)?;
     let y = affine(ctx, normal, scale, None)?;
-    ctx.bind(0, y)
+    ctx.bind(0, y)?;
+    ctx.bind(1, factor)
 }
 
 /// InstanceNormalization: over all axes after the channels.
