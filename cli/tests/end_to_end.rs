@@ -158,6 +158,8 @@ fn every_stage_can_be_seen() {
 fn every_pass_can_be_the_last() {
     let folder = folder(&["fixed.onnx"]);
     let list = json(&folder.run("inspect fixed.onnx --passes --format json").succeeds());
+    let short = folder.run("inspect fixed.onnx --passes --json").succeeds();
+    assert_eq!(json(&short), list);
     let passes = list["passes"].as_array().unwrap();
     assert!(!passes.is_empty());
     for pass in passes {

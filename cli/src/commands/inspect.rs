@@ -24,6 +24,7 @@ use dump::Dump;
 pub(crate) use dump::text_of;
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
+    let args = &args.settled();
     check_format(args)?;
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
