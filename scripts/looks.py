@@ -9,8 +9,8 @@ segmentation_models_pytorch, with random weights, into target/looks, where they 
 
 Every command must end with 0; JSON and SVG must parse; a page must ask nothing of a network, and that of ResNeSt-50 be
 smaller than 3 MB; nothing may have escape codes; and lines for people may not be longer than 80 columns, unless for a
-word of more than 45, as names and digests are not cut. Dumps of a stage are not lines for people. A table says what passed, with sizes
-and seconds.
+word of more than 45, as names and digests are not cut. Dumps of a stage are not lines for people. A table says what
+passed, with sizes and seconds.
 """
 import argparse
 import html.parser
@@ -86,7 +86,6 @@ def is_json(text):
     return [] if json.loads(text) else ['the JSON is empty']
 
 
-
 def is_svg(text):
     root = xml.etree.ElementTree.fromstring(text)
     faults = [] if root.tag.endswith('}svg') else [f'is {root.tag}']
@@ -121,9 +120,10 @@ def is_dump(text):
 
 def is_explained(text):
     """A way: the text of the graph and of the plan in it is not for people."""
-    own = [line for line in text.splitlines()
-           if ' = ' not in line and ' weight %' not in line and not line.startswith('    lies ') and not line.lstrip().startswith(('"', 'from ')) and not line.startswith('  > ')]
-    return is_text('\n'.join(own))
+    def is_dumped(line):
+        starts = line.startswith(('    lies ', '  > ')) or line.lstrip().startswith(('"', 'from '))
+        return starts or ' = ' in line or ' weight %' in line
+    return is_text('\n'.join(line for line in text.splitlines() if not is_dumped(line)))
 
 
 def commands(model, layer, folder, artifact):
@@ -194,7 +194,8 @@ def texts(binary, model, folder):
 def look(binary, name, model, folder):
     """Prints a row for each command on one model; whether all are as they should be."""
     artifact = os.path.join(folder, name + '.cardinal')
-    subprocess.run([binary, 'compile', model, '-o', artifact], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([binary, 'compile', model, '-o', artifact], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
     layer = first_layer(binary, model)
     good = True
     for arguments, check in [*commands(model, layer, folder, artifact), texts(binary, model, folder)]:
@@ -203,8 +204,9 @@ def look(binary, name, model, folder):
         size = len(text.encode())
         if check is is_page and name == 'resnest50' and size > LARGEST_PAGE:
             faults.append(f'the page has {size} bytes')
-        shown = ' '.join(os.path.basename(word) if os.sep in word and os.path.exists(word) else word for word in arguments)
-        print(f'{name:11} {"FAILED" if faults else "passed"} {size / 1e3:10.1f} kB {took:7.2f} s  {shown[:90]}', flush=True)
+        words = [os.path.basename(word) if os.path.exists(word) else word for word in arguments]
+        passed = 'FAILED' if faults else 'passed'
+        print(f'{name:11} {passed} {size / 1e3:10.1f} kB {took:7.2f} s  {" ".join(words)[:90]}', flush=True)
         for fault in faults:
             print(f'    {fault}')
         good &= not faults
@@ -220,9 +222,11 @@ def main():
     parser.add_argument('--quick', action='store_true')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        models = {'digits': lambda: common.DIGITS, 'digits.int8': lambda: quantized(args.binary, folder), 'tiny': lambda: TINY}
+        models = {'digits': lambda: common.DIGITS, 'digits.int8': lambda: quantized(args.binary, folder),
+                  'tiny': lambda: TINY}
         if not args.quick:
-            models |= {'resnest50': lambda: args.resnest50 or exported('resnest50d'), 'unet': lambda: args.unet or exported('unet'),
+            models |= {'resnest50': lambda: args.resnest50 or exported('resnest50d'),
+                       'unet': lambda: args.unet or exported('unet'),
                        'resnest269': lambda: args.resnest269 or exported('resnest269e')}
         wanted = {name: of for name, of in models.items() if not args.only or name in args.only}
         good = [look(args.binary, name, of(), folder) for name, of in wanted.items()]
