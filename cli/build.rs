@@ -19,6 +19,8 @@ fn main() -> io::Result<()> {
         return Ok(());
     }
     let place = variable("OUT_DIR").join("cardinal-runner");
+    let serving = variable("OUT_DIR").join("cardinal-serving-runner");
+    fs::write(&serving, b"")?;
     let is_linux = env::var_os("CARGO_CFG_TARGET_OS").as_deref() == Some(OsStr::new("linux"));
     if !is_linux || !is_wanted("EXECUTABLES") {
         return fs::write(place, b"");
@@ -27,18 +29,30 @@ fn main() -> io::Result<()> {
     for file in ["Cargo.toml", "Cargo.lock", "cli/Cargo.toml", "runtime/Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", build.root.join(file).display());
     }
-    match build.run() {
-        Ok(runner) => {
-            sources(&fs::read_to_string(runner.with_extension("d"))?);
-            fs::copy(runner, place).map(drop)
-        }
-        Err(why) => {
-            println!("cargo::warning=executables cannot be made: no static runner: {why}");
-            println!("cargo::rerun-if-changed=src");
-            fs::write(place, b"")
-        }
-    }
+    build.put(&PLAIN, &place)?;
+    if is_wanted("FULL") { build.put(&SERVING, &serving) } else { Ok(()) }
 }
+
+/// A runner.
+struct Kind {
+    features: &'static str,
+    profile: &'static str,
+    flags: &'static str,
+}
+
+/// What executables begin with. It has no unwinding tables, since a panic ends it.
+const PLAIN: Kind = Kind {
+    features: "runner",
+    profile: "runner",
+    flags: "-Ctarget-feature=+crt-static\u{1f}-Cforce-unwind-tables=no",
+};
+
+/// What those begin with that serve: a panic there ends a request and not the server.
+const SERVING: Kind = Kind {
+    features: "runner,serving,formats",
+    profile: "serving-runner",
+    flags: "-Ctarget-feature=+crt-static",
+};
 
 /// A folder that cargo names.
 fn variable(name: &str) -> PathBuf {
@@ -68,8 +82,23 @@ impl Build {
         }
     }
 
+    /// Puts a runner there, or nothing where it cannot be built.
+    fn put(&self, kind: &Kind, place: &Path) -> io::Result<()> {
+        match self.run(kind) {
+            Ok(runner) => {
+                sources(&fs::read_to_string(runner.with_extension("d"))?);
+                fs::copy(runner, place).map(drop)
+            }
+            Err(why) => {
+                println!("cargo::warning=executables cannot be made: no static runner: {why}");
+                println!("cargo::rerun-if-changed=src");
+                fs::write(place, b"")
+            }
+        }
+    }
+
     /// Gives the runner's path, or the first line of what is wrong.
-    fn run(&self) -> Result<PathBuf, String> {
+    fn run(&self, kind: &Kind) -> Result<PathBuf, String> {
         let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
         let mut command = Command::new(cargo);
         for (name, _) in env::vars_os().filter(|(name, _)| leaks(&name.to_string_lossy())) {
@@ -77,12 +106,13 @@ impl Build {
         }
         command
             .args(["build", "--package", "cardinal-cli", "--bin", "cardinal-runner", "--locked"])
-            .args(["--no-default-features", "--features", "runner", "--profile", "runner"])
+            .args(["--no-default-features", "--features", kind.features])
+            .args(["--profile", kind.profile])
             .arg("--target")
             .arg(&self.target)
             .arg("--target-dir")
             .arg(&self.target_dir)
-            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags())
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(kind))
             .stdin(Stdio::null());
         let output = command.output().map_err(|error| error.to_string())?;
         if !output.status.success() {
@@ -90,14 +120,12 @@ impl Build {
             let line = said.lines().find(|line| line.starts_with("error"));
             return Err(line.unwrap_or("cargo failed").to_owned());
         }
-        Ok(self.target_dir.join(&self.target).join("runner/cardinal-runner"))
+        Ok(self.target_dir.join(&self.target).join(kind.profile).join("cardinal-runner"))
     }
 
-    /// Links statically, leaves out unwinding tables, since a panic ends the runner, and names no folder
-    /// of this machine.
-    fn rustflags(&self) -> OsString {
-        let mut flags =
-            OsString::from("-Ctarget-feature=+crt-static\u{1f}-Cforce-unwind-tables=no");
+    /// Links statically, and names no folder of this machine.
+    fn rustflags(&self, kind: &Kind) -> OsString {
+        let mut flags = OsString::from(kind.flags);
         let mut remap = |from: &Path, to: &str| {
             flags.push("\u{1f}--remap-path-prefix=");
             flags.push(from);

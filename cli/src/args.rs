@@ -34,6 +34,7 @@ pub(crate) use serve::ServeArgs;
 pub(crate) use tuning::TuningOptions;
 
 use crate::image_input::{ImageOptions, Preprocess};
+use crate::reporting::Reporting;
 use crate::request::{IsaOption, Measurement, RunRequest};
 use crate::signing::{Signing, Trust};
 
@@ -53,6 +54,9 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// How it is said what goes wrong.
+    #[command(flatten)]
+    pub(crate) reporting: Reporting,
 }
 
 /// The subcommands.
@@ -253,6 +257,13 @@ pub(crate) struct CompileArgs {
     /// Example: --emit artifact
     #[arg(long, value_name = "KIND")]
     pub(crate) emit: Option<Emit>,
+    /// Let the executable serve its model over HTTP too, as `OUT serve` and with the options of `cardinal serve`
+    ///
+    /// It is 1.5 MB larger then. Names of hosts are not resolved in it: --host takes an address.
+    ///
+    /// Example: --emit exe --with-serve
+    #[arg(long)]
+    pub(crate) with_serve: bool,
     /// Machine to generate code for, as a target triple [default: this one]
     ///
     /// Example: --target aarch64-unknown-linux-gnu

@@ -28,6 +28,20 @@ pub(crate) enum Status {
     Io = 5,
 }
 
+impl Status {
+    /// Its name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Status::Quiet => "quiet",
+            Status::Failed => "failed",
+            Status::Usage => "usage",
+            Status::Model => "model",
+            Status::Mismatch => "mismatch",
+            Status::Io => "io",
+        }
+    }
+}
+
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -141,10 +155,30 @@ impl Failure {
     }
 
     /// The name and the operator of the ONNX node that is concerned.
-    #[cfg(feature = "library")]
     pub(crate) fn node(&self) -> Option<(&str, &str)> {
-        let Failure::Model { error, .. } = self else { return None };
-        error.site.as_ref().map(|site| (site.node.as_str(), site.operator.as_str()))
+        #[cfg(feature = "compiler")]
+        if let Failure::Model { error, .. } = self {
+            return error.site.as_ref().map(|site| (site.node.as_str(), site.operator.as_str()));
+        }
+        None
+    }
+
+    /// The file that is concerned, as typed.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "compiler")]
+            Failure::Model { file, .. } => Some(file),
+            Failure::BadModel { file, .. }
+            | Failure::Io { file, .. }
+            | Failure::Damaged { file, .. } => Some(file),
+            #[cfg(feature = "compiler")]
+            Failure::Linker { .. } => None,
+            Failure::Usage { .. }
+            | Failure::Mismatch(_)
+            | Failure::Images { .. }
+            | Failure::Failed(_)
+            | Failure::ClosedPipe => None,
+        }
     }
 
     /// Whether one image of many can be to blame, so that the others have results all the same.

@@ -25,6 +25,7 @@ mod own_pages;
 mod program;
 mod random;
 mod render;
+mod reporting;
 mod request;
 mod staging;
 mod stdio;
@@ -65,8 +66,10 @@ mod quantize;
 mod samples;
 #[cfg(feature = "compiler")]
 mod score;
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 mod serve;
+#[cfg(any(feature = "compiler", feature = "serving"))]
+mod serving;
 #[cfg(feature = "compiler")]
 mod signing;
 #[cfg(feature = "compiler")]

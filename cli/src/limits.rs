@@ -26,7 +26,7 @@ impl Largest {
     pub(crate) const USUAL: Largest = Largest { side: 1 << 15, bytes: 1 << 30 };
 
     /// Of images that are sent to a server, which decodes several at once.
-    #[cfg(feature = "full")]
+    #[cfg(feature = "serving")]
     pub(crate) const SERVED: Largest = Largest { bytes: 256 << 20, ..Largest::USUAL };
 }
 

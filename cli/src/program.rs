@@ -153,10 +153,10 @@ pub(crate) fn pair(property: &Property) -> (String, String) {
 }
 
 /// Threads that sessions share.
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) struct Threads(Arc<cardinal_runtime::Pool>);
 
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 impl Threads {
     /// Starts them, but for one: whoever runs a session is another.
     ///
@@ -194,7 +194,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure::Failed`] for want of memory.
-    #[cfg(feature = "full")]
+    #[cfg(feature = "serving")]
     pub(crate) fn sharing(program: &Program, threads: &Threads) -> Outcome<Session> {
         let Threads(pool) = threads;
         let session =

@@ -1,5 +1,5 @@
 //! What the user sees of a failure: on stderr, at most a screenful, graphical and coloured on a
-//! terminal, plain ASCII elsewhere.
+//! terminal, plain ASCII elsewhere, and JSON on request.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _, stderr};
@@ -7,10 +7,17 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use cardinal_runtime::text;
+use clap::ColorChoice;
+use clap::error::ErrorKind;
+use serde_json::json;
 
 use crate::columns::wrapped;
 use crate::ending;
 use crate::exit::{Failure, Outcome, Status};
+use crate::reporting::{Errors, Reporting};
+
+/// The schema of errors in JSON.
+const SCHEMA: &str = "cardinal.error/v1";
 
 /// The most characters of a message or of its help text that are shown.
 const MESSAGE_LIMIT: usize = 1200;
@@ -26,16 +33,41 @@ pub(crate) fn outcome(outcome: Outcome) -> ExitCode {
 
 fn failure(failure: &Failure) -> ExitCode {
     if failure.status() != Status::Quiet {
+        let text = match Reporting::chosen().errors {
+            Errors::Text => report(failure, Style::of_stderr()),
+            Errors::Json => object(failure, true),
+        };
         // Nothing is left to do when stderr cannot be written either.
-        let _ = stderr().write_all(report(failure, Style::of_stderr()).as_bytes());
+        let _ = stderr().write_all(text.as_bytes());
     }
     ExitCode::from(failure.status() as u8)
 }
 
 /// Prints what clap has to say: help and version on stdout, complaints on stderr.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Status::Usage } else { Status::Quiet } as u8)
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if Reporting::chosen().errors == Errors::Text || is_help {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { Status::Usage } else { Status::Quiet } as u8);
+    }
+    failure(&complaint(error))
+}
+
+/// The same as a failure: what is wrong is in the first paragraph of the text, and tips are in others.
+fn complaint(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let what = Failure::usage(what.split_whitespace().collect::<Vec<_>>().join(" "));
+    match rest.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+        Some(tip) => what.with_help(tip),
+        None => what.with_help("see --help"),
+    }
 }
 
 /// Prints one line on stderr that is no failure.
@@ -45,7 +77,12 @@ pub(crate) fn note(text: impl fmt::Display) {
 
 /// Says in one line on stderr what is wrong with one of many things; the others go on.
 pub(crate) fn complain(failure: &Failure) {
-    note(format_args!("error: {failure}"));
+    match Reporting::chosen().errors {
+        Errors::Text => note(format_args!("error: {failure}")),
+        Errors::Json => {
+            let _ = stderr().write_all(object(failure, false).as_bytes());
+        }
+    }
 }
 
 /// A panic is a bug of ours: says so in two lines and exits with 1, whichever thread it is on.
@@ -54,6 +91,7 @@ pub(crate) fn install_panic_hook() {
         say_panic(
             info,
             "This is a bug; please report it with the command and the model that led to it.",
+            true,
         );
         ending::discard();
         std::process::exit(i32::from(Status::Failed as u8));
@@ -61,21 +99,28 @@ pub(crate) fn install_panic_hook() {
 }
 
 /// From now on a panic costs no more than what its thread was doing.
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) fn survive_panics() {
     std::panic::set_hook(Box::new(|info| {
         say_panic(
             info,
             "This is a bug; please report it with the request that led to it. Others go on.",
+            false,
         );
     }));
 }
 
-fn say_panic(info: &PanicHookInfo<'_>, advice: &str) {
+fn say_panic(info: &PanicHookInfo<'_>, advice: &str, is_last: bool) {
     let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
     let what = info.payload_as_str().unwrap_or("no message");
     let (place, what) = (place.unwrap_or_default(), shown(what));
-    let _ = writeln!(stderr(), "cardinal: internal error{place}: {what}\n{advice}");
+    let _ = match Reporting::chosen().errors {
+        Errors::Text => writeln!(stderr(), "cardinal: internal error{place}: {what}\n{advice}"),
+        Errors::Json => {
+            let failure = Failure::Failed(format!("internal error{place}: {what}. {advice}"));
+            stderr().write_all(object(&failure, is_last).as_bytes())
+        }
+    };
 }
 
 /// How failures are shown.
@@ -91,11 +136,13 @@ enum Style {
 
 impl Style {
     fn of_stderr() -> Style {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        match stderr().is_terminal() {
-            false => Style::Plain,
-            true if no_color => Style::Drawn,
-            true => Style::Coloured,
+        let is_terminal = stderr().is_terminal();
+        let no_color = || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        match Reporting::chosen().color {
+            ColorChoice::Always => Style::Coloured,
+            ColorChoice::Auto if is_terminal && !no_color() => Style::Coloured,
+            ColorChoice::Auto | ColorChoice::Never if is_terminal => Style::Drawn,
+            ColorChoice::Auto | ColorChoice::Never => Style::Plain,
         }
     }
 
@@ -111,10 +158,32 @@ impl Style {
 const RED: u8 = 31;
 const CYAN: u8 = 36;
 
-fn report(failure: &Failure, style: Style) -> String {
+/// What a failure says. Names from files may hold line ends, and could put words into our mouth.
+fn message(failure: &Failure) -> String {
     let message = failure.to_string();
-    // Names from files may hold line ends, and could put words into our mouth.
-    let message = if failure.has_lines() { shown(&message) } else { line(&message) };
+    if failure.has_lines() { shown(&message) } else { line(&message) }
+}
+
+/// A line of JSON, with the exit code where the failure ends the command.
+fn object(failure: &Failure, is_last: bool) -> String {
+    let site = failure.node();
+    let mut object = json!({
+        "schema": SCHEMA,
+        "kind": failure.status().name(),
+        "message": message(failure),
+        "file": failure.file().map(line),
+        "node": site.map(|(node, _)| line(node)),
+        "operator": site.map(|(_, operator)| line(operator)),
+        "help": failure.help().map(line),
+    });
+    if is_last {
+        object["exit_code"] = json!(failure.status() as u8);
+    }
+    format!("{object}\n")
+}
+
+fn report(failure: &Failure, style: Style) -> String {
+    let message = message(failure);
     let help = failure.help().map(line);
     if style == Style::Plain {
         let help = help.map(|help| format!("  help: {help}\n")).unwrap_or_default();
@@ -176,6 +245,37 @@ mod tests {
         let bare = coloured.replace("\u{1b}[31m", "").replace("\u{1b}[36m", "");
         assert_eq!(bare.replace("\u{1b}[0m", ""), drawn);
         assert!(coloured.contains("\u{1b}[31m×\u{1b}[0m no such"), "{coloured:?}");
+    }
+
+    #[test]
+    fn a_failure_in_json_has_its_parts() {
+        let failure = Failure::damaged("a\u{1b}[2J.png".as_ref(), "it is cut short");
+        let object = |is_last| -> serde_json::Value {
+            serde_json::from_str(&super::object(&failure, is_last)).unwrap()
+        };
+        assert_eq!(
+            object(true),
+            json!({
+                "schema": SCHEMA,
+                "kind": "io",
+                "message": "cannot read `a\\u{1b}[2J.png`: it is cut short",
+                "file": "a\\u{1b}[2J.png",
+                "node": null,
+                "operator": null,
+                "help": null,
+                "exit_code": 5,
+            })
+        );
+        assert_eq!(object(false).get("exit_code"), None);
+    }
+
+    #[test]
+    fn a_complaint_about_arguments_keeps_its_tip() {
+        let command = clap::Command::new("x").arg(clap::arg!(--threads <N>));
+        let error = command.try_get_matches_from(["x", "--thread", "1"]).unwrap_err();
+        let complaint = complaint(&error);
+        assert_eq!(complaint.to_string(), "unexpected argument '--thread' found");
+        assert!(complaint.help().unwrap().contains("'--threads'"), "{:?}", complaint.help());
     }
 
     #[test]

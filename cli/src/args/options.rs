@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+
+use crate::serving::parse_size;
 
 /// How to read and compile an `.onnx`, for every command that takes one.
 #[derive(Debug, Clone, Default, Args)]
@@ -172,15 +173,6 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     Ok((name.to_owned(), shape))
 }
 
-/// `8GiB`
-pub(super) fn parse_size(text: &str) -> Result<usize, String> {
-    let size: ByteSize = text.parse()?;
-    match usize::try_from(size.as_u64()) {
-        Ok(bytes) if bytes > 0 => Ok(bytes),
-        _ => Err("expected a size such as 8GiB".into()),
-    }
-}
-
 impl ModelOptions {
     /// Samples in one inference, at most.
     pub(crate) fn most_samples(&self) -> Option<usize> {
@@ -191,16 +183,6 @@ impl ModelOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("8GiB"), Ok(8 << 30));
-        assert_eq!(parse_size("1.5 MB"), Ok(1_500_000));
-        assert_eq!(parse_size("4096"), Ok(4096));
-        for bad in ["", "0", "-1GiB", "GiB", "8 gibs", "nan"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn shapes_are_strict() {

@@ -1,15 +1,11 @@
 //! What `cardinal serve` takes.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::ModelOptions;
-use super::options::parse_size;
-use crate::image_input::ImageOptions;
-use crate::request::{ClassOptions, IsaOption};
+use crate::serving::ServingOptions;
 use crate::signing::Trust;
 
 /// `cardinal serve`
@@ -18,119 +14,13 @@ pub(crate) struct ServeArgs {
     /// The models, .onnx or .cardinal; each is served under its file's stem
     #[arg(value_name = "MODEL", required = true)]
     pub(crate) models: Vec<PathBuf>,
-    /// Address or name of this machine to listen at
-    ///
-    /// There is neither a password nor encryption, so beyond the own machine a proxy should stand before it.
-    ///
-    /// Example: --host 0.0.0.0
-    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
-    pub(crate) host: String,
-    /// Port to listen at; with 0 the system chooses a free one
-    ///
-    /// Example: --port 8080
-    #[arg(long, value_name = "PORT", default_value_t = 8000)]
-    pub(crate) port: u16,
-    /// Threads to run on, for all requests together [default: all of this machine]
-    ///
-    /// The results do not depend on it.
-    ///
-    /// Example: --threads 4
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
-    /// Inferences at once, which share the threads [default: as many as threads]
-    ///
-    /// Each takes a model's memory once more. With 1, each has all threads and the others wait.
-    ///
-    /// Example: --sessions 1
-    #[arg(long, value_name = "N")]
-    pub(crate) sessions: Option<NonZeroUsize>,
-    /// Requests that may wait or run at once; further ones are told to come again (503)
-    ///
-    /// Example: --queue 64
-    #[arg(long, value_name = "N", default_value = "256")]
-    pub(crate) queue: NonZeroUsize,
-    /// Milliseconds that a batch which is not full waits for other requests
-    ///
-    /// For models that were compiled with a batch of more than 1.
-    ///
-    /// Example: --batch-delay 5
-    #[arg(long, value_name = "MS", default_value = "1", value_parser = parse_milliseconds)]
-    pub(crate) batch_delay: Duration,
-    /// Seconds that a request may take, from its header to its answer
-    ///
-    /// So much time requests have to finish, too, when the server is ended.
-    ///
-    /// Example: --timeout 2.5
-    #[arg(long, value_name = "S", default_value = "30", value_parser = parse_seconds)]
-    pub(crate) timeout: Duration,
-    /// Most bytes of a request's body, and of its tensors and those of its answer
-    ///
-    /// All requests together take eight times as much of both at most.
-    ///
-    /// Example: --max-body 16MiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    pub(crate) max_body: usize,
-    /// Say nothing on stderr but what goes wrong: no line for each request
-    ///
-    /// Example: --quiet
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    /// Which classes `classify` gives, and how they are called.
+    /// How they are served.
     #[command(flatten)]
-    pub(crate) classes: ClassOptions,
-    /// Which code to run.
-    #[command(flatten)]
-    pub(crate) isa: IsaOption,
+    pub(crate) serving: ServingOptions,
     /// Whose compiled models to take.
     #[command(flatten)]
     pub(crate) trust: Trust,
-    /// How images are made inputs.
-    #[command(flatten)]
-    pub(crate) image: ImageOptions,
     /// How to read and compile them.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
-}
-
-#[cfg(feature = "full")]
-impl ServeArgs {
-    /// Whether an option is about images or about classes, so that it is to have an effect.
-    pub(crate) fn speaks_of_images(&self) -> bool {
-        let ClassOptions { top, labels, .. } = &self.classes;
-        top.is_some() || labels.is_some() || self.image.says_anything()
-    }
-}
-
-/// At most a day, which no clock overflows by.
-const LONGEST: f64 = 86_400.;
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) if seconds > 0. && seconds <= LONGEST => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("expected a number of seconds, more than 0 and at most 86400".into()),
-    }
-}
-
-fn parse_milliseconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(ms) if (0. ..=10_000.).contains(&ms) => Ok(Duration::from_secs_f64(ms / 1e3)),
-        _ => Err("expected a number of milliseconds from 0 to 10000".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_within_what_a_clock_counts() {
-        assert_eq!(parse_seconds("2.5"), Ok(Duration::from_millis(2500)));
-        assert_eq!(parse_milliseconds("0"), Ok(Duration::ZERO));
-        for bad in ["", "0", "-1", "nan", "inf", "1e9", "3s"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
-        }
-        for bad in ["", "-1", "nan", "10001"] {
-            assert!(parse_milliseconds(bad).is_err(), "{bad}");
-        }
-    }
 }

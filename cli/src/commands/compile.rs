@@ -78,7 +78,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         Content::Packed(_) => None,
     };
     progress.finish_and_clear();
-    content.write(&output)?;
+    content.write(&output, args.with_serve)?;
     signer.map_or(Ok(()), |signer| signer.sign(&output))?;
     Summary {
         model: file.name(),
@@ -154,13 +154,15 @@ enum Content<'a> {
 }
 
 impl Content<'_> {
-    fn write(&self, output: &Path) -> Outcome {
+    fn write(&self, output: &Path, with_serve: bool) -> Outcome {
         match self {
             Content::Packed(compiled) => {
                 output::write_made(output, &|file| compiled.write_to(file))
             }
             Content::Laid(artifact, None) => output::write(output, artifact.as_bytes()),
-            Content::Laid(artifact, Some(sample)) => executable::write(output, artifact, sample),
+            Content::Laid(artifact, Some(sample)) => {
+                executable::write(output, artifact, sample, with_serve)
+            }
             Content::Native(files, _) => native::write(output, files),
         }
     }
@@ -176,10 +178,15 @@ fn check(args: &CompileArgs, emit: Emit, output: &Path) -> Outcome {
         return Err(Failure::usage("--tune chooses what --schedule has chosen already")
             .with_help("leave out one of the two"));
     }
+    if args.with_serve && emit != Emit::Exe {
+        return Err(Failure::usage("--with-serve is for executables alone").with_help(
+            "write one with --emit exe, or serve the artifact: cardinal serve MODEL.cardinal",
+        ));
+    }
     args.sampling.check(engine::may_round(&settings(args)))?;
     match emit {
         Emit::Artifact => Ok(()),
-        Emit::Exe => executable::check_target(args.target.as_deref()),
+        Emit::Exe => executable::check_target(args.target.as_deref(), args.with_serve),
         Emit::Obj | Emit::Shared => native::check(output, args),
     }
 }

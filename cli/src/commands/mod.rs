@@ -17,12 +17,14 @@ mod score;
 mod serve;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, Command};
 use crate::exit::Outcome;
+use crate::reporting::Reporting;
 use crate::{ending, own_pages, render};
 
 #[cfg(feature = "library")]
@@ -33,10 +35,17 @@ pub fn cardinal() -> ExitCode {
     ending::install();
     own_pages::own();
     render::install_panic_hook();
-    match Cli::try_parse() {
+    match parse() {
         Ok(cli) => render::outcome(run(&cli.command)),
         Err(error) => render::usage(&error),
     }
+}
+
+fn parse() -> clap::error::Result<Cli> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut command = Cli::command().color(Reporting::choose(&arguments).color);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn run(command: &Command) -> Outcome {

@@ -22,7 +22,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst};
 
 pub(crate) use memory::fallible;
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) use signals::signals;
 pub(crate) use signals::{install, uninterrupted};
 

@@ -50,7 +50,7 @@ pub(crate) fn uninterrupted<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// The signals that end this process. Whoever handles them besides is to go on to the handlers of this module.
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) fn signals() -> impl Iterator<Item = c_int> {
     ENDING.into_iter().filter(|signal| !is_ignored(*signal))
 }

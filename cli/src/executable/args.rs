@@ -4,7 +4,10 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _, Parser};
 
+use crate::reporting::Reporting;
 use crate::request::{Measurement, RunRequest};
+#[cfg(feature = "serving")]
+use crate::serving::ServingOptions;
 
 /// Classifies images, or runs on tensors: one model, compiled by Cardinal, with all it needs.
 #[derive(Debug, Parser)]
@@ -39,6 +42,25 @@ pub(super) struct ExecutableArgs {
     /// What to measure.
     #[command(flatten)]
     pub(super) measurement: Measurement,
+    /// How it is said what goes wrong.
+    #[command(flatten)]
+    pub(super) reporting: Reporting,
+    /// Another way to use it.
+    #[cfg(feature = "serving")]
+    #[command(subcommand)]
+    pub(super) command: Option<Action>,
+}
+
+/// What an executable does besides, that was made with `--with-serve`.
+#[cfg(feature = "serving")]
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Action {
+    /// Serve the model to other programs over HTTP
+    #[command(after_help = "\
+The interface is the Open Inference Protocol, version 2, and besides POST /v2/models/NAME/classify
+for the bytes of an image, and GET /metrics. NAME is this file's. The address is printed once the
+model is ready. SIGINT and SIGTERM end it when requests that have begun are answered.")]
+    Serve(Box<ServingOptions>),
 }
 
 /// The flags that ask for something else than running the model.
@@ -75,6 +97,9 @@ pub(super) fn command(name: &str) -> Command {
             bench_only.conflicts_with_all(["images", "input", "info", "selftest"])
         });
     }
+    if cfg!(feature = "serving") {
+        command = command.args_conflicts_with_subcommands(true).subcommand_negates_reqs(true);
+    }
     command.mut_arg("images", |a| a.required_unless_present_any(INSTEAD))
 }
 
@@ -100,8 +125,9 @@ impl ExecutableArgs {
     /// What clap has to say, help and version included.
     pub(super) fn parse(
         name: &str,
-        arguments: impl IntoIterator<Item = OsString>,
+        arguments: Vec<OsString>,
     ) -> Result<ExecutableArgs, clap::Error> {
+        Reporting::choose(&arguments);
         let mut command = command(name);
         let matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         ExecutableArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
@@ -114,7 +140,7 @@ mod tests {
 
     fn parse(arguments: &str) -> Result<ExecutableArgs, clap::Error> {
         let words = std::iter::once("digits").chain(arguments.split_whitespace());
-        ExecutableArgs::parse("digits", words.map(OsString::from))
+        ExecutableArgs::parse("digits", words.map(OsString::from).collect())
     }
 
     #[test]

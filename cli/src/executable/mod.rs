@@ -51,7 +51,11 @@ fn name(first: Option<&OsString>) -> String {
 }
 
 fn run(name: &str, args: &ExecutableArgs) -> Outcome {
-    let ExecutableArgs { request, measurement, info, selftest, bench } = args;
+    #[cfg(feature = "serving")]
+    if let Some(args::Action::Serve(options)) = &args.command {
+        return serve(name, options);
+    }
+    let ExecutableArgs { request, measurement, info, selftest, bench, .. } = args;
     let threads = request.threads.unwrap_or_else(program::available_threads);
     if *info {
         return Attached::open(name)?.describe(request.json);
@@ -67,4 +71,12 @@ fn run(name: &str, args: &ExecutableArgs) -> Outcome {
     }
     let job = Job::new(request, false)?;
     job.run(&Attached::open(name)?.load(&request.isa)?.0, name)
+}
+
+/// Serves the model under the executable's name.
+#[cfg(feature = "serving")]
+fn serve(name: &str, options: &crate::serving::ServingOptions) -> Outcome {
+    let program = Attached::open(name)?.load(&options.isa)?.0;
+    let hosted = crate::serve::Hosted::new(name.to_owned(), program, options, name)?;
+    crate::serve::serve(vec![hosted], options)
 }

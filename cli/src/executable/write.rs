@@ -13,10 +13,14 @@ use crate::compare::compare;
 use crate::engine::{self, Model, ModelResult, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::output;
+use crate::serving;
 use crate::trial::{self, Trial};
 
 /// The runner, from build.rs; empty where it could not be built.
 const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cardinal-runner"));
+
+/// The one that serves, too; empty without the feature `full`, and where it could not be built.
+const SERVING_RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cardinal-serving-runner"));
 
 /// How many times the change by one rounding of the weights another rounding may make. Found were up to
 /// 1.3, in six networks of up to 101 layers.
@@ -28,11 +32,15 @@ const MOST_FACTORS: f64 = 0.15;
 /// How many times what a small change of the inputs does rounding factors may do. Found were up to 24.
 const TIMES_NEARBY: f64 = 8.0;
 
+fn runner(with_serve: bool) -> &'static [u8] {
+    if with_serve { SERVING_RUNNER } else { RUNNER }
+}
+
 /// Refuses targets for which there is no runner, before anything is compiled.
 ///
 /// # Errors
 /// [`Failure::Usage`] for another machine's target, [`Failure::Failed`] when there is no runner.
-pub(crate) fn check_target(target: Option<&str>) -> Outcome {
+pub(crate) fn check_target(target: Option<&str>, with_serve: bool) -> Outcome {
     if let Some(target) = target.filter(|target| !cpu::matches_host(target)) {
         let host = cpu::host_triple();
         return Err(Failure::usage(format!(
@@ -40,7 +48,10 @@ pub(crate) fn check_target(target: Option<&str>) -> Outcome {
         ))
         .with_help("write an artifact, `-o model.cardinal`, or use cardinal on a machine of that kind"));
     }
-    if RUNNER.is_empty() {
+    if with_serve && !cfg!(feature = "full") {
+        return Err(serving::left_out());
+    }
+    if runner(with_serve).is_empty() {
         return Err(Failure::Failed(
             "this build of cardinal cannot make executables: no C library to link statically with \
              was there when it was built, or it was built without its feature `executables`. Install \
@@ -148,8 +159,13 @@ fn difference(one: &Trial, other: &Trial) -> f64 {
 ///
 /// # Errors
 /// [`Failure::Io`]; [`Failure::Failed`] when the outputs are too large to be a sample.
-pub(crate) fn write(path: &Path, artifact: &Artifact, sample: &Sample) -> Outcome {
-    let pieces = assemble(RUNNER, artifact.as_bytes(), sample);
+pub(crate) fn write(
+    path: &Path,
+    artifact: &Artifact,
+    sample: &Sample,
+    with_serve: bool,
+) -> Outcome {
+    let pieces = assemble(runner(with_serve), artifact.as_bytes(), sample);
     let pieces = pieces.map_err(|error| Failure::Failed(error.to_string()))?;
     output::write_program(path, &pieces.each_ref().map(AsRef::as_ref))
 }

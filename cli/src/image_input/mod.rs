@@ -13,7 +13,7 @@ mod timm;
 pub(crate) use options::ImageOptions;
 #[cfg(feature = "library")]
 pub(crate) use options::Interpolation;
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) use pixels::is_image;
 pub(crate) use recipe::Recipe;
 #[cfg(feature = "compiler")]

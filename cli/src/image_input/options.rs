@@ -44,7 +44,7 @@ pub(crate) struct ImageOptions {
     pub(crate) interpolation: Option<Interpolation>,
 }
 
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 impl ImageOptions {
     /// Whether any is given.
     pub(crate) fn says_anything(&self) -> bool {

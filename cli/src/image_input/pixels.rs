@@ -23,7 +23,7 @@ use crate::limits::{Largest, RESIZED_PIXELS};
 use crate::tensors::Array;
 
 /// Whether bytes begin as those of an image that is read do.
-#[cfg(feature = "full")]
+#[cfg(feature = "serving")]
 pub(crate) fn is_image(bytes: &[u8]) -> bool {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     matches!(image::guess_format(bytes), Ok(Png | Jpeg | WebP | Bmp | Gif | Tiff))

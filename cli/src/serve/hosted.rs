@@ -1,16 +1,12 @@
 //! A model that is served: its name, what it takes and gives a row, and how it reads images.
 
-use std::path::{Path, PathBuf};
-
-use crate::args::ServeArgs;
 use crate::classify::{self, Classifier};
 use crate::exit::{Failure, Outcome};
 use crate::image_input::Recipe;
-use crate::model_file::ModelFile;
 use crate::program::Program;
-use crate::stdio::is_dash;
+use crate::render;
+use crate::serving::ServingOptions;
 use crate::tensors::Spec;
-use crate::{loading, names, render};
 
 /// The only version that a model has.
 pub(super) const VERSION: &str = "1";
@@ -78,35 +74,32 @@ impl RowShape {
 }
 
 impl Hosted {
-    /// Loads or compiles the models that are asked for, and says on stderr what is done to images.
+    /// Gives a model to serve under a name, and says on stderr what is done to images; `file` is what its file is
+    /// called, for images and for messages.
     ///
     /// # Errors
-    /// Everything that is wrong with a model or with options for it, and two models of one name.
-    pub(crate) fn load_all(args: &ServeArgs) -> Outcome<Vec<Hosted>> {
-        check_names(&args.models)?;
-        args.models.iter().map(|path| Hosted::load(path, args)).collect()
-    }
-
-    fn load(path: &Path, args: &ServeArgs) -> Outcome<Hosted> {
-        let name = name_of(path)?;
-        let file = ModelFile::open(path)?.with_weights(args.options.weights_from.as_ref());
-        args.trust.check(&file)?;
-        let program = loading::load(&file, &args.options, &args.isa, &Vec::new())?.program;
-        let images = match Images::of(&program, args, &file.name()) {
+    /// Options that the model cannot follow, and rows that no request has room for.
+    pub(crate) fn new(
+        name: String,
+        program: Program,
+        options: &ServingOptions,
+        file: &str,
+    ) -> Outcome<Hosted> {
+        let images = match Images::of(&program, options, file) {
             Ok(images) => {
-                if !args.quiet {
+                if !options.quiet {
                     render::note(format_args!("{name}: images: {}", images.recipe));
                     images.recipe.warnings().for_each(render::note);
                 }
                 Ok(images)
             }
             // Whoever says how images are read or what classes are called counts on it.
-            Err(failure) if args.speaks_of_images() => return Err(failure),
+            Err(failure) if options.speaks_of_images() => return Err(failure),
             Err(failure) => Err(failure.to_string()),
         };
         let rows = RowShape::of(program.inputs(), program.outputs());
-        if rows.bytes() > args.max_body {
-            let (bytes, most) = (rows.bytes(), args.max_body);
+        if rows.bytes() > options.max_body {
+            let (bytes, most) = (rows.bytes(), options.max_body);
             return Err(Failure::usage(format!(
                 "inputs and outputs of `{name}` take {bytes} bytes a row, and a request has {most} at most"
             ))
@@ -118,7 +111,7 @@ impl Hosted {
 }
 
 impl Images {
-    fn of(program: &Program, args: &ServeArgs, file: &str) -> Outcome<Images> {
+    fn of(program: &Program, args: &ServingOptions, file: &str) -> Outcome<Images> {
         let (outputs, metadata) = (program.outputs(), program.metadata());
         let classifier = Classifier::of(outputs, metadata, &args.classes)?;
         let classifier = classifier
@@ -127,31 +120,6 @@ impl Images {
         let recipe = Recipe::of(program.inputs(), metadata, &args.image, file)?;
         Ok(Images { recipe, classifier })
     }
-}
-
-/// The stem of a model's file.
-fn name_of(path: &Path) -> Outcome<String> {
-    let stem = path.file_stem().filter(|_| !is_dash(path));
-    stem.map(|stem| names::shown(Path::new(stem))).ok_or_else(|| {
-        Failure::usage(format!("`{}` has no name to be served under", names::shown(path)))
-            .with_help("give a file, whose stem is the model's name")
-    })
-}
-
-fn check_names(models: &[PathBuf]) -> Outcome {
-    let names = models.iter().map(|path| name_of(path)).collect::<Outcome<Vec<String>>>()?;
-    for (at, name) in names.iter().enumerate() {
-        if let Some(before) = names[..at].iter().position(|other| other == name) {
-            let [first, second] = [before, at].map(|at| names::shown(&models[at]));
-            return Err(Failure::usage(format!(
-                "`{first}` and `{second}` would both be served as `{name}`"
-            ))
-            .with_help(
-                "rename one of the files, as with a link: a model's name is its file's stem",
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -179,14 +147,5 @@ mod tests {
         }
         assert_eq!(of(&[&[4, 3]], &[&[3, 4]]).inputs, [48]);
         assert!(!of(&[], &[&[2]]).is_open);
-    }
-
-    #[test]
-    fn models_of_one_name_are_refused() {
-        let check = |names: &[&str]| check_names(&names.iter().map(Into::into).collect::<Vec<_>>());
-        assert!(check(&["a/m.onnx", "b.cardinal", "m.x.onnx"]).is_ok());
-        let said = check(&["a/m.onnx", "b.cardinal", "m.cardinal"]).unwrap_err().to_string();
-        assert!(said.contains("`a/m.onnx` and `m.cardinal`"), "{said}");
-        assert!(check(&["-"]).is_err() && check(&[".."]).is_err());
     }
 }

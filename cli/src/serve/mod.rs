@@ -30,9 +30,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use cardinal_runtime::MAX_THREADS;
 
-use crate::args::ServeArgs;
 use crate::ending;
 use crate::exit::{Failure, Outcome};
+use crate::serving::ServingOptions;
 use crate::{output, program, render};
 
 pub(crate) use hosted::Hosted;
@@ -52,7 +52,7 @@ const LEAVING: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Those of making sessions, and of listening.
-pub(crate) fn serve(models: Vec<Hosted>, args: &ServeArgs) -> Outcome {
+pub(crate) fn serve(models: Vec<Hosted>, args: &ServingOptions) -> Outcome {
     let threads = args.threads.unwrap_or_else(program::available_threads);
     let models: Arc<[Hosted]> = models.into();
     let batches = models.iter().map(|model| model.rows.batch);
@@ -90,11 +90,10 @@ fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
 }
 
 /// Listens until a signal comes, and answers the requests that have begun.
-async fn run(state: &Arc<State>, log: &Arc<Log>, args: &ServeArgs) -> Outcome {
+async fn run(state: &Arc<State>, log: &Arc<Log>, args: &ServingOptions) -> Outcome {
     let mut signals = Signals::new().map_err(|error| failed("wait for signals", &error))?;
-    let place = (args.host.as_str(), args.port);
     let listener = tokio::select! {
-        listener = TcpListener::bind(place) => listener.map_err(|error| not_listening(args, error))?,
+        listener = listen(args) => listener.map_err(|error| not_listening(args, error))?,
         () = signals.next() => return Ok(()),
     };
     let address = listener.local_addr().map_err(|error| not_listening(args, error))?;
@@ -111,10 +110,21 @@ async fn run(state: &Arc<State>, log: &Arc<Log>, args: &ServeArgs) -> Outcome {
     Ok(())
 }
 
+/// A name may have several addresses: the first at which one can listen.
+#[cfg(feature = "compiler")]
+async fn listen(args: &ServingOptions) -> io::Result<TcpListener> {
+    TcpListener::bind((args.host.as_str(), args.port)).await
+}
+
+#[cfg(not(feature = "compiler"))]
+async fn listen(args: &ServingOptions) -> io::Result<TcpListener> {
+    TcpListener::bind((args.host, args.port)).await
+}
+
 fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot {what}: {error}"))
 }
 
-fn not_listening(args: &ServeArgs, error: io::Error) -> Failure {
+fn not_listening(args: &ServingOptions, error: io::Error) -> Failure {
     Failure::Io { action: "listen at", file: format!("{}:{}", args.host, args.port), error }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -26,9 +26,19 @@ pub(crate) struct Server {
 impl Server {
     /// `cardinal serve` with these arguments, in a folder, at a port that is free.
     pub(crate) fn start(folder: &Folder, arguments: &str) -> Server {
-        let mut serve = command(&folder.path(""), &format!("serve {arguments} --port 0"));
-        let serve = serve.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = serve.spawn().unwrap();
+        Server::of(&mut command(&folder.path(""), &format!("serve {arguments} --port 0")))
+    }
+
+    /// What a command serves, which is to print its address.
+    pub(crate) fn of(serve: &mut Command) -> Server {
+        let serve = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = loop {
+            match serve.spawn() {
+                // A child of another test's thread may still hold the file open, between its fork and its exec.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+                child => break child.unwrap(),
+            }
+        };
         let mut stderr = child.stderr.take().unwrap();
         let said = std::thread::spawn(move || {
             let mut said = String::new();
