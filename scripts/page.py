@@ -41,6 +41,8 @@ FAULTS = r'''() => {
   const overlap = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
   const named = (each) => (each.getAttribute('aria-label') || each.textContent || each.className).toString().slice(0, 60);
   if (document.scrollingElement.scrollWidth > innerWidth + 1) faults.push(`the page is ${document.scrollingElement.scrollWidth} wide in a window of ${innerWidth}`);
+  const tabs = document.getElementById('tabs');
+  if (tabs.scrollWidth > tabs.clientWidth + 1) faults.push(`the tabs are ${tabs.scrollWidth} wide, and ${tabs.clientWidth} of it can be seen`);
   for (const each of document.querySelectorAll('button, summary, .chip, td, dd, dt, li, h1, h2')) {
     if (seen(each) && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline') faults.push(`text leaves ${each.tagName} ${named(each)}`);
   }

@@ -4,11 +4,15 @@ use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
 use serde_json::json;
 
+use crate::columns::{WIDTH, wrapped};
 #[cfg(feature = "compiler")]
 use crate::exit::Failure;
 use crate::exit::Outcome;
 use crate::output;
 use crate::program::spec;
+
+/// Columns of what a line is about.
+const LABEL: usize = 16;
 
 /// The schema of JSON.
 const SCHEMA: &str = "cardinal.artifact/v1";
@@ -119,6 +123,10 @@ pub(crate) fn print(lines: &[(String, String)], json: bool) -> Outcome {
         return output::print_json(&json!({"schema": SCHEMA, "about": pairs}));
     }
     output::print(|out| {
-        lines.iter().try_for_each(|(what, value)| writeln!(out, "{what:<16} {}", text::line(value)))
+        lines.iter().try_for_each(|(what, value)| {
+            let (first, rest) = (format!("{what:<LABEL$} "), " ".repeat(LABEL + 1));
+            let room = WIDTH - rest.len();
+            write!(out, "{}", wrapped(&text::line(value), room, &first, &rest))
+        })
     })
 }

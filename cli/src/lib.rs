@@ -6,6 +6,7 @@
 
 mod about;
 mod classify;
+mod columns;
 mod compare;
 mod csv;
 mod ending;

@@ -11,6 +11,7 @@ use clap::ColorChoice;
 use clap::error::ErrorKind;
 use serde_json::json;
 
+use crate::columns::wrapped;
 use crate::ending;
 use crate::exit::{Failure, Outcome, Status};
 use crate::reporting::{Errors, Reporting};
@@ -195,26 +196,6 @@ fn report(failure: &Failure, style: Style) -> String {
         text += &wrapped(&help, WIDTH - 8, &first, "        ");
     }
     text
-}
-
-/// The lines of `text`, broken between words where they are longer than `width` characters, after
-/// `first` or `rest`.
-fn wrapped(text: &str, width: usize, first: &str, rest: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let mut current = String::new();
-        for word in line.split_whitespace() {
-            let length = current.chars().count() + 1 + word.chars().count();
-            if !current.is_empty() && length > width {
-                lines.push(std::mem::take(&mut current));
-            }
-            current += if current.is_empty() { "" } else { " " };
-            current += word;
-        }
-        lines.push(current);
-    }
-    let indents = std::iter::once(first).chain(std::iter::repeat(rest));
-    lines.iter().zip(indents).map(|(line, indent)| format!("{indent}{line}\n")).collect()
 }
 
 /// `text`, which may have lines, cut to a screenful and without characters that do more than show.

@@ -6,6 +6,7 @@ use cardinal_runtime::{DType, text};
 #[cfg(feature = "compiler")]
 use serde_json::{Value, json};
 
+use crate::columns;
 #[cfg(feature = "compiler")]
 use crate::compare::Comparison;
 use crate::compare::compare;
@@ -48,7 +49,7 @@ pub(crate) struct Verdict {
     /// Whether it is what it should be.
     pub(crate) same: bool,
     /// How close it is.
-    pub(crate) text: String,
+    clauses: Vec<String>,
     /// The output, and how it should be.
     #[cfg(feature = "compiler")]
     details: Details,
@@ -97,7 +98,10 @@ impl Verdict {
         if (actual.dtype, &actual.shape) != (expected.dtype, &expected.shape) {
             return Verdict {
                 same: false,
-                text: format!("{name}: {}, but {} is expected", actual.ty(), expected.ty()),
+                clauses: vec![
+                    format!("{name}: {},", actual.ty()),
+                    format!("but {} is expected", expected.ty()),
+                ],
                 #[cfg(feature = "compiler")]
                 details: details(None),
             };
@@ -105,25 +109,28 @@ impl Verdict {
         let c = compare(actual, expected);
         let Tolerance { rtol, atol } = allowed;
         let same = c.within(rtol, atol);
-        let mut text = format!(
-            "{name} {}: max abs error {:.3e}, {:.3e} of the largest magnitude {:.4}",
-            actual.ty(),
-            c.max_abs,
-            c.max_rel,
-            c.scale,
-        );
+        let mut clauses = vec![
+            format!("{name} {}:", actual.ty()),
+            format!("max abs error {:.3e},", c.max_abs),
+            format!("{:.3e} of the largest magnitude {:.4}", c.max_rel, c.scale),
+        ];
+        let mut add = |clause: String| {
+            clauses.last_mut().into_iter().for_each(|last| last.push(','));
+            clauses.push(clause);
+        };
         if let Some((agree, rows)) = c.argmax {
-            text += &format!(", argmax agrees in {agree} of {rows}");
+            add(format!("argmax agrees in {agree} of {rows}"));
         }
         if c.not_finite > 0 {
-            text += &format!(", {} elements are infinite or NaN", c.not_finite);
+            add(format!("{} elements are infinite or NaN", c.not_finite));
         }
         if !same {
-            text += &format!(", worst at element {}; allowed {atol:e} + {rtol:e} of it", c.worst);
+            add(format!("worst at element {};", c.worst));
+            clauses.push(format!("allowed {atol:e} + {rtol:e} of it"));
         }
         Verdict {
             same,
-            text,
+            clauses,
             #[cfg(feature = "compiler")]
             details: details(Some(c)),
         }
@@ -149,14 +156,20 @@ impl Verdict {
         })
     }
 
-    /// It in a line.
-    pub(crate) fn line(&self) -> String {
-        format!("{} {}", if self.same { "same     " } else { "DIFFERENT" }, self.text)
+    /// How close it is, in a line.
+    pub(crate) fn text(&self) -> String {
+        self.clauses.join(" ")
     }
 
-    /// Prints a line.
+    /// It as lines for people.
+    pub(crate) fn lines(&self) -> String {
+        let first = if self.same { "same      " } else { "DIFFERENT " };
+        columns::clauses(self.clauses.iter().map(String::as_str), first, "          ")
+    }
+
+    /// Prints these.
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.line())
+        out.write_all(self.lines().as_bytes())
     }
 }
 

@@ -133,6 +133,19 @@ fn what_is_nothing_or_several_things_is_answered_with_names() {
 }
 
 #[test]
+fn of_an_operator_the_first_is_shown() {
+    let folder = folder();
+    let shown = explain(&folder, "split_attention");
+    let [fused] = array(&shown, "fused") else { panic!("{shown}") };
+    let graph = folder.run("inspect m.onnx --json").succeeds();
+    let graph: Value = serde_json::from_str(&graph).unwrap();
+    let first = array(&graph, "nodes").iter().find(|node| node["op"] == "split_attention");
+    assert_eq!(fused["name"], first.unwrap()["name"]);
+    let text = folder.run(&format!("explain m.onnx conv {CPU}")).succeeds();
+    assert!(text.starts_with("conv is a kind of operator"), "{text}");
+}
+
+#[test]
 fn the_hot_loop_is_marked_and_a_step_has_its_part_of_the_listing() {
     let folder = folder();
     let text = folder.run(&format!("explain m.onnx #2 --asm {CPU}")).succeeds();

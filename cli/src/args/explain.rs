@@ -15,9 +15,9 @@ pub(crate) struct ExplainArgs {
     /// Of an artifact it is not known what passes did.
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// A node of the ONNX file, a value, a step of the plan as #NUMBER, or a function of the code
+    /// A node of the ONNX file, a value, a step of the plan as #NUMBER, a function of the code, or an operator
     ///
-    /// The end of a name will do where only one ends so.
+    /// The end of a name will do where only one ends so. Of an operator, such as split_attention, the first is meant.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// Add the functions' machine code, disassembled

@@ -30,6 +30,11 @@ pub(crate) struct InspectArgs {
     /// Example: --format html
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
+    /// Print JSON: the same as --format json
+    ///
+    /// Example: --stage plan --json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
     /// Draw this alone, as svg, or open the page at it: a value, an ONNX node, or the first of an operator
     ///
     /// A Split-Attention is drawn as in Figure 2 of the ResNeSt paper, anything else in its block.
@@ -94,4 +99,12 @@ pub(crate) struct InspectArgs {
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
+}
+
+impl InspectArgs {
+    /// The same with the format that is asked for, however it is.
+    pub(crate) fn settled(&self) -> InspectArgs {
+        let format = if self.json { Format::Json } else { self.format };
+        InspectArgs { format, ..self.clone() }
+    }
 }

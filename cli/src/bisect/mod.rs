@@ -10,8 +10,12 @@ mod kernels;
 mod part;
 mod report;
 mod rewrites;
+#[cfg(test)]
+mod tests;
 
-use cardinal_compiler::ir::Graph;
+use std::collections::BTreeSet;
+
+use cardinal_compiler::ir::{Graph, Origin};
 use cardinal_runtime::text;
 use indicatif::ProgressBar;
 
@@ -81,7 +85,7 @@ impl Search<'_> {
         }
         if self.differ(&exact, expected) {
             let verdicts = verdict::judge(self.outputs, &exact, expected, self.tolerance);
-            return Ok(Found::Import(verdicts.iter().map(Verdict::line).collect()));
+            return Ok(Found::Import(verdicts.iter().map(Verdict::text).collect()));
         }
         match rewrites::first(self, &exact)? {
             Some(rewrite) => Ok(Found::Rewrite(rewrite)),
@@ -127,6 +131,25 @@ impl<'a> Compiler<'a> {
         Ok(Compiler { file, model, settings, threads, changes })
     }
 
+    /// The ONNX nodes that what was found came from.
+    ///
+    /// # Errors
+    /// Those of the passes.
+    pub(crate) fn origins(&self, found: &Found) -> Outcome<BTreeSet<Origin>> {
+        match found {
+            Found::Nothing | Found::Import(_) => Ok(BTreeSet::new()),
+            Found::Rewrite(at) => {
+                let removed = self.changes.get(*at).into_iter().flat_map(|r| &r.change.removed);
+                Ok(removed.flat_map(|node| &node.from).cloned().collect())
+            }
+            Found::Kernel(kernel) => {
+                let graph = self.after(self.rewrites())?;
+                let nodes = kernel.nodes.iter().filter_map(|name| graph.find(name));
+                Ok(nodes.flat_map(|id| graph.node(id).from.clone()).collect())
+            }
+        }
+    }
+
     fn accepted<T>(&self, result: ModelResult<T>) -> Outcome<T> {
         result.map_err(|error| loading::refused(self.file, error))
     }
@@ -161,146 +184,5 @@ pub(crate) fn conclude(found: &Found) -> Outcome {
         Found::Import(_) => Err(Failure::Mismatch("the model as imported differs already".into())),
         Found::Rewrite(_) => Err(Failure::Mismatch("a rewrite changes results".into())),
         Found::Kernel(_) => Err(Failure::Mismatch("code changes results".into())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::path::{Path, PathBuf};
-
-    use cardinal_compiler::ir::{Graph, Node, NodeId, Op, Weight};
-    use indicatif::ProgressBar;
-
-    use super::*;
-    use crate::random;
-    use crate::tensors;
-
-    /// The compiler with an error in it.
-    struct Planted<'a> {
-        compiler: Compiler<'a>,
-        /// After so many rewrites the weights of this node are others.
-        rewrite: Option<(usize, String)>,
-        /// Where there is a node of this name, its code has other weights.
-        kernel: Option<String>,
-    }
-
-    /// The graph with the first weight of the node of this name replaced.
-    fn spoilt(graph: &Graph, name: &str) -> Graph {
-        let Some(wrong) = graph.find(name) else { return graph.clone() };
-        let weight = graph.operand(wrong, 1).unwrap();
-        let mut copy = Graph::new(graph.name.clone());
-        let mut copies = std::collections::HashMap::<NodeId, NodeId>::new();
-        for id in graph.topological() {
-            let mut node: Node = graph.node(id).clone();
-            if id == weight {
-                node.op = Op::Weight(Weight::rand(12));
-            }
-            let operands = graph.operands(id);
-            let operands: Vec<_> = operands.iter().map(|(slot, id)| (*slot, copies[id])).collect();
-            copies.insert(id, copy.add(node, &operands));
-        }
-        for output in graph.outputs() {
-            copy.add_output(output.name.clone(), copies[&output.node]);
-        }
-        copy
-    }
-
-    impl Stages for Planted<'_> {
-        fn rewrites(&self) -> usize {
-            self.compiler.rewrites()
-        }
-
-        fn after(&self, rewrites: usize) -> Outcome<Graph> {
-            let graph = self.compiler.after(rewrites)?;
-            Ok(match &self.rewrite {
-                Some((from, node)) if rewrites > *from => spoilt(&graph, node),
-                _ => graph,
-            })
-        }
-
-        fn interpret(&self, graph: &Graph, inputs: &[Array]) -> Outcome<Vec<Array>> {
-            self.compiler.interpret(graph, inputs)
-        }
-
-        fn run(&self, graph: &Graph, inputs: &[Array]) -> Outcome<Vec<Array>> {
-            let spoil = |name| spoilt(graph, name);
-            self.compiler.run(&self.kernel.as_deref().map_or(graph.clone(), spoil), inputs)
-        }
-    }
-
-    fn digits() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits/mnist_resnest.onnx")
-    }
-
-    fn specs(model: &Model) -> Vec<Spec> {
-        let inputs = model.graph.inputs().iter();
-        inputs.map(|id| engine::spec(model.graph.node(*id))).collect()
-    }
-
-    /// What is found in the digits model with errors planted.
-    fn found(plant: impl FnOnce(&mut Planted<'_>)) -> (Found, usize) {
-        let file = ModelFile::open(&digits()).unwrap();
-        let settings = loading::settings(&Default::default());
-        let model = loading::import(&file, &settings).unwrap();
-        let compiler = Compiler::new(&file, &model, &settings, NonZeroUsize::MIN).unwrap();
-        let mut stages = Planted { compiler, rewrite: None, kernel: None };
-        plant(&mut stages);
-        let inputs = random::arrays(&specs(&model), 7).unwrap();
-        let (tolerance, progress) = (Tolerance::DEFAULT, &ProgressBar::hidden());
-        let search = Search { stages: &stages, inputs: &inputs, outputs: &[], tolerance, progress };
-        (search.run(None).unwrap(), stages.rewrites())
-    }
-
-    #[test]
-    fn nothing_is_found_where_nothing_is_wrong() {
-        assert_eq!(found(|_| {}).0, Found::Nothing);
-    }
-
-    #[test]
-    fn the_rewrite_that_is_wrong_is_found() {
-        for from in [0, 1, 17, 34] {
-            let (found, all) = found(|stages| stages.rewrite = Some((from, LAYER.into())));
-            assert!(from < all, "{from} of {all}");
-            assert_eq!(found, Found::Rewrite(from), "of {all}");
-        }
-    }
-
-    /// A convolution that is there after all rewrites and before them.
-    const LAYER: &str = "/layer3/layer3.0/downsample/downsample.1/Conv_output_0";
-
-    /// The nodes of every rewrite are a model of their own, which gives with its inputs what they give in the whole.
-    #[test]
-    fn parts_are_models_with_their_inputs() {
-        let path = digits();
-        let file = ModelFile::open(&path).unwrap();
-        let settings = loading::settings(&Default::default());
-        let model = loading::import(&file, &settings).unwrap();
-        let inputs = random::arrays(&specs(&model), 7).unwrap();
-        let values = engine::values(&model.graph, &inputs).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        for (at, rewrite) in engine::rewrites(&model).unwrap().into_iter().enumerate() {
-            let nodes = rewrite.change.removed.iter().flat_map(|node| node.from.clone()).collect();
-            let path = folder.path().join(format!("{at}.onnx"));
-            let part = Part::write((&file, &model), &inputs, nodes, &path).unwrap();
-            let alone = ModelFile::open(&part.model).unwrap();
-            let alone = loading::import(&alone, &settings).unwrap();
-            let given = tensors::read(part.inputs.to_str().unwrap()).unwrap();
-            let given = tensors::assign(&specs(&alone), given, "input").unwrap();
-            let outputs = engine::interpret(&alone.graph, &given).unwrap();
-            assert!(!outputs.is_empty(), "{:?}", part.nodes);
-            for (output, found) in alone.graph.outputs().iter().zip(&outputs) {
-                let whole = &values[&model.graph.find(&output.name).unwrap()];
-                assert!(Tolerance::DEFAULT.allows(found, whole), "{} of {at}", output.name);
-            }
-        }
-    }
-
-    #[test]
-    fn the_kernel_that_is_wrong_is_found() {
-        let (found, _) = found(|stages| stages.kernel = Some(LAYER.into()));
-        let Found::Kernel(kernel) = found else { panic!("{found:?}") };
-        assert_eq!((kernel.value.as_str(), kernel.alone), (LAYER, true));
-        assert_eq!(kernel.nodes, [LAYER]);
     }
 }

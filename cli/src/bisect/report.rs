@@ -6,6 +6,7 @@ use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use super::{Found, Part};
+use crate::columns::{self, WIDTH};
 use crate::engine::Rewrite;
 use crate::exit::Outcome;
 use crate::output;
@@ -41,12 +42,14 @@ impl Report<'_> {
         match self.found {
             Found::Nothing => writeln!(out, "nothing found: results are what they should be")?,
             Found::Import(verdicts) => {
-                verdicts.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-                writeln!(
-                    out,
-                    "so gives the model as imported, in the interpreter: no pass and no code is to blame,"
-                )?;
-                writeln!(out, "but the reading of the model, its inputs, or what is expected")?;
+                let differs = |line: &String| columns::wrapped(line, WIDTH - 2, "", "  ");
+                verdicts.iter().try_for_each(|line| write!(out, "{}", differs(line)))?;
+                let says = [
+                    "so gives the model as imported, in the interpreter:",
+                    "no pass and no code is to blame,",
+                    "but the reading of the model, its inputs, or what is expected",
+                ];
+                write!(out, "{}", columns::clauses(says, "", ""))?;
             }
             Found::Rewrite(at) => self.print_rewrite(out, *at)?,
             Found::Kernel(kernel) => {

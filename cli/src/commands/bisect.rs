@@ -1,12 +1,9 @@
 //! `cardinal bisect`: where do results begin to be wrong?
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use cardinal_compiler::ir::{Graph, Origin};
-
 use crate::args::{Arithmetic, BisectArgs, ModelOptions};
-use crate::bisect::{Compiler, Found, Part, Report, Search, Stages as _, conclude};
+use crate::bisect::{Compiler, Part, Report, Search, conclude};
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
 use crate::program;
@@ -48,7 +45,7 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let (inputs, outputs, progress) = (&inputs, &outputs, &progress);
     let search = Search { stages: &compiler, inputs, outputs, tolerance, progress };
     let found = search.run(expected.as_deref())?;
-    let nodes = origins(&compiler, &found)?;
+    let nodes = compiler.origins(&found)?;
     let part = match nodes.is_empty() {
         true => None,
         false => Some(Part::write((&file, &model), inputs, nodes, &path)),
@@ -96,22 +93,6 @@ fn flags(args: &BisectArgs) -> String {
         flags += &format!(" --cpu {}", cpu.join(","));
     }
     flags + &format!(" --rtol {:e} --atol {:e}", args.rtol, args.atol)
-}
-
-/// The ONNX nodes that what was found came from.
-fn origins(compiler: &Compiler<'_>, found: &Found) -> Outcome<BTreeSet<Origin>> {
-    match found {
-        Found::Nothing | Found::Import(_) => Ok(BTreeSet::new()),
-        Found::Rewrite(at) => {
-            let removed = compiler.changes.get(*at).into_iter().flat_map(|r| &r.change.removed);
-            Ok(removed.flat_map(|node| &node.from).cloned().collect())
-        }
-        Found::Kernel(kernel) => {
-            let graph: Graph = compiler.after(compiler.rewrites())?;
-            let nodes = kernel.nodes.iter().filter_map(|name| graph.find(name));
-            Ok(nodes.flat_map(|id| graph.node(id).from.clone()).collect())
-        }
-    }
 }
 
 fn default_output(model: &Path) -> PathBuf {

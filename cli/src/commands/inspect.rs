@@ -11,6 +11,7 @@ use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs, Stage};
+use crate::columns::{WIDTH, wrapped};
 use crate::engine::{Pipeline, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
@@ -23,6 +24,7 @@ use dump::Dump;
 pub(crate) use dump::text_of;
 
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
+    let args = &args.settled();
     check_format(args)?;
     check_cpus(args)?;
     check_pass(args.after.as_deref().or(args.diff.as_deref()))?;
@@ -146,15 +148,13 @@ fn with_reasons(dump: &str, near_misses: &[NearMiss], format: Format) -> String 
     let comment = if format == Format::Dot { "//" } else { ";" };
     let mut text = format!("{}\n\n{comment} near misses: {}\n", dump.trim_end(), near_misses.len());
     for miss in near_misses {
-        text += &format!(
-            "{comment} {} at {:?}: {}\n",
-            miss.pass,
-            miss.place(),
-            text::line(&miss.because)
-        );
+        let said = format!("{} at {:?}: {}", miss.pass, miss.place(), text::line(&miss.because));
+        let (first, rest) = (format!("{comment} "), format!("{comment}   "));
+        let room = WIDTH - rest.len();
+        text += &wrapped(&said, room, &first, &rest);
         if miss.from.len() > 1 {
             let nodes: Vec<String> = miss.from.iter().map(|node| format!("{node:?}")).collect();
-            text += &format!("{comment}   of {}\n", nodes.join(" "));
+            text += &wrapped(&format!("of {}", nodes.join(" ")), room, &rest, &rest);
         }
     }
     text

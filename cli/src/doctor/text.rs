@@ -7,11 +7,10 @@ use cardinal_compiler::onnx::{DeclaredTensor, OperatorUse};
 use cardinal_runtime::text;
 
 use super::{Findings, Imported};
+use crate::columns::WIDTH;
 use crate::exit::Outcome;
 use crate::output;
 
-/// Columns of a line.
-const WIDTH: usize = 80;
 /// Columns of what a line is about.
 const LABEL: usize = 12;
 /// Things of a kind that are named at most: JSON has all.

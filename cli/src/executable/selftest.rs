@@ -38,7 +38,7 @@ pub(super) fn run(
 }
 
 fn to_json(verdicts: &[Verdict]) -> Value {
-    let output = |v: &Verdict| json!({"same": v.same, "text": v.text});
+    let output = |v: &Verdict| json!({"same": v.same, "text": v.text()});
     json!({
         "schema": SCHEMA,
         "same": verdicts.iter().all(|v| v.same),

@@ -1,4 +1,4 @@
-//! What a name means: a node of the file, a value, a step of the plan, or a function.
+//! What a name means: a node of the file, a value, a step of the plan, a function, or an operator.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,8 @@ fn named(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
     let found = of_step(compiled, name)
         .or_else(|| of_origin(compiled, name))
         .or_else(|| of_value(compiled, name))
-        .or_else(|| of_function(compiled, name));
+        .or_else(|| of_function(compiled, name))
+        .or_else(|| of_operator(compiled, name));
     found.map(name_of)
 }
 
@@ -132,6 +133,15 @@ fn of_function(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
         functions: vec![name.into()],
         ..Meaning::default()
     })
+}
+
+/// `split_attention`: the first of them that is left after all passes, as an example.
+fn of_operator(compiled: &Compiled<'_>, name: &str) -> Option<Meaning> {
+    let graph = &compiled.graph;
+    let is_one = |id: &NodeId| graph.node(*id).op.mnemonic() == name;
+    let first = graph.topological().into_iter().find(is_one)?;
+    let meaning = of_value(compiled, &graph.node(first).name)?;
+    Some(Meaning { kind: "kind of operator, of which this is the first", ..meaning })
 }
 
 /// The steps that make the values of nodes.

@@ -6,6 +6,7 @@ use cardinal_runtime::text;
 
 use super::code::Function;
 use super::{Argument, Fused, OnnxNode, Rewrite, StepStory, Story};
+use crate::columns::{WIDTH, wrapped};
 
 impl Story {
     /// Writes the way, from the file to the code.
@@ -42,13 +43,15 @@ impl OnnxNode {
             Some([]) => "nothing, as it was computed when it was imported".into(),
             Some(values) => values.join(", "),
         };
-        writeln!(out, "    read as {}", text::line(&imported))
+        let said = format!("read as {}", text::line(&imported));
+        write!(out, "{}", wrapped(&said, WIDTH - 6, "    ", "      "))
     }
 }
 
 impl Rewrite {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "  {} at %{}: {}", self.pass, text::line(&self.at), self.summary)?;
+        let said = format!("{} at %{}: {}", self.pass, text::line(&self.at), self.summary);
+        write!(out, "{}", wrapped(&said, WIDTH - 4, "  ", "    "))?;
         for (what, nodes) in [("removed", &self.removed), ("made", &self.made)] {
             nodes
                 .iter()
@@ -72,7 +75,8 @@ impl StepStory {
         writeln!(out, "  #{} {}", self.number, self.headline)?;
         self.arguments.iter().try_for_each(|argument| argument.print(out))?;
         if !self.why.is_empty() {
-            writeln!(out, "    why      {}", text::line(&self.why))?;
+            let (first, rest) = ("    why      ", "             ");
+            write!(out, "{}", wrapped(&text::line(&self.why), WIDTH - rest.len(), first, rest))?;
         }
         writeln!(out, "    by       {}", self.function)
     }
@@ -85,7 +89,8 @@ impl Argument {
         let lives = lives.map_or_else(String::new, |[a, b]| format!(", alive from #{a} to #{b}"));
         let name =
             if name.is_empty() { String::new() } else { format!(" of %{}", text::line(name)) };
-        writeln!(out, "    {role:<8} at {offset} in {memory}{name}{bytes}{lives}")
+        let (said, rest) = (format!("at {offset} in {memory}{name}{bytes}{lives}"), " ".repeat(13));
+        write!(out, "{}", wrapped(&said, WIDTH - rest.len(), &format!("    {role:<8} "), &rest))
     }
 }
 
@@ -94,7 +99,8 @@ impl Function {
         let Function { name, offset, bytes, calls, lines } = self;
         let calls =
             if calls.is_empty() { String::new() } else { format!(", calls {}", calls.join(", ")) };
-        writeln!(out, "  {name} at {offset:#x}, {bytes} bytes{calls}")?;
+        let said = format!("{name} at {offset:#x}, {bytes} bytes{calls}");
+        write!(out, "{}", wrapped(&said, WIDTH - 4, "  ", "    "))?;
         for line in lines {
             let mark = if line.is_hot { '>' } else { ' ' };
             writeln!(out, "{}", format!("  {mark} {}", line.text).trim_end())?;

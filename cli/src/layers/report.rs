@@ -6,14 +6,21 @@ use cardinal_runtime::text;
 use serde_json::{Value, json};
 
 use super::{Layer, Layers};
+use crate::columns::{WIDTH, wrapped};
+use crate::profile::{head, tail};
+
+/// Columns of operators.
+const OPERATOR: usize = 15;
+/// Columns of the ways in which they are computed.
+const WAY: usize = 14;
 
 impl Layers {
     /// Prints a line for each operator, and how many there are that rounding alone does not explain.
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{:>10} {:>10} {:>7}  {:<16} value",
-            "error", "rounding", "ratio", "operator"
+            "{:>8} {:>8} {:>7} {:<OPERATOR$} {:<WAY$} value",
+            "error", "rounding", "ratio", "operator", "by"
         )?;
         self.0.iter().try_for_each(|layer| layer.print(out))?;
         let (all, bad) =
@@ -37,11 +44,21 @@ impl Layers {
 impl Layer {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let ratio = self.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-        let mark = if self.is_explained() { "" } else { "  more than rounding" };
-        let by = self.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let (error, rounding) = (self.error, self.rounding);
-        let (op, name) = (self.op, text::line(&self.name));
-        writeln!(out, "{error:>10.2e} {rounding:>10.2e} {ratio:>7}  {op:<16} %{name}{by}{mark}")
+        let by = head(self.by.as_deref().unwrap_or_default(), WAY);
+        let (error, rounding, op) = (self.error, self.rounding, head(self.op, OPERATOR));
+        let room = WIDTH - (8 + 8 + 7 + OPERATOR + WAY + 5);
+        let name = tail(&self.name, room);
+        writeln!(
+            out,
+            "{error:>8.2e} {rounding:>8.2e} {ratio:>7} {op:<OPERATOR$} {by:<WAY$} {name}"
+        )?;
+        if self.is_explained() {
+            return Ok(());
+        }
+        let (name, by) = (text::line(&self.name), self.by.as_deref().unwrap_or_default());
+        let by = if by.is_empty() { String::new() } else { format!(" by {by}") };
+        let said = format!("more than rounding: %{name}{by}");
+        write!(out, "{}", wrapped(&said, WIDTH - 9, "         ", "         "))
     }
 
     fn to_json(&self) -> Value {

@@ -31,6 +31,7 @@ use crate::request::Measurement;
 pub(crate) use against::{Comparison, Older};
 pub(crate) use ceilings::{Ceilings, peak};
 pub(crate) use steps::StepTimes;
+pub(crate) use text::{head, tail};
 pub(crate) use trace::Timeline;
 
 use steps::{Cost, StepTime};

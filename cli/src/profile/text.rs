@@ -15,6 +15,8 @@ use crate::output;
 const SHOWN: usize = 20;
 /// Columns of the last column of the table of steps.
 const NAME: usize = 21;
+/// The same of the table that has few others.
+const NAME_ALONE: usize = 34;
 /// Columns of algorithms.
 const ALGORITHM: usize = 14;
 /// Columns of the model's name.
@@ -154,7 +156,7 @@ impl StepTimes {
         output::print(|out| {
             writeln!(out, "\n{:>9} {:>7} {:>8}  {:<15} step", "ms", "share", "GFLOP/s", "kernel")?;
             for step in &self.steps {
-                let name = text::line(&step.name);
+                let name = tail(&step.name, NAME_ALONE);
                 writeln!(out, "{}  {:<15} {name}", line(step.ms, step.gflops()), step.kernel)?;
             }
             writeln!(out)?;
@@ -170,7 +172,7 @@ impl StepTimes {
 
 /// The end of a name that is longer than so many characters, without what exporters add to most: names of one
 /// model begin alike.
-pub(super) fn tail(name: &str, most: usize) -> String {
+pub(crate) fn tail(name: &str, most: usize) -> String {
     let name = name.replace("_output_0", "");
     let text = text::line(&name);
     let count = text.chars().count();
@@ -181,6 +183,6 @@ pub(super) fn tail(name: &str, most: usize) -> String {
 }
 
 /// The beginning of one.
-fn head(text: &str, most: usize) -> String {
+pub(crate) fn head(text: &str, most: usize) -> String {
     text::line(text).chars().take(most).collect()
 }

@@ -7,6 +7,7 @@ use cardinal_compiler::pipeline::Keep;
 use serde_json::{Value, json};
 
 use crate::args::Format;
+use crate::columns::{WIDTH, wrapped};
 use crate::engine::Pipeline;
 use crate::exit::Outcome;
 use crate::loading;
@@ -71,7 +72,9 @@ impl Points {
         let width = self.passes.iter().map(|(pass, _)| pass.name.len()).max().unwrap_or(0);
         let mut text = String::new();
         for ((Pass { name, summary, .. }, _), from, to) in self.rows() {
-            text += &format!("{name:<width$}  {from:>5} -> {to:<5}  {summary}\n");
+            let row = format!("{name:<width$}  {from:>5} -> {to:<5}  ");
+            let room = WIDTH.saturating_sub(row.len());
+            text += &wrapped(summary, room, &row, &" ".repeat(row.len()));
         }
         text += &format!("\n{:<width$} {:>6} -> fused\n", "operator", "import");
         let last = self.passes.last().map_or(&self.imported, |(_, operators)| operators);

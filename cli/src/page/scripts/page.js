@@ -223,7 +223,7 @@ function summary() {
     `${before.operators()} operators of ONNX became ${after.operators()}`,
     attentions ? `${attentions} of them Split-Attention` : null,
     after.work ? `${count(after.work)} multiply-adds` : null,
-    `${bytes(DATA.plan.weight_bytes)} of weights`,
+    `${bytes(DATA.plan.weight_bytes)} of packed weights`,
     `an arena of ${bytes(DATA.plan.arena_bytes)}`,
     DATA.cpu ? `for ${DATA.cpu}` : null,
   ];
