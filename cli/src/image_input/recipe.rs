@@ -279,10 +279,7 @@ mod tests {
             (called.interpolation, called.resize, called.assumed()),
             (Interpolation::Bilinear, Resize::CropPct(0.875), None)
         );
-        assert!(
-            called.to_string().contains("timm's resnest50d, after which the file is called"),
-            "{called}"
-        );
+        assert!(called.to_string().contains("timm's resnest50d, by the file's name"), "{called}");
         assert_eq!(called.ambiguous(), None);
         let warning = of("resnet50.onnx", &none).ambiguous().unwrap();
         assert!(warning.contains("torchvision has a resnet50 too"), "{warning}");

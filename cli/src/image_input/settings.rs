@@ -132,7 +132,7 @@ impl fmt::Display for Source {
             Source::Metadata => f.write_str("the model's metadata"),
             #[cfg(feature = "compiler")]
             Source::File(name) => write!(f, "{name} beside it"),
-            Source::Called(name) => write!(f, "timm's {name}, after which the file is called,"),
+            Source::Called(name) => write!(f, "timm's {name}, by the file's name"),
             Source::Default => f.write_str("default"),
         }
     }
