@@ -167,25 +167,26 @@ def receive(connection):
 
 
 def throughput(address, sent, clients, seconds):
-    """Answers a second and their latencies, from so many clients that wait for each answer."""
-    latencies, start = [], threading.Barrier(clients)
+    """Answers a second and their latencies, from so many clients that wait for each answer. What counts comes while all of
+    them are busy: after the first and before the last second."""
+    answers, start = [], threading.Barrier(clients)
 
     def client(_):
         with socket.create_connection(address.split(':')) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             start.wait()
             begin = now = time.perf_counter()
-            while now - begin < seconds:
+            while now - begin < seconds + 2:
                 connection.sendall(sent)
                 receive(connection)
-                latencies.append(time.perf_counter() - now)
-                now = time.perf_counter()
-        return begin, now
+                before, now = now, time.perf_counter()
+                answers.append((now, now - before))
+        return begin
 
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        times = list(pool.map(client, range(clients)))
-    took = max(end for _, end in times) - min(begin for begin, _ in times)
-    return len(latencies) / took, latencies
+        begin = max(pool.map(client, range(clients))) + 1
+    latencies = [took for end, took in answers if begin <= end < begin + seconds]
+    return len(latencies) / seconds, latencies
 
 
 class Peer:

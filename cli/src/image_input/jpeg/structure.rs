@@ -139,6 +139,9 @@ impl Frame {
         };
         self.progressive = progressive;
         (self.width, self.height) = (number([*w1, *w0]), number([*h1, *h0]));
+        if self.width == 0 || self.height == 0 {
+            return Err(format!("it says that it has {}x{} pixels", self.width, self.height));
+        }
         self.components = components.as_chunks().0.iter().map(component).collect();
         self.check_sampling()
     }
@@ -287,6 +290,11 @@ mod tests {
         ] {
             let error = said(&[frame(0xc2, 8, sampling)]);
             assert!(error.contains("sampled in a way that is not read"), "{sampling:x?}: {error}");
+        }
+        for [height, width] in [[0, 16], [16, 0]] {
+            let mut empty = frame(0xc0, 8, &[0x11, 0x11, 0x11, 0x11]);
+            (empty[6], empty[8]) = (height, width);
+            assert!(said(&[empty]).contains(&format!("{width}x{height} pixels")));
         }
         assert!(said(&[frame(0xc1, 12, &[0x11])]).contains("12 bits"));
         assert!(said(&[frame(0xc0, 8, &[0x11]), frame(0xc0, 8, &[0x11])]).contains("one frame"));
