@@ -16,15 +16,25 @@ const PROGRESSIVE: u8 = 0xc2;
 /// Bytes of a length.
 const LENGTH: usize = 2;
 
+/// What was looked at: the image's size in pixels, and how its components are sampled, each across and down.
+#[derive(Debug, PartialEq)]
+pub(super) struct Shape {
+    pub(super) size: [usize; 2],
+    pub(super) sampling: Vec<[usize; 2]>,
+}
+
 /// Checks that nothing is missing; the error says what is.
-pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check(bytes: &[u8]) -> Result<Shape, String> {
     let mut reader = Reader { rest: bytes };
     let mut frame = Frame::default();
     let mut scans = 0;
     loop {
         match reader.marker()? {
             EOI if scans == 0 => return Err("it has no image data".into()),
-            EOI => return Ok(()),
+            EOI => return Ok(frame.shape()),
+            SOS if frame.components.is_empty() => {
+                return Err("its data come before its frame".into());
+            }
             SOS => {
                 let header = reader.segment()?;
                 scans += 1;
@@ -144,6 +154,11 @@ impl Frame {
         }
         self.components = components.as_chunks().0.iter().map(component).collect();
         self.check_sampling()
+    }
+
+    fn shape(&self) -> Shape {
+        let sampling = self.components.iter().map(|c| [c.horizontal, c.vertical]).collect();
+        Shape { size: [self.width, self.height], sampling }
     }
 
     /// Whether it is grey, or of three or four components, of which the first is sampled as finely as any
@@ -291,6 +306,8 @@ mod tests {
             let error = said(&[frame(0xc2, 8, sampling)]);
             assert!(error.contains("sampled in a way that is not read"), "{sampling:x?}: {error}");
         }
+        let scan = vec![0xff, SOS, 0, 6, 0, 0, 63, 0];
+        assert_eq!(said(&[scan]), "its data come before its frame");
         for [height, width] in [[0, 16], [16, 0]] {
             let mut empty = frame(0xc0, 8, &[0x11, 0x11, 0x11, 0x11]);
             (empty[6], empty[8]) = (height, width);
