@@ -35,6 +35,15 @@ sys.exit(any(found.get(name.lower()) != version for name, version in (a.split('=
 '''
 
 
+def quantized_digits(binary, folder):
+    """The digits model in 8 bits, calibrated with its own examples."""
+    path = os.path.join(folder, 'digits.int8.onnx')
+    images = os.path.join(os.path.dirname(DIGITS), 'images')
+    subprocess.run([binary, 'quantize', DIGITS, '--calibrate', images, '-o', path], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return path
+
+
 def enter(*packages):
     """Goes on with the running script in the Python that has these packages."""
     python = python_with(*packages)

@@ -58,15 +58,6 @@ def exported(what):
     return path
 
 
-def quantized(binary, folder):
-    """The digits model in 8 bits, calibrated with its own examples."""
-    path = os.path.join(folder, 'digits.int8.onnx')
-    images = os.path.join(os.path.dirname(common.DIGITS), 'images')
-    subprocess.run([binary, 'quantize', common.DIGITS, '--calibrate', images, '-o', path], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return path
-
-
 # ---- what output must be ------------------------------------------------------------------------
 
 class Page(html.parser.HTMLParser):
@@ -222,7 +213,7 @@ def main():
     parser.add_argument('--quick', action='store_true')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        models = {'digits': lambda: common.DIGITS, 'digits.int8': lambda: quantized(args.binary, folder),
+        models = {'digits': lambda: common.DIGITS, 'digits.int8': lambda: common.quantized_digits(args.binary, folder),
                   'tiny': lambda: TINY}
         if not args.quick:
             models |= {'resnest50': lambda: args.resnest50 or exported('resnest50d'),

@@ -244,15 +244,6 @@ def look(browser, path, size, pictures):
     return took, blocks, page.faults
 
 
-def quantized(binary, folder):
-    """The digits model in 8 bits, calibrated with its own examples."""
-    path = os.path.join(folder, 'digits.int8.onnx')
-    images = os.path.join(os.path.dirname(common.DIGITS), 'images')
-    subprocess.run([binary, 'quantize', common.DIGITS, '--calibrate', images, '-o', path], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return path
-
-
 def hostile(folder):
     """The digits model with a value whose name is markup, of as many bytes as its own name."""
     path = os.path.join(folder, 'digits.onnx')
@@ -280,7 +271,7 @@ def main():
         os.makedirs(args.pictures, exist_ok=True)
     failed = False
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        models = args.models or [hostile(folder), quantized(args.binary, folder)]
+        models = args.models or [hostile(folder), common.quantized_digits(args.binary, folder)]
         if not args.models and not args.quick:
             models += [os.path.join(FIXTURES, name) for name in SMALL]
         chromium = playwright.chromium.launch(executable_path=browser, args=['--no-sandbox'])

@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 import common
-import segmentation
+from exporting import EXPORTERS, apart, cardinal, export
 
 PACKAGES = ['numpy', 'onnx', 'onnxruntime', 'onnxscript', 'timm', 'torch', 'torchvision']
 MODELS = ['resnest14d', 'efficientnet_b0', 'mobilenetv3_small_100', 'seresnext26d_32x4d', 'regnety_002', 'darknet53',
@@ -39,9 +39,9 @@ def saved(name, folder):
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
     x = torch.randn(1, *model.default_cfg['input_size'])
-    for exporter, settings in segmentation.EXPORTERS.items():
+    for exporter, settings in EXPORTERS.items():
         exported = os.path.join(folder, f'{name}.{exporter}.onnx')
-        said = segmentation.export(model, x, exported, settings)
+        said = export(model, x, exported, settings)
         for level in LEVELS:
             path = os.path.join(folder, f'{name}.{exporter}.{level}.onnx')
             if said is None:
@@ -144,8 +144,8 @@ def difference(binary, path, x):
     """How far Cardinal's output is from what ONNX Runtime computes as it is written, or what Cardinal said."""
     session = common.onnxruntime_session(path, literal=True)
     truth = session.run(None, {session.get_inputs()[0].name: x})[0]
-    y = segmentation.cardinal(binary, path, x)
-    return y if isinstance(y, str) else segmentation.apart(y, truth.astype('float64'))
+    y = cardinal(binary, path, x)
+    return y if isinstance(y, str) else apart(y, truth.astype('float64'))
 
 
 def check(binary, rows, limit):

@@ -14,6 +14,7 @@ mod quantize;
 mod relink;
 mod run;
 mod score;
+#[cfg(feature = "full")]
 mod serve;
 mod verify;
 
@@ -55,7 +56,10 @@ fn run(command: &Command) -> Outcome {
         Command::Quantize(args) => quantize::run(args),
         Command::Run(args) => run::run(args),
         Command::Score(args) => score::run(args),
+        #[cfg(feature = "full")]
         Command::Serve(args) => serve::run(args),
+        #[cfg(not(feature = "full"))]
+        Command::Serve(_) => Err(crate::serving::left_out()),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Profile(args) => profile::run(args),

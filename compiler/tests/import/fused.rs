@@ -4,7 +4,7 @@ use cardinal_compiler::ir::Op;
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto, TensorProto};
 
 use crate::compositions::near;
-use crate::operators::{at, one, run_from, values};
+use crate::operators::{at, on_x, one, run_from, values};
 use crate::proto::{
     float, float_list, imported, int, longs, node, numbers, opset, refused, string,
 };
@@ -27,9 +27,7 @@ fn giving(
     attributes: Vec<AttributeProto>,
     constants: Vec<TensorProto>,
 ) -> ModelProto {
-    let inputs = ["x"].into_iter().chain(constants.iter().map(|t| t.name.as_str()));
-    let inputs: Vec<&str> = inputs.collect();
-    let node = node(operator, &inputs, outputs, attributes);
+    let node = on_x(operator, attributes, &constants, outputs);
     let node = NodeProto { domain: "com.microsoft".into(), ..node };
     let given = constants.into_iter().filter(|t| !t.name.is_empty()).collect();
     let mut model = at(13, shape, vec![node], given);

@@ -28,10 +28,20 @@ pub(crate) fn one(
     attributes: Vec<AttributeProto>,
     constants: Vec<TensorProto>,
 ) -> ModelProto {
+    let node = on_x(operator, attributes, &constants, &["y"]);
+    at(opset, shape, vec![node], constants)
+}
+
+/// The node of an operator on `x`, followed by constants, which gives these outputs.
+pub(crate) fn on_x(
+    operator: &str,
+    attributes: Vec<AttributeProto>,
+    constants: &[TensorProto],
+    outputs: &[&str],
+) -> NodeProto {
     let inputs = ["x"].into_iter().chain(constants.iter().map(|t| t.name.as_str()));
     let inputs: Vec<&str> = inputs.collect();
-    let node = node(operator, &inputs, &["y"], attributes);
-    at(opset, shape, vec![node], constants)
+    node(operator, &inputs, outputs, attributes)
 }
 
 /// Shape and elements of the output for the input 0, 1, 2, …, less `offset`.
