@@ -278,6 +278,21 @@ CardinalStatus cardinal_program_open(const char *path,
                                      CardinalProgram **program);
 
 /**
+ * The same, with weights that are stored in half precision expanded once for all processes that name this
+ * folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
+ * The folder is made if there is none; files in it can be deleted at any time. Weights in f32 are shared
+ * without it.
+ *
+ * # Safety
+ *
+ * As for cardinal_program_open; and `folder` is null or points to a string that ends in a zero.
+ */
+CardinalStatus cardinal_program_open_sharing(const char *path,
+                                             const char *variant,
+                                             const char *folder,
+                                             CardinalProgram **program);
+
+/**
  * The same for an artifact in memory, of which it keeps a copy.
  *
  * # Safety
