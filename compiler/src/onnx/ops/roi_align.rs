@@ -50,25 +50,7 @@ pub(in crate::onnx) fn roi_align(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return ctx.bind(0, nothing);
     }
     let starts = starts(ctx, images, n, height * width)?;
-    let mut parts = Vec::new();
-    let mut order = vec![0; count];
-    for (grid, members) in grids {
-        let places = || members.iter().map(|&i| i as i64).collect();
-        for &member in &members {
-            order[member] = parts.iter().map(|&part| ctx.shape(part)[0] as i64).sum();
-        }
-        (0..).zip(&members).for_each(|(at, &member)| order[member] += at);
-        let (rois, starts) = match members.len() == count {
-            true => (rois, starts),
-            false => (ctx.picked(rois, 0, places())?, ctx.picked(starts, 0, places())?),
-        };
-        let images = Images::new(ctx, x, 1, (Border::Edge, true), starts)?;
-        parts.push(pooling.pooled(ctx, &images, rois, grid, [height, width])?);
-    }
-    let mut y = ctx.joined(0, &parts)?;
-    if !order.is_sorted() {
-        y = ctx.picked(y, 0, order)?;
-    }
+    let y = pooling.by_grid(ctx, [x, rois, starts], grids)?;
     let y = ctx.transposed(y, &[0, 3, 1, 2])?;
     ctx.bind(0, y)
 }
@@ -168,6 +150,32 @@ impl Pooling {
 
     fn offset(&self) -> f32 {
         if self.half_pixel { 0.5 } else { 0.0 }
+    }
+
+    /// What all regions become, those of one grid at a time: `[regions, rows, columns, c]`.
+    fn by_grid(
+        &self,
+        ctx: &mut NodeContext<'_, '_>,
+        [x, rois, starts]: [ValueId; 3],
+        grids: BTreeMap<[usize; 2], Vec<usize>>,
+    ) -> Result<ValueId> {
+        let count = ctx.shape(rois)[0];
+        let extents = [ctx.shape(x)[2], ctx.shape(x)[3]];
+        let (mut parts, mut order) = (Vec::new(), vec![0; count]);
+        let mut made = 0;
+        for (grid, members) in grids {
+            let places = || members.iter().map(|&region| region as i64).collect();
+            let (rois, starts) = match members.len() == count {
+                true => (rois, starts),
+                false => (ctx.picked(rois, 0, places())?, ctx.picked(starts, 0, places())?),
+            };
+            let images = Images::new(ctx, x, 1, (Border::Edge, true), starts)?;
+            parts.push(self.pooled(ctx, &images, rois, grid, extents)?);
+            members.iter().zip(made..).for_each(|(&region, at)| order[region] = at);
+            made += members.len() as i64;
+        }
+        let y = ctx.joined(0, &parts)?;
+        if order.is_sorted() { Ok(y) } else { ctx.picked(y, 0, order) }
     }
 
     /// What regions `[r, 4]` become, from a grid of points in each part of them: `[r, rows, columns, c]`.
