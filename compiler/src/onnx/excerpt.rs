@@ -14,6 +14,8 @@ use crate::ir::{DType, Graph, Op, Origin, TensorType};
 
 /// What protobuf can hold.
 const MAX_BYTES: u64 = 2 << 30;
+/// Weights that are repeated become this large at most, in bytes.
+const MAX_WEIGHTS: usize = 64 << 20;
 
 /// A model without external data or functions, whose nodes all have names.
 #[derive(Debug, Clone)]
@@ -265,14 +267,20 @@ fn refit(
     skip(inner, at, instead)
 }
 
-/// Makes of weights `[o, i, …]` such with `i` times `to / from`: repeated, or cut off.
+/// Makes of weights `[o, i, …]` such with `i` times `to / from`: repeated, or cut off. `None` where that is no whole
+/// number, or too large.
 fn refit_weights(tensor: &mut TensorProto, from: usize, to: usize) -> Option<()> {
-    let [rows, columns] = [0, 1].map(|axis| tensor.dims.get(axis).copied().unwrap_or(0) as usize);
-    let wanted = columns.checked_mul(to).filter(|n| n.is_multiple_of(from.max(1)))? / from.max(1);
-    let row = tensor.raw_data.len().checked_div(rows).filter(|row| row.is_multiple_of(columns))?;
-    let length = row / columns * wanted;
+    let extent = |axis: usize| usize::try_from(*tensor.dims.get(axis)?).ok();
+    let (rows, columns) = (extent(0)?, extent(1)?);
+    let whole = |a: usize, b: usize| Some(a.checked_div(b)?).filter(|_| a.is_multiple_of(b));
+    let wanted = whole(columns.checked_mul(to)?, from)?;
+    let row = whole(tensor.raw_data.len(), rows)?;
+    let length = whole(row, columns)?.checked_mul(wanted)?;
+    if row == 0 || rows.checked_mul(length)? > MAX_WEIGHTS {
+        return None;
+    }
     let row_of = |row: &[u8]| row.iter().copied().cycle().take(length).collect::<Vec<u8>>();
-    tensor.raw_data = tensor.raw_data.chunks_exact(row.max(1)).flat_map(row_of).collect();
+    tensor.raw_data = tensor.raw_data.chunks_exact(row).flat_map(row_of).collect();
     *tensor.dims.get_mut(1)? = wanted as i64;
     Some(())
 }
@@ -343,5 +351,46 @@ fn element(dtype: DType) -> DataType {
         DType::U8 => DataType::UINT8,
         DType::I8 => DataType::INT8,
         DType::Bool => DataType::BOOL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weights of bytes, of these extents.
+    fn weights(dims: [i64; 2], raw_data: Vec<u8>) -> TensorProto {
+        TensorProto { dims: dims.to_vec(), raw_data, ..Default::default() }
+    }
+
+    #[test]
+    fn weights_are_repeated_or_cut_off() {
+        for (to, dims, expected) in [
+            (4, [2, 4], vec![1, 2, 1, 2, 3, 4, 3, 4]),
+            (3, [2, 3], vec![1, 2, 1, 3, 4, 3]),
+            (1, [2, 1], vec![1, 3]),
+        ] {
+            let mut tensor = weights([2, 2], vec![1, 2, 3, 4]);
+            assert_eq!(refit_weights(&mut tensor, 2, to), Some(()));
+            assert_eq!((tensor.dims, tensor.raw_data), (dims.to_vec(), expected));
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_are_left_alone() {
+        for (dims, bytes, [from, to]) in [
+            ([2, 0], 0, [1, 2]),
+            ([0, 2], 0, [2, 4]),
+            ([2, -2], 4, [2, 4]),
+            ([2, 2], 3, [2, 4]),
+            ([2, 2], 4, [4, 3]),
+            ([2, 2], 4, [0, 3]),
+            ([2, 2], 4, [2, 1 << 40]),
+            ([2, 2], 4, [2, usize::MAX]),
+        ] {
+            let tensor = weights(dims, vec![0; bytes]);
+            let mut refitted = tensor.clone();
+            assert_eq!((refit_weights(&mut refitted, from, to), refitted), (None, tensor));
+        }
     }
 }
