@@ -4,14 +4,16 @@
     scripts/python.sh && scripts/python_ray.py [--images N] [--seed S]
     scripts/python.sh --release && scripts/python_ray.py --memory MODEL.onnx [--images N]
 
-With --memory, two workers score colour images that are made up, and nobody is killed. What memory both take besides
-Python, Ray and a batch of rows is held against 1.2 times the weights and twice the arena: the weights are there once.
+With --memory, two workers score colour images that are made up, and nobody is killed. What both take beyond what Python
+and Ray took before is held against 1.2 times the weights and twice the arena: the weights are there once. It is what is
+no file's, and each one's part of the files that it mapped since; of each worker the median, while both are there.
 
 Ray, PyArrow and pandas are installed with pip on first use, into target/python, beside the Python package, which
 scripts/python.sh puts there. Takes half a minute, and is not part of .ci/run, as Ray is large.
 """
 
 import argparse
+import collections
 import io
 import os
 import pathlib
@@ -19,6 +21,7 @@ import random
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -117,22 +120,40 @@ def check(folder, images):
 # ---- memory -------------------------------------------------------------------------------------
 
 class Weighed(Scorer):
-    """A scorer that writes down what its process takes after each batch, beyond what it took before."""
+    """A scorer that writes down what its process takes after each batch, beyond what it took before, while both are there."""
 
     def __init__(self, model, diary, **options):
-        self._diary, self._before = pathlib.Path(diary, str(os.getpid())), memory()
+        self._diary, self._mapped, self._before = pathlib.Path(diary, str(os.getpid())), files(), anonymous()
         super().__init__(model, **options)
+        self._diary.touch()
 
     def __call__(self, batch):
         result = super().__call__(batch)
-        self._diary.write_text(str(memory() - self._before))
+        if len(list(self._diary.parent.iterdir())) == 2:
+            now = files()
+            own = sum(size for path, size in now.items() if path not in self._mapped)
+            with open(self._diary, 'a') as diary:
+                diary.write(f'{anonymous() - self._before + own}\n')
         return result
 
 
-def memory():
-    """Bytes of this process, of what it shares with others its part."""
+def anonymous():
+    """Bytes of this process that are no file's."""
     text = pathlib.Path('/proc/self/smaps_rollup').read_text()
-    return int(re.search(r'^Pss: +(\d+) kB', text, re.MULTILINE)[1]) * 1024
+    return int(re.search(r'^Anonymous: +(\d+) kB', text, re.MULTILINE)[1]) * 1024
+
+
+def files():
+    """Bytes that this process has of each file that it mapped; of what it shares with others its part."""
+    sizes, path = collections.Counter(), ''
+    for line in pathlib.Path('/proc/self/smaps').read_text().splitlines():
+        if re.match(r'[0-9a-f]+-[0-9a-f]+ ', line):
+            path = line.split(maxsplit=5)[5] if line.count('/') else ''
+        elif path and (found := re.match(r'Pss: +(\d+) kB', line)):
+            sizes[path] += int(found[1]) * 1024
+        elif path and (found := re.match(r'Anonymous: +(\d+) kB', line)):
+            sizes[path] -= int(found[1]) * 1024
+    return sizes
 
 
 def made_up(images):
@@ -157,7 +178,7 @@ def weigh(model, images, cardinal):
         rows = rows.map_batches(Weighed, batch_size=8, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=2),
                                 fn_constructor_args=(artifact, str(folder / 'diary')))
         assert rows.count() == images
-        taken = [int(path.read_text()) for path in (folder / 'diary').iterdir()]
+        taken = [statistics.median(map(int, path.read_text().split())) for path in (folder / 'diary').iterdir()]
     assert len(taken) == 2, f'{len(taken)} workers'
     allowed = 1.2 * weights + 2 * arena
     print(f'two workers take {sum(taken) / 1e6:.1f} MB together, of {allowed / 1e6:.1f}: 1.2 times {weights / 1e6:.1f} MB of '
