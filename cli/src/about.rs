@@ -2,7 +2,7 @@
 
 use cardinal_runtime::manifest::{Manifest, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::columns::{WIDTH, wrapped};
 #[cfg(feature = "compiler")]
@@ -10,18 +10,18 @@ use crate::exit::Failure;
 use crate::exit::Outcome;
 use crate::output;
 use crate::program::spec;
+use crate::tensors::Spec;
 
 /// Columns of what a line is about.
 const LABEL: usize = 16;
 
 /// The schema of JSON.
-const SCHEMA: &str = "cardinal.artifact/v1";
+const SCHEMA: &str = "cardinal.artifact/v2";
 
 /// An artifact as lines of (what, value). Those from `variant` on are of one variant.
 pub(crate) fn lines(artifact: &Artifact) -> Vec<(String, String)> {
     let about = artifact.manifest();
     let line = |what: &str, value: String| (what.to_owned(), value);
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let mut lines = vec![
         line("model", about.model_name.clone()),
         line("digest", hex(&about.model_digest)),
@@ -71,13 +71,18 @@ fn winograd(about: &Manifest) -> &'static str {
 
 /// How many images an inference takes.
 fn batch(artifact: &Artifact, variant: &Variant) -> String {
-    let first = artifact.inputs().first().and_then(|spec| spec.shape.first().copied());
-    let most = first.unwrap_or(1);
+    let most = most(artifact);
     match (variant.takes_fewer, variant.fixed_by.as_str()) {
         (true, _) => format!("1 to {most}"),
         (false, "") => format!("{most}"),
         (false, by) => format!("{most}, not fewer: {by}"),
     }
+}
+
+/// The most images that an inference takes.
+fn most(artifact: &Artifact) -> usize {
+    let first = artifact.inputs().first().and_then(|spec| spec.shape.first().copied());
+    first.unwrap_or(1)
 }
 
 /// How the weights are stored.
@@ -113,15 +118,11 @@ pub(crate) fn variant(artifact: &Artifact, cpus: &[String]) -> Outcome<usize> {
     })
 }
 
-/// Prints lines of (what, value) as text or as one JSON object.
+/// Prints lines of (what, value).
 ///
 /// # Errors
 /// Those of writing to stdout.
-pub(crate) fn print(lines: &[(String, String)], json: bool) -> Outcome {
-    if json {
-        let pairs: Vec<_> = lines.iter().map(|(what, value)| json!([what, value])).collect();
-        return output::print_json(&json!({"schema": SCHEMA, "about": pairs}));
-    }
+pub(crate) fn print(lines: &[(String, String)]) -> Outcome {
     output::print(|out| {
         lines.iter().try_for_each(|(what, value)| {
             let (first, rest) = (format!("{what:<LABEL$} "), " ".repeat(LABEL + 1));
@@ -129,4 +130,59 @@ pub(crate) fn print(lines: &[(String, String)], json: bool) -> Outcome {
             write!(out, "{}", wrapped(&text::line(value), room, &first, &rest))
         })
     })
+}
+
+/// One object of the schema cardinal.artifact/v2: what [`lines`] say, with numbers that are numbers.
+pub(crate) fn to_json(artifact: &Artifact) -> Value {
+    let about = artifact.manifest();
+    let (here, variants) = (runs_here(artifact), artifact.variants());
+    let here = here.and_then(|here| variants.get(here));
+    let halves = artifact.stored_in(Encoding::Half);
+    let each = variants.iter().enumerate();
+    let metadata = about.metadata.iter();
+    json!({
+        "schema": SCHEMA,
+        "model": about.model_name,
+        "digest": hex(&about.model_digest),
+        "compiler": about.compiler_version,
+        "target": about.target,
+        "winograd": about.winograd,
+        "winograd_of_bytes": about.winograd && about.winograd_of_bytes,
+        "bfloat16": about.bfloat16,
+        "portable_bits": about.portable_bits,
+        "tuned_layers": about.choices.len(),
+        "weights": if halves == 0 { "f32" } else { "f16" },
+        "weight_bytes": artifact.weights().len(),
+        "half_weight_bytes": halves,
+        "loaded_weight_bytes": artifact.loaded_weight_bytes(),
+        "runs_here": here.map(|variant| &variant.name),
+        "precision": here.or(variants.last()).map(Variant::precision),
+        "variants": Value::from_iter(each.map(|(at, variant)| of_variant(artifact, at, variant))),
+        "inputs": Value::from_iter(artifact.inputs().iter().map(|input| tensor(&spec(input)))),
+        "outputs": Value::from_iter(artifact.outputs().iter().map(|output| tensor(&spec(output)))),
+        "metadata": Value::from_iter(metadata.map(|p| json!({"key": p.key, "value": p.value}))),
+    })
+}
+
+fn of_variant(artifact: &Artifact, at: usize, variant: &Variant) -> Value {
+    json!({
+        "name": variant.name,
+        "cpu_features": variant.cpu_features,
+        "precision": variant.precision(),
+        "batch": most(artifact),
+        "takes_fewer": variant.takes_fewer,
+        "fixed_by": Some(&variant.fixed_by).filter(|by| !by.is_empty()),
+        "code_bytes": artifact.code(at).len(),
+        "arena_bytes": variant.arena_bytes,
+        "worker_bytes": variant.worker_bytes,
+        "structure": hex(&variant.structure),
+    })
+}
+
+fn tensor(Spec { name, dtype, shape }: &Spec) -> Value {
+    json!({"name": name, "dtype": dtype.name(), "shape": shape})
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -30,7 +30,7 @@ pub(crate) use cardinal_compiler::record::Record;
 pub(crate) use relink::relink;
 pub(crate) use rounding::Alone;
 pub(crate) use running::Running;
-pub(crate) use stages::{Rewrite, after, rewrites, spec, values};
+pub(crate) use stages::{Rewrite, after, passed, rewrites, spec, values};
 pub(crate) use text::{import_text, read_schedule};
 pub(crate) use tuning::{
     Choice, Choices, Chosen, Cpu, Estimate, Layer, Timing, Winner, cpus, layer_times, layers,

@@ -14,8 +14,8 @@ use crate::stdio::{self, is_dash};
 /// The first bytes of every artifact.
 const ARTIFACT_MAGIC: &[u8] = b"CARDINAL";
 
-/// The name of a model that is in no file.
-const UNNAMED: &str = "<bytes>";
+/// The name of a model that is in no file, and has no external data.
+pub(crate) const UNNAMED: &str = "<bytes>";
 
 /// What files of other kinds are, and how to come to an ONNX model from them.
 const PYTORCH: (&str, &str) = (
@@ -65,10 +65,10 @@ impl ModelFile {
         ModelFile { weights: weights.cloned(), ..self }
     }
 
-    /// A model that is in no file: it has no external data.
+    /// A model that is in memory, by a name for messages; one that is [`UNNAMED`] has no external data.
     #[cfg(feature = "library")]
-    pub(crate) fn unnamed(Mapped { bytes, pages }: Mapped) -> ModelFile {
-        ModelFile { path: UNNAMED.into(), bytes, pages, weights: None }
+    pub(crate) fn of_bytes(name: &str, Mapped { bytes, pages }: Mapped) -> ModelFile {
+        ModelFile { path: name.into(), bytes, pages, weights: None }
     }
 
     /// Whether this is compiled already. An empty or cut artifact counts by its extension, so that

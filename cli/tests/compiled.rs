@@ -244,7 +244,7 @@ fn an_artifact_says_what_it_is() {
     let out = folder.run("inspect m.cardinal").succeeds();
     assert!(out.contains("x f32[2, 1, 2, 2]") && out.contains("classes=a,b,c,d"), "{out}");
     let out = json(&folder.run("inspect m.cardinal --format json").succeeds());
-    assert_eq!(out["schema"], "cardinal.artifact/v1");
+    assert_eq!(out["schema"], "cardinal.artifact/v2");
     // It was put together by hand, so nothing is known of how it was compiled.
     let said = folder.run("inspect m.cardinal --stage asm").fails_with(3);
     assert!(said.contains("record"), "{said}");

@@ -27,7 +27,7 @@ fn json(text: &str) -> Value {
 fn a_model_that_compiles() {
     let folder = digits();
     let found = json(&folder.run("doctor m.onnx --json").succeeds());
-    assert_eq!(found["schema"], "cardinal.doctor/v1");
+    assert_eq!(found["schema"], "cardinal.doctor/v2");
     assert_eq!((&found["compiles"], &found["problem"]), (&Value::Bool(true), &Value::Null));
     let operators = found["operators"].as_array().unwrap();
     assert!(operators.iter().all(|operator| operator["supported"] == true), "{operators:?}");

@@ -145,7 +145,7 @@ fn it_says_what_it_is() {
     }
     let ran = run(&folder, &["--info", "--json"]);
     let json: Value = serde_json::from_str(succeeds(&ran)).unwrap();
-    assert_eq!(json["schema"], "cardinal.artifact/v1");
+    assert_eq!(json["schema"], "cardinal.artifact/v2");
     let ran = run(&folder, &["--version"]);
     let version = concat!("cardinal ", env!("CARGO_PKG_VERSION"), " (executable)\n");
     assert_eq!(succeeds(&ran), version);

@@ -1,8 +1,9 @@
 //! A model that runs.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use cardinal_cli::library::{self, Options};
+use cardinal_cli::library::{self, Measuring, Options};
 use cardinal_runtime::{Artifact, TensorSpec, text};
 use numpy::PyArrayDescr;
 use pyo3::prelude::*;
@@ -146,6 +147,52 @@ impl Model {
         py.detach(|| Ok(library::Model::read(onnx.source(), options)?.inspect(stage)?))
     }
 
+    /// Where the time goes: what ``cardinal profile --json`` prints, as a dict, with each step of the plan under "steps"
+    /// beside what this machine can do at most. ``threads`` is on how many it is measured, as many as ``run`` uses by
+    /// default; ``iterations`` is how many inferences, after ``warmup`` others. It takes a second or more, in which
+    /// nothing else should run.
+    ///
+    /// Raises OptionError for numbers of nothing; ResourceError for want of memory.
+    #[pyo3(signature = (*, threads=None, iterations=50, warmup=5))]
+    fn profile<'py>(
+        &self,
+        py: Python<'py>,
+        threads: Option<usize>,
+        iterations: usize,
+        warmup: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let threads = at_least_one("threads", threads.unwrap_or(self.threads()))?;
+        let iterations = at_least_one("iterations", iterations)?;
+        let how = Measuring { threads, warmup, iterations };
+        let what = (self.name.as_str(), self.cpu());
+        let said = py.detach(|| library::profile(self.artifact(), what, how));
+        parsed(py, &said.map_err(Raised::from)?)
+    }
+
+    /// The whole way of one thing: what ``cardinal explain --json`` prints, as a dict. ``name`` is an ONNX node, a value,
+    /// a step of the plan as "#3", a function of the code, or an operator such as "split_attention", of which the first
+    /// is meant; the end of a name will do where only one ends so. ``assembly`` adds the functions' machine code.
+    ///
+    /// It is made anew from the ONNX model, whose file must not have changed; what ``compile(tune=True)`` chose is not in
+    /// it. Of a model that was loaded, it is not known what passes did, and "rewrites" is None. Raises OptionError for a
+    /// name of nothing or of several things; ModelError where the file has changed into what cannot be compiled.
+    #[pyo3(signature = (name, *, assembly=false))]
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        assembly: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let said = py.detach(|| match &self.origin {
+            Some(Origin { onnx, options }) => library::Model::read(onnx.source(), options)?
+                .explain(self.cpu(), name, assembly),
+            None => {
+                library::explain(self.artifact(), (&self.name, self.cpu()), name, assembly)
+            }
+        });
+        parsed(py, &said.map_err(Raised::from)?)
+    }
+
     /// The inputs, in order: a list of TensorInfo.
     #[getter]
     fn inputs(&self, py: Python<'_>) -> PyResult<Vec<TensorInfo>> {
@@ -247,6 +294,19 @@ fn as_dict<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         return Err(Raised::new(Class::Input, message, remedy).into());
     }
     Ok(mapping.py().get_type::<PyDict>().call1((mapping,))?.cast_into()?)
+}
+
+/// JSON as objects of Python's.
+fn parsed<'py>(py: Python<'py>, json: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("json")?.call_method1("loads", (json,))
+}
+
+fn at_least_one(what: &str, number: usize) -> PyResult<NonZeroUsize> {
+    let refused = || {
+        let message = format!("{what} is 0, expected at least 1");
+        Raised::new(Class::Option, message, Some(format!("leave {what} out, or give more"))).into()
+    };
+    NonZeroUsize::new(number).ok_or_else(refused)
 }
 
 /// What there is to say of a compiled model, a line each.

@@ -1,5 +1,6 @@
 """Compiling, running, saving and loading: the bits of the command, without copies."""
 
+import json
 import pathlib
 import pickle
 import shutil
@@ -97,6 +98,41 @@ def test_stages_are_those_of_the_command(digits):
     for stage in ['import', 'fused', 'schedule', 'plan']:
         assert digits.inspect(stage) == command('inspect', DIGITS, '--stage', stage).decode()
     assert digits.inspect().startswith('model            main_graph\n')
+
+
+def test_the_way_of_a_thing_is_that_of_the_command(digits, tmp_path):
+    for name in ['split_attention', '#0', digits.outputs[0].name]:
+        assert digits.explain(name) == json.loads(command('explain', DIGITS, name, '--json'))
+    assembly = digits.explain('split_attention', assembly=True)
+    assert assembly == json.loads(command('explain', DIGITS, 'split_attention', '--asm', '--json'))
+    assert any(function['assembly'] for function in assembly['functions'])
+    digits.save(tmp_path / 'digits.cardinal')
+    loaded = cardinal_ml.load(tmp_path / 'digits.cardinal')
+    theirs = command('explain', tmp_path / 'digits.cardinal', 'split_attention', '--json')
+    assert loaded.explain('split_attention') == json.loads(theirs)
+    assert loaded.explain('split_attention')['rewrites'] is None
+    several = cardinal_ml.compile(DIGITS, cpu=['x86-64-v2', digits.cpu])
+    assert several.explain('split_attention')['schema'] == 'cardinal.explain/v1'
+    for model in [digits, loaded]:
+        with pytest.raises(cardinal_ml.OptionError, match='nothing'):
+            model.explain('nothing')
+
+
+def test_a_profile_is_that_of_the_command_but_for_times(digits, tmp_path):
+    theirs = json.loads(command('profile', DIGITS, '--json', '--threads', '1', '--iterations', '2', '--warmup', '0'))
+    profile = digits.profile(threads=1, iterations=2, warmup=0)
+    assert list(profile) == list(theirs)
+    for key in ['schema', 'cpu', 'precision', 'batch', 'threads', 'iterations', 'model']:
+        assert profile[key] == theirs[key], key
+    what = ['name', 'kernel', 'algorithm', 'stage', 'multiply_adds', 'bytes', 'element', 'calls']
+    assert [[step[key] for key in what] for step in profile['steps']] == \
+        [[step[key] for key in what] for step in theirs['steps']]
+    assert all(step['ms'] >= 0 for step in profile['steps'])
+    loaded = pickle.loads(pickle.dumps(digits))
+    assert len(loaded.profile(threads=1, iterations=1)['steps']) == len(profile['steps'])
+    for numbers in [{'threads': 0}, {'iterations': 0}]:
+        with pytest.raises(cardinal_ml.OptionError, match='expected at least 1'):
+            digits.profile(**numbers)
 
 
 def test_tensors_that_are_no_arrays_are_read_where_they_lie(digits):

@@ -13,7 +13,7 @@ pub(crate) struct DoctorArgs {
     /// The ONNX model; `-` reads it from stdin
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// Print one JSON object (cardinal.doctor/v1)
+    /// Print one JSON object (cardinal.doctor/v2)
     ///
     /// Example: --json
     #[arg(long)]

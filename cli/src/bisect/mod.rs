@@ -4,7 +4,8 @@
 //! interpreter runs the graph after ever fewer rewrites, until the one is found that it differs after ([`rewrites`]).
 //! Where none is to blame, code is: of each value of the last graph, the first that differs is taken, and its node is run
 //! alone, and then with more of those before it, until that shows the difference too ([`kernels`]). [`report`] says what
-//! was found, and [`part`] writes the ONNX nodes that it came from to a model of their own.
+//! was found, and [`part`] writes the ONNX nodes that it came from to a model of their own, which it makes as small as the
+//! difference allows.
 
 mod kernels;
 mod part;
@@ -38,6 +39,9 @@ pub(crate) trait Stages {
     /// The graph after so many of them.
     fn after(&self, rewrites: usize) -> Outcome<Graph>;
 
+    /// Another graph after all passes up to this one, or after all of them.
+    fn passed(&self, graph: &Graph, until: Option<&str>) -> Outcome<Graph>;
+
     /// What the interpreter makes of a graph.
     fn interpret(&self, graph: &Graph, inputs: &[Array]) -> Outcome<Vec<Array>>;
 
@@ -66,6 +70,15 @@ pub(crate) enum Found {
     Rewrite(usize),
     /// In the code of a node of the last graph.
     Kernel(kernels::Kernel),
+}
+
+/// What is to blame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Suspect<'a> {
+    /// A pass.
+    Pass(&'a str),
+    /// Code.
+    Code,
 }
 
 impl Search<'_> {
@@ -98,6 +111,20 @@ impl Search<'_> {
         let pairs = actual.iter().zip(expected);
         actual.len() != expected.len()
             || !pairs.into_iter().all(|(a, e)| self.tolerance.allows(a, e))
+    }
+
+    /// Whether what is to blame makes another graph give something else than it means.
+    ///
+    /// # Errors
+    /// Those of compiling and running.
+    fn shows(&self, graph: &Graph, inputs: &[Array], suspect: Suspect<'_>) -> Outcome<bool> {
+        let stages = self.stages;
+        let exact = stages.interpret(graph, inputs)?;
+        let found = match suspect {
+            Suspect::Pass(pass) => stages.interpret(&stages.passed(graph, Some(pass))?, inputs)?,
+            Suspect::Code => stages.run(&stages.passed(graph, None)?, inputs)?,
+        };
+        Ok(self.differ(&found, &exact))
     }
 
     fn say(&self, what: &str) {
@@ -150,6 +177,17 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// What is to blame.
+    pub(crate) fn suspect(&self, found: &Found) -> Suspect<'static> {
+        match found {
+            Found::Rewrite(at) => match self.changes.get(*at) {
+                Some(rewrite) => Suspect::Pass(rewrite.pass),
+                None => Suspect::Code,
+            },
+            Found::Nothing | Found::Import(_) | Found::Kernel(_) => Suspect::Code,
+        }
+    }
+
     fn accepted<T>(&self, result: ModelResult<T>) -> Outcome<T> {
         result.map_err(|error| loading::refused(self.file, error))
     }
@@ -162,6 +200,10 @@ impl Stages for Compiler<'_> {
 
     fn after(&self, rewrites: usize) -> Outcome<Graph> {
         self.accepted(engine::after(self.model, rewrites))
+    }
+
+    fn passed(&self, graph: &Graph, until: Option<&str>) -> Outcome<Graph> {
+        self.accepted(engine::passed(graph, until))
     }
 
     fn interpret(&self, graph: &Graph, inputs: &[Array]) -> Outcome<Vec<Array>> {

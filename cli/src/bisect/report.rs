@@ -68,6 +68,9 @@ impl Report<'_> {
         for node in &part.nodes {
             writeln!(out, "  from     {}", text::line(node))?;
         }
+        if part.nodes.len() < part.of {
+            writeln!(out, "{} ONNX nodes of {} show it", part.nodes.len(), part.of)?;
+        }
         let [model, inputs] = [&part.model, &part.inputs].map(|path| path.display().to_string());
         let flags = &self.flags;
         writeln!(out, "these nodes alone: cardinal verify {model} --input {inputs}{flags}")
@@ -118,6 +121,7 @@ impl Report<'_> {
                 "model": part.model.display().to_string(),
                 "inputs": part.inputs.display().to_string(),
                 "nodes": part.nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>(),
+                "of": part.of,
             });
         }
         report

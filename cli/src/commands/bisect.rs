@@ -48,7 +48,10 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
     let nodes = compiler.origins(&found)?;
     let part = match nodes.is_empty() {
         true => None,
-        false => Some(Part::write((&file, &model), inputs, nodes, &path)),
+        false => {
+            let what = (&search, compiler.suspect(&found));
+            Some(Part::write((&file, &model), what, &nodes, &path))
+        }
     };
     progress.finish_and_clear();
     let (rewrites, flags) = (&compiler.changes, flags(args));

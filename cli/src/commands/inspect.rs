@@ -124,9 +124,9 @@ fn check_pass(name: Option<&str>) -> Outcome {
 fn describe(file: &ModelFile, args: &InspectArgs) -> Outcome {
     let artifact = program::open_artifact(file.bytes.clone(), &file.name())?;
     loading::check_shown(&artifact, &args.options)?;
-    let lines = about::lines(&artifact);
     match args.format {
-        Format::Text | Format::Json => about::print(&lines, args.format == Format::Json),
+        Format::Text => about::print(&about::lines(&artifact)),
+        Format::Json => output::print_json(&about::to_json(&artifact)),
         Format::Dot | Format::Svg | Format::Html => {
             Err(Failure::usage("an artifact is described as text or json"))
         }

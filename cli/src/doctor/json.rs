@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::contents::Unusual;
 use super::{Findings, Imported};
 
-const SCHEMA: &str = "cardinal.doctor/v1";
+const SCHEMA: &str = "cardinal.doctor/v2";
 
 impl Findings {
-    /// One object of the schema cardinal.doctor/v1. What could not be found out is null.
+    /// One object of the schema cardinal.doctor/v2. What could not be found out is null.
     pub(crate) fn to_json(&self) -> Value {
         let survey = &self.survey;
         let mut value = json!({
@@ -58,7 +58,14 @@ fn operator(found: &OperatorUse) -> Value {
 }
 
 fn declared(tensor: &DeclaredTensor) -> Value {
-    json!({ "name": tensor.name, "element": tensor.element, "dims": tensor.dims })
+    let dims = tensor.dims.as_ref();
+    let dims = dims.map(|dims| Value::from_iter(dims.iter().map(|dim| dimension(dim))));
+    json!({ "name": tensor.name, "element": tensor.element, "dims": dims })
+}
+
+/// A number, or the name of what is open.
+fn dimension(dim: &str) -> Value {
+    dim.parse::<u64>().map_or_else(|_| dim.into(), Value::from)
 }
 
 impl Imported {

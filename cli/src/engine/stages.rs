@@ -37,6 +37,13 @@ pub(crate) fn after(model: &Model, rewrites: usize) -> ModelResult<Graph> {
     Ok(graph)
 }
 
+/// A graph after all passes up to this one, or after all of them.
+pub(crate) fn passed(graph: &Graph, until: Option<&str>) -> ModelResult<Graph> {
+    let mut graph = graph.clone();
+    passes::run(&mut graph, until, &mut |_, _| {})?;
+    Ok(graph)
+}
+
 /// What the reference interpreter makes of each node of a graph, inputs too, weights left out.
 pub(crate) fn values(graph: &Graph, inputs: &[Array]) -> ModelResult<HashMap<NodeId, Array>> {
     let inputs = inputs.iter().map(tensor).collect::<ModelResult<Vec<_>>>()?;

@@ -11,6 +11,7 @@ use crate::about;
 use crate::exit::{Failure, Outcome};
 use crate::mapped::Pages;
 use crate::measure::{Preparation, milliseconds};
+use crate::output;
 use crate::own_pages;
 use crate::program::{self, Program};
 use crate::request::IsaOption;
@@ -63,11 +64,20 @@ impl Attached {
     /// # Errors
     /// Those of writing to stdout.
     pub(super) fn describe(&self, json: bool) -> Outcome {
+        let version = env!("CARGO_PKG_VERSION");
+        let (runner, artifact) = (self.runner_bytes, self.artifact.as_bytes().len());
+        if json {
+            let mut value = about::to_json(&self.artifact);
+            value["runner"] = version.into();
+            value["runner_bytes"] = runner.into();
+            value["artifact_bytes"] = artifact.into();
+            return output::print_json(&value);
+        }
         let mut lines = about::lines(&self.artifact);
-        lines.push(("runner".into(), env!("CARGO_PKG_VERSION").into()));
-        lines.push(("runner bytes".into(), self.runner_bytes.to_string()));
-        lines.push(("artifact bytes".into(), self.artifact.as_bytes().len().to_string()));
-        about::print(&lines, json)
+        lines.push(("runner".into(), version.into()));
+        lines.push(("runner bytes".into(), runner.to_string()));
+        lines.push(("artifact bytes".into(), artifact.to_string()));
+        about::print(&lines)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Running compiled models needs none of this: that is the crate `cardinal-runtime`.
 
 mod images;
+mod looking;
 mod model;
 mod quantizing;
 mod refusal;
@@ -16,6 +17,7 @@ use cardinal_runtime::Artifact;
 use crate::{about, output};
 
 pub use images::{ImageOptions, Images};
+pub use looking::{Measuring, explain, profile};
 pub use model::{Model, Options, Source};
 pub use quantizing::{Quantization, quantize};
 pub use refusal::{Kind, Node, Refusal};

@@ -9,15 +9,17 @@ use cardinal_runtime::Artifact;
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 
+use super::looking::story;
 use super::refusal::Refusal;
 use crate::args::{Arithmetic, ModelOptions, Stage, TuningOptions};
 use crate::commands::text_of;
 use crate::engine::{self, ModelResult, Settings};
 use crate::exit::{Failure, Outcome};
+use crate::explain::Compiled;
 use crate::image_input::{self, Preprocess};
 use crate::loading;
 use crate::mapped::Mapped;
-use crate::model_file::ModelFile;
+use crate::model_file::{ModelFile, UNNAMED};
 use crate::tune;
 
 /// Where a model comes from.
@@ -35,7 +37,7 @@ impl Source<'_> {
     pub(super) fn open(self) -> Outcome<ModelFile> {
         match self {
             Source::File(path) => ModelFile::open(path),
-            Source::Bytes(bytes) => Ok(ModelFile::unnamed(Mapped::copied(bytes.clone()))),
+            Source::Bytes(bytes) => Ok(ModelFile::of_bytes(UNNAMED, Mapped::copied(bytes.clone()))),
         }
     }
 }
@@ -164,6 +166,17 @@ impl Model {
         let known = Stage::from_str(stage, false).map_err(|_| no_stage(stage))?;
         let text = text_of(&self.model, &self.settings, known, None);
         text.map_err(|error| self.refused(error))
+    }
+
+    /// What `cardinal explain --json` prints of something in this model, made for the CPU `cpu`; with `assembly` also the
+    /// machine code.
+    ///
+    /// # Errors
+    /// A name of nothing, or of several things, and what the compiler refuses.
+    pub fn explain(&self, cpu: &str, name: &str, assembly: bool) -> Result<String, Refusal> {
+        let settings = Settings { cpus: vec![cpu.to_owned()], ..self.settings.clone() };
+        let compiled = Compiled::new(&self.model, &settings, assembly);
+        Ok(story(&compiled.map_err(|error| self.refused(error))?, name)?)
     }
 
     fn refused(&self, error: Box<cardinal_compiler::Error>) -> Refusal {

@@ -3,19 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use onnx_protobuf::tensor_proto::DataType;
-use onnx_protobuf::tensor_shape_proto::Dimension;
-use onnx_protobuf::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
-use onnx_protobuf::{TensorShapeProto, TypeProto};
-use protobuf::{Message as _, MessageField};
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use protobuf::MessageField;
 
+use super::excerpt::{Excerpt, value_info};
 use super::tensor::{TensorReader, embed};
 use super::{ExternalData, wire};
 use crate::error::{Error, Problem, Result};
-use crate::ir::{DType, Graph, NodeId, Op, Origin, TensorType};
-
-/// What protobuf can hold.
-const MAX_BYTES: u64 = 2 << 30;
+use crate::ir::{Graph, NodeId, Op, Origin, TensorType};
 
 /// The nodes of these names, as the `from` of a graph's nodes has them, with the constants that they read and the
 /// arithmetic on shapes. What they read of other nodes are inputs, of the types that `graph`, which was imported from
@@ -23,13 +18,13 @@ const MAX_BYTES: u64 = 2 << 30;
 ///
 /// # Errors
 /// Those of reading the file; [`Problem::Unsupported`] where nodes are not in the model's own graph, but in functions or
-/// branches, and for what is larger than protobuf allows.
+/// branches.
 pub fn extract(
     file: &Bytes,
     external: &dyn ExternalData,
     graph: &Graph,
     nodes: &BTreeSet<Origin>,
-) -> Result<Vec<u8>> {
+) -> Result<Excerpt> {
     let lifted = wire::parse(file)?;
     let whole = Whole::of(&lifted.model, graph);
     let mut part = Part::of(&whole, nodes)?;
@@ -43,11 +38,7 @@ pub fn extract(
         let bytes = reader.stored(tensor, &name)?;
         embed(tensor, bytes.to_vec());
     }
-    if model.compute_size() >= MAX_BYTES {
-        let error = Error::from(Problem::Unsupported("writing a model of 2 GiB or more".into()));
-        return Err(error.with_remedy("take fewer nodes"));
-    }
-    model.write_to_bytes().map_err(|error| Error::internal(error.to_string()))
+    Ok(Excerpt::new(model))
 }
 
 /// A model, and what is known of its values.
@@ -70,6 +61,11 @@ impl<'m> Whole<'m> {
 
     fn node(&self, at: usize) -> &'m NodeProto {
         &self.model.graph.node[at]
+    }
+
+    /// A node under the name that the graph's nodes have for it.
+    fn named(&self, at: usize) -> NodeProto {
+        NodeProto { name: self.origin(at), ..self.node(at).clone() }
     }
 
     fn has_initializer(&self, name: &str) -> bool {
@@ -174,7 +170,7 @@ impl Part {
         let constants = inner.initializer.iter();
         let graph = GraphProto {
             name: inner.name.clone(),
-            node: self.nodes.iter().map(|at| whole.node(*at).clone()).collect(),
+            node: self.nodes.iter().map(|at| whole.named(*at)).collect(),
             initializer: constants
                 .filter(|t| self.initializers.contains(&t.name))
                 .cloned()
@@ -185,34 +181,5 @@ impl Part {
         };
         let graph = MessageField::some(graph);
         ModelProto { ir_version, opset_import, graph, ..Default::default() }
-    }
-}
-
-/// A value of this type.
-fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
-    let dimension = |extent: usize| {
-        let mut dimension = Dimension::new();
-        dimension.set_dim_value(extent as i64);
-        dimension
-    };
-    let dim = ty.shape().into_iter().map(dimension).collect();
-    let mut tensor = type_proto::Tensor::new();
-    tensor.elem_type = element(ty.dtype) as i32;
-    tensor.shape = MessageField::some(TensorShapeProto { dim, ..Default::default() });
-    let mut of = TypeProto::new();
-    of.set_tensor_type(tensor);
-    let type_ = MessageField::some(of);
-    ValueInfoProto { name: name.to_owned(), type_, ..Default::default() }
-}
-
-fn element(dtype: DType) -> DataType {
-    match dtype {
-        DType::F32 => DataType::FLOAT,
-        DType::F64 => DataType::DOUBLE,
-        DType::I64 => DataType::INT64,
-        DType::I32 => DataType::INT32,
-        DType::U8 => DataType::UINT8,
-        DType::I8 => DataType::INT8,
-        DType::Bool => DataType::BOOL,
     }
 }

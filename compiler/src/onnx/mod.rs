@@ -18,13 +18,14 @@
 //! [`survey`](mod@survey) says what a file says of itself, though it be one that cannot be imported.
 //!
 //! [`quantize`] goes the other way, to a model with rounded weights and values, and [`extract`](mod@extract) to one that
-//! is a part of it.
+//! is a part of it, which [`excerpt`] makes smaller.
 
 mod attribute_versions;
 mod attributes;
 mod builder;
 mod context;
 mod declared;
+mod excerpt;
 mod external;
 mod extract;
 mod flatten;
@@ -45,6 +46,7 @@ mod wire;
 
 use bytes::Bytes;
 
+pub use excerpt::Excerpt;
 pub use extract::extract;
 pub use registry::{KnownOperator, operators};
 pub use survey::{DeclaredTensor, OperatorUse, Survey, survey};
