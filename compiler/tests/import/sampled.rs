@@ -207,6 +207,44 @@ fn places_may_be_those_that_max_pool_gives() {
     assert_eq!(halves[0][..3], [7.0, 9.0, 11.0]);
 }
 
+/// Indices that are computed when the model runs: what is outside is left out, and the last of several counts.
+#[test]
+fn elements_are_scattered_to_computed_indices() {
+    let scatter = |operator: &str, shape: &[i64], attributes, offset: f64| {
+        let nodes = vec![
+            node("Cast", &["x"], &["i"], vec![int("to", 7)]),
+            node(operator, &["data", "i", "new"], &["y"], attributes),
+        ];
+        let updates = if operator == "ScatterND" { vec![shape[0]] } else { shape.to_vec() };
+        let count = updates.iter().product::<i64>();
+        let new: Vec<f32> = (1..=count).map(|i| i as f32).collect();
+        let constants = vec![numbers("data", &[2, 3], &[-1.0; 6]), numbers("new", &updates, &new)];
+        run_from(&at(16, shape, nodes, constants), offset).1
+    };
+    // Columns 0, 1, 2 of both rows but for the last, then -2 to 3, of which only -2 and -1 count from behind.
+    let along = || vec![int("axis", 1)];
+    let found = scatter("ScatterElements", &[1, 3], along(), 0.0);
+    assert_eq!(found, [1.0, 2.0, 3.0, -1.0, -1.0, -1.0]);
+    let found = scatter("ScatterElements", &[2, 3], along(), 2.0);
+    assert_eq!(found, [3.0, 1.0, 2.0, -1.0, 4.0, 5.0]);
+    let found = scatter("ScatterElements", &[1, 6], along(), 3.0);
+    assert_eq!(found, [4.0, 5.0, 6.0, -1.0, -1.0, -1.0]);
+    let found = scatter("ScatterElements", &[1, 3], vec![], 1.0);
+    assert_eq!(found, [-1.0, 2.0, -1.0, 1.0, -1.0, 3.0]);
+    // Rows and columns 0 and 1, which is one, and 2 and 3, which is none.
+    let found = scatter("ScatterND", &[2, 2], vec![], 0.0);
+    assert_eq!(found, [-1.0, 1.0, -1.0, -1.0, -1.0, -1.0]);
+    let combined = |operator| {
+        let nodes = vec![
+            node("Cast", &["x"], &["i"], vec![int("to", 7)]),
+            node(operator, &["data", "i", "new"], &["y"], vec![string("reduction", "add")]),
+        ];
+        let constants = vec![numbers("data", &[3], &[0.0; 3]), numbers("new", &[1], &[1.0])];
+        refused(&at(16, &[1], nodes, constants)).to_string()
+    };
+    assert!(combined("ScatterElements").contains("must be known at compile time"));
+}
+
 /// An operator on constants of one type; as bytes.
 fn of_constants(
     opset: i64,

@@ -67,14 +67,26 @@ pub(super) fn elements_along(
         return Err(bad(format!("indices {} for {}", ctx.ty(index), ctx.ty(x))));
     }
     let counted = counted(ctx, index, shape[along])?;
-    let distances = distances(&shape);
+    let places = places_along(ctx, &shape, along, counted)?;
+    at(ctx, x, places)
+}
+
+/// Where, of all elements of this shape in order, those are that indices counted from the front name along an axis;
+/// their places along others are their own.
+pub(super) fn places_along(
+    ctx: &mut NodeContext<'_, '_>,
+    shape: &[usize],
+    along: usize,
+    counted: ValueId,
+) -> Result<ValueId> {
+    let (distances, wanted) = (distances(shape), ctx.shape(counted));
     let mut places = ctx.scaled(counted, distances[along] as f64)?;
     for axis in (0..shape.len()).filter(|axis| *axis != along && wanted[*axis] > 1) {
         let own = ctx.counting(wanted[axis], axis, shape.len());
         let own = ctx.scaled(own, distances[axis] as f64)?;
         places = ctx.add(places, own)?;
     }
-    at(ctx, x, places)
+    Ok(places)
 }
 
 /// GatherND: slices by tuples of indices, which the last axis holds.

@@ -1,10 +1,10 @@
-//! Operators that put elements at places that are known when the model is compiled: as gathers from what was
-//! there with what is new behind it.
+//! Operators that put elements at places: where these are known when the model is compiled, as gathers from what was
+//! there with what is new behind it; otherwise by the graph's operator for that.
 
 use super::indices::{counted, distances};
 use crate::error::Result;
 use crate::interp::Data;
-use crate::ir::{Binary, DType};
+use crate::ir::{Binary, DType, Op};
 use crate::onnx::builder::ValueId;
 use crate::onnx::context::{NodeContext, axis};
 use crate::onnx::refusal::{bad, unsupported};
@@ -96,10 +96,36 @@ fn reduction(ctx: &NodeContext<'_, '_>) -> Result<Option<Binary>> {
     })
 }
 
-/// Operand 1, indices, which must be known at compile time.
-fn known_indices(ctx: &mut NodeContext<'_, '_>) -> Result<ValueId> {
-    ctx.constant(1)?;
-    super::indices::integers(ctx, 1)
+/// Operand 1, indices, which must be known at compile time where updates combine; and whether they are.
+fn indices(ctx: &mut NodeContext<'_, '_>, combine: Option<Binary>) -> Result<(ValueId, bool)> {
+    let index = super::indices::integers(ctx, 1)?;
+    let is_known = ctx.known(index)?.is_some();
+    if !is_known && combine.is_some() {
+        ctx.constant(1)?;
+    }
+    Ok((index, is_known))
+}
+
+/// The data `[rows, …]` with updates `[n, …]` at rows that are computed when the model runs; the last of several.
+/// What is below 0 is no row, and its update is left out.
+fn put(ctx: &mut NodeContext<'_, '_>, [data, updates, rows]: [ValueId; 3]) -> Result<ValueId> {
+    let (extent, count) = (ctx.shape(data)[0], ctx.shape(updates)[0]);
+    let rows = ctx.reshape(rows, &[count])?;
+    ctx.emit(Op::Scatter { extent }, &[updates, rows, data])
+}
+
+/// `places`, or `nowhere` for an index counted from the front that is outside of an axis.
+fn if_inside(
+    ctx: &mut NodeContext<'_, '_>,
+    [index, places]: [ValueId; 2],
+    extent: usize,
+    nowhere: f64,
+) -> Result<ValueId> {
+    let near = ctx.with_number(Binary::Min, index, extent as f64 - 1.0)?;
+    let near = ctx.with_number(Binary::Max, near, 0.0)?;
+    let is_inside = ctx.is_equal(near, index)?;
+    let nowhere = ctx.number(places, nowhere);
+    ctx.choose(is_inside, places, nowhere)
 }
 
 /// Known indices as numbers.
@@ -112,8 +138,9 @@ fn numbers(ctx: &mut NodeContext<'_, '_>, id: ValueId) -> Result<Vec<usize>> {
 
 /// ScatterElements, and Scatter, which it was called before: an index for each update, along one axis.
 pub(in crate::onnx) fn scatter_elements(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let (x, index, updates) = (ctx.required(0)?, known_indices(ctx)?, ctx.required(2)?);
     let combine = reduction(ctx)?;
+    let (x, (index, is_known)) = (ctx.required(0)?, indices(ctx, combine)?);
+    let updates = ctx.required(2)?;
     let (shape, wanted) = (ctx.shape(x), ctx.shape(index));
     let along = axis(ctx.attributes.int("axis", 0)?, shape.len())?;
     let fits = |(axis, (n, most)): (usize, (&usize, &usize))| axis == along || n <= most;
@@ -131,18 +158,25 @@ pub(in crate::onnx) fn scatter_elements(ctx: &mut NodeContext<'_, '_>) -> Result
         };
         (0..shape.len()).map(place).sum()
     };
-    let targets = numbers(ctx, index)?.into_iter().enumerate().map(target).collect();
     let data = ctx.reshape(x, &[ctx.ty(x).elements()])?;
     let updates = ctx.reshape(updates, &[ctx.ty(updates).elements()])?;
-    let y = Scatter { data, updates, targets }.result(ctx, combine)?;
+    let y = if is_known {
+        let targets = numbers(ctx, index)?.into_iter().enumerate().map(target).collect();
+        Scatter { data, updates, targets }.result(ctx, combine)?
+    } else {
+        let places = super::indices::places_along(ctx, &shape, along, index)?;
+        let places = if_inside(ctx, [index, places], shape[along], -1.0)?;
+        put(ctx, [data, updates, places])?
+    };
     let y = ctx.reshape(y, &shape)?;
     ctx.bind(0, y)
 }
 
 /// ScatterND: slices at tuples of indices.
 pub(in crate::onnx) fn scatter_nd(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
-    let (x, index, updates) = (ctx.required(0)?, known_indices(ctx)?, ctx.required(2)?);
     let combine = reduction(ctx)?;
+    let (x, (index, is_known)) = (ctx.required(0)?, indices(ctx, combine)?);
+    let updates = ctx.required(2)?;
     let (shape, tuples) = (ctx.shape(x), ctx.shape(index));
     let refuse = || bad(format!("indices {tuples:?} for {shape:?}"));
     let (length, lead) = tuples.split_last().ok_or_else(refuse)?;
@@ -151,21 +185,55 @@ pub(in crate::onnx) fn scatter_nd(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return Err(bad(format!("updates {} for indices {tuples:?}", ctx.ty(updates))));
     }
     let (inner, count) = (&shape[..*length], lead.iter().product());
-    let distances = distances(inner);
     let index = ctx.cast(index, DType::I64)?;
     let index = ctx.reshape(index, &[count, *length])?;
-    let mut targets = vec![0; count];
-    for (position, distance) in distances.into_iter().enumerate() {
-        let part = super::slice::part(ctx, index, 1, position, 1)?;
-        let part = counted(ctx, part, inner[position])?;
-        let places = numbers(ctx, part)?;
-        targets.iter_mut().zip(places).for_each(|(target, place)| *target += place * distance);
-    }
     let data = ctx.reshape(x, &[&[inner.iter().product()], slice].concat())?;
     let updates = ctx.reshape(updates, &[&[count], slice].concat())?;
-    let y = Scatter { data, updates, targets }.result(ctx, combine)?;
+    let y = if is_known {
+        let targets = known_rows(ctx, index, inner)?;
+        Scatter { data, updates, targets }.result(ctx, combine)?
+    } else {
+        let rows = rows_of_tuples(ctx, index, inner)?;
+        put(ctx, [data, updates, rows])?
+    };
     let y = ctx.reshape(y, &shape)?;
     ctx.bind(0, y)
+}
+
+/// The rows, of all along axes of this shape, that known tuples `[n, length]` name.
+fn known_rows(
+    ctx: &mut NodeContext<'_, '_>,
+    tuples: ValueId,
+    shape: &[usize],
+) -> Result<Vec<usize>> {
+    let mut rows = vec![0; ctx.shape(tuples)[0]];
+    for (position, distance) in distances(shape).into_iter().enumerate() {
+        let part = super::slice::part(ctx, tuples, 1, position, 1)?;
+        let part = counted(ctx, part, shape[position])?;
+        let places = numbers(ctx, part)?;
+        rows.iter_mut().zip(places).for_each(|(row, place)| *row += place * distance);
+    }
+    Ok(rows)
+}
+
+/// The same of tuples that are computed when the model runs, `[n, 1]`; below 0 where one is outside.
+fn rows_of_tuples(
+    ctx: &mut NodeContext<'_, '_>,
+    tuples: ValueId,
+    shape: &[usize],
+) -> Result<ValueId> {
+    let mut rows = ctx.ints(&[1, 1], vec![0]);
+    let all: usize = shape.iter().product();
+    for (position, distance) in distances(shape).into_iter().enumerate() {
+        let part = super::slice::part(ctx, tuples, 1, position, 1)?;
+        let part = counted(ctx, part, shape[position])?;
+        let places = ctx.scaled(part, distance as f64)?;
+        // So far below 0 that the other indices do not make up for it.
+        let places = if_inside(ctx, [part, places], shape[position], -(all as f64))?;
+        rows = ctx.add(rows, places)?;
+    }
+    let count = ctx.shape(tuples)[0];
+    ctx.expanded(rows, &[count, 1])
 }
 
 /// TensorScatter: into a cache, for each sample from an index on along an axis.
