@@ -34,7 +34,7 @@ FORMS = ['running', 'folded', 'empty and running', 'empty and folded']
 # Operators and the attributes with which they are tried.
 OF_ONE = {
     'Abs': [{}], 'Acos': [{}], 'Acosh': [{}], 'Asin': [{}], 'Asinh': [{}], 'Atan': [{}], 'Atanh': [{}],
-    'Celu': [{}, {'alpha': 2.0}], 'Cos': [{}], 'Cosh': [{}], 'Elu': [{}, {'alpha': 2.0}], 'IsInf': [{}, {'detect_negative': 0}],
+    'BitwiseNot': [{}], 'Celu': [{}, {'alpha': 2.0}], 'Cos': [{}], 'Cosh': [{}], 'Elu': [{}, {'alpha': 2.0}], 'IsInf': [{}, {'detect_negative': 0}],
     'IsNaN': [{}], 'Mish': [{}], 'Selu': [{}], 'Shrink': [{}, {'bias': 1.0, 'lambd': 2.0}], 'Sign': [{}], 'Sin': [{}],
     'Sinh': [{}], 'Softplus': [{}], 'Softsign': [{}], 'Tan': [{}], 'ThresholdedRelu': [{}, {'alpha': 2.0}],
     'Cast': [{'to': to} for to in TYPES], 'Ceil': [{}], 'Clip': [{}], 'Erf': [{}], 'Exp': [{}],
@@ -43,7 +43,8 @@ OF_ONE = {
     'Reciprocal': [{}], 'Relu': [{}], 'Round': [{}], 'Sigmoid': [{}], 'Sqrt': [{}], 'Tanh': [{}],
 }
 OF_TWO = {
-    'Add': [{}], 'And': [{}], 'Div': [{}], 'Equal': [{}], 'Greater': [{}], 'GreaterOrEqual': [{}], 'Less': [{}],
+    'Add': [{}], 'And': [{}], 'BitShift': [{'direction': 'LEFT'}, {'direction': 'RIGHT'}], 'BitwiseAnd': [{}],
+    'BitwiseOr': [{}], 'BitwiseXor': [{}], 'Div': [{}], 'Equal': [{}], 'Greater': [{}], 'GreaterOrEqual': [{}], 'Less': [{}],
     'LessOrEqual': [{}], 'Max': [{}], 'Mean': [{}], 'Min': [{}], 'Mod': [{}, {'fmod': 1}], 'Mul': [{}], 'Or': [{}], 'Pow': [{}], 'PRelu': [{}],
     'Sub': [{}], 'Sum': [{}], 'Xor': [{}],
 }
@@ -57,12 +58,12 @@ OF_LINES = {
     'ReduceMax': [{'keepdims': 0}], 'ReduceMean': [{'keepdims': 0}], 'ReduceMin': [{'keepdims': 0}],
     'ReduceSum': [{'keepdims': 0}], 'Softmax': [{}],
 }
-# What moves elements, makes them of shapes, is a sum of products, quantized (scripts/quantized.py), or joined of others
-# (scripts/saved_by_onnxruntime.py).
+# What moves elements, makes them of shapes, is a sum of products, quantized (scripts/quantized.py), read at positions
+# (scripts/sampled.py), or joined of others (scripts/saved_by_onnxruntime.py).
 ELSEWHERE = set('''AffineGrid Attention BlackmanWindow CausalConvWithState CenterCropPad Col2Im Compress ConvTranspose
-    CumProd CumSum DepthToSpace Einsum EyeLike GRU GatherElements GatherND GlobalLpPool GridSample GroupNormalization
+    CumProd CumSum DeformConv DepthToSpace Einsum EyeLike GRU GatherElements GatherND GlobalLpPool GridSample GroupNormalization
     HammingWindow HannWindow InstanceNormalization LRN LSTM LayerNormalization LinearAttention LpNormalization LpPool
-    MeanVarianceNormalization NegativeLogLikelihoodLoss OneHot RMSNormalization RNN ReverseSequence RotaryEmbedding
+    MaxUnpool MeanVarianceNormalization NegativeLogLikelihoodLoss OneHot RMSNormalization RNN ReverseSequence RoiAlign RotaryEmbedding
     Scatter ScatterElements ScatterND SoftmaxCrossEntropyLoss SpaceToDepth SwiGLU Swish TensorScatter Tile TopK Trilu
     BatchNormalization CastLike Concat Constant ConstantOfShape Conv ConvInteger DequantizeLinear Dropout
     DynamicQuantizeLinear Expand Flatten Gather Gemm MatMul MatMulInteger Pad QGemm QLinearAdd QLinearAveragePool
@@ -217,6 +218,11 @@ def quotients(_case, a, b):
     return (traps(a, b), np.where(b == 0, 0, a)) if a.dtype.kind in 'iu' else (np.False_, 0)
 
 
+def shifts(_case, a, b):
+    """By as many bits as there are, ONNX leaves them undefined before operator set 28: all are shifted out."""
+    return b >= 8 * b.dtype.itemsize, 0
+
+
 def powers(_case, a, b):
     """ONNX Runtime goes through f64: integers wrap as products do, and quotients of 1 are truncated."""
     import numpy as np
@@ -310,7 +316,7 @@ def means(_case, x):
 
 
 MEANS = ['AveragePool', 'GlobalAveragePool', 'ReduceMean']
-ODDS = {**dict.fromkeys(MEANS, means), 'Cast': nearest, 'Div': quotients, 'Pow': powers, 'ArgMax': first_nan, 'ArgMin': first_nan, 'GlobalMaxPool': extremes,
+ODDS = {**dict.fromkeys(MEANS, means), 'BitShift': shifts, 'Cast': nearest, 'Div': quotients, 'Pow': powers, 'ArgMax': first_nan, 'ArgMin': first_nan, 'GlobalMaxPool': extremes,
         'MaxPool': extremes, 'ReduceMax': extremes, 'ReduceMin': extremes, 'ReduceSum': sums, 'Hardmax': hard, 'Mod': no_rests,
         **dict.fromkeys(['ReduceL1', 'ReduceProd', 'ReduceSumSquare'], wrapping), 'ReduceLogSumExp': logarithms, 'Shrink': shrunk}
 # ONNX Runtime approximates these, by its own account to about so much.

@@ -1,6 +1,8 @@
 //! The one module that calls the runtime: compiled models that are checked, loaded and run.
 
+use std::env;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +15,9 @@ use crate::ending::fallible;
 use crate::exit::{Failure, Outcome};
 use crate::own_pages;
 use crate::tensors::{Array, Spec};
+
+/// The environment's variable for a folder in which processes share weights that have to be expanded.
+const EXPANDED_WEIGHTS: &str = "CARDINAL_WEIGHTS";
 
 /// How many threads this machine runs at once.
 pub(crate) fn available_threads() -> NonZeroUsize {
@@ -38,7 +43,7 @@ pub(crate) struct Program {
 /// # Errors
 /// [`Failure::BadModel`] when it is damaged.
 pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
-    Artifact::from_bytes(bytes).map_err(|error| not_loaded(&error, file))
+    Artifact::from_bytes(bytes).map_err(|error| not_loaded(error, file))
 }
 
 impl Program {
@@ -49,8 +54,13 @@ impl Program {
     /// [`Failure::BadModel`] when it is for another machine, [`Failure::Usage`] when it has no code
     /// of that name.
     pub(crate) fn load(artifact: Artifact, isa: Option<&str>, file: &str) -> Outcome<Program> {
-        let program = cardinal_runtime::Program::load_variant(artifact, isa);
-        let program = program.map_err(|error| not_loaded(&error, file))?;
+        let program = match env::var_os(EXPANDED_WEIGHTS).filter(|folder| !folder.is_empty()) {
+            Some(folder) => {
+                cardinal_runtime::Program::load_sharing(artifact, isa, Path::new(&folder))
+            }
+            None => cardinal_runtime::Program::load_variant(artifact, isa),
+        };
+        let program = program.map_err(|error| not_loaded(error, file))?;
         Ok(Program {
             inputs: program.inputs().iter().map(spec).collect(),
             outputs: program.outputs().iter().map(spec).collect(),
@@ -135,11 +145,19 @@ impl Program {
     }
 }
 
-fn not_loaded(error: &LoadError, file: &str) -> Failure {
-    if let LoadError::NoVariant { .. } = error {
-        return Failure::Usage { message: format!("`{file}`: {error}"), help: error.remedy() };
+fn not_loaded(error: LoadError, file: &str) -> Failure {
+    let (message, help) = (error.to_string(), error.remedy());
+    match error {
+        LoadError::NoVariant { .. } => {
+            Failure::Usage { message: format!("`{file}`: {message}"), help }
+        }
+        LoadError::Sharing { folder, source } => Failure::Io {
+            action: "keep expanded weights in",
+            file: folder.display().to_string(),
+            error: source,
+        },
+        _ => Failure::BadModel { file: file.to_owned(), message, help },
     }
-    Failure::BadModel { file: file.to_owned(), message: error.to_string(), help: error.remedy() }
 }
 
 /// A tensor's description in the terms of the command line.

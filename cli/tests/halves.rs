@@ -9,7 +9,7 @@ use cardinal_cli::executable::split;
 use cardinal_runtime::cpu::{host_features, missing_features};
 use cardinal_runtime::{Artifact, Encoding};
 use common::programs::examples;
-use common::{Folder, Ran};
+use common::{Folder, Ran, command};
 use serde_json::Value;
 
 fn digits() -> Folder {
@@ -203,4 +203,42 @@ fn damaged_files_are_refused() {
             folder.run("bench bad.cardinal --iterations 1").fails_with(3);
         }
     }
+}
+
+#[test]
+fn processes_that_name_a_folder_share_what_is_expanded() {
+    let folder = digits();
+    folder.run("compile digits.onnx -o m.cardinal --weights f16").succeeds();
+    let image = examples().join("digits/images/00000.png");
+    let run = format!("run m.cardinal {} --json", image.display());
+    let sharing = |place: &str| {
+        let output = command(&folder.path(""), &run).env("CARDINAL_WEIGHTS", place).output();
+        let output = output.unwrap();
+        (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let alone = folder.run(&run).succeeds();
+    let file = || {
+        let names = std::fs::read_dir(folder.path("shared/here")).unwrap();
+        let mut paths = names.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|end| end == "weights")).unwrap()
+    };
+    let mut whole = Vec::new();
+    // It is made, it is found, and one that is damaged is made anew.
+    for round in 0..3 {
+        let (code, result, said) = sharing("shared/here");
+        assert_eq!((code, &result[..]), (Some(0), alone.as_bytes()), "{said}");
+        let now = std::fs::read(file()).unwrap();
+        match round {
+            0 => whole = now,
+            _ => assert!(now == whole, "round {round}"),
+        }
+        if round == 1 {
+            std::fs::write(file(), vec![0; whole.len()]).unwrap();
+        }
+    }
+    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+    assert_eq!(whole.len(), artifact.loaded_weight_bytes());
+    // What is no folder.
+    let (code, _, said) = sharing("digits.onnx");
+    assert!(code == Some(5) && said.contains("keep expanded weights in `digits.onnx`"), "{said}");
 }

@@ -231,9 +231,21 @@ fn layouts_agree() {
     body(
         "input %x f32[4, 3, 2]\nweight %i i64[2] = [2, 0]\n%y f32[4, 2, 2] = gather(%x, %i)\naxis 1\noutput %y",
     );
+    scatters();
     body("input %x f32[4, 3]\n%y f32[12] = reshape(%x)\noutput %x\noutput %y");
     body(
         "input %x f32[4, 3]\n%y i64[4, 3] = cast(%x)\n%z bool[4, 3] = cast(%x)\n%e bool[4, 3] = equal(%y, %y)\n%w f32[4, 3] = where(%z, %x, %x)\noutput %y\noutput %z\noutput %w\noutput %e",
+    );
+}
+
+/// Rows at places, of which some are outside and some are named twice, and single elements at places that are
+/// computed.
+fn scatters() {
+    body(
+        "input %x f32[5, 3]\ninput %d f32[4, 3]\nweight %i i32[5] = [3, -1, 0, 3, 4]\n%y f32[4, 3] = scatter(%x, %i, %d)\nextent 4\n%z f32[7, 3] = scatter(%x, %i)\nextent 7\noutput %y\noutput %z",
+    );
+    body(
+        "input %x f32[40]\nweight %f f32[] = 9\n%p f32[40] = mul(%x, %f)\n%i i64[40] = cast(%p)\n%y f32[6] = scatter(%x, %i)\nextent 6\n%z i64[6] = scatter(%i, %i)\nextent 6\noutput %y\noutput %z",
     );
 }
 

@@ -87,6 +87,7 @@ fn as_tried(op: Op) -> Option<(Op, On)> {
         | Op::Concat { .. }
         | Op::Slice { .. }
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::Identity => return None,
     })

@@ -456,12 +456,26 @@ fn garbage_in_operands_and_axes_is_refused() {
         infer(&Op::Gather { axis: usize::MAX }, &[(0, &x), (1, &x)]),
         "indices are f32, not i64 or i32",
     );
+    scatters_are_of_as_many_slices_as_places();
     refuses(infer(&Op::Identity, &[(0, &x), (0, &x)]), "operand 0 is given twice");
     refuses(
         infer(&Op::Identity, &[(usize::MAX, &x)]),
         "identity has no operand 18446744073709551615",
     );
     refuses(infer(&concat, &[]), "operand 0 (the first part) is missing");
+}
+
+fn scatters_are_of_as_many_slices_as_places() {
+    let (x, data) = (TensorType::new(DType::F32, &[2, 3]), TensorType::new(DType::F32, &[5, 3]));
+    let [two, three] = [2, 3].map(|n| TensorType::new(DType::I64, &[n]));
+    let scatter = |extent| Op::Scatter { extent };
+    assert_eq!(infer(&scatter(5), &[(0, &x), (1, &two)]).unwrap(), data);
+    assert_eq!(infer(&scatter(5), &[(0, &x), (1, &two), (2, &data)]).unwrap(), data);
+    refuses(infer(&scatter(5), &[(0, &x), (1, &three)]), "x is f32[2, 3], for indices i64[3]");
+    let floats = infer(&scatter(5), &[(0, &x), (1, &x)]);
+    refuses(floats, "indices are f32[2, 3], not i64 or i32 along one axis");
+    let other = infer(&scatter(4), &[(0, &x), (1, &two), (2, &data)]);
+    refuses(other, "the data are f32[5, 3], not f32[4, 3]");
 }
 
 /// The result has the type of the zero point, or is f32; grids broadcast to what they are of.

@@ -33,7 +33,7 @@ fn every_operator_round_trips() {
     let drawn: std::collections::BTreeSet<_> =
         every_operator().iter().map(|(op, _)| op.mnemonic()).collect();
     // Every mnemonic but those of inputs and weights.
-    assert_eq!(drawn.len(), 22 + 4 + 30 + 8);
+    assert_eq!(drawn.len(), 23 + 4 + 30 + 8);
 }
 
 #[test]

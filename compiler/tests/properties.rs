@@ -69,6 +69,7 @@ impl Source {
             10 => self.slice(a, b, c),
             11 => self.matmul(a, c),
             12 => self.transpose(a, b),
+            13 => self.scatter(a, b, c),
             _ => self.concat(a),
         }
     }
@@ -186,6 +187,23 @@ impl Source {
         self.push(turned, &format!("transpose(%{x})\n    perm {perm:?}"));
     }
 
+    /// At places from one before the axis to one behind it, into zeros or something else.
+    fn scatter(&mut self, a: usize, b: usize, c: usize) {
+        let (x, mut shape) = self.pick(a);
+        let (count, extent) = (shape[0], 1 + c % 7);
+        let places = (0..count).map(|i| ((i * (1 + b) + c) % (extent + 2)) as i64 - 1);
+        let places: Vec<i64> = places.collect();
+        self.fresh += 1;
+        let name = format!("places{}", self.fresh);
+        self.text += &format!("  weight %{name} i64[{count}] = {places:?}\n");
+        shape[0] = extent;
+        let data = match b % 2 {
+            0 => String::new(),
+            _ => format!(", %{}", self.weight(&shape)),
+        };
+        self.push(shape, &format!("scatter(%{x}, %{name}{data})\n    extent {extent}"));
+    }
+
     fn concat(&mut self, a: usize) {
         let (x, mut shape) = self.pick(a);
         let axis = a % shape.len();
@@ -211,7 +229,7 @@ impl Source {
 
 /// Of so many images.
 fn graphs(images: Range<usize>) -> impl Strategy<Value = Graph> {
-    let recipe = (0u8..14, 0usize..64, 0usize..64, 0usize..64);
+    let recipe = (0u8..15, 0usize..64, 0usize..64, 0usize..64);
     let recipes = proptest::collection::vec(recipe, 1..12);
     ((images, 1usize..10, 1usize..9, 1usize..9), recipes).prop_map(|((n, c, h, w), recipes)| {
         let mut source = Source::new(n, c, h, w);

@@ -129,7 +129,7 @@ impl Draft<'_, '_> {
     }
 
     fn operator(&mut self) -> Result<()> {
-        match self.u.int_in_range(0..=18)? {
+        match self.u.int_in_range(0..=19)? {
             0..=3 => self.conv(),
             4 => self.batch_norm(),
             5 => self.unary(),
@@ -144,6 +144,7 @@ impl Draft<'_, '_> {
             15 => self.rearrange(),
             16 => self.slice(),
             17 => self.gather(),
+            18 => self.scatter(),
             _ => self.matmul(),
         }
     }
@@ -386,6 +387,24 @@ impl Draft<'_, '_> {
         let ty = TensorType::new(DType::I64, &[indices.len()]);
         let indices = self.node(Op::Weight(Weight::from_i64(&indices)), ty, &[]);
         self.add(Op::Gather { axis }, &[(0, x.id), (1, indices)], x.is_exact);
+        Ok(())
+    }
+
+    /// Slices put at places along the first axis, some of which may be outside of it.
+    fn scatter(&mut self) -> Result<()> {
+        let Some(x) = self.pick(None, true)? else { return Ok(()) };
+        let shape = self.shape(x);
+        let Some((&count, slice)) = shape.split_first() else { return Ok(()) };
+        let extent = self.u.int_in_range(1..=6)?;
+        let place = |_| self.u.int_in_range(-1..=extent as i64);
+        let places: Vec<i64> = (0..count).map(place).collect::<Result<_>>()?;
+        let ty = TensorType::new(DType::I64, &[count]);
+        let places = self.node(Op::Weight(Weight::from_i64(&places)), ty, &[]);
+        let mut operands = vec![(0, x.id), (1, places)];
+        if self.u.arbitrary()? {
+            operands.push((2, self.weight(&[&[extent], slice].concat())));
+        }
+        self.add(Op::Scatter { extent }, &operands, x.is_exact);
         Ok(())
     }
 

@@ -52,17 +52,19 @@ def compile(model: Any, *, batch: int | None = None, shapes: Mapping[str, Sequen
 
 
 def load(path: str | os.PathLike[str], *, variant: str | None = None,
-         threads: int | _native.Pool | None = None) -> _native.Model:
+         threads: int | _native.Pool | None = None,
+         cache_dir: str | os.PathLike[str] | None = None) -> _native.Model:
     """Loads a compiled model (.cardinal) that ``Model.save`` or ``cardinal compile`` has written.
 
     The file is mapped, and processes that load it share its weights: nobody may change it meanwhile, but another may
     be renamed to its place. ``variant`` is the CPU whose code shall run, of those that it has code for; the best by
-    default. ``threads`` is that of ``compile``.
+    default. ``threads`` is that of ``compile``. ``cache_dir`` is a folder in which weights that are stored in half
+    precision are kept as code reads them, once for all processes that name it; without it each has its own.
 
     An artifact is machine code: load none from strangers. Raises ArtifactError for one that is damaged or for other
     machines, FileError.
     """
-    return _native.load(path, variant, threads)
+    return _native.load(path, variant, threads, cache_dir)
 
 
 def quantize(model: Any, output: str | os.PathLike[str], calibrate: Any, *, test: Any = (),

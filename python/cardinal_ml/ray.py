@@ -48,7 +48,7 @@ class Scorer:
         if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith('.cardinal'):
             if options:
                 raise OptionError(f'{os.fspath(model)} is compiled already', 'give the .onnx, or no options')
-            self.model = load(model, threads=threads)
+            self.model = load(model, threads=threads, cache_dir=cache_dir or default_cache())
         else:
             self.model = compile(model, threads=threads, cache_dir=cache_dir or default_cache(), **options)
         self._keep = keep

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_cli::library::{self, Options, Source};
-use cardinal_runtime::{Artifact, Program};
+use cardinal_runtime::{Artifact, LoadError, Program};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
@@ -110,7 +111,8 @@ pub(crate) fn compile(
     py.detach(move || {
         let artifact = compiled(&onnx, &options, cache_dir.as_deref())?;
         let name = onnx.name();
-        let program = Program::load(artifact).map_err(|error| Raised::loading(&error, &name))?;
+        let program = ready(artifact, None, cache_dir.as_deref())
+            .map_err(|error| Raised::loading(&error, &name))?;
         Ok(Model::new(Sessions::new(program, pool)?, name, Some(Origin { onnx, options })))
     })
 }
@@ -123,6 +125,18 @@ fn compiled(onnx: &Onnx, options: &Options, cache: Option<&Path>) -> Result<Arti
     }
 }
 
+/// Makes an artifact runnable, whose weights are shared in a folder where they have to be expanded.
+fn ready(
+    artifact: Artifact,
+    variant: Option<&str>,
+    cache: Option<&Path>,
+) -> Result<Arc<Program>, LoadError> {
+    match cache {
+        Some(folder) => Program::load_sharing(artifact, variant, folder),
+        None => Program::load_variant(artifact, variant),
+    }
+}
+
 /// Loads an artifact from a file, for ``cardinal_ml.load``.
 #[pyfunction]
 pub(crate) fn load(
@@ -130,12 +144,13 @@ pub(crate) fn load(
     path: PathBuf,
     variant: Option<String>,
     threads: Option<Threads<'_>>,
+    cache_dir: Option<PathBuf>,
 ) -> Result<Model, Raised> {
     let pool = pool(threads)?;
     py.detach(move || {
         let name = path.display().to_string();
         let program = Artifact::open(&path)
-            .and_then(|artifact| Program::load_variant(artifact, variant.as_deref()))
+            .and_then(|artifact| ready(artifact, variant.as_deref(), cache_dir.as_deref()))
             .map_err(|error| Raised::loading(&error, &name))?;
         Ok(Model::new(Sessions::new(program, pool)?, name, None))
     })

@@ -48,7 +48,7 @@ impl Raised {
     /// An artifact that is not loaded.
     pub(crate) fn loading(error: &LoadError, name: &str) -> Raised {
         let class = match error {
-            LoadError::Io { .. } => Class::File,
+            LoadError::Io { .. } | LoadError::Sharing { .. } => Class::File,
             LoadError::Executable(_) => Class::Resource,
             _ => Class::Artifact,
         };

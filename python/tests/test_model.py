@@ -1,6 +1,7 @@
 """Compiling, running, saving and loading: the bits of the command, without copies."""
 
 import json
+import pathlib
 import pickle
 import shutil
 
@@ -216,3 +217,19 @@ def test_a_session_of_a_batch_takes_fewer():
     binding.bind_output('output')
     session.run_with_iobinding(binding)
     assert binding.get_outputs()[0].numpy().tobytes() == expected.tobytes()
+
+
+def test_processes_share_weights_in_half_precision(tmp_path):
+    path, cache = tmp_path / 'halves.cardinal', tmp_path / 'cache'
+    cardinal_ml.compile(DIGITS, weights='f16').save(path)
+    model = cardinal_ml.load(path)
+    inputs = random_inputs(model, 1)
+    right = model.run(inputs)
+    for _ in range(2):
+        assert_same_bits(cardinal_ml.load(path, cache_dir=cache).run(inputs), right)
+        kept, = cache.glob('*.weights')
+    maps = pathlib.Path('/proc/self/maps')
+    if maps.exists():
+        model = cardinal_ml.load(path, cache_dir=cache)
+        assert str(kept) in maps.read_text()
+        del model

@@ -129,6 +129,12 @@ impl Artifact {
         self.section(name::WEIGHTS).unwrap_or_default()
     }
 
+    /// The digest of that section.
+    pub(crate) fn weights_digest(&self) -> &[u8] {
+        let section = self.sections().iter().find(|section| section.name == name::WEIGHTS);
+        section.map_or(&[], |section| &section.digest)
+    }
+
     fn bytes_of(&self, at: usize) -> &[u8] {
         &self.as_bytes()[self.contents.ranges[at].clone()]
     }

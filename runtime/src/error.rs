@@ -4,6 +4,7 @@ mod invalid;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use crate::cpu;
 use crate::dtype::DType;
@@ -49,6 +50,14 @@ pub enum LoadError {
     Io {
         /// What was tried, as a verb phrase.
         action: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Expanded weights cannot be kept in the folder that they are to be shared in.
+    #[error("cannot keep expanded weights in {}: {source}", folder.display())]
+    Sharing {
+        /// The folder, as named.
+        folder: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
@@ -151,7 +160,7 @@ impl LoadError {
     /// What the user can do about it, as an imperative sentence without a full stop.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            LoadError::Io { .. } => None,
+            LoadError::Io { .. } | LoadError::Sharing { .. } => None,
             LoadError::NotAnArtifact { looks_like_onnx: true } => {
                 Some("compile it first: cardinal compile MODEL.onnx".into())
             }

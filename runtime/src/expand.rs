@@ -15,13 +15,16 @@ use crate::memory;
 use crate::pool::Pool;
 
 /// Loaded bytes that a thread expands at a time.
-const PIECE: usize = 1 << 20;
+pub(crate) const PIECE: usize = 1 << 20;
 
-/// A piece of a run, as stored and as loaded.
-struct Piece<'a> {
+/// Elements that are compared at a time.
+const BLOCK: usize = 2048;
+
+/// A piece of a run, as stored, and where it is as loaded.
+pub(crate) struct Piece<'a> {
     stored: &'a [u8],
-    loaded: &'a mut [u8],
     encoding: Encoding,
+    pub(crate) loaded: Range<usize>,
 }
 
 /// The loaded form of a section that is stored in these runs, in read-only memory of its own that
@@ -30,24 +33,40 @@ struct Piece<'a> {
 ///
 /// `stored` is as long as the runs say and begins on a 64-byte boundary.
 pub(crate) fn expand(runs: &[Run], stored: &[u8], parts: &[Range<usize>]) -> io::Result<Mmap> {
-    let bytes = runs.iter().map(|run| run.bytes).sum();
-    let mut map = memory::anonymous_in_parts(bytes, parts)?;
-    let pieces = pieces(runs, stored, &mut map, parts);
-    let threads =
-        NonZeroUsize::new(pieces.len()).map_or(NonZeroUsize::MIN, |n| n.min(available_threads()));
-    Pool::start(threads)?.for_ranges(pieces.len(), &|range| {
-        pieces[range].iter().filter_map(|p| p.lock().ok()).for_each(|mut piece| piece.expand());
-    });
+    let mut map = memory::anonymous_in_parts(runs.iter().map(|run| run.bytes).sum(), parts)?;
+    let (mut rest, mut at) = (&mut map[..], 0);
+    let places: Vec<_> = pieces(runs, stored, parts)
+        .into_iter()
+        .map(|piece| {
+            let from = std::mem::take(&mut rest).split_at_mut(piece.loaded.start - at).1;
+            let (loaded, after) = from.split_at_mut(piece.loaded.len());
+            (rest, at) = (after, piece.loaded.end);
+            Mutex::new((piece, loaded))
+        })
+        .collect();
+    for_each(&places, |place| {
+        if let Ok(mut place) = place.lock() {
+            let (piece, loaded) = &mut *place;
+            piece.expand(loaded);
+        }
+    })?;
     map.make_read_only()
 }
 
-/// What is in one of the parts, in pieces of one run each.
-fn pieces<'a>(
+/// Does something with each, on all threads of the machine.
+pub(crate) fn for_each<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) -> io::Result<()> {
+    let threads = NonZeroUsize::new(all.len()).unwrap_or(NonZeroUsize::MIN);
+    Pool::start(threads.min(available_threads()))?
+        .for_ranges(all.len(), &|range| all[range].iter().for_each(&work));
+    Ok(())
+}
+
+/// What is in one of the parts, in pieces of one run each, in order.
+pub(crate) fn pieces<'a>(
     runs: &[Run],
     mut stored: &'a [u8],
-    mut loaded: &'a mut [u8],
     parts: &[Range<usize>],
-) -> Vec<Mutex<Piece<'a>>> {
+) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     let (mut at, mut parts) = (0, parts.iter().peekable());
     for Run { mut bytes, encoding } in runs.iter().copied() {
@@ -60,29 +79,42 @@ fn pieces<'a>(
             };
             let most = if is_read { PIECE } else { usize::MAX };
             let length = bytes.min(until - at).min(most);
-            (at, bytes) = (at + length, bytes - length);
-            let (from, to);
+            let from;
             (from, stored) = stored.split_at(encoding.stored(length));
-            (to, loaded) = loaded.split_at_mut(length);
             if is_read {
-                pieces.push(Mutex::new(Piece { stored: from, loaded: to, encoding }));
+                pieces.push(Piece { stored: from, encoding, loaded: at..at + length });
             }
+            (at, bytes) = (at + length, bytes - length);
         }
     }
     pieces
 }
 
 impl Piece<'_> {
-    fn expand(&mut self) {
+    /// Writes its loaded form, to as many bytes, which begin where an f32 may.
+    pub(crate) fn expand(&self, loaded: &mut [u8]) {
         match self.encoding {
-            Encoding::Plain => self.loaded.copy_from_slice(self.stored),
+            Encoding::Plain => loaded.copy_from_slice(self.stored),
             Encoding::Half => {
                 // Runs begin at multiples of 64 loaded bytes, so of 32 stored ones, and so do pieces.
                 let stored: &[u16] = bytemuck::cast_slice(self.stored);
-                let loaded: &mut [f32] = bytemuck::cast_slice_mut(&mut *self.loaded);
+                let loaded: &mut [f32] = bytemuck::cast_slice_mut(loaded);
                 stored.reinterpret_cast::<f16>().convert_to_f32_slice(loaded);
             }
         }
+    }
+
+    /// Whether this is its loaded form.
+    pub(crate) fn is(&self, loaded: &[u8]) -> bool {
+        let Encoding::Half = self.encoding else { return self.stored == loaded };
+        let mut block = [0f32; BLOCK];
+        let stored: &[u16] = bytemuck::cast_slice(self.stored);
+        let blocks = stored.chunks(BLOCK).zip(loaded.chunks(size_of_val(&block)));
+        loaded.len() == self.loaded.len() && { blocks }.all(|(stored, loaded)| {
+            let block = &mut block[..stored.len()];
+            stored.reinterpret_cast::<f16>().convert_to_f32_slice(block);
+            bytemuck::cast_slice::<f32, u8>(block) == loaded
+        })
     }
 }
 

@@ -28,6 +28,7 @@ mod expand;
 #[allow(unsafe_code)] // Reads and writes the floating-point control register.
 mod float_mode;
 mod format;
+mod kept;
 pub mod manifest;
 #[allow(unsafe_code)] // Synchronises the instruction cache where the architecture needs it.
 mod memory;

@@ -182,13 +182,26 @@ fn part_of(items: usize, part: usize, parts: usize) -> Range<usize> {
 
 /// Threads that run the steps of inferences: N-1 workers, and room for the caller as the Nth.
 ///
-/// Sessions can share one ([`Session::with_pool`](crate::Session::with_pool)), and run at the same time. The
-/// workers then help the session that asks first; the others' callers do their steps alone meanwhile, and ask
-/// again at the next step. The bits of a result do not depend on who helped.
+/// Sessions can share one ([`Session::with_pool`](crate::Session::with_pool)), and run at the same time. Each
+/// caller then takes the place of a worker, so that no more threads compute than the pool has: the workers that are
+/// left help the session that asks first; the others' callers do their steps alone meanwhile, and ask again at the
+/// next step. As many sessions as threads run alone, each on its caller's thread. The bits of a result do not
+/// depend on who helped.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     busy: AtomicBool,
+    /// Sessions that run now.
+    callers: Padded<AtomicUsize>,
+}
+
+/// A session that runs on a pool, until this is dropped.
+pub(crate) struct Caller<'p>(&'p Pool);
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.callers.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
@@ -211,7 +224,12 @@ impl Pool {
         let parked = std::iter::repeat_with(Padded::default).take(count).collect();
         let shares = std::iter::repeat_with(Padded::default).take(count + 1).collect();
         let shared = Arc::new(Shared { parked, shares, ..Shared::default() });
-        let mut pool = Pool { shared, workers: Vec::with_capacity(count), busy: false.into() };
+        let mut pool = Pool {
+            shared,
+            workers: Vec::with_capacity(count),
+            busy: false.into(),
+            callers: Padded::default(),
+        };
         for index in 0..count {
             let worker = start_worker(Arc::clone(&pool.shared), index)?;
             pool.workers.push(worker);
@@ -224,14 +242,26 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `kernel` over `0..items` on all threads, and returns when all are done.
+    /// Says that a session runs, whose caller counts as one of the threads.
+    pub(crate) fn enter(&self) -> Caller<'_> {
+        self.callers.0.fetch_add(1, Ordering::Relaxed);
+        Caller(self)
+    }
+
+    /// Threads that a session may have now: all but those that compute for other sessions.
+    fn available(&self) -> usize {
+        let others = self.callers.0.load(Ordering::Relaxed).saturating_sub(1);
+        self.threads().saturating_sub(others).max(1)
+    }
+
+    /// Runs `kernel` over `0..items` on the threads that other sessions leave, and returns when all are done.
     ///
     /// # Safety
     ///
     /// `kernel` may be called with `args` on any disjoint ranges of `0..items`, from any threads at
     /// once, and does not unwind.
     pub(crate) unsafe fn parallel_for(&self, kernel: Kernel, args: *const c_void, items: usize) {
-        let parts = items.min(self.threads());
+        let parts = items.min(self.available());
         if parts > 1 && !self.busy.swap(true, Ordering::Acquire) {
             // SAFETY: the caller's promise; `busy` was free, and is ours.
             unsafe { self.fork(kernel, args, items, parts) };
@@ -667,6 +697,21 @@ mod tests {
         unsafe { pool.parallel_for(nested, std::ptr::from_ref(&args).cast(), 6) };
         tally.assert_each_done(6);
         assert_eq!(tally.ranges.load(Ordering::Relaxed), 6);
+    }
+
+    #[test]
+    fn callers_take_the_places_of_workers() {
+        let pool = pool(4);
+        let mut callers = Vec::new();
+        for expected in [4, 3, 2, 1, 1, 1] {
+            callers.push(pool.enter());
+            assert_eq!(pool.available(), expected, "{} callers", callers.len());
+            let tally = Tally::new(100);
+            tally.fork(&pool);
+            tally.assert_each_done(1);
+        }
+        drop(callers);
+        assert_eq!(pool.available(), 4);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A model ready to run on this machine.
 
 use std::fmt;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -11,6 +13,7 @@ use crate::cpu;
 use crate::encoding::Encoding;
 use crate::error::LoadError;
 use crate::expand::expand;
+use crate::kept::expand_in;
 use crate::manifest::{Manifest, Property, Variant, WeightRange};
 use crate::memory;
 use crate::spec::TensorSpec;
@@ -36,7 +39,8 @@ impl Program {
     /// The code is copied to memory of its own, its digest is checked once more *there* (so what
     /// was checked is what runs, even if a mapped file changes), and only then does the memory
     /// become executable and cease to be writable. Weights stay where they are, shared with other
-    /// processes that mapped the file; encoded ones are expanded to memory of this program's own.
+    /// processes that mapped the file; encoded ones are expanded to memory of this program's own
+    /// (or [of all](Self::load_sharing)).
     pub fn load(artifact: Artifact) -> Result<Arc<Program>, LoadError> {
         Program::load_variant(artifact, None)
     }
@@ -44,11 +48,33 @@ impl Program {
     /// As [`load`](Self::load), with the code for the CPU of this name, where one is given: to
     /// compare variants, or to use less than the machine has.
     pub fn load_variant(artifact: Artifact, name: Option<&str>) -> Result<Arc<Program>, LoadError> {
+        Program::load_in(artifact, name, None)
+    }
+
+    /// As [`load_variant`](Self::load_variant), with weights that are encoded expanded once for all processes that name
+    /// this folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
+    /// The folder is made if there is none; files in it can be deleted at any time.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and [`LoadError::Sharing`].
+    pub fn load_sharing(
+        artifact: Artifact,
+        name: Option<&str>,
+        folder: &Path,
+    ) -> Result<Arc<Program>, LoadError> {
+        Program::load_in(artifact, name, Some(folder))
+    }
+
+    fn load_in(
+        artifact: Artifact,
+        name: Option<&str>,
+        folder: Option<&Path>,
+    ) -> Result<Arc<Program>, LoadError> {
         check_target(artifact.manifest())?;
         let variant = choose(artifact.variants(), &cpu::host_features(), cpu::host_core(), name)?;
         let code = map_code(&artifact, variant)?;
         let entry = artifact.variants()[variant].entry_offset as usize;
-        let weights = expand_weights(&artifact, variant)?;
+        let weights = expand_weights(&artifact, variant, folder)?;
         Ok(Arc::new(Program { artifact, variant, code, entry, weights }))
     }
 
@@ -143,19 +169,33 @@ fn map_code(artifact: &Artifact, variant: usize) -> Result<Mmap, LoadError> {
 }
 
 /// Encoded weights, expanded as far as a variant reads them; `None` where none are encoded.
-fn expand_weights(artifact: &Artifact, variant: usize) -> Result<Option<Mmap>, LoadError> {
+fn expand_weights(
+    artifact: &Artifact,
+    variant: usize,
+    folder: Option<&Path>,
+) -> Result<Option<Mmap>, LoadError> {
     if artifact.runs().iter().all(|run| run.encoding == Encoding::Plain) {
         return Ok(None);
     }
+    let parts = parts_read(&artifact.variants()[variant], artifact.loaded_weight_bytes());
+    let (runs, stored) = (artifact.runs(), artifact.weights());
+    let expanded = match folder {
+        None => expand(runs, stored, &parts)
+            .map_err(|source| LoadError::io("expand the weights", source)),
+        Some(folder) => expand_in(folder, artifact.weights_digest(), runs, stored, &parts)
+            .map_err(|source| LoadError::Sharing { folder: folder.to_owned(), source }),
+    };
+    expanded.map(Some)
+}
+
+/// The parts of the weights, which are so many bytes as code reads them, that a variant's code reads.
+fn parts_read(variant: &Variant, bytes: usize) -> Vec<Range<usize>> {
+    if variant.reads.is_empty() {
+        return std::iter::once(0..bytes).collect();
+    }
     // They are inside of the weights, so they fit.
     let range = |part: &WeightRange| part.offset as usize..(part.offset + part.bytes) as usize;
-    let mut parts: Vec<_> = artifact.variants()[variant].reads.iter().map(range).collect();
-    if parts.is_empty() {
-        parts.push(0..artifact.loaded_weight_bytes());
-    }
-    expand(artifact.runs(), artifact.weights(), &parts)
-        .map(Some)
-        .map_err(|source| LoadError::io("expand the weights", source))
+    variant.reads.iter().map(range).collect()
 }
 
 impl fmt::Debug for Program {

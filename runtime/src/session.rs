@@ -211,6 +211,7 @@ impl Session {
             context,
             images: self.images,
         };
+        let _caller = self.pool.enter();
         // SAFETY: the frame is as the ABI says: the tables point to tensors of the types that the
         // manifest states; weights and code live as long as the program; the arena is ours alone
         // and as long as stated; the context is what its function takes.

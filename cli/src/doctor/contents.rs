@@ -90,6 +90,7 @@ fn multiply_adds(graph: &Graph, id: NodeId) -> usize {
         | Op::Expand
         | Op::Transpose { .. }
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::ArgMax { .. }
         | Op::Identity => None,

@@ -129,6 +129,7 @@ fn moves(op: &Op) -> bool {
             | Op::Concat { .. }
             | Op::Pad { .. }
             | Op::Gather { .. }
+            | Op::Scatter { .. }
             | Op::Where
     )
 }

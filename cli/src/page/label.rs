@@ -23,6 +23,7 @@ pub(crate) fn class(op: &Op) -> &'static str {
         | Op::Concat { .. }
         | Op::Slice { .. }
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::Identity => "move",
         Op::Weight(_)

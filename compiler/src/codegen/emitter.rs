@@ -75,6 +75,12 @@ impl Emitter<'_, '_> {
         self.builder.ins().select(more, a, b)
     }
 
+    /// `a == b ? yes : no`, of integers.
+    pub(crate) fn select_equal(&mut self, [a, b]: [Value; 2], [yes, no]: [Value; 2]) -> Value {
+        let same = self.builder.ins().icmp(IntCC::Equal, a, b);
+        self.builder.ins().select(same, yes, no)
+    }
+
     /// `(index / by, index % by)` for a non-negative index.
     pub(crate) fn divide(&mut self, index: Value, by: usize) -> (Value, Value) {
         if by == 1 {
@@ -325,6 +331,11 @@ impl Emitter<'_, '_> {
     }
 
     // ---- bytes -------------------------------------------------------------------------------
+
+    /// An integer that is 0, or a vector of bytes that are.
+    pub(crate) fn nothing(&mut self, ty: Type) -> Value {
+        if ty.is_vector() { self.zeros(ty) } else { self.builder.ins().iconst(ty, 0) }
+    }
 
     /// A vector of integers that are 0.
     pub(crate) fn zeros(&mut self, ty: Type) -> Value {

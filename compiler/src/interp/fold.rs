@@ -37,6 +37,7 @@ fn keeps_denormals(op: &Op) -> bool {
         | Op::Concat { .. }
         | Op::Slice { .. }
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::Identity => true,
         Op::Unary(..)

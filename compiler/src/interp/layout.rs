@@ -118,6 +118,31 @@ pub(super) fn gather(axis: usize, x: &Operands<'_>, ty: &TensorType) -> Result<D
     Ok(x.data.pick(all))
 }
 
+pub(super) fn scatter(extent: usize, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
+    let (updates, index, data) = (x.need(0)?, x.need(1)?, x.get(2));
+    has_axis(updates, 0)?;
+    let slice = &updates.shape[1..];
+    gives(updates.dtype, &[&[extent], slice].concat(), ty)?;
+    let fits = index.shape == [updates.shape[0]];
+    ensure(fits, || format!("slices of {} at {}", updates.ty(), index.ty()))?;
+    let mut y = match data {
+        Some(data) => {
+            gives(data.dtype, &data.shape, ty)?;
+            data.data.clone()
+        }
+        None => Data::filled(ty.dtype, ty.elements(), 0.0),
+    };
+    let inner = elements(slice);
+    for (update, place) in ints(&index.data)?.iter().enumerate() {
+        let place = usize::try_from(*place).ok().filter(|place| *place < extent);
+        if let Some(place) = place {
+            let slice = updates.data.pick(update * inner..(update + 1) * inner);
+            y.place(&slice, place * inner..(place + 1) * inner)?;
+        }
+    }
+    Ok(y)
+}
+
 pub(super) fn pad(
     before: &[usize],
     after: &[usize],

@@ -83,6 +83,7 @@ fn compute(op: &Op, x: &Operands<'_>, ty: &TensorType) -> Result<Data> {
         Op::Concat { axis } => layout::concat(*axis, x, ty),
         Op::Slice { starts, steps } => layout::slice(starts, steps, x, ty),
         Op::Gather { axis } => layout::gather(*axis, x, ty),
+        Op::Scatter { extent } => layout::scatter(*extent, x, ty),
         Op::Pad { before, after, value } => layout::pad(before, after, *value, x, ty),
         Op::ArgMax { axis, keep, last } => reduce::argmax(*axis, *keep, *last, x, ty),
         Op::Identity => layout::identity(x, ty),

@@ -74,6 +74,8 @@ fn operands_by_image(op: &Op) -> Option<usize> {
         | Op::Cast { .. }
         | Op::Quantize
         | Op::Dequantize => Some(0),
-        Op::MatMul { transpose_a: true, .. } | Op::Input | Op::Weight(_) => None,
+        Op::MatMul { transpose_a: true, .. } | Op::Scatter { .. } | Op::Input | Op::Weight(_) => {
+            None
+        }
     }
 }

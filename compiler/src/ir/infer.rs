@@ -52,6 +52,7 @@ pub fn infer(op: &Op, operands: &[(usize, &TensorType)]) -> Result<TensorType> {
         Op::Transpose { perm } => layout::transpose(perm, &given),
         Op::Concat { axis } => layout::concat(*axis, &given),
         Op::Gather { axis } => layout::gather(*axis, &given),
+        Op::Scatter { extent } => layout::scatter(*extent, &given),
         Op::Pad { before, after, .. } => layout::pad(before, after, &given),
         Op::Identity => given.required(0, "x").cloned(),
     }?;

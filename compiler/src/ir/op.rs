@@ -99,6 +99,13 @@ pub enum Op {
         /// The axis of x.
         axis: usize,
     },
+    /// Slices of x along its first axis, put at places that an integer tensor of one axis (slot 1) names: into a
+    /// copy of the data in slot 2, or into zeros where there is none. Of several for one place it is the last; one
+    /// for a place outside of the axis is left out.
+    Scatter {
+        /// How long the first axis of the result is.
+        extent: usize,
+    },
     /// A border of one value around x.
     Pad {
         /// Elements before each axis.
@@ -286,6 +293,7 @@ impl Op {
             Op::Concat { .. } => "concat",
             Op::Slice { .. } => "slice",
             Op::Gather { .. } => "gather",
+            Op::Scatter { .. } => "scatter",
             Op::Pad { .. } => "pad",
             Op::ArgMax { .. } => "argmax",
             Op::Identity => "identity",
@@ -316,6 +324,7 @@ impl Op {
             | Op::Concat { .. }
             | Op::Slice { .. }
             | Op::Gather { .. }
+            | Op::Scatter { .. }
             | Op::Pad { .. }
             | Op::ArgMax { .. }
             | Op::Identity => None,
@@ -345,6 +354,7 @@ impl Op {
             Op::SplitAttention(_) => (1, Some(5)),
             Op::Binary(..) | Op::Gather { .. } => (2, Some(2)),
             Op::Where | Op::Quantize | Op::Dequantize => (3, Some(3)),
+            Op::Scatter { .. } => (2, Some(3)),
             Op::Concat { .. } => (1, None),
             Op::Unary(..)
             | Op::Cast { .. }

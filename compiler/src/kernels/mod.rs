@@ -2,7 +2,7 @@
 //! kernel is a folder, and a row of `ROWS` or of its algorithm for convolutions.
 //!
 //! [`lowering`] is what all of them write plans with, [`pointers`] how their code finds its arguments,
-//! [`multiples`] weights that are packed as bytes.
+//! [`multiples`] weights that are packed as bytes, [`copies`] runs of bytes that move.
 //! [`conv`] has the algorithms for convolutions, [`attention`] writes Split-Attention with the kernels of
 //! others.
 
@@ -16,6 +16,7 @@ mod attention;
 pub mod block_mean;
 pub mod block_pool;
 pub mod conv;
+mod copies;
 pub mod gather;
 pub mod gemm;
 mod lowering;
@@ -24,6 +25,7 @@ mod multiples;
 mod pointers;
 pub mod pool;
 pub mod reduce;
+pub mod scatter;
 pub mod softmax;
 pub mod to_bfloat16;
 pub mod validate;
@@ -48,6 +50,7 @@ const ROWS: &[Row] = &[
     Row::of::<softmax::Softmax>("softmax over the middle one of three axes"),
     Row::of::<pool::Pooling>("sliding-window pooling of row-major planes"),
     Row::of::<gather::Gather>("slices picked by an index tensor"),
+    Row::of::<scatter::Scatter>("slices put at places of an index tensor"),
     Row::of::<argmax::ArgMax>("index of the largest element"),
 ];
 
@@ -140,6 +143,7 @@ fn node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
         Op::Reduce(reduce) => reduce::lower::lower(l, id, reduce),
         Op::SplitAttention(op) => l.split_attention(id, op),
         Op::Gather { axis } => gather::lower(l, id, *axis),
+        Op::Scatter { extent } => scatter::lower(l, id, *extent),
         Op::ArgMax { axis, last, .. } => argmax::lower(l, id, *axis, *last),
     }
 }
@@ -172,6 +176,7 @@ fn blocked_node(l: &mut Lowering<'_, '_>, id: NodeId) -> Result<()> {
         | Op::Reshape
         | Op::Expand
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::ArgMax { .. }
         | Op::Identity => Err(Error::internal(

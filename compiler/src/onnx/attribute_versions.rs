@@ -75,6 +75,7 @@ const ROWS: &[Row] = &[
     ("Resize", &["antialias", "axes", "keep_aspect_ratio_policy"], 18..NEVER),
     ("Resize", &["coordinate_transformation_mode", "nearest_mode"], 11..NEVER),
     ("Resize", &["cubic_coeff_a", "exclude_outside", "extrapolation_value"], 11..NEVER),
+    ("RoiAlign", &["coordinate_transformation_mode"], 16..NEVER),
     ("ScatterElements", &["reduction"], 16..NEVER),
     ("ScatterND", &["reduction"], 16..NEVER),
     ("Shape", &["end", "start"], 15..NEVER),

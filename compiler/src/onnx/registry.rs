@@ -2,10 +2,10 @@
 
 use super::context::NodeContext;
 use super::ops::{
-    activation, arrange, attention, batch_norm, compile_time, conv, convert, einsum, elementwise,
-    fused, gather, generate, indices, integers, join, logic, loss, matmul, normalize, pad, pool,
-    quantize, quantized, recurrent, reduce, resize, rotary, sample_grid, scatter, sequence, shape,
-    slice, softmax, stateful, transposed_conv,
+    activation, arrange, attention, batch_norm, bits, compile_time, conv, convert, deform_conv,
+    einsum, elementwise, fused, gather, generate, indices, integers, join, logic, loss, matmul,
+    normalize, pad, pool, quantize, quantized, recurrent, reduce, resize, roi_align, rotary,
+    sample_grid, scatter, sequence, shape, slice, softmax, stateful, transposed_conv, unpool,
 };
 use super::refusal::{bad, unknown_domain, unknown_operator, unsupported};
 use super::versions::OPSETS;
@@ -67,6 +67,11 @@ const OPERATORS: &[Operator] = &[
     row("Attention", &[23, 24, 25], (3, 7), attention::attention).with_outputs(4),
     row("AveragePool", &[7, 10, 11, 19, 22], (1, 1), pool::average),
     row("BatchNormalization", &[7, 9, 14, 15], (5, 5), batch_norm::batch_norm).with_outputs(5),
+    row("BitShift", &[11, 28], (2, 2), bits::shift),
+    row("BitwiseAnd", &[18], (2, 2), bits::bitwise),
+    row("BitwiseNot", &[18], (1, 1), bits::not),
+    row("BitwiseOr", &[18], (2, 2), bits::bitwise),
+    row("BitwiseXor", &[18], (2, 2), bits::bitwise),
     row("BlackmanWindow", &[17], (1, 1), generate::window),
     row("Cast", &[6, 9, 13, 19, 21, 23, 24, 25, 28], (1, 1), convert::cast),
     row("CastLike", &[15, 19, 21, 23, 24, 25], (2, 2), convert::cast_like),
@@ -87,6 +92,7 @@ const OPERATORS: &[Operator] = &[
     row("Cosh", &[9, 22], (1, 1), elementwise::unary),
     row("CumProd", &[26], (2, 2), indices::cumulative),
     row("CumSum", &[11, 14], (2, 2), indices::cumulative),
+    row("DeformConv", &[19, 22], (3, 5), deform_conv::deform_conv),
     row("DepthToSpace", &[1, 11, 13, 28], (1, 1), arrange::depth_to_space),
     row("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), quantize::dequantize_linear),
     row("Div", &[7, 13, 14], (2, 2), elementwise::binary),
@@ -138,6 +144,7 @@ const OPERATORS: &[Operator] = &[
     row("MatMulInteger", &[10], (2, 4), integers::matmul),
     row("Max", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
     row("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), pool::max).with_outputs(2),
+    row("MaxUnpool", &[9, 11, 22], (2, 3), unpool::max_unpool),
     row("Mean", &[6, 8, 13], (1, ANY), elementwise::variadic),
     row("MeanVarianceNormalization", &[9, 13], (1, 1), normalize::mean_variance),
     row("Min", &[6, 8, 12, 13], (1, ANY), elementwise::variadic),
@@ -173,6 +180,7 @@ const OPERATORS: &[Operator] = &[
     row("Reshape", &[5, 13, 14, 19, 21, 23, 24, 25], (2, 2), shape::reshape),
     row("Resize", &[10, 11, 13, 18, 19], (1, 4), resize::resize),
     row("ReverseSequence", &[10, 28], (2, 2), indices::reverse_sequence),
+    row("RoiAlign", &[10, 16, 22], (3, 3), roi_align::roi_align),
     row("RotaryEmbedding", &[23], (3, 4), rotary::rotary),
     row("Round", &[11, 22], (1, 1), elementwise::unary),
     Operator { until: 11, ..row("Scatter", &[9], (3, 3), scatter::scatter_elements) },

@@ -76,6 +76,7 @@ fn leads_to_blocks(graph: &Graph, from: NodeId, next: impl Fn(NodeId) -> Vec<Nod
             | Op::Reshape
             | Op::Expand
             | Op::Gather { .. }
+            | Op::Scatter { .. }
             | Op::Pad { .. }
             | Op::ArgMax { .. }
             | Op::Identity => {}

@@ -173,6 +173,7 @@ fn fits_blocks(
         | Op::Reshape
         | Op::Expand
         | Op::Gather { .. }
+        | Op::Scatter { .. }
         | Op::Pad { .. }
         | Op::ArgMax { .. }
         | Op::Identity => false,

@@ -131,6 +131,7 @@ pub fn every_operator() -> Vec<(Op, usize)> {
         (Op::Slice { starts: vec![0, 3], steps: vec![1, 1] }, 1),
         (Op::Slice { starts: vec![], steps: vec![] }, 1),
         (Op::Gather { axis: 2 }, 2),
+        (Op::Scatter { extent: 7 }, 3),
         (Op::Pad { before: vec![0, 1], after: vec![2, 3], value: -0.0 }, 1),
         (Op::ArgMax { axis: 1, keep: true, last: true }, 1),
         (Op::Identity, 1),

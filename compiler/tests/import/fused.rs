@@ -99,6 +99,28 @@ fn fused_gemm_is_gemm_and_an_activation() {
     near(around_zero(&gemm), &[-0.25, 1.0]);
 }
 
+/// Of -2, -1, 0, 1 and 2.
+#[test]
+fn activations_of_fused_gemm() {
+    let of = |name: &str, given: &[(&str, f32)]| {
+        let mut attributes = vec![string("activation", name)];
+        attributes.extend(given.iter().map(|(name, value)| float(name, *value)));
+        around_zero(&joined(&[5, 1], "FusedGemm", attributes, vec![numbers("b", &[1, 1], &[1.0])]))
+    };
+    let e = f64::exp;
+    let (alpha, beta, gamma) = ("activation_alpha", "activation_beta", "activation_gamma");
+    near(of("Elu", &[]), &[e(-2.0) - 1.0, e(-1.0) - 1.0, 0.0, 1.0, 2.0]);
+    near(of("Elu", &[(alpha, 2.0)])[..1].to_vec(), &[2.0 * (e(-2.0) - 1.0)]);
+    near(of("Celu", &[(alpha, 2.0)])[..1].to_vec(), &[2.0 * (e(-1.0) - 1.0)]);
+    let selu = of("Selu", &[(alpha, 2.0), (gamma, 3.0)]);
+    near(selu, &[6.0 * (e(-2.0) - 1.0), 6.0 * (e(-1.0) - 1.0), 0.0, 3.0, 6.0]);
+    near(of("Selu", &[])[4..].to_vec(), &[2.0 * 1.050_701]);
+    near(of("HardSigmoid", &[(alpha, 0.25), (beta, 0.5)]), &[0.0, 0.25, 0.5, 0.75, 1.0]);
+    near(of("Softplus", &[]), &[-2.0, -1.0, 0.0, 1.0, 2.0f64].map(|x| (1.0 + x.exp()).ln()));
+    near(of("Softsign", &[]), &[-2.0 / 3.0, -0.5, 0.0, 0.5, 2.0 / 3.0]);
+    near(of("ThresholdedRelu", &[(alpha, 1.0)]), &[0.0, 0.0, 0.0, 0.0, 2.0]);
+}
+
 #[test]
 fn fused_products_take_axes_in_another_order() {
     // x is [[0, 1, 2], [3, 4, 5]], of which the columns are multiplied.

@@ -16,4 +16,5 @@ mod npy;
 mod operators;
 mod proto;
 mod quantized;
+mod sampled;
 mod tensors;

@@ -39,6 +39,8 @@ fn operators() -> Vec<Op> {
         Op::Slice { starts: vec![0, 1], steps: vec![1, isize::MIN] },
         Op::Slice { starts: vec![usize::MAX], steps: vec![0] },
         Op::Gather { axis: 1 },
+        Op::Scatter { extent: 7 },
+        Op::Scatter { extent: usize::MAX },
         Op::Pad { before: vec![1, usize::MAX], after: vec![1, 2], value: 0.0 },
         Op::ArgMax { axis: 1, keep: false, last: false },
         Op::Identity,

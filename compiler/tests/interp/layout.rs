@@ -71,6 +71,30 @@ fn gather_takes_slices_and_clamps() {
 }
 
 #[test]
+fn scatter_puts_slices_at_places_and_leaves_others_out() {
+    floats(
+        &(matrix() + "weight %i i64[2] = [3, 0] %y f32[4, 3] = scatter(%x, %i) extent 4"),
+        &[4., 5., 6., 0., 0., 0., 0., 0., 0., 1., 2., 3.],
+    );
+    // The last of two, and neither before the axis nor behind it.
+    let data = matrix() + "weight %d f32[1, 3] = [7, 8, 9] weight %e f32[5] = [1, 2, 3, 4, 5] ";
+    let twice = "weight %i i32[2] = [0, 0] %y f32[1, 3] = scatter(%x, %i, %d) extent 1";
+    floats(&(data.clone() + twice), &[4., 5., 6.]);
+    let outside = "weight %i i64[2] = [-1, 1] %y f32[1, 3] = scatter(%x, %i, %d) extent 1";
+    floats(&(data.clone() + outside), &[7., 8., 9.]);
+    let far = "weight %i i64[5] = [9223372036854775807, 1, -9223372036854775808, 0, 2] ";
+    floats(&(data + far + "%y f32[2] = scatter(%e, %i) extent 2"), &[4., 2.]);
+    floats(
+        "weight %x f32[0] = [] weight %i i64[0] = [] %y f32[2] = scatter(%x, %i) extent 2",
+        &[0., 0.],
+    );
+    floats(
+        "weight %x f32[1] = [1] weight %i i64[1] = [0] %y f32[0] = scatter(%x, %i) extent 0",
+        &[],
+    );
+}
+
+#[test]
 fn pad_puts_a_border_around() {
     floats(
         &(matrix() + "%y f32[3, 5] = pad(%x) before [1, 0] after [0, 2] value -0.5"),

@@ -278,6 +278,21 @@ CardinalStatus cardinal_program_open(const char *path,
                                      CardinalProgram **program);
 
 /**
+ * The same, with weights that are stored in half precision expanded once for all processes that name this
+ * folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
+ * The folder is made if there is none; files in it can be deleted at any time. Weights in f32 are shared
+ * without it.
+ *
+ * # Safety
+ *
+ * As for cardinal_program_open; and `folder` is null or points to a string that ends in a zero.
+ */
+CardinalStatus cardinal_program_open_sharing(const char *path,
+                                             const char *variant,
+                                             const char *folder,
+                                             CardinalProgram **program);
+
+/**
  * The same for an artifact in memory, of which it keeps a copy.
  *
  * # Safety
@@ -343,8 +358,8 @@ CardinalStatus cardinal_pool_new(size_t threads,
 
 /**
  * Makes a session like cardinal_session_new, which runs on the threads of a pool. Where others of the
- * pool run at the same time, its workers help the one that asks first, and the callers of the others
- * work alone meanwhile. Results have the same bits.
+ * pool run at the same time, each caller takes the place of a worker: no more threads compute than the
+ * pool has. Results have the same bits.
  *
  * # Safety
  *

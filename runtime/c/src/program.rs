@@ -1,6 +1,7 @@
 //! Loading artifacts.
 
 use std::ffi::{c_char, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 use cardinal_runtime::Artifact;
@@ -40,7 +41,33 @@ pub unsafe extern "C" fn cardinal_program_open(
         // SAFETY: this function's conditions.
         let (path, variant, place) =
             unsafe { (path_at(path)?, text(variant, "variant")?, place(program, "program")?) };
-        *place = load(Artifact::open(path)?, variant)?;
+        *place = load(Artifact::open(path)?, variant, None)?;
+        Ok(())
+    })
+}
+
+/// The same, with weights that are stored in half precision expanded once for all processes that name this
+/// folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
+/// The folder is made if there is none; files in it can be deleted at any time. Weights in f32 are shared
+/// without it.
+///
+/// # Safety
+///
+/// As for cardinal_program_open; and `folder` is null or points to a string that ends in a zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cardinal_program_open_sharing(
+    path: *const c_char,
+    variant: *const c_char,
+    folder: *const c_char,
+    program: *mut *mut Program,
+) -> Status {
+    guard(|| {
+        // SAFETY: this function's conditions.
+        let (path, variant, folder, place) = unsafe {
+            let (path, folder) = (path_at(path)?, path_at(folder)?);
+            (path, text(variant, "variant")?, folder, place(program, "program")?)
+        };
+        *place = load(Artifact::open(path)?, variant, Some(folder))?;
         Ok(())
     })
 }
@@ -63,13 +90,20 @@ pub unsafe extern "C" fn cardinal_program_from_bytes(
             let bytes = array(bytes.cast::<u8>(), length, "bytes")?;
             (bytes, text(variant, "variant")?, place(program, "program")?)
         };
-        *place = load(Artifact::copy(bytes)?, variant)?;
+        *place = load(Artifact::copy(bytes)?, variant, None)?;
         Ok(())
     })
 }
 
-fn load(artifact: Artifact, variant: Option<&str>) -> Result<*mut Program, Failure> {
-    let program = cardinal_runtime::Program::load_variant(artifact, variant)?;
+fn load(
+    artifact: Artifact,
+    variant: Option<&str>,
+    folder: Option<&Path>,
+) -> Result<*mut Program, Failure> {
+    let program = match folder {
+        None => cardinal_runtime::Program::load_variant(artifact, variant)?,
+        Some(folder) => cardinal_runtime::Program::load_sharing(artifact, variant, folder)?,
+    };
     let description = Description::new(&program);
     Ok(Box::into_raw(Box::new(Program { program, description })))
 }

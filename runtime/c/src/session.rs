@@ -113,8 +113,8 @@ pub unsafe extern "C" fn cardinal_pool_new(threads: usize, pool: *mut *mut Pool)
 }
 
 /// Makes a session like cardinal_session_new, which runs on the threads of a pool. Where others of the
-/// pool run at the same time, its workers help the one that asks first, and the callers of the others
-/// work alone meanwhile. Results have the same bits.
+/// pool run at the same time, each caller takes the place of a worker: no more threads compute than the
+/// pool has. Results have the same bits.
 ///
 /// # Safety
 ///

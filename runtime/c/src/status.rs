@@ -79,7 +79,7 @@ impl Failure {
 
 fn status_of_load(error: &LoadError) -> Status {
     match error {
-        LoadError::Io { .. } => Status::Io,
+        LoadError::Io { .. } | LoadError::Sharing { .. } => Status::Io,
         LoadError::Target { .. }
         | LoadError::MissingFeatures { .. }
         | LoadError::NoVariant { .. } => Status::Unsupported,

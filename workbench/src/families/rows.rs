@@ -365,6 +365,7 @@ pub const FAMILIES: &[Family] = &[
     only_proved("softmax", softmax),
     only_proved("argmax", argmax),
     only_proved("gather", gather),
+    only_proved("scatter", scatter),
     only_proved("reduce", reduce),
     only_proved("row-major pools", plane_pools),
 ];
@@ -460,6 +461,15 @@ fn gather(e: &Extents) -> String {
     format!(
         "input %x f32{shape}\nweight %i i64[3] = [{last}, 0, {last}]\n\
          %y f32[{r}, 3, {w}] = gather(%x, %i)\naxis 1\noutput %y"
+    )
+}
+
+fn scatter(e: &Extents) -> String {
+    let (shape, r, m, last, w) = (cube(e), e.read, e.made, e.read - 1, e.size[1]);
+    format!(
+        "input %x f32[4, {m}, {w}]\ninput %d f32{shape}\nweight %i i64[4] = [{last}, -1, {r}, {last}]\n\
+         %y f32{shape} = scatter(%x, %i, %d)\nextent {r}\n\
+         %z f32{shape} = scatter(%x, %i)\nextent {r}\noutput %y\noutput %z"
     )
 }
 

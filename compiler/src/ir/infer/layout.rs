@@ -68,6 +68,25 @@ pub(super) fn gather(along: usize, given: &Operands<'_>) -> Result<TensorType> {
     Ok(TensorType { dtype: x.dtype, axes })
 }
 
+pub(super) fn scatter(extent: usize, given: &Operands<'_>) -> Result<TensorType> {
+    let (x, index) = (given.required(0, "x")?, given.required(1, "indices")?);
+    if !matches!(index.dtype, DType::I64 | DType::I32) || index.rank() != 1 {
+        return bad(format!("indices are {index}, not i64 or i32 along one axis"));
+    }
+    if axis(x, 0)?.size() != index.elements() {
+        return bad(format!("x is {x}, for indices {index}"));
+    }
+    let mut ty = x.clone();
+    ty.axes[0] = Axis::plain(extent);
+    match given.optional(2) {
+        Some(data) if data.dtype != ty.dtype || data.shape() != ty.shape() => {
+            bad(format!("the data are {data}, not {ty}"))
+        }
+        Some(data) => Ok(data.clone()),
+        None => Ok(ty),
+    }
+}
+
 pub(super) fn pad(before: &[usize], after: &[usize], given: &Operands<'_>) -> Result<TensorType> {
     let x = given.required(0, "x")?;
     if before.len() != x.rank() || after.len() != x.rank() {

@@ -81,6 +81,7 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
         Op::Softmax { axis, log: _ } | Op::Concat { axis } | Op::Gather { axis } => {
             v.required("axis", axis)
         }
+        Op::Scatter { extent } => v.required("extent", extent),
         Op::Pool(pool) => {
             v.required("window", &mut pool.window)?;
             v.flag("ceil", "true", &mut pool.ceil)?;
@@ -132,7 +133,7 @@ pub(super) fn blank(mnemonic: &str) -> Option<Op> {
 }
 
 /// One operator for each mnemonic that is not a function or a reduction.
-fn blanks() -> [Op; 22] {
+fn blanks() -> [Op; 23] {
     let window = Window::POINT;
     let epilogue = Epilogue::none();
     let conv = |groups| Op::Conv(Conv { groups, window, epilogue: Epilogue::none() });
@@ -164,6 +165,7 @@ fn blanks() -> [Op; 22] {
         Op::Concat { axis: 0 },
         Op::Slice { starts: Vec::new(), steps: Vec::new() },
         Op::Gather { axis: 0 },
+        Op::Scatter { extent: 0 },
         Op::Pad { before: Vec::new(), after: Vec::new(), value: 0.0 },
         Op::ArgMax { axis: 0, keep: false, last: false },
         Op::Identity,

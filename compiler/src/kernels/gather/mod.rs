@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::Function;
 
+use super::copies::copy;
 use super::pointers::Pointers;
 use crate::codegen::emitter::{Element, Emitter, register};
 use crate::codegen::{KernelCall, Linker};
@@ -87,8 +88,7 @@ pub(super) fn lower(l: &mut Lowering<'_, '_>, id: NodeId, axis: usize) -> Result
 fn emit(e: &mut Emitter<'_, '_>, spec: &Gather, call: KernelCall) {
     let pointers = Pointers::of(spec, call);
     let [out, input, index] = [Role::Out, Role::In, Role::Index].map(|role| pointers.load(e, role));
-    let size = spec.dtype.size() as i64;
-    let slice = spec.inner as i64 * size;
+    let slice = (spec.inner * spec.dtype.size()) as i64;
     e.each(call.begin, call.end, |e, item| {
         let (outer, j) = e.divide(item, spec.count);
         let by = e.mul_imm(j, spec.index.size() as i64);
@@ -104,10 +104,6 @@ fn emit(e: &mut Emitter<'_, '_>, spec: &Gather, call: KernelCall) {
         let from = e.add(input, by);
         let by = e.mul_imm(item, slice);
         let to = e.add(out, by);
-        e.repeat(spec.inner, &[to, from], |e, state| {
-            let value = e.load(register(spec.dtype), state[1], 0);
-            e.store(value, state[0], 0);
-            vec![e.add_imm(state[0], size), e.add_imm(state[1], size)]
-        });
+        copy(e, slice as usize, [to, from]);
     });
 }

@@ -105,6 +105,7 @@ impl Validation<'_> {
             | Op::Concat { .. }
             | Op::Slice { .. }
             | Op::Gather { .. }
+            | Op::Scatter { .. }
             | Op::Pad { .. }
             | Op::ArgMax { .. }
             | Op::Identity => Err(format!("a map does not make `{}`", self.graph.node(id).name)),

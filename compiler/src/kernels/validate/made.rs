@@ -12,6 +12,7 @@ use crate::kernels::gemm::RowMajorGemm;
 use crate::kernels::map::Map;
 use crate::kernels::pool::Pooling;
 use crate::kernels::reduce::Reduction;
+use crate::kernels::scatter::Scatter;
 use crate::kernels::softmax::Softmax;
 use crate::plan::Role;
 
@@ -51,6 +52,9 @@ impl Validation<'_> {
         }
         if let Some(argmax) = kernel.get::<ArgMax>() {
             return self.argmax(&site, argmax);
+        }
+        if let Some(scatter) = kernel.get::<Scatter>() {
+            return self.scatter(&site, scatter);
         }
         match kernel.get::<Gather>() {
             Some(gather) => self.gather(&site, gather),

@@ -13,6 +13,7 @@ use crate::kernels::gemm::RowMajorGemm;
 use crate::kernels::map::Map;
 use crate::kernels::pool::Pooling;
 use crate::kernels::reduce::Reduction;
+use crate::kernels::scatter::Scatter;
 use crate::kernels::softmax::Softmax;
 use crate::kernels::to_bfloat16::ToBfloat16;
 use crate::machine::{BLOCK, F32_BYTES};
@@ -226,6 +227,9 @@ fn of_moves(kernel: &KernelRef) -> Option<Written> {
     if let Some(Gather { outer, inner, count, dtype, .. }) = kernel.get::<Gather>() {
         let loops = [(*outer, count * inner), (*count, *inner), (*inner, 1)];
         return Some(Written::new(dtype.size(), loops));
+    }
+    if let Some(Scatter { extent, inner, dtype, .. }) = kernel.get::<Scatter>() {
+        return Some(Written::new(dtype.size(), [(*extent, *inner), (*inner, 1)]));
     }
     let gemm = kernel.get::<RowMajorGemm>()?;
     let around = [gemm.channels, gemm.rows, gemm.columns];

@@ -92,6 +92,7 @@ impl Validation<'_> {
             | Op::Reduce(_)
             | Op::SplitAttention(_)
             | Op::Gather { .. }
+            | Op::Scatter { .. }
             | Op::ArgMax { .. } => Ok(None),
         }
     }

@@ -1,4 +1,4 @@
-//! What is taken of windows, planes and lines: pools, means, reductions, softmax, argmax, gathers.
+//! What is taken of windows, planes and lines: pools, means, reductions, softmax, argmax, gathers, scatters.
 
 use super::things::{Part, Splits, Thing};
 use super::{Check, Goal, Site, Validation, flat, must, position, same};
@@ -9,6 +9,7 @@ use crate::kernels::block_pool::BlockPool;
 use crate::kernels::gather::Gather;
 use crate::kernels::pool::Pooling;
 use crate::kernels::reduce::Reduction;
+use crate::kernels::scatter::Scatter;
 use crate::kernels::softmax::Softmax;
 use crate::machine::{BLOCK, F32_BYTES};
 use crate::plan::{Nest, Role};
@@ -271,6 +272,35 @@ impl Validation<'_> {
             let at = (before * kernel.extent + at) * kernel.inner + within;
             let goal = Goal::Element(Thing::whole(x), index);
             self.read(site.run, Role::In, (at * data.dtype.size()) as i64, goal, None)?;
+        }
+        Ok(())
+    }
+
+    /// What may be a slice of the first operand.
+    pub(super) fn scatter(&mut self, site: &Site<'_>, kernel: &Scatter) -> Check {
+        let id = site.thing.node;
+        let Op::Scatter { extent } = self.graph.node(id).op else {
+            return Err("it is no scatter".into());
+        };
+        let (x, indices) = (self.operand(id, 0)?, self.operand(id, 1)?);
+        let (ty, picks) = (self.graph.ty(x).clone(), self.graph.ty(indices).clone());
+        same("types", [kernel.dtype, kernel.index], [ty.dtype, picks.dtype])?;
+        same("extents", [kernel.extent, kernel.count], [extent, picks.elements()])?;
+        let data = self.graph.operand(id, 2);
+        same("copies", kernel.copies, data.is_some())?;
+        let [row, within] = <[usize; 2]>::try_from(site.trips).unwrap_or_default();
+        same("row", row, site.index[0])?;
+        let byte = |row: usize| ((row * kernel.inner + within) * ty.dtype.size()) as i64;
+        if let Some(data) = data {
+            let goal = Goal::Element(Thing::whole(data), site.index.to_vec());
+            self.read(site.run, Role::Operand(1), byte(row), goal, None)?;
+        }
+        for at in self.some(kernel.count) {
+            let goal = Goal::Element(Thing::whole(indices), vec![at]);
+            let place = (at * picks.dtype.size()) as i64;
+            self.read(site.run, Role::Index, place, goal, None)?;
+            let goal = Goal::Element(Thing::whole(x), [&[at], &site.index[1..]].concat());
+            self.read(site.run, Role::In, byte(at), goal, None)?;
         }
         Ok(())
     }

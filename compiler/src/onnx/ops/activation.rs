@@ -9,13 +9,16 @@ use crate::onnx::context::{NodeContext, axis};
 use crate::onnx::refusal::{bad, unsupported};
 
 /// Of Selu, as ONNX has them.
-const SELU: (f32, f32) = (1.673_263_2, 1.050_701);
+pub(super) const SELU: (f32, f32) = (1.673_263_2, 1.050_701);
 
 /// Celu, Elu, Mish, Selu, Softplus, Softsign and Swish.
 pub(in crate::onnx) fn activation(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let x = ctx.required(0)?;
     let y = match ctx.operator() {
-        "Celu" => celu(ctx, x)?,
+        "Celu" => {
+            let alpha = ctx.attributes.float("alpha", 1.0)?;
+            celu(ctx, x, alpha)?
+        }
         "Elu" => {
             let alpha = ctx.attributes.float("alpha", 1.0)?;
             elu(ctx, x, alpha)?
@@ -24,8 +27,7 @@ pub(in crate::onnx) fn activation(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         "Selu" => {
             let alpha = ctx.attributes.float("alpha", SELU.0)?;
             let gamma = ctx.attributes.float("gamma", SELU.1)?;
-            let y = elu(ctx, x, alpha)?;
-            ctx.scaled(y, f64::from(gamma))?
+            selu(ctx, x, alpha, gamma)?
         }
         "Softplus" => softplus(ctx, x)?,
         "Softsign" => softsign(ctx, x)?,
@@ -39,7 +41,7 @@ pub(in crate::onnx) fn activation(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 }
 
 /// `max(x, 0) + alpha * (exp(min(x, 0)) - 1)`
-fn elu(ctx: &mut NodeContext<'_, '_>, x: ValueId, alpha: f32) -> Result<ValueId> {
+pub(super) fn elu(ctx: &mut NodeContext<'_, '_>, x: ValueId, alpha: f32) -> Result<ValueId> {
     let above = ctx.unary(Unary::Relu, x)?;
     let below = ctx.with_number(Binary::Min, x, 0.0)?;
     let power = ctx.unary(Unary::Exp, below)?;
@@ -48,9 +50,20 @@ fn elu(ctx: &mut NodeContext<'_, '_>, x: ValueId, alpha: f32) -> Result<ValueId>
     ctx.add(above, below)
 }
 
+/// `gamma * elu(x)`
+pub(super) fn selu(
+    ctx: &mut NodeContext<'_, '_>,
+    x: ValueId,
+    alpha: f32,
+    gamma: f32,
+) -> Result<ValueId> {
+    let y = elu(ctx, x, alpha)?;
+    ctx.scaled(y, f64::from(gamma))
+}
+
 /// `max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)`
-fn celu(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<ValueId> {
-    let alpha = f64::from(ctx.attributes.float("alpha", 1.0)?);
+pub(super) fn celu(ctx: &mut NodeContext<'_, '_>, x: ValueId, alpha: f32) -> Result<ValueId> {
+    let alpha = f64::from(alpha);
     let above = ctx.unary(Unary::Relu, x)?;
     let quotient = ctx.with_number(Binary::Div, x, alpha)?;
     let power = ctx.unary(Unary::Exp, quotient)?;
@@ -106,10 +119,19 @@ pub(in crate::onnx) fn swiglu(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
 pub(in crate::onnx) fn thresholded_relu(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let x = ctx.required(0)?;
     let alpha = ctx.attributes.float("alpha", 1.0)?;
+    let y = above_threshold(ctx, x, alpha)?;
+    ctx.bind(0, y)
+}
+
+/// `x > alpha ? x : 0`
+pub(super) fn above_threshold(
+    ctx: &mut NodeContext<'_, '_>,
+    x: ValueId,
+    alpha: f32,
+) -> Result<ValueId> {
     let (alpha, zero) = (ctx.number(x, f64::from(alpha)), ctx.number(x, 0.0));
     let is_above = ctx.is_less(alpha, x)?;
-    let y = ctx.choose(is_above, x, zero)?;
-    ctx.bind(0, y)
+    ctx.choose(is_above, x, zero)
 }
 
 /// Shrink: towards 0 by `bias`, or to 0 within `lambd` of it.

@@ -1,4 +1,4 @@
-//! Operators of shape arithmetic that exist at compile time only: no graph holds them.
+//! Operators of shape arithmetic, and of bits, that exist at compile time only: no graph holds them.
 
 use crate::error::{Error, Result};
 use crate::interp::{Data, Tensor};
@@ -22,7 +22,7 @@ pub(in crate::onnx) fn modulo(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         return ctx.bind(0, y);
     }
     let dtype = known(ctx, 0)?.dtype;
-    let (shape, a, b) = pair(ctx)?;
+    let (shape, a, b) = pair(ctx, MOST)?;
     let data = match (a, b) {
         (Data::Float(a), Data::Float(b)) if fmod || ctx.since >= 28 => {
             Data::Float(a.iter().zip(&b).map(|(a, b)| float_remainder(*a, *b, fmod)).collect())
@@ -130,7 +130,7 @@ fn too_long() -> Error {
 }
 
 /// Operand `index`, which must be there and known.
-fn known(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Tensor> {
+pub(super) fn known(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Tensor> {
     let operator = ctx.operator();
     let tensor = ctx.constant(index).map_err(|error| {
         let remedy = format!("{operator} is known at compile time only; export for fixed shapes");
@@ -139,13 +139,13 @@ fn known(ctx: &mut NodeContext<'_, '_>, index: usize) -> Result<Tensor> {
     tensor.as_deref().cloned().ok_or_else(|| bad(format!("operand {index} is missing")))
 }
 
-/// Operands 0 and 1, broadcast to their common shape.
-fn pair(ctx: &mut NodeContext<'_, '_>) -> Result<(Vec<usize>, Data, Data)> {
+/// Operands 0 and 1, broadcast to their common shape, of at most so many elements.
+pub(super) fn pair(ctx: &mut NodeContext<'_, '_>, most: usize) -> Result<(Vec<usize>, Data, Data)> {
     let (a, b) = (known(ctx, 0)?, known(ctx, 1)?);
     let shape = broadcast(&a.shape, &b.shape)?;
     let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-    if count.is_none_or(|n| n > MOST) {
-        return Err(unsupported(format!("a compile-time result of more than {MOST} elements")));
+    if count.is_none_or(|n| n > most) {
+        return Err(unsupported(format!("a compile-time result of more than {most} elements")));
     }
     let (a, b) = (spread(&a, &shape), spread(&b, &shape));
     Ok((shape, a, b))
@@ -168,7 +168,7 @@ fn spread(x: &Tensor, shape: &[usize]) -> Data {
     }
 }
 
-fn give(ctx: &mut NodeContext<'_, '_>, tensor: Tensor) -> Result<()> {
+pub(super) fn give(ctx: &mut NodeContext<'_, '_>, tensor: Tensor) -> Result<()> {
     let id = ctx.tensor(&tensor);
     ctx.bind(0, id)
 }

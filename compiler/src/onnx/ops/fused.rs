@@ -18,8 +18,7 @@ pub(in crate::onnx) fn conv(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
         y = ctx.add(y, z)?;
     }
     let given = ctx.attributes.floats("activation_params")?.unwrap_or_default();
-    let given = [given.first().copied(), given.get(1).copied()];
-    let y = activated(ctx, y, given)?;
+    let y = activated(ctx, y, [given.first().copied(), given.get(1).copied(), None])?;
     ctx.bind(0, y)
 }
 
@@ -28,17 +27,19 @@ pub(in crate::onnx) fn gemm(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let y = matmul::whole_gemm(ctx)?;
     let alpha = ctx.attributes.optional_float("activation_alpha")?;
     let beta = ctx.attributes.optional_float("activation_beta")?;
-    let y = activated(ctx, y, [alpha, beta])?;
+    let gamma = ctx.attributes.optional_float("activation_gamma")?;
+    let y = activated(ctx, y, [alpha, beta, gamma])?;
     ctx.bind(0, y)
 }
 
-/// x, or what the function that attribute `activation` names makes of it; `given` are its parameters.
+/// x, or what the function that attribute `activation` names makes of it; `given` are its alpha, beta and gamma, or
+/// its parameters in order.
 fn activated(
     ctx: &mut NodeContext<'_, '_>,
     x: ValueId,
-    given: [Option<f32>; 2],
+    given: [Option<f32>; 3],
 ) -> Result<ValueId> {
-    let [first, second] = given;
+    let [first, second, gamma] = given;
     let function = match ctx.attributes.string("activation", "")? {
         "" => return Ok(x),
         "Relu" => Unary::Relu,
@@ -52,6 +53,15 @@ fn activated(
             low: first.unwrap_or(f32::NEG_INFINITY),
             high: second.unwrap_or(f32::INFINITY),
         },
+        "Celu" => return activation::celu(ctx, x, first.unwrap_or(1.0)),
+        "Elu" => return activation::elu(ctx, x, first.unwrap_or(1.0)),
+        "Selu" => {
+            let (alpha, factor) = activation::SELU;
+            return activation::selu(ctx, x, first.unwrap_or(alpha), gamma.unwrap_or(factor));
+        }
+        "Softplus" => return activation::softplus(ctx, x),
+        "Softsign" => return activation::softsign(ctx, x),
+        "ThresholdedRelu" => return activation::above_threshold(ctx, x, first.unwrap_or(1.0)),
         other => {
             return Err(unsupported(format!("the activation `{other}`")).with_remedy(AS_EXPORTED));
         }

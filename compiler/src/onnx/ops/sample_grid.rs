@@ -1,9 +1,8 @@
 //! AffineGrid and GridSample: images sampled where a grid says, which may be computed when the model runs.
 
-use super::elementwise::floor;
+use super::images::{Border, Images, nearest};
 use super::matmul;
 use crate::error::Result;
-use crate::ir::{DType, Op, Unary};
 use crate::onnx::builder::ValueId;
 use crate::onnx::context::NodeContext;
 use crate::onnx::ops::slice::part;
@@ -47,28 +46,6 @@ pub(in crate::onnx) fn affine_grid(ctx: &mut NodeContext<'_, '_>) -> Result<()> 
     ctx.bind(0, y)
 }
 
-/// How images go on beyond their ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Border {
-    Zeros,
-    Edge,
-    Reflection,
-}
-
-/// Images as rows of channels, to be sampled.
-struct Images {
-    /// `[n * spatial, c]`
-    rows: ValueId,
-    spatial: Vec<usize>,
-    border: Border,
-    aligned: bool,
-    /// Where each sample's image starts, to be added to places `[n, points]`.
-    starts: ValueId,
-}
-
-/// Places of elements along each axis, and the weight of what is there.
-type Corner = (Vec<ValueId>, Option<ValueId>);
-
 /// GridSample; from version 20 its modes have other names, and images may be volumes.
 pub(in crate::onnx) fn grid_sample(ctx: &mut NodeContext<'_, '_>) -> Result<()> {
     let (x, grid) = (ctx.required(0)?, ctx.required(1)?);
@@ -99,27 +76,16 @@ pub(in crate::onnx) fn grid_sample(ctx: &mut NodeContext<'_, '_>) -> Result<()> 
             "cubic" | "bicubic" if dims == 2 => images.cubic(ctx, &positions)?,
             other => return Err(bad(format!("attribute `mode` is `{other}`"))),
         };
-    let mut sum = None;
-    for (places, weight) in corners {
-        let value = images.at(ctx, &places, weight)?;
-        sum = Some(match sum {
-            Some(sum) => ctx.add(sum, value)?,
-            None => value,
-        });
-    }
-    let y = sum.ok_or_else(|| bad("a sum of nothing"))?;
+    let y = images.sum(ctx, corners)?;
     let y = ctx.transposed(y, &[0, 2, 1])?;
     let y = ctx.reshape(y, &[&[*n, *c], result].concat())?;
     ctx.bind(0, y)
 }
 
+/// The node's operand x, to be read as its attributes say.
 fn images(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<Images> {
     let shape = ctx.shape(x);
-    let (n, c, spatial) = (shape[0], shape[1], shape[2..].to_vec());
-    let inner: usize = spatial.iter().product();
-    let rows = ctx.reshape(x, &[n, c, inner])?;
-    let rows = ctx.transposed(rows, &[0, 2, 1])?;
-    let rows = ctx.reshape(rows, &[n * inner, c])?;
+    let (n, inner) = (shape[0], shape[2..].iter().product::<usize>());
     let border = match ctx.attributes.string("padding_mode", "zeros")? {
         "zeros" => Border::Zeros,
         "border" => Border::Edge,
@@ -128,174 +94,5 @@ fn images(ctx: &mut NodeContext<'_, '_>, x: ValueId) -> Result<Images> {
     };
     let aligned = ctx.attributes.flag("align_corners", false)?;
     let starts = ctx.ints(&[n, 1], (0..n).map(|i| (i * inner) as i64).collect());
-    Ok(Images { rows, spatial, border, aligned, starts })
-}
-
-impl Images {
-    /// A grid's number from -1 to 1 as a place along an axis.
-    fn position(&self, ctx: &mut NodeContext<'_, '_>, x: ValueId, axis: usize) -> Result<ValueId> {
-        let extent = self.spatial[axis] as f64;
-        let x = ctx.shifted(x, 1.0)?;
-        match self.aligned {
-            true => ctx.scaled(x, (extent - 1.0) / 2.0),
-            false => {
-                let x = ctx.scaled(x, extent / 2.0)?;
-                ctx.shifted(x, -0.5)
-            }
-        }
-    }
-
-    /// A place brought inside of an axis, as the border says; those outside of it where it is of zeros.
-    fn inside(
-        &self,
-        ctx: &mut NodeContext<'_, '_>,
-        place: ValueId,
-        axis: usize,
-    ) -> Result<(ValueId, Option<ValueId>)> {
-        let last = (self.spatial[axis] - 1) as f32;
-        let place = match self.border {
-            Border::Reflection => self.reflected(ctx, place, axis)?,
-            Border::Zeros | Border::Edge => place,
-        };
-        let inside = ctx.unary(Unary::Clip { low: 0.0, high: last }, place)?;
-        let is_inside = match self.border {
-            Border::Zeros => Some(ctx.is_equal(inside, place)?),
-            Border::Edge | Border::Reflection => None,
-        };
-        Ok((inside, is_inside))
-    }
-
-    /// A place reflected at the ends of an axis, which are half an element outside unless corners are aligned.
-    fn reflected(
-        &self,
-        ctx: &mut NodeContext<'_, '_>,
-        place: ValueId,
-        axis: usize,
-    ) -> Result<ValueId> {
-        let extent = self.spatial[axis] as f64;
-        let (low, span) = if self.aligned { (0.0, extent - 1.0) } else { (-0.5, extent) };
-        if span == 0.0 {
-            return Ok(ctx.number(place, 0.0));
-        }
-        // As far as it is from the nearest even multiple of the span.
-        let x = ctx.shifted(place, -low)?;
-        let periods = ctx.scaled(x, 0.5 / span)?;
-        let nearest = ctx.unary(Unary::Round, periods)?;
-        let nearest = ctx.scaled(nearest, 2.0 * span)?;
-        let x = ctx.sub(x, nearest)?;
-        let x = ctx.unary(Unary::Abs, x)?;
-        ctx.shifted(x, low)
-    }
-
-    /// What is at whole places of each axis, times a weight.
-    fn at(
-        &self,
-        ctx: &mut NodeContext<'_, '_>,
-        places: &[ValueId],
-        weight: Option<ValueId>,
-    ) -> Result<ValueId> {
-        let (mut row, mut weight) = (self.starts, weight);
-        let mut distance: usize = self.spatial.iter().product();
-        for (axis, &place) in places.iter().enumerate() {
-            distance /= self.spatial[axis];
-            let (place, is_inside) = self.inside(ctx, place, axis)?;
-            if let Some(is_inside) = is_inside {
-                let own = ctx.cast(is_inside, DType::F32)?;
-                weight = Some(match weight {
-                    Some(weight) => ctx.mul(weight, own)?,
-                    None => own,
-                });
-            }
-            let place = ctx.cast(place, DType::I64)?;
-            let place = ctx.scaled(place, distance as f64)?;
-            row = ctx.add(row, place)?;
-        }
-        let value = ctx.emit(Op::Gather { axis: 0 }, &[self.rows, row])?;
-        match weight {
-            Some(weight) => {
-                let shape = [&ctx.shape(weight)[..], &[1]].concat();
-                let weight = ctx.reshape(weight, &shape)?;
-                ctx.mul(value, weight)
-            }
-            None => Ok(value),
-        }
-    }
-
-    /// The elements around positions with their weights. Where the border has no end, positions are brought
-    /// inside before.
-    fn linear(&self, ctx: &mut NodeContext<'_, '_>, positions: &[ValueId]) -> Result<Vec<Corner>> {
-        let mut corners: Vec<Corner> = vec![(Vec::new(), None)];
-        for (axis, &position) in positions.iter().enumerate() {
-            let position = match self.border {
-                Border::Zeros => position,
-                Border::Edge | Border::Reflection => self.inside(ctx, position, axis)?.0,
-            };
-            let below = floor(ctx, position)?;
-            let above = ctx.shifted(below, 1.0)?;
-            let upper = ctx.sub(position, below)?;
-            let one = ctx.number(upper, 1.0);
-            let lower = ctx.sub(one, upper)?;
-            corners = crossed(ctx, corners, &[(below, lower), (above, upper)])?;
-        }
-        Ok(corners)
-    }
-
-    /// Four elements around positions along each axis, by cubic weights.
-    fn cubic(&self, ctx: &mut NodeContext<'_, '_>, positions: &[ValueId]) -> Result<Vec<Corner>> {
-        let mut corners: Vec<Corner> = vec![(Vec::new(), None)];
-        for &position in positions {
-            let below = floor(ctx, position)?;
-            let fraction = ctx.sub(position, below)?;
-            let mut along = Vec::with_capacity(4);
-            for offset in [-1.0, 0.0, 1.0, 2.0] {
-                let place = ctx.shifted(below, offset)?;
-                let distance = ctx.shifted(fraction, -offset)?;
-                let distance = ctx.unary(Unary::Abs, distance)?;
-                let is_near = offset == 0.0 || offset == 1.0;
-                along.push((place, cubic_weight(ctx, distance, is_near)?));
-            }
-            corners = crossed(ctx, corners, &along)?;
-        }
-        Ok(corners)
-    }
-}
-
-/// The weight at a distance up to 1, or from 1 to 2, with the coefficient -0.75.
-fn cubic_weight(ctx: &mut NodeContext<'_, '_>, x: ValueId, is_near: bool) -> Result<ValueId> {
-    const A: f64 = -0.75;
-    let factors = match is_near {
-        true => [A + 2.0, -(A + 3.0), 0.0, 1.0],
-        false => [A, -5.0 * A, 8.0 * A, -4.0 * A],
-    };
-    let mut y = ctx.number(x, factors[0]);
-    for factor in &factors[1..] {
-        y = ctx.mul(y, x)?;
-        y = ctx.shifted(y, *factor)?;
-    }
-    Ok(y)
-}
-
-/// Each corner with each of the places along another axis.
-fn crossed(
-    ctx: &mut NodeContext<'_, '_>,
-    corners: Vec<Corner>,
-    along: &[(ValueId, ValueId)],
-) -> Result<Vec<Corner>> {
-    let mut all = Vec::with_capacity(corners.len() * along.len());
-    for (places, weight) in corners {
-        for &(place, own) in along {
-            let weight = match weight {
-                Some(weight) => ctx.mul(weight, own)?,
-                None => own,
-            };
-            all.push(([&places[..], &[place]].concat(), Some(weight)));
-        }
-    }
-    Ok(all)
-}
-
-/// The element nearest to each position, of two the even one.
-fn nearest(ctx: &mut NodeContext<'_, '_>, positions: &[ValueId]) -> Result<Vec<Corner>> {
-    let places = positions.iter().map(|&position| ctx.unary(Unary::Round, position));
-    Ok(vec![(places.collect::<Result<_>>()?, None)])
+    Images::new(ctx, x, 1, (border, aligned), starts)
 }
