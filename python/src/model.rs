@@ -184,11 +184,10 @@ impl Model {
         assembly: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let said = py.detach(|| match &self.origin {
-            Some(Origin { onnx, options }) => library::Model::read(onnx.source(), options)?
-                .explain(self.cpu(), name, assembly),
-            None => {
-                library::explain(self.artifact(), (&self.name, self.cpu()), name, assembly)
+            Some(Origin { onnx, options }) => {
+                library::Model::read(onnx.source(), options)?.explain(self.cpu(), name, assembly)
             }
+            None => library::explain(self.artifact(), (&self.name, self.cpu()), name, assembly),
         });
         parsed(py, &said.map_err(Raised::from)?)
     }

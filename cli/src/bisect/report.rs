@@ -88,7 +88,8 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn to_json(&self) -> Value {
+    /// One object of the schema cardinal.bisect/v1.
+    pub(super) fn to_json(&self) -> Value {
         let mut report = json!({"schema": SCHEMA, "model": self.model, "found": Value::Null});
         match self.found {
             Found::Nothing => {}

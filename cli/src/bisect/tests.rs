@@ -190,6 +190,16 @@ fn written(
     Some(part)
 }
 
+/// What is printed of it must be as the book's schema says.
+fn check_report(found: &Found, rewrites: &[Rewrite], part: &Part) {
+    let schema = include_str!("../../../docs/src/schemas/bisect.v1.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    let (model, flags) = ("m.onnx".to_owned(), String::new());
+    let said = Report { model, found, rewrites, part: Some(part), flags }.to_json();
+    let errors: Vec<String> = schema.iter_errors(&said).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?} in {said}");
+}
+
 /// A part that was written, and its inputs.
 fn read(part: &Part) -> (Model, Vec<Array>) {
     let file = ModelFile::open(&part.model).unwrap();
@@ -216,6 +226,7 @@ fn search(path: &Path, then: impl FnOnce(Planted<'_>, &dyn Fn(&Planted<'_>) -> F
             let Part { nodes, of, .. } = &part;
             let seconds = begin.elapsed().as_secs_f64();
             println!("{seconds:.1} s: {} nodes of {of} left: {nodes:?}", nodes.len());
+            check_report(&found, &stages.compiler.changes, &part);
         }
         found
     };
