@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
+use std::collections::BTreeSet;
 use std::fs::{read_dir, read_to_string};
 use std::path::{Path, PathBuf};
 
@@ -102,6 +103,46 @@ fn files_named_in_the_book_exist() {
     for page in pages {
         check(&page);
     }
+}
+
+/// Every operator of the graph has its row, and no row is of an operator that there is not.
+#[test]
+fn the_book_names_every_operator_of_the_graph() {
+    let page = read_to_string(root().join("docs/src/ir.md")).unwrap();
+    let first = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let mut named: Vec<&str> = first.flat_map(|names| names.split('`').step_by(2)).collect();
+    named.retain(|name| !name.is_empty());
+    let mut there: Vec<&str> = cardinal_compiler::ir::text::mnemonics().collect();
+    named.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn the_book_names_every_function_of_c() {
+    let page = read_to_string(root().join("docs/src/c.md")).unwrap();
+    let header = root().join("runtime/c/include/cardinal_runtime.h");
+    let header = read_to_string(header).unwrap();
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("cardinal_")).map(str::to_owned).collect()
+    };
+    let mut there = words(&header);
+    // The library's own name.
+    there.remove("cardinal_runtime");
+    let mut named = words(&page);
+    named.remove("cardinal_runtime");
+    assert_eq!(named, there);
+}
+
+/// In the order in which they run.
+#[test]
+fn the_book_names_every_pass() {
+    let page = read_to_string(root().join("docs/src/passes.md")).unwrap();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("## "));
+    let named: Vec<&str> = headings.flat_map(|heading| heading.split(", ")).collect();
+    let there: Vec<&str> = cardinal_compiler::passes::TABLE.iter().map(|pass| pass.name).collect();
+    assert_eq!(named, there);
 }
 
 #[test]

@@ -126,10 +126,18 @@ pub(super) fn visit<V: Visitor>(op: &mut Op, v: &mut V) -> Result<(), V::Error> 
 /// An operator with this mnemonic, its attributes still to be read. Inputs and weights have a
 /// statement of their own.
 pub(super) fn blank(mnemonic: &str) -> Option<Op> {
-    let unary = || Unary::ALL.into_iter().map(|f| Op::Unary(f, Epilogue::none()));
-    let binary = || Binary::ALL.into_iter().map(|f| Op::Binary(f, Epilogue::none()));
-    let mut all = blanks().into_iter().chain(reductions()).chain(unary()).chain(binary());
-    all.find(|op| op.mnemonic() == mnemonic)
+    all().find(|op| op.mnemonic() == mnemonic)
+}
+
+/// What operators are called, apart from inputs and weights, in no order.
+pub fn mnemonics() -> impl Iterator<Item = &'static str> {
+    all().map(|op| op.mnemonic())
+}
+
+fn all() -> impl Iterator<Item = Op> {
+    let unary = Unary::ALL.into_iter().map(|f| Op::Unary(f, Epilogue::none()));
+    let binary = Binary::ALL.into_iter().map(|f| Op::Binary(f, Epilogue::none()));
+    blanks().into_iter().chain(reductions()).chain(unary).chain(binary)
 }
 
 /// One operator for each mnemonic that is not a function or a reduction.

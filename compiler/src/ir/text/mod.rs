@@ -46,6 +46,7 @@ pub(crate) mod parse;
 mod print;
 pub(crate) mod values;
 
+pub use attributes::mnemonics;
 pub use parse::parse;
 pub use print::{attributes, print, print_node, weight_data};
 pub(super) use print::{in_reading_order, value_name};
