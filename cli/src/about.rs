@@ -1,8 +1,8 @@
 //! What a compiled model says about itself.
 
-use cardinal_runtime::manifest::{Manifest, Variant};
+use cardinal_runtime::manifest::{Manifest, Property, Variant};
 use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::columns::{WIDTH, wrapped};
 #[cfg(feature = "compiler")]
@@ -140,47 +140,59 @@ pub(crate) fn to_json(artifact: &Artifact) -> Value {
     let halves = artifact.stored_in(Encoding::Half);
     let each = variants.iter().enumerate();
     let metadata = about.metadata.iter();
-    json!({
-        "schema": SCHEMA,
-        "model": about.model_name,
-        "digest": hex(&about.model_digest),
-        "compiler": about.compiler_version,
-        "target": about.target,
-        "winograd": about.winograd,
-        "winograd_of_bytes": about.winograd && about.winograd_of_bytes,
-        "bfloat16": about.bfloat16,
-        "portable_bits": about.portable_bits,
-        "tuned_layers": about.choices.len(),
-        "weights": if halves == 0 { "f32" } else { "f16" },
-        "weight_bytes": artifact.weights().len(),
-        "half_weight_bytes": halves,
-        "loaded_weight_bytes": artifact.loaded_weight_bytes(),
-        "runs_here": here.map(|variant| &variant.name),
-        "precision": here.or(variants.last()).map(Variant::precision),
-        "variants": Value::from_iter(each.map(|(at, variant)| of_variant(artifact, at, variant))),
-        "inputs": Value::from_iter(artifact.inputs().iter().map(|input| tensor(&spec(input)))),
-        "outputs": Value::from_iter(artifact.outputs().iter().map(|output| tensor(&spec(output)))),
-        "metadata": Value::from_iter(metadata.map(|p| json!({"key": p.key, "value": p.value}))),
-    })
+    let property = |p: &Property| object([("key", text(&p.key)), ("value", text(&p.value))]);
+    object([
+        ("schema", text(SCHEMA)),
+        ("model", text(&about.model_name)),
+        ("digest", hex(&about.model_digest).into()),
+        ("compiler", text(&about.compiler_version)),
+        ("target", text(&about.target)),
+        ("winograd", about.winograd.into()),
+        ("winograd_of_bytes", (about.winograd && about.winograd_of_bytes).into()),
+        ("bfloat16", about.bfloat16.into()),
+        ("portable_bits", about.portable_bits.into()),
+        ("tuned_layers", about.choices.len().into()),
+        ("weights", text(if halves == 0 { "f32" } else { "f16" })),
+        ("weight_bytes", artifact.weights().len().into()),
+        ("half_weight_bytes", halves.into()),
+        ("loaded_weight_bytes", artifact.loaded_weight_bytes().into()),
+        ("runs_here", here.map_or(Value::Null, |variant| text(&variant.name))),
+        ("precision", here.or(variants.last()).map_or(Value::Null, |v| text(v.precision()))),
+        ("variants", each.map(|(at, variant)| of_variant(artifact, at, variant)).collect()),
+        ("inputs", artifact.inputs().iter().map(|input| tensor(&spec(input))).collect()),
+        ("outputs", artifact.outputs().iter().map(|output| tensor(&spec(output))).collect()),
+        ("metadata", metadata.map(property).collect()),
+    ])
 }
 
 fn of_variant(artifact: &Artifact, at: usize, variant: &Variant) -> Value {
-    json!({
-        "name": variant.name,
-        "cpu_features": variant.cpu_features,
-        "precision": variant.precision(),
-        "batch": most(artifact),
-        "takes_fewer": variant.takes_fewer,
-        "fixed_by": Some(&variant.fixed_by).filter(|by| !by.is_empty()),
-        "code_bytes": artifact.code(at).len(),
-        "arena_bytes": variant.arena_bytes,
-        "worker_bytes": variant.worker_bytes,
-        "structure": hex(&variant.structure),
-    })
+    let fixed_by = Some(&variant.fixed_by).filter(|by| !by.is_empty());
+    object([
+        ("name", text(&variant.name)),
+        ("cpu_features", variant.cpu_features.iter().map(|feature| text(feature)).collect()),
+        ("precision", text(variant.precision())),
+        ("batch", most(artifact).into()),
+        ("takes_fewer", variant.takes_fewer.into()),
+        ("fixed_by", fixed_by.map_or(Value::Null, |by| text(by))),
+        ("code_bytes", artifact.code(at).len().into()),
+        ("arena_bytes", variant.arena_bytes.into()),
+        ("worker_bytes", variant.worker_bytes.into()),
+        ("structure", hex(&variant.structure).into()),
+    ])
 }
 
 fn tensor(Spec { name, dtype, shape }: &Spec) -> Value {
-    json!({"name": name, "dtype": dtype.name(), "shape": shape})
+    let shape = shape.iter().map(|extent| Value::from(*extent)).collect();
+    object([("name", text(name)), ("dtype", text(dtype.name())), ("shape", shape)])
+}
+
+fn text(text: &str) -> Value {
+    text.into()
+}
+
+/// An object; as a function, it takes less room in executables than as a macro.
+fn object<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,7 +1,9 @@
 //! The one module that calls the runtime: compiled models that are checked, loaded and run.
 
+#[cfg(feature = "compiler")]
 use std::env;
 use std::num::NonZeroUsize;
+#[cfg(feature = "compiler")]
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use crate::exit::{Failure, Outcome};
 use crate::own_pages;
 use crate::tensors::{Array, Spec};
 
+#[cfg(feature = "compiler")]
 /// The environment's variable for a folder in which processes share weights that have to be expanded.
 const EXPANDED_WEIGHTS: &str = "CARDINAL_WEIGHTS";
 
@@ -46,6 +49,27 @@ pub(crate) fn open_artifact(bytes: Bytes, file: &str) -> Outcome<Artifact> {
     Artifact::from_bytes(bytes).map_err(|error| not_loaded(error, file))
 }
 
+/// Where processes share weights that have to be expanded, they are looked for in the folder that the environment names.
+#[cfg(feature = "compiler")]
+fn load_program(
+    artifact: Artifact,
+    isa: Option<&str>,
+) -> Result<Arc<cardinal_runtime::Program>, LoadError> {
+    match env::var_os(EXPANDED_WEIGHTS).filter(|folder| !folder.is_empty()) {
+        Some(folder) => cardinal_runtime::Program::load_sharing(artifact, isa, Path::new(&folder)),
+        None => cardinal_runtime::Program::load_variant(artifact, isa),
+    }
+}
+
+/// Executables stay small.
+#[cfg(not(feature = "compiler"))]
+fn load_program(
+    artifact: Artifact,
+    isa: Option<&str>,
+) -> Result<Arc<cardinal_runtime::Program>, LoadError> {
+    cardinal_runtime::Program::load_variant(artifact, isa)
+}
+
 impl Program {
     /// Makes an artifact runnable, with the code for the CPU named `isa` if there is a name; `file`
     /// is the artifact's name for messages.
@@ -54,12 +78,7 @@ impl Program {
     /// [`Failure::BadModel`] when it is for another machine, [`Failure::Usage`] when it has no code
     /// of that name.
     pub(crate) fn load(artifact: Artifact, isa: Option<&str>, file: &str) -> Outcome<Program> {
-        let program = match env::var_os(EXPANDED_WEIGHTS).filter(|folder| !folder.is_empty()) {
-            Some(folder) => {
-                cardinal_runtime::Program::load_sharing(artifact, isa, Path::new(&folder))
-            }
-            None => cardinal_runtime::Program::load_variant(artifact, isa),
-        };
+        let program = load_program(artifact, isa);
         let program = program.map_err(|error| not_loaded(error, file))?;
         Ok(Program {
             inputs: program.inputs().iter().map(spec).collect(),
