@@ -18,8 +18,8 @@ use crate::exit::{Failure, Outcome};
 use crate::own_pages;
 use crate::tensors::{Array, Spec};
 
-#[cfg(feature = "compiler")]
 /// The environment's variable for a folder in which processes share weights that have to be expanded.
+#[cfg(feature = "compiler")]
 const EXPANDED_WEIGHTS: &str = "CARDINAL_WEIGHTS";
 
 /// How many threads this machine runs at once.
@@ -55,10 +55,8 @@ fn load_program(
     artifact: Artifact,
     isa: Option<&str>,
 ) -> Result<Arc<cardinal_runtime::Program>, LoadError> {
-    match env::var_os(EXPANDED_WEIGHTS).filter(|folder| !folder.is_empty()) {
-        Some(folder) => cardinal_runtime::Program::load_sharing(artifact, isa, Path::new(&folder)),
-        None => cardinal_runtime::Program::load_variant(artifact, isa),
-    }
+    let folder = env::var_os(EXPANDED_WEIGHTS).filter(|folder| !folder.is_empty());
+    cardinal_runtime::Program::load_sharing(artifact, isa, folder.as_deref().map(Path::new))
 }
 
 /// Executables stay small.

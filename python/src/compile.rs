@@ -2,11 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use cardinal_cli::library::{self, Options, Source};
-use cardinal_runtime::{Artifact, LoadError, Program};
+use cardinal_runtime::{Artifact, Program};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
@@ -111,7 +110,7 @@ pub(crate) fn compile(
     py.detach(move || {
         let artifact = compiled(&onnx, &options, cache_dir.as_deref())?;
         let name = onnx.name();
-        let program = ready(artifact, None, cache_dir.as_deref())
+        let program = Program::load_sharing(artifact, None, cache_dir.as_deref())
             .map_err(|error| Raised::loading(&error, &name))?;
         Ok(Model::new(Sessions::new(program, pool)?, name, Some(Origin { onnx, options })))
     })
@@ -122,18 +121,6 @@ fn compiled(onnx: &Onnx, options: &Options, cache: Option<&Path>) -> Result<Arti
     match cache {
         Some(folder) => cache::artifact(&model, folder),
         None => Ok(model.compile()?),
-    }
-}
-
-/// Makes an artifact runnable, whose weights are shared in a folder where they have to be expanded.
-fn ready(
-    artifact: Artifact,
-    variant: Option<&str>,
-    cache: Option<&Path>,
-) -> Result<Arc<Program>, LoadError> {
-    match cache {
-        Some(folder) => Program::load_sharing(artifact, variant, folder),
-        None => Program::load_variant(artifact, variant),
     }
 }
 
@@ -150,7 +137,9 @@ pub(crate) fn load(
     py.detach(move || {
         let name = path.display().to_string();
         let program = Artifact::open(&path)
-            .and_then(|artifact| ready(artifact, variant.as_deref(), cache_dir.as_deref()))
+            .and_then(|artifact| {
+                Program::load_sharing(artifact, variant.as_deref(), cache_dir.as_deref())
+            })
             .map_err(|error| Raised::loading(&error, &name))?;
         Ok(Model::new(Sessions::new(program, pool)?, name, None))
     })

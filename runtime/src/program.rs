@@ -48,24 +48,16 @@ impl Program {
     /// As [`load`](Self::load), with the code for the CPU of this name, where one is given: to
     /// compare variants, or to use less than the machine has.
     pub fn load_variant(artifact: Artifact, name: Option<&str>) -> Result<Arc<Program>, LoadError> {
-        Program::load_in(artifact, name, None)
+        Program::load_sharing(artifact, name, None)
     }
 
-    /// As [`load_variant`](Self::load_variant), with weights that are encoded expanded once for all processes that name
-    /// this folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
-    /// The folder is made if there is none; files in it can be deleted at any time.
+    /// As [`load_variant`](Self::load_variant). Where a folder is given, weights that are encoded are expanded once for
+    /// all processes that name it: to a file in it, which they map, and which is compared with the artifact's own
+    /// before it is used. The folder is made if there is none; files in it can be deleted at any time.
     ///
     /// # Errors
     /// Those of [`load`](Self::load), and [`LoadError::Sharing`].
     pub fn load_sharing(
-        artifact: Artifact,
-        name: Option<&str>,
-        folder: &Path,
-    ) -> Result<Arc<Program>, LoadError> {
-        Program::load_in(artifact, name, Some(folder))
-    }
-
-    fn load_in(
         artifact: Artifact,
         name: Option<&str>,
         folder: Option<&Path>,

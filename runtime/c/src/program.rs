@@ -100,10 +100,7 @@ fn load(
     variant: Option<&str>,
     folder: Option<&Path>,
 ) -> Result<*mut Program, Failure> {
-    let program = match folder {
-        None => cardinal_runtime::Program::load_variant(artifact, variant)?,
-        Some(folder) => cardinal_runtime::Program::load_sharing(artifact, variant, folder)?,
-    };
+    let program = cardinal_runtime::Program::load_sharing(artifact, variant, folder)?;
     let description = Description::new(&program);
     Ok(Box::into_raw(Box::new(Program { program, description })))
 }
