@@ -114,6 +114,12 @@ fn cases() -> Vec<Case> {
         all.push(Case { residual: true, groups: 2, ..Case::of([16, 16], 3, size) });
     }
     all.push(Case { dilation: 2, ..Case::of([32, 16], 3, [8, 12]) });
+    // Groups that are parts of blocks.
+    for (groups, channels) in [(8, 4), (6, 8), (12, 4)] {
+        let narrow = Case { groups, ..Case::of([channels, channels], 3, [9, 30]) };
+        all.extend([narrow, Case { stride: 2, images: 2, ..narrow }]);
+    }
+    all.push(Case { groups: 8, residual: true, dilation: 2, ..Case::of([8, 8], 5, [12, 11]) });
     all
 }
 

@@ -114,11 +114,11 @@ impl ConvProblem {
         }
     }
 
-    /// The same convolution of a copy of its input in bfloat16, where the machine multiplies these, and groups are
-    /// no parts of blocks.
+    /// The same convolution of a copy of its input in bfloat16, where the machine multiplies these, and groups have
+    /// pairs of channels.
     pub(crate) fn in_bfloats(&self) -> Option<ConvProblem> {
         let source = self.source?;
-        let can = self.machine.bfloats && self.reads == Element::F32 && self.narrow.is_none();
+        let can = self.machine.bfloats && self.reads == Element::F32 && self.narrow != Some(1);
         // Whatever makes the value may do so for other images together.
         let Blocked { segments, channels, size, halo, .. } = source;
         let source = Blocked::new(self.made.images, segments, channels, size, halo);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::micro_kernel::{MicroKernel, orders};
+use super::micro_kernel::MicroKernel;
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
 use crate::machine::{BLOCK, Element, bfloat16};
@@ -124,6 +124,24 @@ impl Packing for NarrowBytes {
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(NarrowWords { groups: Narrow::new(&ty.shape()), read: self.read })
+    }
+}
+
+/// The same for products of bfloat16.
+#[derive(Debug)]
+pub(in crate::kernels) struct NarrowBfloats;
+
+impl Packing for NarrowBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(NarrowPairs(Narrow::new(&ty.shape())))
     }
 }
 
@@ -402,8 +420,8 @@ impl Order for Narrow {
     }
 }
 
-/// The same as `[block]` and then lines of what sums start from and are scaled by, a line for each word of a
-/// group of which words of the block lanes read, and the weights as i8, `[kh][kw][c / 4][16][4]`.
+/// The same as `[block]` and then lines of what sums start from and are scaled by, and the weights as i8,
+/// `[kh][kw][c / 4][16][4]`.
 struct NarrowWords {
     groups: Narrow,
     /// What the bytes of the input stand for.
@@ -435,11 +453,6 @@ impl Order for NarrowWords {
         for (lane, row) in rows.iter().enumerate() {
             [starts[lane], scales[lane]] = header(row, self.read);
         }
-        for (word, line) in (0..orders(channels)).zip(&mut lines) {
-            for (lane, slot) in line.iter_mut().enumerate() {
-                *slot = ((lane / channels * words + word) as u32).to_le_bytes();
-            }
-        }
         for ((tap, word), line) in
             (0..taps).flat_map(|t| (0..words).map(move |w| (t, w))).zip(lines)
         {
@@ -450,6 +463,40 @@ impl Order for NarrowWords {
                         if channel < channels { row.steps(channel * taps + tap) } else { 0 };
                     weight.cast_unsigned()
                 });
+            }
+        }
+    }
+}
+
+/// The same as `[block][kh][kw][c / 2][16][2]`, rounded to bfloat16.
+struct NarrowPairs(Narrow);
+
+impl NarrowPairs {
+    fn words(&self) -> usize {
+        self.0.channels.div_ceil(Element::Bf16.of_word())
+    }
+}
+
+impl Order for NarrowPairs {
+    fn stripes(&self) -> Vec<usize> {
+        let Narrow { blocks, taps, .. } = self.0;
+        vec![taps * self.words() * BLOCK * size_of::<Word>(); blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let Narrow { channels, taps, .. } = self.0;
+        let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let block = self.0.filters(from, stripe);
+        to.fill(0);
+        for (at, line) in to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK).enumerate() {
+            let (tap, word) = (at / words, at % words);
+            for (slot, filters) in line.iter_mut().zip(block.chunks_exact(channels * taps)) {
+                let weight = |channel: usize| match channel < channels {
+                    true => float(filters[channel * taps + tap]) as f32,
+                    false => 0.0,
+                };
+                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half)));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::ir::{Binary, Conv, NodeId, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
-    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
+    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
 };
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::weights::{InBlocks, Packing};
@@ -184,9 +184,10 @@ impl<'a> Validation<'a> {
     ) -> Check<Option<usize>> {
         let (base, w) = (self.place_of(site, Role::Weights)?, self.operand(site.thing.node, 1)?);
         if problem.narrow.is_some() {
-            let is_packed = match problem.read_bytes() {
-                None => self.is_packed(base, w, NarrowGroups)?,
-                Some(read) => self.is_packed(base, w, NarrowBytes { read })?,
+            let is_packed = match (problem.reads, problem.read_bytes()) {
+                (Element::Bf16, _) => self.is_packed(base, w, NarrowBfloats)?,
+                (_, Some(read)) => self.is_packed(base, w, NarrowBytes { read })?,
+                (_, None) => self.is_packed(base, w, NarrowGroups)?,
             };
             must(is_packed, "weights are not its own")?;
             return Ok(None);
@@ -344,12 +345,10 @@ fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
 
 /// Lines before the weights of a block.
 pub(super) fn header(micro: &MicroKernel) -> usize {
-    match (micro.element, micro.narrow) {
-        (Element::F32 | Element::Bf16, _) => 0,
-        (Element::I16, _) => 1,
-        (Element::U8, 4) => 3,
-        (Element::U8, 8) => 4,
-        (Element::U8, _) => 2,
+    match micro.element {
+        Element::F32 | Element::Bf16 => 0,
+        Element::I16 => 1,
+        Element::U8 => 2,
     }
 }
 
