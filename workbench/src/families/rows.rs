@@ -245,6 +245,13 @@ pub const FAMILIES: &[Family] = &[
         layers: &[("128-128@56", Extents::square(128, 128, 56))],
     },
     Family {
+        name: "bf16 conv 7x7 stride 2",
+        operator: Operator::Conv(taps(7, 2, 3)),
+        way: Way::RoundedBy("direct"),
+        tails: tails::stems,
+        layers: &[("3-64@224", Extents::square(3, 64, 224))],
+    },
+    Family {
         name: "bf16 groups of 4, 3x3",
         operator: Operator::Conv(taps(3, 1, 1)),
         way: Way::RoundedBy("direct"),

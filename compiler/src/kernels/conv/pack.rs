@@ -92,6 +92,26 @@ impl Packing for DirectBfloats {
     }
 }
 
+/// The same for an input that is read row-major.
+#[derive(Debug)]
+pub(in crate::kernels) struct RowBfloats(pub(in crate::kernels) ChannelPacking);
+
+impl Packing for RowBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        let shape = ty.shape();
+        let channels = Channels::new(&shape, self.0);
+        Box::new(RowPairs { channels, kernel: [shape[2], shape[3]] })
+    }
+}
+
 /// The same where groups are parts of a block.
 #[derive(Debug)]
 pub(in crate::kernels) struct NarrowGroups;
@@ -362,6 +382,45 @@ impl Order for BfloatTiles {
                     };
                     *slot = bfloats([0, 1].map(|half| weight(half).unwrap_or(0.0)));
                 }
+            }
+        }
+    }
+}
+
+/// `[m, c, kh, kw]` as `[group][block][c][kh][kw / 2][16][2]`, rounded to bfloat16, with a zero behind an odd kw.
+struct RowPairs {
+    channels: Channels,
+    kernel: [usize; 2],
+}
+
+impl RowPairs {
+    /// Words of a row of the window.
+    fn words(&self) -> usize {
+        self.kernel[1].div_ceil(Element::Bf16.of_word())
+    }
+}
+
+impl Order for RowPairs {
+    fn stripes(&self) -> Vec<usize> {
+        self.channels.stripes(self.kernel[0] * self.words())
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let [rows, columns] = self.kernel;
+        let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let filters = self.channels.rows(stripe);
+        let lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        for (at, line) in lines.enumerate() {
+            let (row, word) = (at / words, at % words);
+            let input = self.channels.inputs.get(row / rows);
+            for (slot, filters) in line.iter_mut().zip(&filters) {
+                let weight = |column: usize| {
+                    let filter = filters.as_ref()?.of(input?)?;
+                    let at = (filter * rows + row % rows) * columns + column;
+                    (column < columns).then(|| float(from[at]) as f32)
+                };
+                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half).unwrap_or(0.0)));
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
     self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
+    RowBfloats,
 };
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, result, with_rest};
@@ -158,6 +159,7 @@ fn packed(
     };
     let words = problem.read_words();
     match (problem.reads, problem.read_bytes()) {
+        (Element::Bf16, _) if problem.is_row_major() => l.packed(weight, RowBfloats(packing)),
         (Element::Bf16, _) => l.packed(weight, DirectBfloats { packing, words }),
         (_, Some(read)) => l.packed(weight, DirectBytes { packing, read, words }),
         (_, None) => l.packed(weight, pack::Direct(packing)),
