@@ -91,9 +91,10 @@ mod tests {
     const V4: Machine =
         Machine { vectors: Vectors::Avx512, core: None, dots: None, bfloats: false };
     const ZEN4: Machine = Machine { core: Some(Core::Znver4), ..V4 };
+    const ZEN5: Machine = Machine { core: Some(Core::Znver5), ..V4 };
 
     /// Cycles for each element of tiles of pixels × blocks, in a 1×1 convolution of 256 channels, with
-    /// AVX2 and AVX-512 on a CPU of Intel's (family 6, model 207), and with AVX-512 on a Zen 4.
+    /// AVX2 and AVX-512 on a CPU of Intel's (family 6, model 207), and with AVX-512 on a Zen 4 and a Zen 5.
     const AVX2: [([usize; 2], f64); 6] = [
         ([3, 1], 4.25),
         ([4, 1], 5.02),
@@ -123,9 +124,25 @@ mod tests {
         ([6, 4], 24.0),
     ];
 
+    const AVX512_ZEN5: [([usize; 2], f64); 8] = [
+        ([4, 2], 4.84),
+        ([7, 2], 7.36),
+        ([14, 2], 15.5),
+        ([4, 3], 6.66),
+        ([9, 3], 14.6),
+        ([3, 4], 6.27),
+        ([4, 4], 8.37),
+        ([6, 4], 12.8),
+    ];
+
     #[test]
     fn tiles_cost_what_was_measured() {
-        let all = [(V3, &AVX2[..]), (V4, &AVX512[..]), (ZEN4, &AVX512_IN_HALVES[..])];
+        let all = [
+            (V3, &AVX2[..]),
+            (V4, &AVX512[..]),
+            (ZEN4, &AVX512_IN_HALVES[..]),
+            (ZEN5, &AVX512_ZEN5[..]),
+        ];
         for (machine, measured) in all {
             for ([pixels, blocks], cycles) in measured {
                 let estimate = tile(machine, Factor::F32, [*pixels, *blocks], 256);

@@ -95,10 +95,9 @@ impl fmt::Display for RegisterTile {
 }
 
 impl RegisterTile {
-    /// The tile of such a text, which is not empty.
+    /// The tile of such a text.
     pub(in crate::kernels) fn read(word: &str) -> Option<RegisterTile> {
         let (pixels, blocks) = word.split_once('x')?;
-        let tile = RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? };
-        (tile.pixels > 0 && tile.blocks > 0).then_some(tile)
+        Some(RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? })
     }
 }

@@ -51,7 +51,7 @@ impl BlockedConv {
 
     /// Tiles of blocks in a group.
     pub fn block_tiles(&self) -> usize {
-        self.blocks.div_ceil(self.micro.blocks)
+        self.blocks.div_ceil(self.micro.blocks.max(1))
     }
 
     /// The number of parts for these loops: as few as make a part no longer than so many products.
