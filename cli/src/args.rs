@@ -69,7 +69,7 @@ Examples:
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
   cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
   cardinal compile resnest50.onnx -o resnest50            # an executable that stands alone
-  cardinal compile resnest50.onnx --weights f16           # half as large
+  cardinal compile resnest50.onnx --weights f16           # half as large; so is --weights bf16
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'
   cardinal compile resnest50.onnx -o r50.o                # for C and C++, with a header, r50.h
   cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc

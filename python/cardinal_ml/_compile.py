@@ -58,8 +58,8 @@ def load(path: str | os.PathLike[str], *, variant: str | None = None,
 
     The file is mapped, and processes that load it share its weights: nobody may change it meanwhile, but another may
     be renamed to its place. ``variant`` is the CPU whose code shall run, of those that it has code for; the best by
-    default. ``threads`` is that of ``compile``. ``cache_dir`` is a folder in which weights that are stored in half
-    precision are kept as code reads them, once for all processes that name it; without it each has its own.
+    default. ``threads`` is that of ``compile``. ``cache_dir`` is a folder in which weights that are stored as f16
+    or bf16 are kept as code reads them, once for all processes that name it; without it each has its own.
 
     An artifact is machine code: load none from strangers. Raises ArtifactError for one that is damaged or for other
     machines, FileError.
