@@ -1,7 +1,7 @@
 //! What a compiled model says about itself.
 
 use cardinal_runtime::manifest::{Manifest, Property, Variant};
-use cardinal_runtime::{Artifact, Encoding, best, cpu, text};
+use cardinal_runtime::{Artifact, best, cpu, text};
 use serde_json::Value;
 
 use crate::columns::{WIDTH, wrapped};
@@ -87,9 +87,9 @@ fn most(artifact: &Artifact) -> usize {
 
 /// How the weights are stored.
 fn stored(artifact: &Artifact) -> String {
-    match artifact.stored_in(Encoding::Half) {
-        0 => "f32".into(),
-        halves => format!("f16, {halves} bytes of them"),
+    match artifact.narrow() {
+        None => "f32".into(),
+        Some((narrow, bytes)) => format!("{}, {bytes} bytes of them", narrow.name()),
     }
 }
 
@@ -137,7 +137,8 @@ pub(crate) fn to_json(artifact: &Artifact) -> Value {
     let about = artifact.manifest();
     let (here, variants) = (runs_here(artifact), artifact.variants());
     let here = here.and_then(|here| variants.get(here));
-    let halves = artifact.stored_in(Encoding::Half);
+    let (weights, narrow_bytes) =
+        artifact.narrow().map_or(("f32", 0), |(narrow, bytes)| (narrow.name(), bytes));
     let each = variants.iter().enumerate();
     let metadata = about.metadata.iter();
     let property = |p: &Property| object([("key", text(&p.key)), ("value", text(&p.value))]);
@@ -152,9 +153,9 @@ pub(crate) fn to_json(artifact: &Artifact) -> Value {
         ("bfloat16", about.bfloat16.into()),
         ("portable_bits", about.portable_bits.into()),
         ("tuned_layers", about.choices.len().into()),
-        ("weights", text(if halves == 0 { "f32" } else { "f16" })),
+        ("weights", text(weights)),
         ("weight_bytes", artifact.weights().len().into()),
-        ("half_weight_bytes", halves.into()),
+        ("half_weight_bytes", narrow_bytes.into()),
         ("loaded_weight_bytes", artifact.loaded_weight_bytes().into()),
         ("runs_here", here.map_or(Value::Null, |variant| text(&variant.name))),
         ("precision", here.or(variants.last()).map_or(Value::Null, |v| text(v.precision()))),

@@ -24,7 +24,7 @@ pub(crate) use completions::{CompletionsArgs, Written};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use inspect::InspectArgs;
-pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Precision, Stage};
+pub(crate) use options::{Arithmetic, Emit, Format, ModelOptions, Stage, Stored};
 pub(crate) use profile::{ProfileArgs, ProfileFormat};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use relink::RelinkArgs;
@@ -69,7 +69,7 @@ Examples:
   cardinal compile resnest50.onnx --cpu x86-64-v3 -o r50.cardinal
   cardinal compile resnest50.onnx --cpu x86-64-v3,x86-64-v4   # the best of them runs
   cardinal compile resnest50.onnx -o resnest50            # an executable that stands alone
-  cardinal compile resnest50.onnx --weights f16           # half as large
+  cardinal compile resnest50.onnx --weights f16           # half as large; so is --weights bf16
   cardinal compile resnest50.onnx --batch 8 -o - | ssh host 'cat > r50.cardinal'
   cardinal compile resnest50.onnx -o r50.o                # for C and C++, with a header, r50.h
   cardinal compile resnest50.onnx -o r50.so               # the same, linked by $CC or cc
@@ -271,14 +271,16 @@ pub(crate) struct CompileArgs {
     pub(crate) target: Option<String>,
     /// How to store the weights of an artifact or an executable
     ///
-    /// f16 rounds them to half precision, and so halves the file. They are f32 again once loaded, in
-    /// memory of each process's own, and it runs as fast. The model is run on random inputs with both,
-    /// to say what this changes in its outputs. Weights of less than 4 KiB stay as they are, and so do those
-    /// with values beyond 65504.
+    /// f16 rounds them to half precision and bf16 to bfloat16, which both halve the file. They are f32 again once
+    /// loaded, in memory of each process's own, and it runs as fast. The model is run on random inputs with both,
+    /// to say what this changes in its outputs. Weights of less than 4 KiB stay as they are, and so do those with
+    /// values beyond the format. f16 changes eight times less; bf16 is for weights beyond 65504, and for those that
+    /// were saved in bfloat16 and lose nothing then where no pass changes them. What is multiplied is f32 with both:
+    /// --precision says that.
     ///
-    /// Example: --weights f16
+    /// Example: --weights bf16
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    pub(crate) weights: Precision,
+    pub(crate) weights: Stored,
     /// Threads of the compiler itself [default: all of this machine]
     ///
     /// They pack the weights; the rest runs on one thread. What is written does not depend on it.

@@ -15,9 +15,9 @@ use cardinal_compiler::codegen::Target;
 use cardinal_compiler::error::{Error as ModelError, Problem};
 use cardinal_compiler::ir::{Graph, Op, TensorType, Unary, rebatch};
 use cardinal_compiler::onnx::{ExternalData, NoExternalData};
+use cardinal_compiler::options::CompileOptions;
 pub(crate) use cardinal_compiler::options::ImportOptions;
-use cardinal_compiler::options::{CompileOptions, Precision};
-use cardinal_compiler::plan::weights::{BeyondHalf, PackedWeights};
+use cardinal_compiler::plan::weights::{OutOfRange, PackedWeights};
 use cardinal_compiler::schedule::Bfloat16;
 use cardinal_compiler::{interp, object, onnx};
 use cardinal_runtime::{Artifact, ArtifactParts, LoadError, Weights as _, cpu};
@@ -124,8 +124,8 @@ pub(crate) struct Compiled {
     pub(crate) weight_bytes: usize,
     /// Their size as code reads them.
     pub(crate) loaded_weight_bytes: usize,
-    /// Those that stay in f32 although half precision is asked for, as their values are beyond it.
-    pub(crate) beyond_half: Vec<BeyondHalf>,
+    /// Those that stay in f32 although another format is asked for, as their values are beyond it.
+    pub(crate) out_of_range: Vec<OutOfRange>,
     /// Scratch memory of an inference in bytes, the most of all CPUs'.
     pub(crate) arena_bytes: usize,
     /// What stands in the way of fewer samples than the model is compiled for, where something does.
@@ -151,10 +151,11 @@ impl Compiled {
         })
     }
 
-    /// A line for each weight that stays in f32 although half precision is asked for.
-    pub(crate) fn beyond_half_lines(&self) -> impl Iterator<Item = String> {
-        self.beyond_half.iter().map(|BeyondHalf { name, magnitude }| {
-            format!("{name} stays in f32: with values of up to {magnitude:e} it may exceed half precision")
+    /// A line for each weight that stays in f32 although another format is asked for.
+    pub(crate) fn out_of_range_lines(&self) -> impl Iterator<Item = String> {
+        self.out_of_range.iter().map(|OutOfRange { name, magnitude, narrow }| {
+            let words = narrow.words();
+            format!("{name} stays in f32: with values of up to {magnitude:e} it may exceed {words}")
         })
     }
 }
@@ -168,7 +169,7 @@ pub(crate) fn compile(model: &Model, settings: &Settings) -> ModelResult<Compile
 /// The same settings with nothing rounded that the model does not round: weights and products in f32.
 pub(crate) fn in_f32(settings: &Settings) -> Settings {
     // What is proved of rewrites need not be proved again.
-    let (weights, check_rewrites) = (Precision::F32, false);
+    let (weights, check_rewrites) = (None, false);
     let mut compile = CompileOptions { weights, check_rewrites, ..settings.compile.clone() };
     compile.schedule.bfloat16 = Bfloat16::Never;
     Settings { compile, ..settings.clone() }
@@ -183,12 +184,12 @@ pub(crate) fn rounds_values(graph: &Graph) -> bool {
 /// Whether these settings may round what the model does not.
 pub(crate) fn may_round(settings: &Settings) -> bool {
     let compile = &settings.compile;
-    compile.weights != Precision::F32 || compile.schedule.bfloat16 != Bfloat16::Never
+    compile.weights.is_some() || compile.schedule.bfloat16 != Bfloat16::Never
 }
 
 /// What there is to say of a compiled model.
 fn described(compiled: cardinal_compiler::Compiled) -> Compiled {
-    let cardinal_compiler::Compiled { parts, nodes, beyond_half } = compiled;
+    let cardinal_compiler::Compiled { parts, nodes, out_of_range } = compiled;
     let variants = || parts.code.iter().map(|code| &code.variant);
     Compiled {
         nodes,
@@ -196,7 +197,7 @@ fn described(compiled: cardinal_compiler::Compiled) -> Compiled {
         code_bytes: parts.code.iter().map(|code| code.bytes.len()).sum(),
         weight_bytes: parts.weights.length(),
         loaded_weight_bytes: parts.weights.loaded_bytes(),
-        beyond_half,
+        out_of_range,
         arena_bytes: variants().map(|v| v.arena_bytes).max().unwrap_or(0) as usize,
         fixed_by: variants().map(|v| v.fixed_by.clone()).find(|by| !by.is_empty()),
         parts,

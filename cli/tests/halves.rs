@@ -1,4 +1,4 @@
-//! `compile --weights f16`, from the command line to results.
+//! `compile --weights f16` and `bf16`, from the command line to results.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
 mod common;
@@ -7,10 +7,18 @@ use std::process::Command;
 
 use cardinal_cli::executable::split;
 use cardinal_runtime::cpu::{host_features, missing_features};
-use cardinal_runtime::{Artifact, Encoding};
+use cardinal_runtime::{Artifact, Narrow};
 use common::programs::examples;
 use common::{Folder, Ran, command};
 use serde_json::Value;
+
+/// Values of `--weights` besides f32, and what each is called in messages.
+const FORMATS: [(&str, &str); 2] = [("f16", "half precision"), ("bf16", "bfloat16")];
+
+#[test]
+fn every_format_is_tested() {
+    assert_eq!(Narrow::ALL.map(|narrow| (narrow.name(), narrow.words())), FORMATS);
+}
 
 fn digits() -> Folder {
     let path = examples().join("digits/mnist_resnest.onnx");
@@ -37,43 +45,48 @@ fn classes(folder: &Folder, model: &str) -> Vec<String> {
 #[test]
 fn files_are_about_half_as_large_and_classify_alike() {
     let folder = digits();
-    folder.run("compile digits.onnx -o f32.cardinal").succeeds();
-    folder.run("compile digits.onnx -o f16.cardinal --weights f16").succeeds();
-    let [full, halves] =
-        ["f32.cardinal", "f16.cardinal"].map(|name| Artifact::copy(&read(&folder, name)).unwrap());
-    assert_eq!(halves.loaded_weight_bytes(), full.weights().len());
-    let ratio = halves.weights().len() as f64 / full.weights().len() as f64;
-    assert!((0.5..0.53).contains(&ratio), "{ratio}");
-    assert_eq!(classes(&folder, "f16.cardinal"), classes(&folder, "f32.cardinal"));
+    let compiled = |format: &str| {
+        let name = format!("{format}.cardinal");
+        folder.run(&format!("compile digits.onnx -o {name} --weights {format}")).succeeds();
+        (Artifact::copy(&read(&folder, &name)).unwrap(), classes(&folder, &name))
+    };
+    let (full, expected) = compiled("f32");
+    for (format, _) in FORMATS {
+        let (halves, found) = compiled(format);
+        assert_eq!(halves.loaded_weight_bytes(), full.weights().len());
+        let ratio = halves.weights().len() as f64 / full.weights().len() as f64;
+        assert!((0.5..0.53).contains(&ratio), "{ratio}");
+        assert_eq!(found, expected, "{format}");
+    }
 }
 
 #[test]
 fn the_change_is_reported() {
     let folder = digits();
-    let said = folder.run("compile digits.onnx -o m.cardinal --weights f16");
-    assert!(said.stderr.contains(" of weights (f16; "), "{said:?}");
-    assert!(
-        said.stderr.contains("half precision change output on one random input by up to "),
-        "{said:?}"
-    );
-    assert!(said.stderr.contains("the top class stays in 1 of 1"), "{said:?}");
-    assert_eq!(said.succeeds(), "");
+    for (format, words) in FORMATS {
+        let compile = format!("compile digits.onnx -o m.cardinal --weights {format}");
+        let said = folder.run(&compile);
+        assert!(said.stderr.contains(&format!(" of weights ({format}; ")), "{said:?}");
+        let changes = format!("weights in {words} change output on one random input by up to ");
+        assert!(said.stderr.contains(&changes), "{said:?}");
+        assert!(said.stderr.contains("the top class stays in 1 of 1"), "{said:?}");
+        assert_eq!(said.succeeds(), "");
 
-    let report = json(folder.run("compile digits.onnx -o m.cardinal --weights f16 --json"));
-    assert_eq!(report["schema"], "cardinal.compile/v1");
-    assert_eq!((&report["kind"], &report["weights"]), (&"artifact".into(), &"f16".into()));
-    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
-    assert_eq!(report["weight_bytes"], artifact.weights().len());
-    assert_eq!(report["loaded_weight_bytes"], artifact.loaded_weight_bytes());
-    assert_eq!(
-        (&report["change"]["measured"], &report["beyond_half"]),
-        (&true.into(), &Value::Array(vec![]))
-    );
-    let output = &report["change"]["outputs"][0];
-    let difference = output["max_rel"].as_f64().unwrap();
-    assert!(difference > 0.0 && difference < 1e-2, "{report}");
-    assert_eq!((&output["top1_same"], &output["top1_of"]), (&1.into(), &1.into()));
-
+        let report = json(folder.run(&format!("{compile} --json")));
+        assert_eq!(report["schema"], "cardinal.compile/v1");
+        assert_eq!((&report["kind"], &report["weights"]), (&"artifact".into(), &format.into()));
+        let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+        assert_eq!(report["weight_bytes"], artifact.weights().len());
+        assert_eq!(report["loaded_weight_bytes"], artifact.loaded_weight_bytes());
+        let change = &report["change"];
+        assert_eq!(change["of"], format!("weights in {words}"));
+        let expected = (&true.into(), &Value::Array(vec![]));
+        assert_eq!((&change["measured"], &report["beyond_half"]), expected);
+        let output = &change["outputs"][0];
+        let difference = output["max_rel"].as_f64().unwrap();
+        assert!(difference > 0.0 && difference < 2e-2, "{report}");
+        assert_eq!((&output["top1_same"], &output["top1_of"]), (&1.into(), &1.into()));
+    }
     let report = json(folder.run("compile digits.onnx -o m.cardinal --json"));
     assert_eq!((&report["weights"], &report["change"]), (&"f32".into(), &Value::Null));
     let other = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
@@ -84,20 +97,42 @@ fn the_change_is_reported() {
     assert!(said.stderr.contains("is not known: the code is for other machines"), "{said:?}");
 }
 
+/// What `--sample` and `--max-error` say of rounding is said of weights too, and is the larger the fewer digits.
+#[test]
+fn samples_measure_the_change() {
+    let folder = digits();
+    let samples = examples().join("digits/images").display().to_string();
+    let errors = FORMATS.map(|(format, _)| {
+        let compile = format!("compile digits.onnx -o m.cardinal --weights {format} --json");
+        let report = json(folder.run(&format!("{compile} --sample {samples}")));
+        assert_eq!(report["sampled"]["samples"], 100);
+        report["sampled"]["error"].as_f64().unwrap()
+    });
+    assert!(0.0 < errors[0] && 3.0 * errors[0] < errors[1] && errors[1] < 0.02, "{errors:?}");
+}
+
 /// The reported change is that of the outputs, which `verify` finds too.
 #[test]
 fn artifacts_say_how_their_weights_are_stored() {
     let folder = digits();
-    folder.run("compile digits.onnx -o m.cardinal --weights f16").succeeds();
-    let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
-    let about = folder.run("inspect m.cardinal").succeeds();
-    let (halves, stored) = (artifact.stored_in(Encoding::Half), artifact.weights().len());
-    for line in [
-        format!("weights          f16, {halves} bytes of them"),
-        format!("weight bytes     {stored}"),
-        format!("loaded weights   {} bytes", artifact.loaded_weight_bytes()),
-    ] {
-        assert!(about.contains(&line), "{line}: {about}");
+    for (format, _) in FORMATS {
+        folder.run(&format!("compile digits.onnx -o m.cardinal --weights {format}")).succeeds();
+        let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
+        let about = folder.run("inspect m.cardinal").succeeds();
+        let ((narrow, bytes), stored) = (artifact.narrow().unwrap(), artifact.weights().len());
+        assert_eq!(narrow.name(), format);
+        for line in [
+            format!("weights          {format}, {bytes} bytes of them"),
+            format!("weight bytes     {stored}"),
+            format!("loaded weights   {} bytes", artifact.loaded_weight_bytes()),
+        ] {
+            assert!(about.contains(&line), "{line}: {about}");
+        }
+        let about = json(folder.run("inspect m.cardinal --json"));
+        assert_eq!(
+            (&about["weights"], &about["half_weight_bytes"]),
+            (&format.into(), &bytes.into())
+        );
     }
     folder.run("compile digits.onnx -o m.cardinal").succeeds();
     assert!(folder.run("inspect m.cardinal").succeeds().contains("\nweights          f32\n"));
@@ -106,9 +141,15 @@ fn artifacts_say_how_their_weights_are_stored() {
 #[test]
 fn what_cannot_load_halves_is_refused_and_nothing_is_written() {
     let folder = digits();
-    for output in ["-o m.o", "-o m.so", "-o m --emit obj", "-o m.cardinal --emit shared"] {
-        let said = folder.run(&format!("compile digits.onnx --weights f16 {output}")).fails_with(2);
-        assert!(said.contains("in place") && said.contains("help: leave --weights out"), "{said}");
+    for (format, _) in FORMATS {
+        for output in ["-o m.o", "-o m.so", "-o m --emit obj", "-o m.cardinal --emit shared"] {
+            let compile = format!("compile digits.onnx --weights {format} {output}");
+            let said = folder.run(&compile).fails_with(2);
+            assert!(
+                said.contains("in place") && said.contains("help: leave --weights out"),
+                "{said}"
+            );
+        }
     }
     folder.run("compile digits.onnx --weights f8 -o m.cardinal").fails_with(2);
     folder.run("compile digits.onnx --json -o -").fails_with(2);
@@ -119,27 +160,34 @@ fn what_cannot_load_halves_is_refused_and_nothing_is_written() {
 #[test]
 fn the_bytes_depend_on_the_model_alone() {
     let folder = digits();
-    let compiled = |arguments: &str| {
-        let command = format!("compile digits.onnx --weights f16 -o m.cardinal {arguments}");
-        folder.run(&command).succeeds();
-        read(&folder, "m.cardinal")
-    };
-    let expected = compiled("--threads 1");
-    for arguments in ["--threads 1", "--threads 4", ""] {
-        assert!(compiled(arguments) == expected, "{arguments}");
+    for (format, _) in FORMATS {
+        let compiled = |arguments: &str| {
+            let options = format!("--weights {format} -o m.cardinal {arguments}");
+            folder.run(&format!("compile digits.onnx {options}")).succeeds();
+            read(&folder, "m.cardinal")
+        };
+        let expected = compiled("--threads 1");
+        for arguments in ["--threads 1", "--threads 4", ""] {
+            assert!(compiled(arguments) == expected, "{arguments}");
+        }
+        let relinked = folder.run("relink --weights digits.onnx m.cardinal -o again.cardinal");
+        relinked.succeeds();
+        assert!(read(&folder, "again.cardinal") == expected);
     }
-    let relinked = folder.run("relink --weights digits.onnx m.cardinal -o again.cardinal");
-    relinked.succeeds();
-    assert!(read(&folder, "again.cardinal") == expected);
 }
 
 /// All variants read the same halves, and make of them what the least of them does.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn several_cpus_share_the_halves() {
+    FORMATS.iter().for_each(|(format, _)| several_cpus_share(format));
+}
+
+#[cfg(target_arch = "x86_64")]
+fn several_cpus_share(format: &str) {
     let folder = digits();
     let list = "--cpu x86-64,x86-64-v3";
-    folder.run(&format!("compile digits.onnx --weights f16 {list} -o m.cardinal")).succeeds();
+    folder.run(&format!("compile digits.onnx --weights {format} {list} -o m.cardinal")).succeeds();
     let artifact = Artifact::copy(&read(&folder, "m.cardinal")).unwrap();
     assert!(artifact.variants().len() >= 2);
     let all = artifact.loaded_weight_bytes() as u64;
@@ -170,19 +218,27 @@ fn execute(folder: &Folder, arguments: &[&str]) -> std::process::Output {
 #[cfg(target_os = "linux")]
 #[test]
 fn executables_carry_halves() {
+    // Four times what the digits of the format are expected to change.
+    FORMATS
+        .iter()
+        .zip([2e-2, 0.1])
+        .for_each(|((format, _), most)| executable_carries(format, most));
+}
+
+#[cfg(target_os = "linux")]
+fn executable_carries(format: &str, most: f64) {
     let folder = digits();
     for (arguments, more_allowed) in [("", true), ("--no-winograd", false)] {
-        let report =
-            folder.run(&format!("compile digits.onnx -o digits --weights f16 --json {arguments}"));
-        assert_eq!(json(report)["kind"], "exe");
+        let compile = format!("compile digits.onnx -o digits --weights {format} --json");
+        assert_eq!(json(folder.run(&format!("{compile} {arguments}")))["kind"], "exe");
         let ran = execute(&folder, &["--selftest"]);
         assert!(ran.status.success() && ran.stdout.starts_with(b"same "), "{ran:?}");
         let parts = split(&read(&folder, "digits").into()).unwrap();
         assert_eq!(parts.sample.rtol > 0.0, more_allowed);
-        assert!(parts.sample.rtol < 2e-2, "{}", parts.sample.rtol);
+        assert!(parts.sample.rtol < most, "{}", parts.sample.rtol);
     }
     let said = String::from_utf8(execute(&folder, &["--info"]).stdout).unwrap();
-    assert!(said.contains("weights          f16, "), "{said}");
+    assert!(said.contains(&format!("weights          {format}, ")), "{said}");
     let image = examples().join("digits/images/00000.png").display().to_string();
     let ran = execute(&folder, &["--top", "1", "--json", &image]);
     let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
@@ -192,9 +248,11 @@ fn executables_carry_halves() {
 #[test]
 fn damaged_files_are_refused() {
     let folder = digits();
-    folder.run("compile digits.onnx --weights f16 -o good.cardinal").succeeds();
-    let good = read(&folder, "good.cardinal");
-    for k in 0..20 {
+    let good = FORMATS.map(|(format, _)| {
+        folder.run(&format!("compile digits.onnx --weights {format} -o good.cardinal")).succeeds();
+        read(&folder, "good.cardinal")
+    });
+    for (k, good) in (0..20).flat_map(|k| good.iter().map(move |good| (k, good))) {
         let at = (good.len() - 1) * k / 19;
         let mut bad = good.clone();
         bad[at] ^= 1 << (k % 8);
@@ -207,8 +265,12 @@ fn damaged_files_are_refused() {
 
 #[test]
 fn processes_that_name_a_folder_share_what_is_expanded() {
+    FORMATS.iter().for_each(|(format, _)| processes_share(format));
+}
+
+fn processes_share(format: &str) {
     let folder = digits();
-    folder.run("compile digits.onnx -o m.cardinal --weights f16").succeeds();
+    folder.run(&format!("compile digits.onnx -o m.cardinal --weights {format}")).succeeds();
     let image = examples().join("digits/images/00000.png");
     let run = format!("run m.cardinal {} --json", image.display());
     let sharing = |place: &str| {

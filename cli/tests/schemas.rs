@@ -167,7 +167,9 @@ fn compile() {
     };
     says("-o m.cardinal");
     assert!(says("-o m.o --check-rewrites")["rewrites_proved"].is_u64());
-    assert!(says("-o h.cardinal --weights f16")["change"].is_object());
+    for weights in ["f16", "bf16"] {
+        assert!(says(&format!("-o h.cardinal --weights {weights}"))["change"].is_object());
+    }
     let sampled = says("-o b.cardinal --precision auto --max-error 0.1 --sample 0.png");
     assert!(sampled["sampled"].is_object(), "{sampled}");
     assert!(says("-o t.cardinal --tune --tune-cache t.json --threads 1")["tune"].is_object());

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use crate::limits::INFERENCE_BYTES;
 pub use crate::onnx::ImportOptions;
-pub use crate::plan::weights::Precision;
 use crate::schedule::Preferences;
+pub use cardinal_runtime::Narrow;
 
 /// How to compile a model.
 #[derive(Debug, Clone)]
@@ -15,8 +15,11 @@ pub struct CompileOptions {
     pub schedule: Preferences,
     /// Run both sides of every rewrite in the interpreter and stop when they differ.
     pub check_rewrites: bool,
-    /// How weights are stored. Code does not depend on it.
-    pub weights: Precision,
+    /// The format that weights are stored in, rounded to nearest even, in about half the bytes; as code reads them
+    /// where there is none. The runtime makes them f32 again when it loads the artifact, so code does not depend
+    /// on it. What stays as it is: weights of less than 4 KiB in the model, what is not f32, and weights whose values
+    /// may be beyond the format.
+    pub weights: Option<Narrow>,
     /// Threads that pack weights; the output does not depend on it. 1 by default: how many a machine
     /// has is for the caller to say.
     pub threads: NonZeroUsize,
@@ -30,7 +33,7 @@ impl Default for CompileOptions {
         CompileOptions {
             schedule: Preferences::default(),
             check_rewrites: false,
-            weights: Precision::default(),
+            weights: None,
             threads: NonZeroUsize::MIN,
             memory: INFERENCE_BYTES,
         }

@@ -219,7 +219,7 @@ impl Record {
     ///
     /// # Errors
     /// [`Problem::Record`] for constants that are not in its weights, [`Problem::Memory`] for weights that are
-    /// stored in half precision and do not fit into memory.
+    /// stored in 16 bits and do not fit into memory.
     pub fn with_hashes(mut self, artifact: &Artifact) -> Result<Record> {
         let weights = artifact.loaded_weights().map_err(|_| Error::memory("the weights"))?;
         // Constants share no byte, so none is hashed again and again.

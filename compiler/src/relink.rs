@@ -7,14 +7,14 @@
 use std::num::NonZeroUsize;
 
 use cardinal_runtime::manifest::{Choice, Manifest};
-use cardinal_runtime::{Artifact, DType, TensorSpec};
+use cardinal_runtime::{Artifact, DType, Encoding, Narrow, TensorSpec};
 
 use crate::codegen::Target;
 use crate::error::Result;
 use crate::ir::TensorType;
 use crate::kernels::conv::read_choice;
 use crate::onnx::Model;
-use crate::options::{CompileOptions, ImportOptions, Precision};
+use crate::options::{CompileOptions, ImportOptions};
 use crate::pipeline::{Compiled, Pipeline, VERSION, VariantCode, VariantTrace};
 use crate::plan::structure::Structure;
 use crate::plan::{Plan, Port, text};
@@ -44,7 +44,7 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
         portable_bits: manifest.portable_bits,
         choices: choices(manifest)?,
     };
-    let weights = precision(manifest);
+    let weights = narrow(manifest)?;
     // What an inference takes was allowed when the artifact was compiled, or its plan is another.
     let (check_rewrites, memory) = (false, usize::MAX);
     let options = CompileOptions { schedule, check_rewrites, weights, threads, memory };
@@ -55,11 +55,13 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
     pipeline.assemble(trace, code)
 }
 
-/// How the artifact's weights were asked to be stored.
-fn precision(manifest: &Manifest) -> Precision {
-    match manifest.weight_runs.is_empty() {
-        true => Precision::F32,
-        false => Precision::F16,
+/// The format that the artifact's weights were asked to be stored in.
+fn narrow(manifest: &Manifest) -> Result<Option<Narrow>> {
+    match Encoding::from_code(manifest.weights) {
+        Some(Encoding::Narrow(narrow)) => Ok(Some(narrow)),
+        // Older compilers do not say more than that there are runs.
+        Some(Encoding::Plain) => Ok((!manifest.weight_runs.is_empty()).then_some(Narrow::F16)),
+        None => Err(Difference::Encoding(manifest.weights).into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Weights in half precision: how they are rounded, which are, and that nothing else changes.
+//! Weights in formats of 16 bits: how they are rounded, which are, and that nothing else changes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is a panic")]
 
@@ -8,11 +8,11 @@ use std::cell::Cell;
 use std::num::NonZeroUsize;
 
 use cardinal_compiler::codegen::Target;
-use cardinal_compiler::error::Problem;
+use cardinal_compiler::error::{Difference, Problem};
 use cardinal_compiler::ir::{Graph, NodeId, Op, TensorType, Weight, text};
 use cardinal_compiler::object::{self, Name};
 use cardinal_compiler::onnx::Model;
-use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::options::{CompileOptions, Narrow};
 use cardinal_compiler::relink::relink;
 use cardinal_compiler::schedule::Preferences;
 use cardinal_compiler::{Compiled, compile, passes};
@@ -21,6 +21,28 @@ use running::files::{import, models};
 use running::random;
 
 const LINUX: &str = "x86_64-unknown-linux-gnu";
+/// A format by its definition.
+#[derive(Clone, Copy)]
+struct Format {
+    narrow: Narrow,
+    /// Bits of the fraction; the rest is a sign and an exponent.
+    fraction: i32,
+    /// Its largest finite word.
+    largest: u16,
+    /// What the least normal f32 becomes.
+    least: u16,
+}
+
+const FORMATS: [Format; 2] = [
+    Format { narrow: Narrow::F16, fraction: 10, largest: 0x7BFF, least: 0 },
+    Format { narrow: Narrow::Bf16, fraction: 7, largest: 0x7F7F, least: 0x0080 },
+];
+
+#[test]
+fn every_format_is_tested() {
+    assert_eq!(FORMATS.map(|format| format.narrow), Narrow::ALL);
+}
+
 const LEVELS: [&str; 3] = ["x86-64", "x86-64-v3", "x86-64-v4"];
 
 fn model(graph: Graph) -> Model {
@@ -37,13 +59,13 @@ fn targets() -> Vec<Target> {
     LEVELS.map(|cpu| Target::named(LINUX, cpu).unwrap()).into()
 }
 
-fn compiled(model: &Model, weights: Precision, winograd: bool) -> Compiled {
+fn compiled(model: &Model, weights: Option<Narrow>, winograd: bool) -> Compiled {
     let schedule = Preferences { winograd, ..Preferences::default() };
     let options = CompileOptions { weights, schedule, ..CompileOptions::default() };
     compile(model, &targets(), &options).unwrap()
 }
 
-fn artifact(model: &Model, weights: Precision, winograd: bool) -> Artifact {
+fn artifact(model: &Model, weights: Option<Narrow>, winograd: bool) -> Artifact {
     compiled(model, weights, winograd).parts.to_artifact().unwrap()
 }
 
@@ -85,74 +107,113 @@ fn addition(values: &[f32]) -> Model {
 
 // ---- rounding ------------------------------------------------------------------------------------
 
-/// What a finite half stands for, by its definition.
-fn value(half: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(half >> 10 & 0x1F), f64::from(half & 0x3FF) / 1024.0);
-    let magnitude = match exponent {
-        0 => fraction * 2f64.powi(-14),
-        _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
-    };
-    if half >> 15 == 1 { -magnitude } else { magnitude }
-}
-
-const LARGEST: u16 = 0x7BFF;
-
-/// Every finite half, what is halfway between two, and the floats beside that: each with the half that
-/// is nearest, or that has an even last digit among two that are. All of it is exact.
-fn hard_cases() -> Vec<(f32, u16)> {
-    let mut cases = vec![(f32::from_bits(1), 0), (f32::MIN_POSITIVE, 0), (65504.0, LARGEST)];
-    for half in 0..LARGEST {
-        let exact = value(half) as f32;
-        let middle = ((value(half) + value(half + 1)) / 2.0) as f32;
-        assert_eq!(f64::from(middle) * 2.0, value(half) + value(half + 1));
-        let even = half + half % 2;
-        cases.push((exact, half));
-        cases.push((middle.next_down(), half));
-        cases.push((middle, even));
-        cases.push((middle.next_up(), half + 1));
+impl Format {
+    /// What a finite word stands for.
+    fn value(&self, word: u16) -> f64 {
+        let exponent = i32::from(word & 0x7FFF) >> self.fraction;
+        let bias = (1 << (14 - self.fraction)) - 1;
+        let unit = 1 << self.fraction;
+        let digits = f64::from(i32::from(word) & (unit - 1)) / f64::from(unit);
+        let magnitude = match exponent {
+            0 => digits * 2f64.powi(1 - bias),
+            _ => (1.0 + digits) * 2f64.powi(exponent - bias),
+        };
+        if word >> 15 == 1 { -magnitude } else { magnitude }
     }
-    let negative: Vec<_> = cases.iter().map(|(float, half)| (-float, half | 0x8000)).collect();
-    cases.extend(negative);
-    cases
+
+    /// Its largest number.
+    fn most(&self) -> f32 {
+        self.value(self.largest) as f32
+    }
+
+    /// The number of this format that is next to a float, by search.
+    fn rounded(&self, float: f32) -> f32 {
+        let magnitude = f64::from(float.abs());
+        let (mut low, mut high) = (0, self.largest);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.value(middle) <= magnitude { low = middle } else { high = middle }
+        }
+        let (below, above) = (magnitude - self.value(low), self.value(high) - magnitude);
+        let nearest = if below < above || below == above && low % 2 == 0 { low } else { high };
+        (self.value(nearest) as f32).copysign(float)
+    }
+
+    /// Every finite word's value, what is halfway between two, and the floats beside that: each with the word that
+    /// is nearest, or that has an even last digit among two that are. All of it is exact.
+    fn hard_cases(&self) -> Vec<(f32, u16)> {
+        let mut cases = vec![(f32::from_bits(1), 0), (f32::MIN_POSITIVE, self.least)];
+        cases.push((self.most(), self.largest));
+        for word in 0..self.largest {
+            let exact = self.value(word) as f32;
+            let sum = self.value(word) + self.value(word + 1);
+            let middle = (sum / 2.0) as f32;
+            assert_eq!(f64::from(middle) * 2.0, sum);
+            cases.push((exact, word));
+            cases.push((middle.next_down(), word));
+            cases.push((middle, word + word % 2));
+            cases.push((middle.next_up(), word + 1));
+        }
+        let negative: Vec<_> = cases.iter().map(|(float, word)| (-float, word | 0x8000)).collect();
+        cases.extend(negative);
+        cases
+    }
 }
 
 #[test]
-fn halves_are_rounded_to_nearest_even() {
-    let (floats, expected): (Vec<f32>, Vec<u16>) = hard_cases().into_iter().unzip();
-    assert!(floats.len() > 250_000);
-    let artifact = artifact(&addition(&floats), Precision::F16, true);
-    let stored = artifact.weights().as_chunks().0.iter().map(|half| u16::from_le_bytes(*half));
-    assert_eq!(artifact.weights().len(), expected.len() * 2);
-    for ((half, expected), float) in stored.zip(&expected).zip(&floats) {
-        assert_eq!(half, *expected, "{float:e} became {half:#06x}, not {expected:#06x}");
+fn floats_are_rounded_to_nearest_even() {
+    for format in FORMATS {
+        let (floats, expected): (Vec<f32>, Vec<u16>) = format.hard_cases().into_iter().unzip();
+        assert!(floats.len() > 250_000);
+        let artifact = artifact(&addition(&floats), Some(format.narrow), true);
+        let stored = artifact.weights().as_chunks().0.iter().map(|word| u16::from_le_bytes(*word));
+        assert_eq!(artifact.weights().len(), expected.len() * 2);
+        for ((word, expected), float) in stored.zip(&expected).zip(&floats) {
+            assert_eq!(word, *expected, "{float:e} became {word:#06x}, not {expected:#06x}");
+        }
+        assert_eq!(artifact.loaded_weight_bytes(), floats.len() * 4);
     }
-    assert_eq!(artifact.loaded_weight_bytes(), floats.len() * 4);
+}
+
+/// What was saved in a format comes back as it was.
+#[test]
+fn numbers_of_a_format_lose_nothing() {
+    for format in FORMATS {
+        let both = (0..=format.largest).flat_map(|word| [word, word | 0x8000]);
+        let values: Vec<f32> = both.map(|word| format.value(word) as f32).collect();
+        let loaded =
+            artifact(&addition(&values), Some(format.narrow), true).loaded_weights().unwrap();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert!(loaded == bytes, "{:?}", format.narrow);
+    }
 }
 
 #[test]
-fn weights_beyond_half_precision_stay_as_they_are() {
-    let with = |last: f32| {
-        let mut values = vec![0.5; 2000];
-        values[1999] = last;
-        (compiled(&addition(&values), Precision::F16, true), values)
-    };
-    for last in [65504.0, -65504.0, 1e-30] {
-        let (compiled, _) = with(last);
-        assert!(compiled.beyond_half.is_empty());
-        let artifact = compiled.parts.to_artifact().unwrap();
-        assert_eq!(artifact.stored_in(Encoding::Half), 4000);
-    }
-    let too_large = [65504f32.next_up(), -1e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    for last in too_large {
-        let (compiled, values) = with(last);
-        let [beyond] = &compiled.beyond_half[..] else { panic!("{last}") };
-        assert_eq!(beyond.name, "w");
-        assert!(beyond.magnitude == last.abs() || last.is_nan() && beyond.magnitude.is_nan());
-        let artifact = compiled.parts.to_artifact().unwrap();
-        assert_eq!(artifact.stored_in(Encoding::Half), 0);
-        assert!(
-            artifact.weights() == values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>()
-        );
+fn weights_beyond_a_format_stay_as_they_are() {
+    for format in FORMATS {
+        let with = |last: f32| {
+            let mut values = vec![0.5; 2000];
+            values[1999] = last;
+            (compiled(&addition(&values), Some(format.narrow), true), values)
+        };
+        let most = format.most();
+        for last in [most, -most, 1e-30] {
+            let (compiled, _) = with(last);
+            assert!(compiled.out_of_range.is_empty());
+            let artifact = compiled.parts.to_artifact().unwrap();
+            assert_eq!(artifact.narrow(), Some((format.narrow, 4000)));
+        }
+        let too_large = [most.next_up(), -f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        for last in too_large {
+            let (compiled, values) = with(last);
+            let [beyond] = &compiled.out_of_range[..] else { panic!("{last}") };
+            assert_eq!((&*beyond.name, beyond.narrow), ("w", format.narrow));
+            assert!(beyond.magnitude == last.abs() || last.is_nan() && beyond.magnitude.is_nan());
+            let artifact = compiled.parts.to_artifact().unwrap();
+            assert_eq!(artifact.narrow(), None);
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert!(artifact.weights() == bytes);
+        }
     }
 }
 
@@ -172,25 +233,32 @@ fn filters(first: f32, second: f32) -> Model {
 
 #[test]
 fn no_transformed_weight_becomes_infinite() {
-    for first in [100.0, 3e4, 5e4, 65504.0, -65504.0, 7e4] {
-        for winograd in [true, false] {
-            let compiled = compiled(&filters(first, 1.0), Precision::F16, winograd);
-            let beyond: Vec<String> = compiled.beyond_half.into_iter().map(|b| b.name).collect();
-            if !winograd || first == 100.0 {
-                assert_eq!(beyond.is_empty(), first.abs() <= 65504.0, "{first}");
+    for format in FORMATS {
+        for part in [0.001, 0.46, 0.76, 1.0, -1.0, 1.01] {
+            for winograd in [true, false] {
+                are_finite(&format, part, winograd);
             }
-            assert!(!beyond.contains(&"b".to_owned()));
-            let artifact = compiled.parts.to_artifact().unwrap();
-            let mut rest = artifact.weights();
-            for run in &artifact.manifest().weight_runs {
-                let encoding = Encoding::from_code(run.encoding).unwrap();
-                let stored;
-                (stored, rest) = rest.split_at(encoding.stored(run.bytes as usize));
-                if encoding == Encoding::Half {
-                    let halves = stored.as_chunks().0.iter().map(|half| u16::from_le_bytes(*half));
-                    assert!(halves.into_iter().all(|half| half & 0x7FFF <= LARGEST), "{first}");
-                }
-            }
+        }
+    }
+}
+
+/// With a filter of so much of the largest number of a format.
+fn are_finite(format: &Format, part: f32, winograd: bool) {
+    let compiled = compiled(&filters(format.most() * part, 1.0), Some(format.narrow), winograd);
+    let beyond: Vec<String> = compiled.out_of_range.into_iter().map(|b| b.name).collect();
+    if !winograd || part == 0.001 {
+        assert_eq!(beyond.is_empty(), part.abs() <= 1.0, "{part}");
+    }
+    assert!(!beyond.contains(&"b".to_owned()));
+    let artifact = compiled.parts.to_artifact().unwrap();
+    let mut rest = artifact.weights();
+    for run in &artifact.manifest().weight_runs {
+        let encoding = Encoding::from_code(run.encoding).unwrap();
+        let stored;
+        (stored, rest) = rest.split_at(encoding.stored(run.bytes as usize));
+        if encoding == Encoding::Narrow(format.narrow) {
+            let words = stored.as_chunks().0.iter().map(|word| u16::from_le_bytes(*word));
+            assert!(words.into_iter().all(|word| word & 0x7FFF <= format.largest), "{part}");
         }
     }
 }
@@ -213,47 +281,45 @@ fn outputs(artifact: &Artifact, cpu: &str) -> Option<Vec<Tensor>> {
     Some(session.run(&inputs(artifact)).unwrap())
 }
 
-/// A half's value for a float, by search.
-fn rounded(float: f32) -> f32 {
-    let magnitude = f64::from(float.abs());
-    let (mut low, mut high) = (0, LARGEST);
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if value(middle) <= magnitude { low = middle } else { high = middle }
-    }
-    let (below, above) = (magnitude - value(low), value(high) - magnitude);
-    let nearest = if below < above || below == above && low % 2 == 0 { low } else { high };
-    (value(nearest) as f32).copysign(float)
-}
-
 /// Without Winograd's transform packing only moves weights, so rounding them before is the same.
 #[test]
 fn results_are_those_of_a_model_with_rounded_weights() {
-    let (mut ran, mut all_halved) = (0, 0);
-    for path in models("tiny").iter().chain(&models("branches")).step_by(3) {
-        let graph = fused(import(path, None).graph);
-        let halved = Cell::new(0);
-        let before = with_weights(&graph, |_, values| {
-            if size_of_val(values) >= 4096 {
-                halved.set(halved.get() + 1);
-                values.iter_mut().for_each(|value| *value = rounded(*value));
-            }
-        });
-        all_halved += halved.get();
-        let halves = artifact(&model(graph.clone()), Precision::F16, false);
-        let expected = artifact(&model(before), Precision::F32, false);
-        let exact = artifact(&model(graph), Precision::F32, false);
-        for cpu in LEVELS {
-            let Some(found) = outputs(&halves, cpu) else { continue };
-            let bytes = |all: Option<Vec<Tensor>>| -> Vec<Vec<u8>> {
-                all.unwrap().iter().map(|tensor| tensor.as_bytes().to_vec()).collect()
-            };
-            assert!(bytes(Some(found)) == bytes(outputs(&expected, cpu)), "{path:?} {cpu}");
-            ran += usize::from(bytes(outputs(&exact, cpu)) != bytes(outputs(&expected, cpu)));
+    for format in FORMATS {
+        let (mut changed, mut all_rounded) = (0, 0);
+        for path in models("tiny").iter().chain(&models("branches")).step_by(3) {
+            let graph = fused(import(path, None).graph);
+            let (here, of_values) = gives_results_of_rounded(&format, graph);
+            changed += here;
+            all_rounded += of_values;
         }
+        assert!(all_rounded > 20, "{all_rounded}");
+        let runs = cardinal_runtime::cpu::matches_host(LINUX);
+        assert!(changed > 0 || !runs, "rounding changes nothing");
     }
-    assert!(all_halved > 20, "{all_halved}");
-    assert!(ran > 0 || !cardinal_runtime::cpu::matches_host(LINUX), "rounding changes nothing");
+}
+
+/// For how many CPUs rounding changed results, and how many weights are rounded.
+fn gives_results_of_rounded(format: &Format, graph: Graph) -> (usize, usize) {
+    let rounded = Cell::new(0);
+    let before = with_weights(&graph, |_, values| {
+        if size_of_val(values) >= 4096 {
+            rounded.set(rounded.get() + 1);
+            values.iter_mut().for_each(|value| *value = format.rounded(*value));
+        }
+    });
+    let stored = artifact(&model(graph.clone()), Some(format.narrow), false);
+    let expected = artifact(&model(before), None, false);
+    let exact = artifact(&model(graph), None, false);
+    let mut changed = 0;
+    for cpu in LEVELS {
+        let Some(found) = outputs(&stored, cpu) else { continue };
+        let bytes = |all: Option<Vec<Tensor>>| -> Vec<Vec<u8>> {
+            all.unwrap().iter().map(|tensor| tensor.as_bytes().to_vec()).collect()
+        };
+        assert!(bytes(Some(found)) == bytes(outputs(&expected, cpu)), "{:?} {cpu}", format.narrow);
+        changed += usize::from(bytes(outputs(&exact, cpu)) != bytes(outputs(&expected, cpu)));
+    }
+    (changed, rounded.get())
 }
 
 #[test]
@@ -262,16 +328,22 @@ fn transformed_weights_give_nearly_the_same_results() {
         "input %x f32[1, 64, 28, 28]\nweight %w f32[64, 64, 3, 3] rand(1)\n\
          %y f32[1, 64, 28, 28] = conv(%x, %w)\nwindow 3x3 pad 1\noutput %y",
     ));
-    let [halves, exact] = [Precision::F16, Precision::F32].map(|p| artifact(&model, p, true));
+    let exact = artifact(&model, None, true);
     assert!(exact.weights().len() > 2 * 64 * 64 * 9 * 4, "it should be transformed");
-    for cpu in LEVELS {
-        let (Some(found), Some(expected)) = (outputs(&halves, cpu), outputs(&exact, cpu)) else {
-            continue;
-        };
-        let (found, expected) = (found[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
-        let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let worst = found.iter().zip(expected).fold(0f32, |m, (f, e)| m.max((f - e).abs()));
-        assert!(worst > 0.0 && worst < 3e-3 * scale, "{cpu}: {worst} of {scale}");
+    for format in FORMATS {
+        let stored = artifact(&model, Some(format.narrow), true);
+        // Some roundings, of a unit in the last place each.
+        let allowed = 3.0 * 2f32.powi(-format.fraction);
+        for cpu in LEVELS {
+            let (Some(found), Some(expected)) = (outputs(&stored, cpu), outputs(&exact, cpu))
+            else {
+                continue;
+            };
+            let (found, expected) = (found[0].as_f32().unwrap(), expected[0].as_f32().unwrap());
+            let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+            let worst = found.iter().zip(expected).fold(0f32, |m, (f, e)| m.max((f - e).abs()));
+            assert!(worst > 0.0 && worst < allowed * scale, "{cpu}: {worst} of {scale}");
+        }
     }
 }
 
@@ -286,68 +358,104 @@ fn small() -> Model {
 #[test]
 fn files_are_about_half_as_large() {
     let model = filters(0.5, 0.25);
-    for winograd in [true, false] {
-        let [f16, f32] = [Precision::F16, Precision::F32].map(|p| artifact(&model, p, winograd));
-        assert_eq!(f16.loaded_weight_bytes(), f32.weights().len());
-        let ratio = f16.weights().len() as f64 / f32.weights().len() as f64;
+    for (Format { narrow, .. }, winograd) in
+        FORMATS.into_iter().flat_map(|f| [(f, true), (f, false)])
+    {
+        let [half, f32] = [Some(narrow), None].map(|weights| artifact(&model, weights, winograd));
+        assert_eq!(half.loaded_weight_bytes(), f32.weights().len());
+        let ratio = half.weights().len() as f64 / f32.weights().len() as f64;
         assert!((0.5..0.501).contains(&ratio), "{ratio}");
-        assert_eq!(f16.variants().len(), LEVELS.len());
+        assert_eq!(half.variants().len(), LEVELS.len());
         for i in 0..LEVELS.len() {
-            assert!(f16.code(i) == f32.code(i), "code does not depend on how weights are stored");
+            assert!(half.code(i) == f32.code(i), "code does not depend on how weights are stored");
         }
-        assert_eq!(f16.manifest().weight_runs.len(), 1, "neighbours are merged");
+        assert_eq!(half.manifest().weight_runs.len(), 1, "neighbours are merged");
     }
 }
 
 #[test]
 fn an_artifact_does_not_depend_on_the_threads_that_pack_it() {
-    for model in [small(), filters(0.5, 7e4)] {
-        let with = |threads: usize| {
-            let threads = NonZeroUsize::new(threads).unwrap();
-            let weights = Precision::F16;
-            let options = CompileOptions { threads, weights, ..CompileOptions::default() };
-            compile(&model, &targets(), &options).unwrap().parts.to_artifact().unwrap()
-        };
-        let expected = with(1);
-        for threads in [1, 4, 100_000] {
-            assert!(with(threads).as_bytes() == expected.as_bytes(), "{threads}");
+    for Format { narrow, .. } in FORMATS {
+        for model in [small(), filters(0.5, 7e4)] {
+            let with = |threads: usize| {
+                let threads = NonZeroUsize::new(threads).unwrap();
+                let weights = Some(narrow);
+                let options = CompileOptions { threads, weights, ..CompileOptions::default() };
+                compile(&model, &targets(), &options).unwrap().parts.to_artifact().unwrap()
+            };
+            let expected = with(1);
+            for threads in [1, 4, 100_000] {
+                assert!(with(threads).as_bytes() == expected.as_bytes(), "{threads}");
+            }
         }
     }
 }
 
-/// Whichever of the weights the old model and the new one have beyond half precision.
+fn relinked(new: &Model, old: &Artifact) -> Artifact {
+    let relinked = relink(new, old, NonZeroUsize::new(3).unwrap()).unwrap();
+    relinked.parts.to_artifact().unwrap()
+}
+
+/// Whichever of the weights the old model and the new one have beyond the format: all of them too.
 #[test]
 fn relinking_gives_what_compiling_gives() {
-    let models = [filters(0.5, 0.25), filters(1e5, 0.1), filters(0.3, 1e5), filters(1e6, 1e6)];
-    for (i, old) in models.iter().enumerate() {
-        let old = artifact(old, Precision::F16, true);
-        for (j, new) in models.iter().enumerate() {
-            let relinked = relink(new, &old, NonZeroUsize::new(3).unwrap()).unwrap();
-            let relinked = relinked.parts.to_artifact().unwrap();
-            let expected = artifact(new, Precision::F16, true);
-            assert!(relinked.as_bytes() == expected.as_bytes(), "{i} {j}");
+    for format in FORMATS {
+        let beyond = format.most().next_up();
+        let values = [(0.5, 0.25), (beyond, 0.1), (0.3, beyond), (beyond, beyond)];
+        let models = values.map(|(first, second)| filters(first, second));
+        let weights = Some(format.narrow);
+        for (i, old) in models.iter().enumerate() {
+            let old = artifact(old, weights, true);
+            for (j, new) in models.iter().enumerate() {
+                let expected = artifact(new, weights, true);
+                assert!(relinked(new, &old).as_bytes() == expected.as_bytes(), "{i} {j}");
+            }
         }
     }
 }
 
+/// Older artifacts say of their weights only that they have runs; later ones may say what is not known here.
 #[test]
-fn objects_have_no_halves() {
+fn relinking_knows_what_older_and_later_artifacts_say() {
+    let (old, new) = (filters(0.5, 0.25), filters(0.3, 0.2));
+    let saying = |code| {
+        let mut parts = compiled(&old, Some(Narrow::F16), true).parts;
+        assert_eq!(parts.manifest.weights, 1);
+        parts.manifest.weights = code;
+        parts.to_artifact().unwrap()
+    };
+    let expected = artifact(&new, Some(Narrow::F16), true);
+    assert!(relinked(&new, &saying(0)).as_bytes() == expected.as_bytes());
+    let error = relink(&new, &saying(3), NonZeroUsize::MIN).unwrap_err();
+    assert!(matches!(error.problem, Problem::OtherGraph(Difference::Encoding(3))), "{error}");
+    assert_eq!(compiled(&old, None, true).parts.manifest.weights, 0);
+}
+
+#[test]
+fn objects_have_f32_weights() {
     let target = &targets()[1..2];
     let of = |weights| {
         let options = CompileOptions { weights, ..CompileOptions::default() };
         let artifact = compile(&small(), target, &options).unwrap().parts.to_artifact().unwrap();
         object::build(&artifact, &Name::from_stem("small"))
     };
-    assert!(of(Precision::F32).is_ok());
-    let error = of(Precision::F16).unwrap_err();
-    assert!(matches!(error.problem, Problem::Unsupported(_)), "{error}");
+    assert!(of(None).is_ok());
+    for Format { narrow, .. } in FORMATS {
+        let error = of(Some(narrow)).unwrap_err();
+        let Problem::Unsupported(what) = &error.problem else { panic!("{error}") };
+        assert!(what.contains(narrow.words()), "{error}");
+    }
 }
 
-/// Copies of a real artifact, damaged all over: its manifest, code and halves, and cut short.
+/// Copies of a real artifact, damaged all over: its manifest, code and weights, and cut short.
 #[test]
 fn damaged_copies_are_refused() {
-    let intact = artifact(&small(), Precision::F16, true);
-    assert!(intact.stored_in(Encoding::Half) > 0);
+    FORMATS.iter().for_each(|format| refuses_damaged_copies(format.narrow));
+}
+
+fn refuses_damaged_copies(narrow: Narrow) {
+    let intact = artifact(&small(), Some(narrow), true);
+    assert!(intact.stored_in(Encoding::Narrow(narrow)) > 0);
     let bytes = intact.as_bytes();
     for k in 0..300 {
         let at = (bytes.len() - 1) * k / 299;

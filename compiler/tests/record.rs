@@ -7,7 +7,7 @@ use cardinal_compiler::codegen::{Listing, Target};
 use cardinal_compiler::error::Problem;
 use cardinal_compiler::ir::text;
 use cardinal_compiler::onnx::Model;
-use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::options::{CompileOptions, Narrow};
 use cardinal_compiler::pipeline::{Pipeline, Trace};
 use cardinal_compiler::record::Record;
 use cardinal_compiler::schedule::{Choice, Chosen, Summary};
@@ -18,7 +18,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec;
 use prost::Message;
 
-/// A convolution in blocks, whose weights are large enough for half precision, and a matrix.
+/// A convolution in blocks, whose weights are large enough for fewer digits, and a matrix.
 const SOURCE: &str = "graph @tiny {
   input %x f32[1, 16, 12, 12]
   weight %w f32[32, 16, 3, 3] rand(1)
@@ -44,7 +44,7 @@ fn targets() -> Vec<Target> {
     CPUS.map(|cpu| Target::named("x86_64-unknown-linux-gnu", cpu).unwrap()).to_vec()
 }
 
-fn compiled(weights: Precision) -> (Trace, Artifact) {
+fn compiled(weights: Option<Narrow>) -> (Trace, Artifact) {
     let options = CompileOptions { weights, ..CompileOptions::default() };
     let model = model();
     let pipeline = Pipeline::new(&model, &options);
@@ -63,7 +63,7 @@ fn with_record(record: Option<Vec<u8>>) -> Artifact {
 
 #[test]
 fn an_artifact_says_what_its_way_through_the_compiler_says() {
-    let (trace, artifact) = compiled(Precision::F32);
+    let (trace, artifact) = compiled(None);
     assert_eq!(artifact.variants().len(), trace.variants.len());
     for (position, variant) in trace.variants.iter().enumerate() {
         let record = Record::read(&artifact, position).unwrap();
@@ -84,7 +84,7 @@ fn an_artifact_says_what_its_way_through_the_compiler_says() {
 
 #[test]
 fn hashes_are_those_of_what_is_stored() {
-    let (trace, artifact) = compiled(Precision::F16);
+    let (trace, artifact) = compiled(Some(Narrow::F16));
     let plan = Record::read(&artifact, 0).unwrap().with_hashes(&artifact).unwrap().plan;
     let exact = trace.variants[0].plan().unwrap();
     let hash = |plan: &plan::Plan| -> Vec<u64> {
@@ -99,7 +99,7 @@ fn an_artifact_without_a_record_says_so() {
     let error = Record::read(&with_record(None), 0).unwrap_err();
     assert!(matches!(error.problem, Problem::Record(_)), "{error}");
     assert!(error.remedy.is_some());
-    let artifact = compiled(Precision::F32).1;
+    let artifact = compiled(None).1;
     let error = Record::read(&artifact, CPUS.len()).unwrap_err();
     assert!(matches!(error.problem, Problem::Record(_)), "{error}");
 }
@@ -107,7 +107,7 @@ fn an_artifact_without_a_record_says_so() {
 /// The record inflated, with one of its texts changed to another of the same length.
 fn edited(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let artifact = compiled(Precision::F32).1;
+    let artifact = compiled(None).1;
     let mut bytes = decompress_to_vec(artifact.section(name::RECORD).unwrap()).unwrap();
     let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
     bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
@@ -141,7 +141,7 @@ fn a_forged_record_is_refused() {
 
 #[test]
 fn every_byte_of_a_record_can_be_damaged() {
-    let artifact = compiled(Precision::F32).1;
+    let artifact = compiled(None).1;
     let section = artifact.section(name::RECORD).unwrap().to_vec();
     let inflated = decompress_to_vec(&section).unwrap();
     // Past the digests, as somebody may write who also writes those.
@@ -194,7 +194,7 @@ struct SectionFunction {
 
 /// The artifact whose first variant's record is changed so.
 fn forged(change: impl FnOnce(&mut SectionVariant)) -> Artifact {
-    let artifact = compiled(Precision::F32).1;
+    let artifact = compiled(None).1;
     let bytes = decompress_to_vec(artifact.section(name::RECORD).unwrap()).unwrap();
     let mut section = Section::decode(&*bytes).unwrap();
     change(&mut section.variants[0]);
@@ -242,7 +242,7 @@ fn where_choices_come_from_changes_no_byte() {
 
 #[test]
 fn a_plan_that_divides_by_nothing_is_refused() {
-    let (trace, _) = compiled(Precision::F32);
+    let (trace, _) = compiled(None);
     let mut seen = 0;
     for variant in &trace.variants {
         let text = plan::text::print(variant.plan().unwrap());

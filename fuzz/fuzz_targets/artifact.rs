@@ -6,25 +6,28 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use cardinal_compiler::options::Precision;
+use cardinal_compiler::options::Narrow;
 use cardinal_compiler::plan;
 use cardinal_compiler::record::Record;
 use cardinal_fuzz::artifacts::{Edit, Intact};
 use cardinal_runtime::{Artifact, Program};
 use libfuzzer_sys::fuzz_target;
 
-static PLAIN: LazyLock<Intact> = LazyLock::new(|| Intact::new(Precision::F32));
-static HALVES: LazyLock<Intact> = LazyLock::new(|| Intact::new(Precision::F16));
+/// One with weights as code reads them, and one for each other format.
+static INTACT: LazyLock<Vec<Intact>> = LazyLock::new(|| {
+    let formats = Narrow::ALL.map(Some).into_iter();
+    std::iter::once(None).chain(formats).map(Intact::new).collect()
+});
 
 #[derive(Debug, Arbitrary)]
 struct Input {
-    halves: bool,
+    format: u8,
     seal: bool,
     edits: Vec<Edit>,
 }
 
 fuzz_target!(|input: Input| {
-    let intact = if input.halves { &*HALVES } else { &*PLAIN };
+    let intact = &INTACT[usize::from(input.format) % INTACT.len()];
     let bytes = intact.edited(&input.edits, input.seal);
     let is_intact = bytes == intact.bytes;
     match Artifact::from_bytes(bytes.into()) {

@@ -8,13 +8,13 @@ use std::ops::Range;
 use arbitrary::Arbitrary;
 use cardinal_compiler::ir::text;
 use cardinal_compiler::onnx::Model;
-use cardinal_compiler::options::Precision;
+use cardinal_compiler::options::Narrow;
 use cardinal_compiler::{CompileOptions, compile};
 use cardinal_runtime::PAGE;
 
 use crate::{must, targets};
 
-/// A matrix large enough to be stored in halves.
+/// A matrix large enough to be stored in fewer digits.
 const SOURCE: &str = "graph @tiny {
   input %x f32[1, 33]
   weight %w f32[33, 32] rand(1)
@@ -56,8 +56,8 @@ pub enum Edit {
 }
 
 impl Intact {
-    /// An artifact with code for two kinds of CPU, and weights of this precision.
-    pub fn new(weights: Precision) -> Intact {
+    /// An artifact with code for two kinds of CPU, and weights in this format.
+    pub fn new(weights: Option<Narrow>) -> Intact {
         let graph = must(text::parse(SOURCE));
         let model = Model { graph, metadata: vec![("k".into(), "v".into())], digest: [7; 32] };
         let options = CompileOptions { weights, ..CompileOptions::default() };

@@ -35,7 +35,7 @@ def compile(model: Any, *, batch: int | None = None, shapes: Mapping[str, Sequen
     - ``precision``: what convolutions multiply, 'f32', 'bf16', or 'auto' for bfloat16 where the CPU has it.
     - ``portable_bits``: the same bits on every CPU with fused multiply-add, which is slower.
     - ``max_memory``: bytes that an inference may take besides weights; what takes more is refused.
-    - ``weights``: 'f32', or 'f16' to store them in half precision.
+    - ``weights``: 'f32', or 'f16' or 'bf16' to store them in half precision or in bfloat16, in half the bytes.
     - ``check_rewrites``: prove every rewrite on random values.
     - ``preprocess``: how images are prepared, to be stored: 'imagenet', 'timm:NAME', 'none' or a path of JSON.
     - ``tune``: measure how each convolution is computed fastest on this machine.
@@ -58,8 +58,8 @@ def load(path: str | os.PathLike[str], *, variant: str | None = None,
 
     The file is mapped, and processes that load it share its weights: nobody may change it meanwhile, but another may
     be renamed to its place. ``variant`` is the CPU whose code shall run, of those that it has code for; the best by
-    default. ``threads`` is that of ``compile``. ``cache_dir`` is a folder in which weights that are stored in half
-    precision are kept as code reads them, once for all processes that name it; without it each has its own.
+    default. ``threads`` is that of ``compile``. ``cache_dir`` is a folder in which weights that are stored as f16
+    or bf16 are kept as code reads them, once for all processes that name it; without it each has its own.
 
     An artifact is machine code: load none from strangers. Raises ArtifactError for one that is damaged or for other
     machines, FileError.
@@ -111,8 +111,6 @@ def _options(*, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | 
              cpu: str | Sequence[str] = (), winograd: bool = True, int8_winograd: bool = False,
              precision: str = 'f32', portable_bits: bool = False, max_memory: int | None = None, weights: str = 'f32',
              check_rewrites: bool = False, preprocess: str | None = None, tune: bool = False) -> dict[str, Any]:
-    if weights not in ('f32', 'f16'):
-        raise OptionError(f'weights cannot be stored as {weights!r}', "give weights='f32' or weights='f16'")
     return {
         'batch': batch,
         'shapes': [(name, list(shape)) for name, shape in (shapes or {}).items()],
@@ -122,7 +120,7 @@ def _options(*, batch: int | None = None, shapes: Mapping[str, Sequence[int]] | 
         'precision': precision,
         'portable_bits': portable_bits,
         'max_memory': max_memory,
-        'half_weights': weights == 'f16',
+        'weights': weights,
         'check_rewrites': check_rewrites,
         'preprocess': preprocess,
         'tune': tune,

@@ -75,7 +75,7 @@ def test_outputs_that_cannot_be_written_are_refused(digits):
 
 def test_options_that_cannot_be_are_refused(digits):
     for options, said in [({'shapes': {'image': (1, 1, 28, 28)}}, 'image'), ({'cpu': 'i386'}, 'i386'),
-                          ({'weights': 'f8'}, "'f8'"), ({'threads': 0}, '0 threads'),
+                          ({'weights': 'f8'}, 'one of f32, f16 and bf16'), ({'threads': 0}, '0 threads'),
                           ({'threads': 100_000}, '100000 threads'), ({'preprocess': 'somehow'}, 'imagenet'),
                           ({'int8_winograd': True, 'portable_bits': True}, 'goes neither with'),
                           ({'precision': 'f8'}, 'one of f32, bf16 and auto'),

@@ -89,7 +89,8 @@ def test_options_change_what_is_compiled(digits):
     cardinal_ml.compile(DIGITS, precision='auto')
     assert cardinal_ml.compile(DIGITS, winograd=False).inspect('plan') != plan
     assert cardinal_ml.compile(DIGITS, cpu='x86-64-v2').cpu == 'x86-64-v2'
-    assert len(cardinal_ml.compile(DIGITS, weights='f16').to_bytes()) < len(digits.to_bytes())
+    for weights in ['f16', 'bf16']:
+        assert len(cardinal_ml.compile(DIGITS, weights=weights).to_bytes()) < len(digits.to_bytes())
     assert cardinal_ml.compile(DIGITS, preprocess='imagenet').metadata['cardinal.preprocess'] == 'imagenet'
     cardinal_ml.compile(DIGITS, check_rewrites=True)
 
@@ -219,9 +220,10 @@ def test_a_session_of_a_batch_takes_fewer():
     assert binding.get_outputs()[0].numpy().tobytes() == expected.tobytes()
 
 
-def test_processes_share_weights_in_half_precision(tmp_path):
-    path, cache = tmp_path / 'halves.cardinal', tmp_path / 'cache'
-    cardinal_ml.compile(DIGITS, weights='f16').save(path)
+@pytest.mark.parametrize('weights', ['f16', 'bf16'])
+def test_processes_share_weights_in_16_bits(tmp_path, weights):
+    path, cache = tmp_path / 'narrow.cardinal', tmp_path / 'cache'
+    cardinal_ml.compile(DIGITS, weights=weights).save(path)
     model = cardinal_ml.load(path)
     inputs = random_inputs(model, 1)
     right = model.run(inputs)

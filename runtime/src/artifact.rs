@@ -12,7 +12,7 @@ use bytes::Bytes;
 use memmap2::{Mmap, MmapMut};
 
 use crate::abi::ALIGNMENT;
-use crate::encoding::{Encoding, Run};
+use crate::encoding::{Encoding, Narrow, Run};
 use crate::error::LoadError;
 use crate::expand::expand;
 use crate::manifest::{Manifest, Variant};
@@ -158,6 +158,17 @@ impl Artifact {
     pub fn stored_in(&self, encoding: Encoding) -> usize {
         let runs = self.runs().iter().filter(|run| run.encoding == encoding);
         runs.map(|run| encoding.stored(run.bytes)).sum()
+    }
+
+    /// The format that weights are stored in, and how many bytes of them; of several the one of the most, and none
+    /// where all are as code reads them.
+    pub fn narrow(&self) -> Option<(Narrow, usize)> {
+        let stored = |narrow| (narrow, self.stored_in(Encoding::Narrow(narrow)));
+        Narrow::ALL
+            .map(stored)
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .max_by_key(|(_, bytes)| *bytes)
     }
 
     /// Bytes of the weights section as code reads it.

@@ -11,32 +11,115 @@
 //!
 //! A run states its loaded length alone. Where it begins, and how long it is as stored, follow; so runs
 //! can neither overlap nor leave anything out, and what is loaded is at most twice what is stored.
+//!
+//! What is stored in fewer bytes is in one of the formats of [`Narrow`], each of which is a row here.
+
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use half::{bf16, f16};
 
 use crate::abi::ALIGNMENT;
 use crate::error::{EncodingError, ManifestError};
 use crate::manifest::WeightRun;
 
-/// How a run of the weights section is stored; the discriminants are the ones stored in artifacts.
+/// How a run of the weights section is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
 pub enum Encoding {
     /// As code reads it: f32, integers, whatever it is.
-    Plain = 0,
-    /// f32, each as the IEEE 754 binary16 next to it, little-endian.
-    Half = 1,
+    Plain,
+    /// f32, each as the number next to it in a format of fewer digits.
+    Narrow(Narrow),
+}
+
+/// Formats of floats in 16 bits, little-endian, that weights of f32 are rounded to; the discriminants are the
+/// codes stored in artifacts, where 0 is for [`Encoding::Plain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Narrow {
+    /// IEEE 754 binary16, half precision: 11 bits of digits, up to 65504.
+    F16 = 1,
+    /// The upper half of an f32: 8 bits of digits, and f32's range.
+    Bf16 = 2,
+}
+
+/// What there is to say of a format.
+struct Row {
+    name: &'static str,
+    words: &'static str,
+    largest: f64,
+}
+
+impl Narrow {
+    /// All of them.
+    pub const ALL: [Narrow; 2] = [Narrow::F16, Narrow::Bf16];
+
+    fn row(self) -> Row {
+        match self {
+            Narrow::F16 => Row { name: "f16", words: "half precision", largest: 65504.0 },
+            Narrow::Bf16 => {
+                Row { name: "bf16", words: "bfloat16", largest: 255.0 / 128.0 * 2f64.powi(127) }
+            }
+        }
+    }
+
+    /// Its name, as `compile --weights` takes it: `f16`.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What weights are in that are stored so, for messages: `half precision`.
+    pub fn words(self) -> &'static str {
+        self.row().words
+    }
+
+    /// Its largest number.
+    pub fn largest(self) -> f64 {
+        self.row().largest
+    }
+
+    /// Rounds floats to nearest even, denormals as well, each to a word of its own.
+    ///
+    /// # Panics
+    /// Where there are not as many words as floats.
+    pub fn round(self, floats: &[f32], words: &mut [u16]) {
+        match self {
+            Narrow::F16 => words.reinterpret_cast_mut::<f16>().convert_from_f32_slice(floats),
+            Narrow::Bf16 => words.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(floats),
+        }
+    }
+
+    /// What words stand for, exactly. There are as many floats.
+    pub(crate) fn widen(self, words: &[u16], floats: &mut [f32]) {
+        match self {
+            Narrow::F16 => words.reinterpret_cast::<f16>().convert_to_f32_slice(floats),
+            // `half` looks for NaN, which takes executables, where loops are not made vectors, a third of the time to load.
+            Narrow::Bf16 => floats
+                .iter_mut()
+                .zip(words)
+                .for_each(|(float, word)| *float = f32::from_bits(u32::from(*word) << 16)),
+        }
+    }
 }
 
 impl Encoding {
-    /// The encoding with this discriminant.
+    /// What artifacts have for it.
+    pub fn code(self) -> u32 {
+        match self {
+            Encoding::Plain => 0,
+            Encoding::Narrow(narrow) => narrow as u32,
+        }
+    }
+
+    /// The encoding with this code.
     pub fn from_code(code: u32) -> Option<Encoding> {
-        [Encoding::Plain, Encoding::Half].into_iter().find(|e| *e as u32 == code)
+        let all = Narrow::ALL.map(Encoding::Narrow).into_iter();
+        all.chain([Encoding::Plain]).find(|encoding| encoding.code() == code)
     }
 
     /// How many bytes store so many loaded ones.
     pub fn stored(self, loaded: usize) -> usize {
         match self {
             Encoding::Plain => loaded,
-            Encoding::Half => loaded / 2,
+            Encoding::Narrow(_) => loaded / 2,
         }
     }
 
@@ -44,7 +127,7 @@ impl Encoding {
     fn unit(self) -> usize {
         match self {
             Encoding::Plain => 1,
-            Encoding::Half => size_of::<f32>(),
+            Encoding::Narrow(_) => size_of::<f32>(),
         }
     }
 }

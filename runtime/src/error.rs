@@ -156,6 +156,9 @@ pub enum LoadError {
     Executable(io::Error),
 }
 
+/// What helps with a file of a later version.
+const NEWER: &str = "use a newer Cardinal, or compile the model again with this one";
+
 impl LoadError {
     /// What the user can do about it, as an imperative sentence without a full stop.
     pub fn remedy(&self) -> Option<String> {
@@ -167,15 +170,17 @@ impl LoadError {
             LoadError::NotAnArtifact { looks_like_onnx: false } => {
                 Some("give a .cardinal file written by `cardinal compile`".into())
             }
+            LoadError::BadManifest(ManifestError::Encoding {
+                error: EncodingError::Unknown(_),
+                ..
+            }) => Some(NEWER.into()),
             LoadError::Version { found: ..=FORMAT_VERSION }
             | LoadError::BadTable(_)
             | LoadError::BadManifest(_)
             | LoadError::BadCode { .. } => {
                 Some("compile the model again with this version of Cardinal".into())
             }
-            LoadError::Version { .. } | LoadError::UnknownSection { .. } => {
-                Some("use a newer Cardinal, or compile the model again with this one".into())
-            }
+            LoadError::Version { .. } | LoadError::UnknownSection { .. } => Some(NEWER.into()),
             LoadError::Truncated { .. }
             | LoadError::TrailingBytes { .. }
             | LoadError::Digest(_)

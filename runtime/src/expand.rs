@@ -5,8 +5,6 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use half::f16;
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use memmap2::Mmap;
 
 use crate::cpu::available_threads;
@@ -95,24 +93,22 @@ impl Piece<'_> {
     pub(crate) fn expand(&self, loaded: &mut [u8]) {
         match self.encoding {
             Encoding::Plain => loaded.copy_from_slice(self.stored),
-            Encoding::Half => {
+            Encoding::Narrow(narrow) => {
                 // Runs begin at multiples of 64 loaded bytes, so of 32 stored ones, and so do pieces.
-                let stored: &[u16] = bytemuck::cast_slice(self.stored);
-                let loaded: &mut [f32] = bytemuck::cast_slice_mut(loaded);
-                stored.reinterpret_cast::<f16>().convert_to_f32_slice(loaded);
+                narrow.widen(bytemuck::cast_slice(self.stored), bytemuck::cast_slice_mut(loaded));
             }
         }
     }
 
     /// Whether this is its loaded form.
     pub(crate) fn is(&self, loaded: &[u8]) -> bool {
-        let Encoding::Half = self.encoding else { return self.stored == loaded };
+        let Encoding::Narrow(narrow) = self.encoding else { return self.stored == loaded };
         let mut block = [0f32; BLOCK];
         let stored: &[u16] = bytemuck::cast_slice(self.stored);
         let blocks = stored.chunks(BLOCK).zip(loaded.chunks(size_of_val(&block)));
         loaded.len() == self.loaded.len() && { blocks }.all(|(stored, loaded)| {
             let block = &mut block[..stored.len()];
-            stored.reinterpret_cast::<f16>().convert_to_f32_slice(block);
+            narrow.widen(stored, block);
             bytemuck::cast_slice::<f32, u8>(block) == loaded
         })
     }
@@ -121,19 +117,28 @@ impl Piece<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::Narrow;
 
     #[test]
     fn parts_are_loaded_and_nothing_else() {
-        // 192 plain bytes, then 3 MiB of f32 as halves, then 100 plain bytes.
-        let halves = 3 << 18;
-        let runs = [(192, Encoding::Plain), (4 * halves, Encoding::Half), (100, Encoding::Plain)]
+        Narrow::ALL.into_iter().for_each(loads_parts_alone);
+    }
+
+    fn loads_parts_alone(narrow: Narrow) {
+        // 192 plain bytes, then 3 MiB of f32 in the format, then 100 plain bytes.
+        let words = 3 << 18;
+        let narrowed = Encoding::Narrow(narrow);
+        let runs = [(192, Encoding::Plain), (4 * words, narrowed), (100, Encoding::Plain)]
             .map(|(bytes, encoding)| Run { bytes, encoding });
-        let value = |i: usize| f16::from_f32((i % 1000 + 1) as f32);
+        // Of so few digits that no format rounds them.
+        let values: Vec<f32> = (0..words).map(|i| (i % 250 + 1) as f32).collect();
+        let mut rounded = vec![0; words];
+        narrow.round(&values, &mut rounded);
         let mut stored = vec![7u8; 192];
-        (0..halves).for_each(|i| stored.extend(value(i).to_le_bytes()));
+        rounded.iter().for_each(|word| stored.extend(word.to_le_bytes()));
         stored.extend([9u8; 100]);
         let mut whole = vec![7u8; 192];
-        (0..halves).for_each(|i| whole.extend(value(i).to_f32().to_le_bytes()));
+        values.iter().for_each(|value| whole.extend(value.to_le_bytes()));
         whole.extend([9u8; 100]);
         let mut map = memory::anonymous(stored.len()).unwrap();
         map[..stored.len()].copy_from_slice(&stored);

@@ -51,7 +51,7 @@ fn name(digest: &[u8], runs: &[Run], parts: &[Range<usize>]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"cardinal weights 1").update(digest);
     for run in runs {
-        hasher.update(&(run.bytes as u64).to_le_bytes()).update(&[run.encoding as u8]);
+        hasher.update(&(run.bytes as u64).to_le_bytes()).update(&[run.encoding.code() as u8]);
     }
     for part in parts {
         hasher.update(&(part.start as u64).to_le_bytes());
@@ -134,33 +134,41 @@ mod tests {
     use std::sync::Barrier;
     use std::thread;
 
-    use half::f16;
-
     use super::*;
-    use crate::encoding::Encoding;
+    use crate::encoding::{Encoding, Narrow};
     use crate::memory;
 
-    /// 128 plain bytes, then 3 MiB of f32 as halves.
-    const RUNS: [Run; 2] = [
-        Run { bytes: 128, encoding: Encoding::Plain },
-        Run { bytes: 3 << 20, encoding: Encoding::Half },
-    ];
+    /// 128 plain bytes, then 3 MiB of f32 in a format.
+    const fn runs(narrow: Narrow) -> [Run; 2] {
+        let narrow = Run { bytes: 3 << 20, encoding: Encoding::Narrow(narrow) };
+        [Run { bytes: 128, encoding: Encoding::Plain }, narrow]
+    }
+    const RUNS: [Run; 2] = runs(Narrow::F16);
     const PARTS: [Range<usize>; 2] = [0..4096, 1 << 20..(3 << 20) + 128];
 
     fn stored() -> Mmap {
         let mut stored = vec![7u8; 128];
-        (0..3 << 18).for_each(|i| stored.extend(f16::from_f32((i % 999) as f32).to_le_bytes()));
+        // Finite in every format.
+        (0..3u32 << 18).for_each(|i| stored.extend((i as u16 % 0x7C00).to_le_bytes()));
         let mut map = memory::anonymous(stored.len()).unwrap();
         map[..stored.len()].copy_from_slice(&stored);
         map.make_read_only().unwrap()
     }
 
     fn kept(folder: &Path, stored: &Mmap) -> Mmap {
-        expand_in(folder, b"digest", &RUNS, &stored[..128 + (3 << 19)], &PARTS).unwrap()
+        kept_of(folder, &RUNS, stored)
+    }
+
+    fn kept_of(folder: &Path, runs: &[Run], stored: &Mmap) -> Mmap {
+        expand_in(folder, b"digest", runs, &stored[..128 + (3 << 19)], &PARTS).unwrap()
     }
 
     fn is_right(loaded: &[u8], stored: &Mmap) -> bool {
-        let all = crate::expand::expand(&RUNS, &stored[..128 + (3 << 19)], &PARTS).unwrap();
+        is_right_of(loaded, &RUNS, stored)
+    }
+
+    fn is_right_of(loaded: &[u8], runs: &[Run], stored: &Mmap) -> bool {
+        let all = crate::expand::expand(runs, &stored[..128 + (3 << 19)], &PARTS).unwrap();
         PARTS.into_iter().all(|part| loaded[part.clone()] == all[part])
     }
 
@@ -187,6 +195,19 @@ mod tests {
         let names = files(&folder);
         assert!(names.len() == 2 && names[0].ends_with(".weights"), "{names:?}");
         assert_eq!(names[1], "lock");
+    }
+
+    /// The same bytes are other weights in another format.
+    #[test]
+    fn each_format_has_a_file_of_its_own() {
+        let (folder, stored) = (tempfile::tempdir().unwrap(), stored());
+        for _ in 0..2 {
+            for runs in Narrow::ALL.map(runs) {
+                let loaded = kept_of(folder.path(), &runs, &stored);
+                assert!(is_right_of(&loaded, &runs, &stored), "{runs:?}");
+            }
+        }
+        assert_eq!(files(folder.path()).len(), Narrow::ALL.len() + 1);
     }
 
     #[test]

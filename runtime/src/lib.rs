@@ -52,7 +52,7 @@ mod write;
 pub use artifact::Artifact;
 pub use code::Code;
 pub use dtype::DType;
-pub use encoding::Encoding;
+pub use encoding::{Encoding, Narrow};
 pub use error::{
     CodeError, EncodingError, LoadError, ManifestError, Part, Role, RunError, TableError,
     TensorError,

@@ -48,6 +48,11 @@ pub struct Manifest {
     /// Whether the compiler was allowed to round factors of products to bfloat16: the code depends on it too.
     #[prost(bool, tag = "13")]
     pub bfloat16: bool,
+    /// The code of the [`Encoding`](crate::Encoding) that weights were to be stored in where they can be, whichever
+    /// [`weight_runs`](Manifest::weight_runs) say are: what other weights that take their places are to be stored in.
+    /// Older compilers do not say, and knew half precision alone; they wrote runs where that was asked for.
+    #[prost(uint32, tag = "14")]
+    pub weights: u32,
 }
 
 /// A part of the weights section that is stored in one way; `encoding.rs` says how.
@@ -57,7 +62,7 @@ pub struct WeightRun {
     /// [`ALIGNMENT`](crate::abi::ALIGNMENT).
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
-    /// An [`Encoding`](crate::Encoding) code.
+    /// The code of an [`Encoding`](crate::Encoding).
     #[prost(uint32, tag = "2")]
     pub encoding: u32,
 }

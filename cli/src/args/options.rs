@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use cardinal_runtime::Narrow;
 use clap::{Args, ValueEnum};
 
 use crate::serving::parse_size;
@@ -111,11 +112,24 @@ pub(crate) enum Emit {
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Precision {
+pub(crate) enum Stored {
     /// As they are read, shared by processes that run the same file
     F32,
-    /// In half precision, in about half the bytes
+    /// In half precision, in about half the bytes: 11 bits of digits, up to 65504
     F16,
+    /// In bfloat16, in about half the bytes: 8 bits of digits, and the range of f32
+    Bf16,
+}
+
+impl Stored {
+    /// The format, where it is not how they are read.
+    pub(crate) fn narrow(self) -> Option<Narrow> {
+        match self {
+            Stored::F32 => None,
+            Stored::F16 => Some(Narrow::F16),
+            Stored::Bf16 => Some(Narrow::Bf16),
+        }
+    }
 }
 
 /// What convolutions multiply.

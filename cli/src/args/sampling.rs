@@ -45,7 +45,7 @@ impl SamplingOptions {
     pub(crate) fn check(&self, may_round: bool) -> Outcome {
         if self.asks() && !may_round {
             return Err(Failure::usage("nothing is rounded, so there is no change to measure")
-                .with_help("add --precision auto or --weights f16"));
+                .with_help("add --precision auto, or --weights f16 or bf16"));
         }
         if self.sample.iter().any(|path| is_dash(path)) {
             return Err(Failure::usage("samples are read more than once, which stdin cannot be")

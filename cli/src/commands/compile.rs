@@ -7,11 +7,10 @@ mod summary;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cardinal_compiler::options;
 use cardinal_runtime::{Artifact, text};
 use indicatif::ProgressBar;
 
-use crate::args::{CompileArgs, Emit, Precision};
+use crate::args::{CompileArgs, Emit};
 use crate::engine::{self, Compiled, Model, Settings};
 use crate::executable::{self, Sample};
 use crate::exit::{Failure, Outcome};
@@ -84,7 +83,7 @@ pub(crate) fn run(args: &CompileArgs) -> Outcome {
         model: file.name(),
         output: &output,
         emit,
-        precision: args.weights,
+        weights: args.weights,
         compiled: &compiled,
         change: change.as_ref(),
         sampled: sampled.as_ref(),
@@ -196,10 +195,7 @@ fn settings(args: &CompileArgs) -> Settings {
     let compile = &mut settings.compile;
     compile.check_rewrites = args.check_rewrites;
     compile.threads = args.threads.unwrap_or(compile.threads);
-    compile.weights = match args.weights {
-        Precision::F32 => options::Precision::F32,
-        Precision::F16 => options::Precision::F16,
-    };
+    compile.weights = args.weights.narrow();
     settings
 }
 

@@ -51,6 +51,6 @@ pub(crate) fn run(args: &RelinkArgs) -> Outcome {
         },
         begin.elapsed().as_secs_f64(),
     ));
-    relinked.beyond_half_lines().for_each(render::note);
+    relinked.out_of_range_lines().for_each(render::note);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::options::{CompileOptions, Narrow};
 use cardinal_compiler::schedule::{Bfloat16, Preferences};
 use cardinal_runtime::manifest::Variant;
 use cardinal_runtime::{Artifact, cpu};
@@ -67,7 +67,7 @@ pub(crate) fn check_target(target: Option<&str>, with_serve: bool) -> Outcome {
 /// the least that this architecture guarantees and without Winograd's transform. So they do not
 /// depend on this machine, and come from other code than what they are compared with.
 ///
-/// Weights in half precision are rounded here as they are in what is compared, but for transformed ones,
+/// Weights of fewer digits are rounded here as they are in what is compared, but for transformed ones,
 /// which are rounded after the transform there. That moves the outputs about as much as the rounding here
 /// did, which is measured. Values that the model rounds to bytes may be rounded to the next one there, where
 /// they lie in the middle; that moves the outputs about as much as a small change of the inputs does. What
@@ -87,9 +87,9 @@ pub(crate) fn sample(
         trial::run(artifact, &model.graph.name)
     };
     let expected = run(weights)?;
-    let halves = match (winograd, weights) {
-        (true, Precision::F16) => difference(&expected, &run(Precision::F32)?),
-        (false, _) | (_, Precision::F32) => 0.0,
+    let narrowed = match (winograd, weights) {
+        (true, Some(_)) => difference(&expected, &run(None)?),
+        (false, _) | (_, None) => 0.0,
     };
     let bfloats = settings.compile.schedule.bfloat16 != Bfloat16::Never;
     let rounded = match engine::rounds_values(&model.graph) || bfloats {
@@ -110,14 +110,14 @@ pub(crate) fn sample(
         }
         false => 0.0,
     };
-    let rtol = OF_ROUNDING * (halves + rounded + factors);
+    let rtol = OF_ROUNDING * (narrowed + rounded + factors);
     Ok(Sample::new(trial::SEED, &expected.outputs, rtol))
 }
 
 fn plainly_compiled(
     model: &Model,
     settings: &Settings,
-    weights: Precision,
+    weights: Option<Narrow>,
 ) -> ModelResult<Artifact> {
     let schedule = Preferences { winograd: false, ..Preferences::default() };
     compiled_for(model, settings, "generic", (schedule, weights))
@@ -127,7 +127,7 @@ fn plainly_compiled(
 fn compiled_in_bfloats(
     model: &Model,
     settings: &Settings,
-    weights: Precision,
+    weights: Option<Narrow>,
 ) -> ModelResult<Artifact> {
     let bfloat16 = Bfloat16::WhereFaster;
     let winograd = settings.compile.schedule.winograd;
@@ -139,7 +139,7 @@ fn compiled_for(
     model: &Model,
     settings: &Settings,
     cpu: &str,
-    (schedule, weights): (Preferences, Precision),
+    (schedule, weights): (Preferences, Option<Narrow>),
 ) -> ModelResult<Artifact> {
     // Rewrites are proved when the model itself is compiled, and what it was tuned for is not this.
     let CompileOptions { threads, memory, .. } = settings.compile;

@@ -4,14 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use bytes::Bytes;
-use cardinal_compiler::options::Precision;
 use cardinal_runtime::Artifact;
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 
 use super::looking::story;
 use super::refusal::Refusal;
-use crate::args::{Arithmetic, ModelOptions, Stage, TuningOptions};
+use crate::args::{Arithmetic, ModelOptions, Stage, Stored, TuningOptions};
 use crate::commands::text_of;
 use crate::engine::{self, ModelResult, Settings};
 use crate::exit::{Failure, Outcome};
@@ -61,8 +60,8 @@ pub struct Options {
     pub portable_bits: bool,
     /// `--max-memory`, in bytes.
     pub max_memory: Option<usize>,
-    /// `--weights f16`
-    pub half_weights: bool,
+    /// `--weights`; `f32` where there is none.
+    pub weights: Option<String>,
     /// `--check-rewrites`
     pub check_rewrites: bool,
     /// `--preprocess`
@@ -105,10 +104,16 @@ impl Options {
         };
         let mut settings = loading::settings(&options);
         settings.compile.check_rewrites = self.check_rewrites;
-        if self.half_weights {
-            settings.compile.weights = Precision::F16;
-        }
+        settings.compile.weights = self.stored()?.narrow();
         Ok(settings)
+    }
+
+    fn stored(&self) -> Outcome<Stored> {
+        let weights = self.weights.as_deref().unwrap_or("f32");
+        Stored::from_str(weights, false).map_err(|_| {
+            Failure::usage(format!("weights are not stored as `{weights}`"))
+                .with_help("give one of f32, f16 and bf16")
+        })
     }
 }
 

@@ -23,6 +23,9 @@ pub enum Difference {
     /// Its code was not planned by estimates, but as something that this compiler does not know.
     #[error("{0}, and the artifact chose it for a convolution")]
     Choice(String),
+    /// Its weights are to be stored in a way that this compiler does not know.
+    #[error("the artifact's weights are to be stored in the unknown encoding {0}")]
+    Encoding(u32),
     /// The model's inputs cannot have the shapes that the artifact has.
     #[error("its inputs are others: {0}")]
     Shapes(String),

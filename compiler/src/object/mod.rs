@@ -12,7 +12,7 @@ use std::ops::{Range, RangeInclusive};
 
 use cardinal_runtime::abi::ALIGNMENT;
 use cardinal_runtime::manifest::Variant;
-use cardinal_runtime::{Artifact, Encoding, TensorSpec};
+use cardinal_runtime::{Artifact, TensorSpec};
 use object::write::{self, SectionId, StandardSection, Symbol, SymbolSection};
 use object::{Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use target_lexicon::{Architecture, BinaryFormat, PointerWidth};
@@ -91,12 +91,11 @@ fn architecture(target: &Target) -> Result<object::Architecture> {
 }
 
 fn check_encoding(artifact: &Artifact) -> Result<()> {
-    if artifact.stored_in(Encoding::Half) == 0 {
-        return Ok(());
-    }
-    let problem = Problem::Unsupported(
-        "an object file with weights in half precision: nothing would expand them".into(),
-    );
+    let Some((narrow, _)) = artifact.narrow() else { return Ok(()) };
+    let problem = Problem::Unsupported(format!(
+        "an object file with weights in {}: nothing would expand them",
+        narrow.words()
+    ));
     Err(Error::from(problem).with_remedy("store the weights in f32, or write an artifact"))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use cardinal_runtime::manifest::{Choice, Manifest, Property, TensorInfo, Variant, WeightRange};
-use cardinal_runtime::{ArtifactParts, Code, OtherSection, table::name};
+use cardinal_runtime::{ArtifactParts, Code, Encoding, OtherSection, table::name};
 
 use super::trace::{Trace, VariantTrace};
 use crate::codegen::FunctionInfo;
@@ -13,7 +13,7 @@ use crate::ir::Graph;
 use crate::onnx::Model;
 use crate::options::CompileOptions;
 use crate::plan::structure::Structure;
-use crate::plan::weights::{BeyondHalf, PackedWeights};
+use crate::plan::weights::{OutOfRange, PackedWeights};
 use crate::plan::{Constant, Plan, Port, arena};
 use crate::record::{self, Reasons};
 use crate::schedule::{Bfloat16, Choices, Layer, Schedule, Summary};
@@ -25,8 +25,8 @@ pub struct Compiled {
     pub parts: ArtifactParts<PackedWeights>,
     /// Nodes of the graph after all passes, weights not counted.
     pub nodes: usize,
-    /// Weights that stay in f32 although half precision is asked for, as their values are beyond it.
-    pub beyond_half: Vec<BeyondHalf>,
+    /// Weights that stay in f32 although another format is asked for, as their values are beyond it.
+    pub out_of_range: Vec<OutOfRange>,
 }
 
 /// The compiler's version, as artifacts state it.
@@ -68,7 +68,7 @@ pub(super) fn assemble(
         let reading = code.iter_mut().zip(&plans);
         reading.for_each(|(code, plan)| code.variant.reads = reads(plan, weights.loaded_bytes()));
     }
-    let beyond_half = weights.beyond_half();
+    let out_of_range = weights.out_of_range();
     let first = || plans.first().into_iter();
     let manifest = Manifest {
         model_name: model.graph.name.clone(),
@@ -82,11 +82,12 @@ pub(super) fn assemble(
         winograd_of_bytes: options.schedule.winograd_of_bytes,
         bfloat16: options.schedule.bfloat16 != Bfloat16::Never,
         weight_runs: weights.runs(),
+        weights: options.weights.map_or(Encoding::Plain, Encoding::Narrow).code(),
         choices: choices.iter().map(choice).collect(),
         portable_bits: options.schedule.portable_bits,
     };
     let parts = ArtifactParts { manifest, code, others, weights };
-    Ok(Compiled { parts, nodes, beyond_half })
+    Ok(Compiled { parts, nodes, out_of_range })
 }
 
 /// Text of a name that an artifact is to repeat in errors is no longer than this, in characters.

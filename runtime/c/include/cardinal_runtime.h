@@ -278,7 +278,7 @@ CardinalStatus cardinal_program_open(const char *path,
                                      CardinalProgram **program);
 
 /**
- * The same, with weights that are stored in half precision expanded once for all processes that name this
+ * The same, with weights that are stored as f16 or bf16 expanded once for all processes that name this
  * folder: to a file in it, which they map, and which is compared with the artifact's own before it is used.
  * The folder is made if there is none; files in it can be deleted at any time. Weights in f32 are shared
  * without it.

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cardinal_compiler::codegen::Target;
-use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::options::{CompileOptions, Narrow};
 use cardinal_compiler::{Model, compile};
 use cardinal_runtime::{Artifact, Program, Session, Tensor, cpu};
 use cardinal_workbench::random;
 
 /// The models, from the top of the repository, and how their weights are stored.
-pub(crate) const MODELS: [(&str, Precision); 5] = [
-    ("examples/digits/mnist_resnest.onnx", Precision::F32),
-    ("compiler/tests/fixtures/tiny/resnest_r2k2_avdfirst.dyn.onnx", Precision::F32),
-    ("compiler/tests/fixtures/tiny/resnest_r2k1_odd75.dyn.onnx", Precision::F32),
-    ("compiler/tests/fixtures/tiny/resnet_basic.dyn.onnx", Precision::F32),
-    ("examples/digits/mnist_resnest.onnx", Precision::F16),
+pub(crate) const MODELS: [(&str, Option<Narrow>); 6] = [
+    ("examples/digits/mnist_resnest.onnx", None),
+    ("compiler/tests/fixtures/tiny/resnest_r2k2_avdfirst.dyn.onnx", None),
+    ("compiler/tests/fixtures/tiny/resnest_r2k1_odd75.dyn.onnx", None),
+    ("compiler/tests/fixtures/tiny/resnet_basic.dyn.onnx", None),
+    ("examples/digits/mnist_resnest.onnx", Some(Narrow::F16)),
+    ("examples/digits/mnist_resnest.onnx", Some(Narrow::Bf16)),
 ];
 
 /// Where a program is loaded from.
@@ -74,7 +75,7 @@ impl Source {
     }
 }
 
-fn artifact(path: &str, weights: Precision) -> Vec<u8> {
+fn artifact(path: &str, weights: Option<Narrow>) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     let model = Model::read(std::fs::read(path).expect("the model is there")).expect("it is good");
     let target = Target::new(&cpu::host_triple(), &cpu::host_features()).expect("this machine");

@@ -1,7 +1,7 @@
-//! What numbers of fewer digits change in the outputs of a model: weights in half precision, products of bfloat16.
+//! What numbers of fewer digits change in the outputs of a model: weights and products.
 
 use cardinal_compiler::error::Error as ModelError;
-use cardinal_compiler::options::{CompileOptions, Precision};
+use cardinal_compiler::options::CompileOptions;
 use cardinal_compiler::schedule::Bfloat16;
 use cardinal_runtime::Artifact;
 use cardinal_runtime::manifest::Variant;
@@ -16,7 +16,7 @@ use crate::trial::{self, Trial};
 /// The outputs with numbers of fewer digits beside those with f32 alone, for one random input.
 pub(super) struct Change {
     /// What has fewer digits.
-    what: &'static str,
+    what: String,
     outputs: Outputs,
 }
 
@@ -28,15 +28,16 @@ enum Outputs {
 }
 
 /// What has fewer digits than f32 in what was compiled with these settings, if anything.
-fn fewer_digits(compile: &CompileOptions, compiled: &Artifact) -> Option<&'static str> {
+fn fewer_digits(compile: &CompileOptions, compiled: &Artifact) -> Option<String> {
     let is_rounded = |variant: &Variant| variant.precision() != "f32";
     let may_round = compile.schedule.bfloat16 != Bfloat16::Never;
-    match (compile.weights, may_round && compiled.variants().iter().any(is_rounded)) {
-        (Precision::F16, true) => Some("weights in half precision and products of bfloat16"),
-        (Precision::F16, false) => Some("weights in half precision"),
-        (Precision::F32, true) => Some("products of bfloat16"),
-        (Precision::F32, false) => None,
-    }
+    let products = may_round && compiled.variants().iter().any(is_rounded);
+    let parts = [
+        compile.weights.map(|narrow| format!("weights in {}", narrow.words())),
+        products.then(|| "products of bfloat16".to_owned()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
 impl Change {
@@ -53,9 +54,8 @@ impl Change {
     ) -> Outcome<Option<Change>> {
         let Some(what) = fewer_digits(&settings.compile, compiled) else { return Ok(None) };
         let here = about::runs_here(compiled).and_then(|at| compiled.variants().get(at));
-        let is_of_others = |here: &Variant| {
-            settings.compile.weights == Precision::F32 && here.precision() == "f32"
-        };
+        let is_of_others =
+            |here: &Variant| settings.compile.weights.is_none() && here.precision() == "f32";
         if here.is_none_or(is_of_others) {
             let outputs = Outputs::NotMeasured("the code is for other machines".into());
             return Ok(Some(Change { what, outputs }));
@@ -77,7 +77,7 @@ impl Change {
     pub(super) fn lines(&self) -> Vec<String> {
         match &self.outputs {
             Outputs::Measured(outputs) => {
-                outputs.iter().map(|output| line(self.what, output)).collect()
+                outputs.iter().map(|output| line(&self.what, output)).collect()
             }
             Outputs::NotMeasured(why) => {
                 vec![format!("what {} change is not known: {why}", self.what)]

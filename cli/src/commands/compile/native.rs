@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cardinal_runtime::Artifact;
 
-use crate::args::{CompileArgs, Emit, Precision};
+use crate::args::{CompileArgs, Emit};
 use crate::engine::{self, Object};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
@@ -28,9 +28,9 @@ pub(super) struct Files {
 /// # Errors
 /// [`Failure::Usage`].
 pub(super) fn check(output: &Path, args: &CompileArgs) -> Outcome {
-    if args.weights == Precision::F16 {
+    if args.weights.narrow().is_some() {
         return Err(Failure::usage(
-            "object files and libraries have f32 weights: code reads them in place, and nothing would expand halves",
+            "object files and libraries have f32 weights: code reads them in place, and nothing would expand others",
         )
         .with_help("leave --weights out, or write an artifact or an executable, which load theirs"));
     }

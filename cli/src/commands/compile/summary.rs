@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::change::Change;
-use crate::args::{Emit, Precision};
+use crate::args::{Emit, Stored};
 use crate::engine::Compiled;
 use crate::exit::Outcome;
 use crate::max_error::Sampled;
@@ -24,9 +24,9 @@ pub(super) struct Summary<'a> {
     pub(super) model: String,
     pub(super) output: &'a Path,
     pub(super) emit: Emit,
-    pub(super) precision: Precision,
+    pub(super) weights: Stored,
     pub(super) compiled: &'a Compiled,
-    /// What half precision changes.
+    /// What fewer digits change.
     pub(super) change: Option<&'a Change>,
     /// What rounding changes on samples.
     pub(super) sampled: Option<&'a Sampled>,
@@ -52,7 +52,7 @@ impl Summary<'_> {
             let proved = counted(proved, "rewrite");
             render::note(format_args!("{proved} proved on random values"));
         }
-        self.compiled.beyond_half_lines().for_each(render::note);
+        self.compiled.out_of_range_lines().for_each(render::note);
         self.change.iter().flat_map(|change| change.lines()).for_each(render::note);
         self.sampled.iter().flat_map(|sampled| sampled.lines()).for_each(render::note);
         Ok(())
@@ -76,10 +76,9 @@ impl Summary<'_> {
     }
 
     fn loaded(&self) -> String {
-        match self.precision {
-            Precision::F32 => String::new(),
-            Precision::F16 => format!(" (f16; {} loaded)", size(self.compiled.loaded_weight_bytes)),
-        }
+        let loaded = size(self.compiled.loaded_weight_bytes);
+        let narrow = self.weights.narrow();
+        narrow.map_or_else(String::new, |narrow| format!(" ({}; {loaded} loaded)", narrow.name()))
     }
 
     fn to_json(&self) -> Value {
@@ -92,7 +91,7 @@ impl Summary<'_> {
             "nodes": compiled.nodes,
             "cpus": compiled.cpus,
             "code_bytes": compiled.code_bytes,
-            "weights": name(self.precision),
+            "weights": name(self.weights),
             "weight_bytes": compiled.weight_bytes,
             "loaded_weight_bytes": compiled.loaded_weight_bytes,
             "arena_bytes": compiled.arena_bytes,
@@ -108,7 +107,7 @@ impl Summary<'_> {
             report["sampled"] = sampled.to_json();
         }
         if let Some(change) = self.change {
-            let names: Vec<&str> = compiled.beyond_half.iter().map(|b| b.name.as_str()).collect();
+            let names: Vec<&str> = compiled.out_of_range.iter().map(|b| b.name.as_str()).collect();
             report["beyond_half"] = json!(names);
             report["change"] = change.to_json();
         }

@@ -5,7 +5,7 @@
 //! is written ([`PackedWeights`]), each constant in *stripes*: parts that are written independently, so
 //! by any number of threads. Packings are in `kernels`, beside the kernels that read them.
 
-mod halves;
+mod narrow;
 mod packed_weights;
 mod places;
 mod section_layout;
@@ -20,8 +20,8 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::ir::{DType, TensorType, Weight};
 
-pub use halves::BeyondHalf;
-pub use packed_weights::{PackedWeights, Precision};
+pub use narrow::OutOfRange;
+pub use packed_weights::PackedWeights;
 pub(crate) use places::Places;
 pub(crate) use section_layout::SectionLayout;
 pub(crate) use vector::{InBlocks, Plain};

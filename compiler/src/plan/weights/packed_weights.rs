@@ -1,5 +1,5 @@
-//! The weights section of finished plans: which constants are stored as halves, and their packed bytes,
-//! written where they lie. (`section_layout` has decided where that is.)
+//! The weights section of finished plans: which constants are stored in fewer digits, and their packed
+//! bytes, written where they lie. (`section_layout` has decided where that is.)
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,26 +7,12 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use cardinal_runtime::manifest::WeightRun;
-use cardinal_runtime::{Encoding, Pieces, Weights};
-use half::f16;
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use cardinal_runtime::{Encoding, Narrow, Pieces, Weights};
 
-use super::halves::{BeyondHalf, HalfPrecision};
+use super::narrow::{OutOfRange, Storage};
 use super::share::for_each;
 use super::{Order, Packed};
 use crate::plan::{Constant, Plan};
-
-/// How the weights of an artifact are stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// As code reads them, in place.
-    #[default]
-    F32,
-    /// Most of them in IEEE half precision, rounded to nearest even, in about half the bytes; the
-    /// runtime makes them f32 again when it loads the artifact. What stays as it is: weights of less than
-    /// 4 KiB in the model, what is not f32, and weights whose values may be beyond half precision.
-    F16,
-}
 
 /// The weights section of plans that share it, before it is packed.
 ///
@@ -36,7 +22,8 @@ pub enum Precision {
 pub struct PackedWeights {
     /// In order; they do not overlap, and the first lies at 0.
     constants: Vec<Placed>,
-    precision: Precision,
+    /// What is asked for.
+    narrow: Option<Narrow>,
     threads: NonZeroUsize,
 }
 
@@ -44,27 +31,21 @@ pub struct PackedWeights {
 #[derive(Debug, Clone)]
 struct Placed {
     data: Packed,
-    half_precision: HalfPrecision,
+    storage: Storage,
     /// Bytes from where it begins to where the next one does, as loaded.
     loaded: usize,
 }
 
 impl Placed {
-    fn encoding(&self) -> Encoding {
-        match self.half_precision {
-            HalfPrecision::Yes => Encoding::Half,
-            HalfPrecision::No | HalfPrecision::Beyond(_) => Encoding::Plain,
-        }
-    }
-
     fn stored(&self) -> usize {
-        self.encoding().stored(self.loaded)
+        self.storage.encoding().stored(self.loaded)
     }
 }
 
 impl PackedWeights {
-    /// The section of these plans, to be packed by so many threads.
-    pub fn new(plans: &[Plan], precision: Precision, threads: NonZeroUsize) -> PackedWeights {
+    /// The section of these plans, to be packed by so many threads, with weights rounded to a format where one is
+    /// given and their values allow it.
+    pub fn new(plans: &[Plan], narrow: Option<Narrow>, threads: NonZeroUsize) -> PackedWeights {
         let all = plans.iter().flat_map(|plan| &plan.constants);
         // What several plans share is at one place. Constants without elements take none.
         let distinct: BTreeMap<usize, &Constant> = all
@@ -75,18 +56,18 @@ impl PackedWeights {
         let ends = distinct.keys().copied().skip(1).chain([total]);
         let placed = |((begin, constant), end): ((&usize, &&Constant), usize)| Placed {
             data: constant.data.clone(),
-            half_precision: HalfPrecision::No,
+            storage: Storage::Plain,
             loaded: end - begin,
         };
         let mut constants: Vec<Placed> = distinct.iter().zip(ends).map(placed).collect();
-        if precision == Precision::F16 {
+        if let Some(narrow) = narrow {
             let undecided = distinct.values().zip(&mut constants).collect();
             let decide = |_: &mut (), (constant, placed): (&&Constant, &mut Placed)| {
-                placed.half_precision = HalfPrecision::of(constant);
+                placed.storage = Storage::of(constant, narrow);
             };
             for_each(threads, undecided, || (), decide);
         }
-        PackedWeights { constants, precision, threads }
+        PackedWeights { constants, narrow, threads }
     }
 
     /// Length of the section as code reads it, in bytes.
@@ -94,15 +75,15 @@ impl PackedWeights {
         self.constants.iter().map(|placed| placed.loaded).sum()
     }
 
-    /// How the section is stored, for the manifest. With [`Precision::F16`] this has a run even if no
-    /// constant is stored as halves: others that take their places may be.
+    /// How the section is stored, for the manifest. Where a format is asked for, this has a run even if no
+    /// constant is stored in it.
     pub fn runs(&self) -> Vec<WeightRun> {
         let mut runs: Vec<WeightRun> = Vec::new();
-        if self.precision == Precision::F32 {
+        if self.narrow.is_none() {
             return runs;
         }
         for placed in &self.constants {
-            let (bytes, encoding) = (placed.loaded as u64, placed.encoding() as u32);
+            let (bytes, encoding) = (placed.loaded as u64, placed.storage.encoding().code());
             match runs.last_mut() {
                 Some(run) if run.encoding == encoding => run.bytes += bytes,
                 Some(_) | None => runs.push(WeightRun { bytes, encoding }),
@@ -111,11 +92,11 @@ impl PackedWeights {
         runs
     }
 
-    /// The weights that would be stored as halves if their values allowed it, by name.
-    pub fn beyond_half(&self) -> Vec<BeyondHalf> {
-        let beyond = |placed: &Placed| match &placed.half_precision {
-            HalfPrecision::Beyond(beyond) => Some((beyond.name.clone(), beyond.clone())),
-            HalfPrecision::Yes | HalfPrecision::No => None,
+    /// The weights that would be stored in fewer digits if their values allowed it, by name.
+    pub fn out_of_range(&self) -> Vec<OutOfRange> {
+        let beyond = |placed: &Placed| match &placed.storage {
+            Storage::OutOfRange(beyond) => Some((beyond.name.clone(), beyond.clone())),
+            Storage::Narrow(_) | Storage::Plain => None,
         };
         // A weight that is packed in several ways is one.
         let by_name: BTreeMap<_, _> = self.constants.iter().filter_map(beyond).collect();
@@ -132,7 +113,7 @@ impl Weights for PackedWeights {
         let source = |placed: &Placed| Source {
             order: placed.data.order(),
             from: placed.data.weight.bytes(&placed.data.ty),
-            encoding: placed.encoding(),
+            encoding: placed.storage.encoding(),
             stored: placed.stored(),
         };
         let sources: Vec<Source> = self.constants.iter().map(source).collect();
@@ -226,11 +207,11 @@ impl Stripe<'_> {
         let to = &mut to[..self.bytes];
         match self.encoding {
             Encoding::Plain => self.order.fill(from, self.number, to),
-            Encoding::Half => {
+            Encoding::Narrow(narrow) => {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
                 floats.resize(to.len(), 0.0);
                 self.order.fill(from, self.number, bytemuck::cast_slice_mut(floats));
-                to.reinterpret_cast_mut::<f16>().convert_from_f32_slice(floats);
+                narrow.round(floats, to);
             }
         }
     }
