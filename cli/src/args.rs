@@ -182,7 +182,8 @@ Examples:
   cardinal profile resnest50.onnx --format html > profile.html
   cardinal profile resnest50.onnx --format chrome-trace > trace.json   # for Perfetto
 
-The peak of multiply-adds and the bandwidth of memory are measured first, on as many threads.")]
+The peak of multiply-adds and the bandwidth of memory are measured before, between and after the
+inferences, on as many threads, and the best counts.")]
     Profile(ProfileArgs),
     /// Compare a model's results with expected ones, or with the reference interpreter's
     #[command(after_help = "\

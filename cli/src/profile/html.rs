@@ -87,9 +87,10 @@ impl Profile {
         let _ = writeln!(
             page,
             "<p><small>Operations a second over operations a byte, both logarithmic. The lines are what \
-             was measured: {:.1} GB/s from memory, {:.0} from caches, and the peak of each element type. \
+             was measured: {:.1} GB/s from memory, {:.0} from caches, and the peak of each element type, each the \
+             best of {} short measurements before, between and after inferences. \
              Dots above it count multiply-adds that Winograd's and Strassen's ways need not make.</small></p>",
-            self.ceilings.memory, self.ceilings.caches
+            self.ceilings.memory, self.ceilings.caches, self.ceilings.measurements
         );
     }
 
