@@ -58,7 +58,7 @@ impl Case {
         let Case { images, channels: [read, made], groups, kernel, stride, dilation, size, .. } =
             *self;
         let (read, made) = (read * groups, made * groups);
-        let pad = dilation * (kernel / 2);
+        let pad = if kernel % 2 == 0 { 0 } else { dilation * (kernel / 2) };
         let [h, w] = size;
         let [high, wide] = size.map(|n| (n - 1) / stride + 1);
         let (op, groups) = match groups {
@@ -114,6 +114,18 @@ fn cases() -> Vec<Case> {
         all.push(Case { residual: true, groups: 2, ..Case::of([16, 16], 3, size) });
     }
     all.push(Case { dilation: 2, ..Case::of([32, 16], 3, [8, 12]) });
+    // Few channels, in rows, whose windows begin at whole words and may end within one.
+    for (kernel, stride, channels) in [(7, 2, 3), (3, 2, 3), (5, 2, 1), (4, 4, 3), (2, 2, 15)] {
+        let stem = Case { stride, ..Case::of([channels, 24], kernel, [16, 32]) };
+        let odd = Case { images: 3, residual: true, size: [15, 33], ..stem };
+        all.extend([stem, if kernel % 2 == 0 { stem } else { odd }]);
+    }
+    // Groups that are parts of blocks.
+    for (groups, channels) in [(8, 4), (6, 8), (12, 4)] {
+        let narrow = Case { groups, ..Case::of([channels, channels], 3, [9, 30]) };
+        all.extend([narrow, Case { stride: 2, images: 2, ..narrow }]);
+    }
+    all.push(Case { groups: 8, residual: true, dilation: 2, ..Case::of([8, 8], 5, [12, 11]) });
     all
 }
 

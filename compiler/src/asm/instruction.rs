@@ -9,6 +9,8 @@
 //! - *multiply-add by an element*: NEON multiplies by one lane of a register, AVX-512 by an element in
 //!   memory, each without a broadcast before it.
 
+use crate::machine::BLOCK;
+
 /// A vector register. A lane is 32 bits, whatever they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vector(pub usize);
@@ -107,6 +109,28 @@ pub struct Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label(pub usize);
 
+/// How many words of 32 bits are spread over the lanes of a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// A quarter of 512 bits.
+    Four,
+    /// Half of them; only for vectors of that size.
+    Eight,
+    /// As many; only for vectors of that size.
+    Sixteen,
+}
+
+impl Words {
+    /// The number.
+    pub const fn count(self) -> usize {
+        match self {
+            Words::Four => 4,
+            Words::Eight => 8,
+            Words::Sixteen => 16,
+        }
+    }
+}
+
 /// What a function is made of. Vector operands are f32 unless it says otherwise; sources may be the
 /// destination too.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,9 +203,9 @@ pub enum Instruction {
     LoadSignedBytes { to: Vector, from: Address },
     /// `to = [from]`, a bfloat16 for each lane, as f32.
     LoadBfloats { to: Vector, from: Address },
-    /// `to = [from]`, four words, of which each lane gets the one whose number, from 0 to 3, the lane of
-    /// `order` holds.
-    SpreadWords { to: Vector, from: Address, order: Vector },
+    /// `to = [from]`, so many words, of which each lane gets the one whose number, from 0 on, the lane of `order`
+    /// holds.
+    SpreadWords { to: Vector, from: Address, words: Words, order: Vector },
     /// `[to] = from`, each lane, of i32 from 0 to 255, as a byte. Afterwards nobody knows what `from` holds.
     StoreBytes { to: Address, from: Vector },
     /// `[to] = from`, each lane, an i32 that is an i16 too, as an i16. Afterwards nobody knows what `from`
@@ -198,6 +222,8 @@ pub enum Instruction {
     Splat { to: Vector, value: f32 },
     /// Every lane of `to` = these bits, which lie behind the code.
     Constant { to: Vector, bits: u32 },
+    /// Lane `i` of `to` = `numbers[i]`, as i32; these lie behind the code.
+    Numbers { to: Vector, numbers: [u8; BLOCK] },
     /// Brings a line into the first-level cache. No address is wrong for it.
     PrefetchT0 { at: Address },
     /// Brings a line into the second-level cache. No address is wrong for it.

@@ -30,9 +30,10 @@ mod instruction;
 pub mod interpret;
 pub(crate) mod x86;
 
-pub use instruction::{Address, Instruction, Label, Register, Vector};
+pub use instruction::{Address, Instruction, Label, Register, Vector, Words};
 
 use crate::error::{Error, Result};
+use crate::machine::BLOCK;
 pub use crate::machine::Vectors;
 
 /// A leaf function.
@@ -255,6 +256,11 @@ impl Assembler {
         self.push(Instruction::Constant { to, bits });
     }
 
+    /// Lane `i` of `to` = `numbers[i]`, as i32, from behind the code.
+    pub fn numbers(&mut self, to: Vector, numbers: [u8; BLOCK]) {
+        self.push(Instruction::Numbers { to, numbers });
+    }
+
     // ---- vectors of integers -----------------------------------------------------------------
 
     /// `to += Σ bytes * weights` of the four bytes of each lane.
@@ -327,9 +333,9 @@ impl Assembler {
         self.push(Instruction::LoadBfloats { to, from });
     }
 
-    /// `to = [from]`, four words, one for each lane by its number in `order`.
-    pub fn spread_words(&mut self, to: Vector, from: Address, order: Vector) {
-        self.push(Instruction::SpreadWords { to, from, order });
+    /// `to = [from]`, so many words, one for each lane by its number in `order`.
+    pub fn spread_words(&mut self, to: Vector, from: Address, words: Words, order: Vector) {
+        self.push(Instruction::SpreadWords { to, from, words, order });
     }
 
     /// `[to] = from`, each lane as a byte; `from` is overwritten.

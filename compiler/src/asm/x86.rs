@@ -5,7 +5,7 @@ use iced_x86::{
     Instruction as Machine, InstructionBlock, IntelFormatter, MemoryOperand, Register as Name,
 };
 
-use super::{Address, Encoder, Function, Instruction, Register, Vector};
+use super::{Address, Encoder, Function, Instruction, Register, Vector, Words};
 use crate::error::{Error, Result};
 
 /// An instruction set: its first vector register, and the opcodes for whole vectors.
@@ -50,6 +50,8 @@ pub(super) struct Row {
     repeat_quarter: Code,
     /// Lanes within each quarter, picked by those of another register.
     permute_by: Code,
+    /// What spreads more words than a quarter has, where there are such instructions.
+    spread: Option<Spread>,
     and: Code,
     xor: Code,
     copy: Code,
@@ -71,6 +73,17 @@ struct Bfloats {
     /// The first of these.
     first: Name,
     store: Code,
+}
+
+/// How words are spread over all lanes.
+#[derive(Debug)]
+struct Spread {
+    /// Into a register of half as many bits,
+    load_half: Code,
+    /// the first of these.
+    first: Name,
+    /// Lanes of the last operand, picked by those of the second.
+    permute: Code,
 }
 
 /// How lanes are compared and picked.
@@ -128,6 +141,7 @@ pub(super) const AVX2: Row = Row {
     store_halves: Narrowed::Packed,
     repeat_quarter: Code::VEX_Vbroadcasti128_ymm_m128,
     permute_by: Code::VEX_Vpermilps_ymm_ymm_ymmm256,
+    spread: None,
     and: Code::VEX_Vandps_ymm_ymm_ymmm256,
     xor: Code::VEX_Vxorps_ymm_ymm_ymmm256,
     copy: Code::VEX_Vmovaps_ymm_ymmm256,
@@ -175,6 +189,11 @@ pub(super) const AVX512: Row = Row {
     store_halves: Narrowed::At(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm),
     repeat_quarter: Code::EVEX_Vbroadcasti32x4_zmm_k1z_m128,
     permute_by: Code::EVEX_Vpermilps_zmm_k1z_zmm_zmmm512b32,
+    spread: Some(Spread {
+        load_half: Code::EVEX_Vmovups_ymm_k1z_ymmm256,
+        first: Name::YMM0,
+        permute: Code::EVEX_Vpermps_zmm_k1z_zmm_zmmm512b32,
+    }),
     and: Code::EVEX_Vandps_zmm_k1z_zmm_zmmm512b32,
     xor: Code::EVEX_Vxorps_zmm_k1z_zmm_zmmm512b32,
     copy: Code::EVEX_Vmovaps_zmm_k1z_zmmm512,
@@ -217,7 +236,7 @@ impl Encoder for Row {
         let behind = code.len().next_multiple_of(CONSTANT);
         let mut code = maker(behind).code(function)?;
         code.resize(behind, 0);
-        code.extend(constants.iter().flat_map(|bits| bits.to_le_bytes()));
+        code.extend(constants.into_iter().flatten());
         Ok(code)
     }
 
@@ -230,20 +249,27 @@ impl Encoder for Row {
 /// the code is not taken for one.
 const BASE: u64 = 1 << 32;
 
-/// Bytes of a constant behind the code.
+/// Bytes of a word of what lies behind the code.
 const CONSTANT: usize = 4;
 
 /// The constants that a function takes from memory, each once.
-fn constants(function: &Function) -> Vec<u32> {
+fn constants(function: &Function) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    for instruction in &function.instructions {
-        if let Instruction::Constant { bits, .. } = instruction
-            && !all.contains(bits)
-        {
-            all.push(*bits);
+    for constant in function.instructions.iter().filter_map(constant) {
+        if !all.contains(&constant) {
+            all.push(constant);
         }
     }
     all
+}
+
+/// What an instruction takes from behind the code, in whole words.
+fn constant(instruction: &Instruction) -> Option<Vec<u8>> {
+    match instruction {
+        Instruction::Constant { bits, .. } => Some(bits.to_le_bytes().to_vec()),
+        Instruction::Numbers { numbers, .. } => Some(numbers.to_vec()),
+        _ => None,
+    }
 }
 
 /// Where the machine instructions of a portable one begin, before encoding: there, addresses only tell
@@ -258,7 +284,7 @@ struct Maker<'r> {
     row: &'r Row,
     registers: usize,
     /// What lies behind the code.
-    constants: &'r [u32],
+    constants: &'r [Vec<u8>],
     /// Where: bytes from its start.
     behind: usize,
 }
@@ -327,14 +353,17 @@ impl Maker<'_> {
             Instruction::LoadBytes { to, from } => self.load(row.load_bytes, to, from),
             Instruction::LoadSignedBytes { to, from } => self.load(row.load_signed_bytes, to, from),
             Instruction::LoadBfloats { to, from } => self.load_bfloats(to, from),
-            Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order),
+            Instruction::SpreadWords { to, from, words, order } => {
+                self.spread_words(to, (from, words), order)
+            }
             Instruction::StoreBytes { to, from } => self.store_bytes(to, from),
             Instruction::StoreHalves { to, from } => self.store_halves(to, from),
             Instruction::StoreBfloats { to, from } => self.store_bfloats(to, from),
             Instruction::Zero { to } => self.three(row.xor, to, to, to),
             Instruction::CopyVector { to, from } => self.two(row.copy, to, from),
             Instruction::Splat { to, value } => self.splat(to, value),
-            Instruction::Constant { to, bits } => self.constant(to, bits),
+            Instruction::Constant { to, .. } => self.constant(row.broadcast, to, instruction),
+            Instruction::Numbers { to, .. } => self.constant(row.load_bytes, to, instruction),
             Instruction::PrefetchT0 { at } => prefetch(Code::Prefetcht0_m8, at),
             Instruction::PrefetchT1 { at } => prefetch(Code::Prefetcht1_m8, at),
             Instruction::PrefetchWrite { at } => prefetch(Code::Prefetchw_m8, at),
@@ -384,10 +413,24 @@ impl Maker<'_> {
         all([Machine::with3(self.row.add, to, to, memory(from))])
     }
 
-    fn spread_words(&self, to: Vector, from: Address, order: Vector) -> Parts {
-        let mut parts = self.load(self.row.repeat_quarter, to, from)?;
-        parts.extend(self.three(self.row.permute_by, to, to, order)?);
-        Ok(parts)
+    fn spread_words(&self, to: Vector, (from, words): (Address, Words), order: Vector) -> Parts {
+        let spread = || self.row.spread.as_ref().ok_or("vectors have too few lanes");
+        let [whole, by] = [self.vector(to)?, self.vector(order)?];
+        match words {
+            Words::Four => {
+                let mut parts = self.load(self.row.repeat_quarter, to, from)?;
+                parts.extend(self.three(self.row.permute_by, to, to, order)?);
+                Ok(parts)
+            }
+            Words::Eight => {
+                let Spread { load_half, first, permute } = *spread()?;
+                all([
+                    Machine::with2(load_half, first + to.0 as u32, memory(from)),
+                    Machine::with3(permute, whole, by, whole),
+                ])
+            }
+            Words::Sixteen => all([Machine::with3(spread()?.permute, whole, by, memory(from))]),
+        }
     }
 
     fn three(&self, code: Code, to: Vector, a: Vector, b: Vector) -> Parts {
@@ -436,12 +479,14 @@ impl Maker<'_> {
         }])
     }
 
-    fn constant(&self, to: Vector, bits: u32) -> Parts {
-        let number = self.constants.iter().position(|known| *known == bits);
-        let number = number.ok_or("the constant has no place")?;
-        let at = BASE + (self.behind + number * CONSTANT) as u64;
+    /// Loads what an instruction takes from behind the code.
+    fn constant(&self, code: Code, to: Vector, instruction: &Instruction) -> Parts {
+        let number =
+            self.constants.iter().position(|known| Some(known) == constant(instruction).as_ref());
+        let before = &self.constants[..number.ok_or("the constant has no place")?];
+        let at = BASE + (self.behind + before.iter().map(Vec::len).sum::<usize>()) as u64;
         let from = MemoryOperand::with_base_displ(Name::RIP, at.cast_signed());
-        all([Machine::with2(self.row.broadcast, self.vector(to)?, from)])
+        all([Machine::with2(code, self.vector(to)?, from)])
     }
 
     fn store_bytes(&self, to: Address, from: Vector) -> Parts {
@@ -559,17 +604,22 @@ pub(crate) fn disassemble(code: &[u8], base: usize) -> String {
     formatter.options_mut().set_branch_leading_zeros(false);
     let mut text = String::new();
     let mut decoder = Decoder::with_ip(64, code, base as u64, DecoderOptions::NONE);
-    let mut end = (base + code.len()) as u64;
-    while decoder.can_decode() && decoder.ip() < end {
+    let end = (base + code.len()) as u64;
+    let mut constants = end;
+    while decoder.can_decode() && decoder.ip() < constants {
         let instruction = decoder.decode();
         if instruction.is_ip_rel_memory_operand() {
-            end = end.min(instruction.ip_rel_memory_address());
+            constants = constants.min(instruction.ip_rel_memory_address());
         }
         text += &format!("{:6x}  ", instruction.ip());
         formatter.format(&instruction, &mut text);
         text.push('\n');
+        // A function returns once, at its end. What lies between that and constants is no code.
+        if constants < end && instruction.code() == Code::Retnq {
+            break;
+        }
     }
-    let behind = end as usize - base;
+    let behind = constants as usize - base;
     let (constants, _) = code.get(behind..).unwrap_or_default().as_chunks::<CONSTANT>();
     for (number, bytes) in constants.iter().enumerate() {
         let [at, bits] = [base + behind + number * CONSTANT, u32::from_le_bytes(*bytes) as usize];

@@ -83,11 +83,6 @@ impl Machine {
     pub fn costs(&self) -> &'static Costs {
         Costs::of(self.vectors, self.core)
     }
-
-    /// The same machine with the registers that groups of so many channels are computed in.
-    pub fn for_groups_of(self, narrow: usize) -> Machine {
-        Machine { vectors: self.vectors.for_groups_of(narrow), ..self }
-    }
 }
 
 /// A vector instruction set: how much of a register tile fits its registers.
@@ -111,8 +106,6 @@ struct Row {
     lanes: usize,
     /// Vector registers.
     registers: usize,
-    /// The registers that groups of eight channels are computed in.
-    for_eight: Vectors,
     /// Features that a CPU must have, besides those that all of its architecture have.
     features: &'static [&'static str],
 }
@@ -123,33 +116,15 @@ impl Vectors {
 
     fn row(self) -> &'static Row {
         match self {
-            Vectors::Sse => &Row {
-                name: "sse",
-                lanes: 4,
-                registers: 16,
-                for_eight: Vectors::Sse,
-                features: &[],
-            },
-            Vectors::Neon => &Row {
-                name: "neon",
-                lanes: 4,
-                registers: 32,
-                for_eight: Vectors::Neon,
-                features: &[],
-            },
-            Vectors::Avx2 => &Row {
-                name: "avx2",
-                lanes: 8,
-                registers: 16,
-                for_eight: Vectors::Avx2,
-                features: &["avx2", "fma"],
-            },
-            // An element is broadcast to a group of eight as fast as to a register of eight lanes.
+            Vectors::Sse => &Row { name: "sse", lanes: 4, registers: 16, features: &[] },
+            Vectors::Neon => &Row { name: "neon", lanes: 4, registers: 32, features: &[] },
+            Vectors::Avx2 => {
+                &Row { name: "avx2", lanes: 8, registers: 16, features: &["avx2", "fma"] }
+            }
             Vectors::Avx512 => &Row {
                 name: "avx512",
                 lanes: 16,
                 registers: 32,
-                for_eight: Vectors::Avx2,
                 features: &["avx2", "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"],
             },
         }
@@ -204,11 +179,6 @@ impl Vectors {
     /// Vector registers.
     pub fn registers(self) -> usize {
         self.row().registers
-    }
-
-    /// The registers for groups of so many channels, if they are narrower than a block.
-    pub fn for_groups_of(self, narrow: usize) -> Vectors {
-        if narrow == 8 { self.row().for_eight } else { self }
     }
 
     /// Most pixels of a register tile so many blocks wide: beside the sums, registers hold one row of weights,

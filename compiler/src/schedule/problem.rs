@@ -114,16 +114,22 @@ impl ConvProblem {
         }
     }
 
-    /// The same convolution of a copy of its input in bfloat16, where the machine multiplies these, and groups are
-    /// no parts of blocks.
+    /// The same convolution of a copy of its input in bfloat16, where the machine multiplies these, and pairs of them
+    /// are found: of channels of a group, or of neighbours in a row where the input is read row-major.
     pub(crate) fn in_bfloats(&self) -> Option<ConvProblem> {
-        let source = self.source?;
-        let can = self.machine.bfloats && self.reads == Element::F32 && self.narrow.is_none();
+        let pairs = match self.source {
+            Some(_) => self.narrow != Some(1),
+            None => {
+                self.groups == 1 && is_even(self.window.stride[1]) && self.window.dilation[1] == 1
+            }
+        };
+        let can = self.machine.bfloats && self.reads == Element::F32 && pairs;
         // Whatever makes the value may do so for other images together.
-        let Blocked { segments, channels, size, halo, .. } = source;
-        let source = Blocked::new(self.made.images, segments, channels, size, halo);
-        let source = Blocked { element: Element::Bf16, ..source };
-        can.then(|| ConvProblem { reads: Element::Bf16, source: Some(source), ..self.clone() })
+        let source = self.source.map(|Blocked { segments, channels, size, halo, .. }| {
+            let source = Blocked::new(self.made.images, segments, channels, size, halo);
+            Blocked { element: Element::Bf16, ..source }
+        });
+        can.then(|| ConvProblem { reads: Element::Bf16, source, ..self.clone() })
     }
 
     /// What the bytes of the input stand for, where they are multiplied.
@@ -164,8 +170,23 @@ impl ConvProblem {
     pub(crate) fn words(&self) -> usize {
         match self.reads {
             Element::F32 => self.depth(),
+            Element::U8 | Element::I16 | Element::Bf16 if self.is_row_major() => {
+                let [rows, _] = self.window.kernel;
+                self.channels * rows * self.row_words()
+            }
             Element::U8 | Element::I16 | Element::Bf16 => self.read_words() * self.taps(),
         }
+    }
+
+    /// Whether the input is read row-major.
+    pub(crate) fn is_row_major(&self) -> bool {
+        self.source.is_none() && self.narrow.is_none()
+    }
+
+    /// Words of four bytes that a row of the window has of an input that is read row-major; the last may be more than
+    /// the window.
+    pub(crate) fn row_words(&self) -> usize {
+        self.window.kernel[1].div_ceil(self.reads.of_word())
     }
 
     /// Words of four bytes that a pixel of the input has. Where a block has all channels, those that are
@@ -218,8 +239,11 @@ pub(crate) fn apart(groups: usize, narrow: Option<usize>) -> usize {
 /// Whether neighbouring channels of a group, of so many, are neighbours in words too: no segment begins between
 /// them. A channel of its own has a word of its own.
 fn keeps_pairs(source: &Blocked, of_group: usize) -> bool {
-    let is_even = |n: usize| n.is_multiple_of(2);
     of_group == 1 || source.channels == of_group || (is_even(of_group) && is_even(source.channels))
+}
+
+fn is_even(n: usize) -> bool {
+    n.is_multiple_of(2)
 }
 
 /// How many rows of an image are one row of tiles, where nothing lies between them.

@@ -2,7 +2,7 @@
 
 use super::memory::ELEMENT;
 use super::{Access, AccessKind, Content, Memory, Wrong};
-use crate::asm::{Address, Instruction, Label, Register, Vector, Vectors};
+use crate::asm::{Address, Instruction, Label, Register, Vector, Vectors, Words};
 use crate::machine::bfloat16;
 
 /// The most lanes that registers have.
@@ -116,7 +116,9 @@ impl<'m> Machine<'m> {
             Instruction::LoadBytes { to, from } => self.load_bytes(to, from, u32::from)?,
             Instruction::LoadSignedBytes { to, from } => self.load_bytes(to, from, signed)?,
             Instruction::LoadBfloats { to, from } => self.read_bfloats(to, from)?,
-            Instruction::SpreadWords { to, from, order } => self.spread_words(to, from, order)?,
+            Instruction::SpreadWords { to, from, words, order } => {
+                self.spread_words(to, (from, words), order)?;
+            }
             Instruction::StoreBytes { to, from } => self.write_bytes(to, from)?,
             Instruction::StoreHalves { to, from } => self.write_halves(to, from)?,
             Instruction::StoreBfloats { to, from } => self.write_bfloats(to, from)?,
@@ -124,6 +126,7 @@ impl<'m> Machine<'m> {
             Instruction::CopyVector { to, from } => self.each(to, [from], |[x]| x)?,
             Instruction::Splat { to, value } => self.splat(to, value)?,
             Instruction::Constant { to, bits } => self.put(to, [bits; MOST_LANES])?,
+            Instruction::Numbers { to, numbers } => self.put(to, numbers.map(u32::from))?,
             Instruction::PrefetchT0 { at } => self.prefetch(AccessKind::PrefetchT0, at)?,
             Instruction::PrefetchT1 { at } => self.prefetch(AccessKind::PrefetchT1, at)?,
             Instruction::PrefetchWrite { at } => self.prefetch(AccessKind::PrefetchWrite, at)?,
@@ -192,12 +195,18 @@ impl<'m> Machine<'m> {
         self.each(to, [to, a, b], |[sum, a, b]| sum.wrapping_add_signed(of(a, b)))
     }
 
-    fn spread_words(&mut self, to: Vector, from: Address, order: Vector) -> Result<(), Wrong> {
-        let (words, order) = (self.read_lanes(from, QUARTER)?, self.get(order)?);
-        if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= QUARTER as u32) {
+    fn spread_words(
+        &mut self,
+        to: Vector,
+        (from, words): (Address, Words),
+        order: Vector,
+    ) -> Result<(), Wrong> {
+        let count = words.count();
+        let (words, order) = (self.read_lanes(from, count)?, self.get(order)?);
+        if let Some(lane) = order[..self.lanes].iter().find(|n| **n >= count as u32) {
             return Err(Wrong::NoLane(*lane as usize));
         }
-        self.put(to, by_lane(|i| words[order[i] as usize % QUARTER]))
+        self.put(to, by_lane(|i| words[order[i] as usize % count]))
     }
 
     fn pick(&mut self, mask: Vector, from: [Vector; 2]) -> Result<(), Wrong> {

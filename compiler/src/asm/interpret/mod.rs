@@ -72,8 +72,8 @@ pub enum Wrong {
     /// A loop whose counter is 0 before it is counted down.
     #[error("the loop's counter {0:?} is 0 already")]
     Counter(Register),
-    /// There is no such lane of a quarter.
-    #[error("a quarter has no lane {0}")]
+    /// There is no such lane, or word, of those that one is taken from.
+    #[error("there is no lane {0} to take")]
     NoLane(usize),
     /// A store of bytes from a lane that holds another number.
     #[error("vector register {} holds {lane}, which is no byte", .vector.0)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::micro_kernel::{MicroKernel, orders};
+use super::micro_kernel::MicroKernel;
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
 use crate::machine::{BLOCK, Element, bfloat16};
@@ -92,6 +92,26 @@ impl Packing for DirectBfloats {
     }
 }
 
+/// The same for an input that is read row-major.
+#[derive(Debug)]
+pub(in crate::kernels) struct RowBfloats(pub(in crate::kernels) ChannelPacking);
+
+impl Packing for RowBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        let shape = ty.shape();
+        let channels = Channels::new(&shape, self.0);
+        Box::new(RowPairs { channels, kernel: [shape[2], shape[3]] })
+    }
+}
+
 /// The same where groups are parts of a block.
 #[derive(Debug)]
 pub(in crate::kernels) struct NarrowGroups;
@@ -124,6 +144,24 @@ impl Packing for NarrowBytes {
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         Box::new(NarrowWords { groups: Narrow::new(&ty.shape()), read: self.read })
+    }
+}
+
+/// The same for products of bfloat16.
+#[derive(Debug)]
+pub(in crate::kernels) struct NarrowBfloats;
+
+impl Packing for NarrowBfloats {
+    fn accepts(&self, ty: &TensorType) -> bool {
+        is_filter(ty)
+    }
+
+    fn dtype(&self, _: &TensorType) -> DType {
+        DType::I8
+    }
+
+    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
+        Box::new(NarrowPairs(Narrow::new(&ty.shape())))
     }
 }
 
@@ -349,6 +387,45 @@ impl Order for BfloatTiles {
     }
 }
 
+/// `[m, c, kh, kw]` as `[group][block][c][kh][kw / 2][16][2]`, rounded to bfloat16, with a zero behind an odd kw.
+struct RowPairs {
+    channels: Channels,
+    kernel: [usize; 2],
+}
+
+impl RowPairs {
+    /// Words of a row of the window.
+    fn words(&self) -> usize {
+        self.kernel[1].div_ceil(Element::Bf16.of_word())
+    }
+}
+
+impl Order for RowPairs {
+    fn stripes(&self) -> Vec<usize> {
+        self.channels.stripes(self.kernel[0] * self.words())
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let [rows, columns] = self.kernel;
+        let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let filters = self.channels.rows(stripe);
+        let lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
+        for (at, line) in lines.enumerate() {
+            let (row, word) = (at / words, at % words);
+            let input = self.channels.inputs.get(row / rows);
+            for (slot, filters) in line.iter_mut().zip(&filters) {
+                let weight = |column: usize| {
+                    let filter = filters.as_ref()?.of(input?)?;
+                    let at = (filter * rows + row % rows) * columns + column;
+                    (column < columns).then(|| float(from[at]) as f32)
+                };
+                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half).unwrap_or(0.0)));
+            }
+        }
+    }
+}
+
 /// A word of two bfloat16, the first one in its lower half.
 pub(super) fn bfloats(pair: [f32; 2]) -> Word {
     let [[a, b], [c, d]] = pair.map(|x| bfloat16::nearest(x).to_bits().to_le_bytes());
@@ -402,8 +479,8 @@ impl Order for Narrow {
     }
 }
 
-/// The same as `[block]` and then lines of what sums start from and are scaled by, a line for each word of a
-/// group of which words of the block lanes read, and the weights as i8, `[kh][kw][c / 4][16][4]`.
+/// The same as `[block]` and then lines of what sums start from and are scaled by, and the weights as i8,
+/// `[kh][kw][c / 4][16][4]`.
 struct NarrowWords {
     groups: Narrow,
     /// What the bytes of the input stand for.
@@ -435,11 +512,6 @@ impl Order for NarrowWords {
         for (lane, row) in rows.iter().enumerate() {
             [starts[lane], scales[lane]] = header(row, self.read);
         }
-        for (word, line) in (0..orders(channels)).zip(&mut lines) {
-            for (lane, slot) in line.iter_mut().enumerate() {
-                *slot = ((lane / channels * words + word) as u32).to_le_bytes();
-            }
-        }
         for ((tap, word), line) in
             (0..taps).flat_map(|t| (0..words).map(move |w| (t, w))).zip(lines)
         {
@@ -450,6 +522,40 @@ impl Order for NarrowWords {
                         if channel < channels { row.steps(channel * taps + tap) } else { 0 };
                     weight.cast_unsigned()
                 });
+            }
+        }
+    }
+}
+
+/// The same as `[block][kh][kw][c / 2][16][2]`, rounded to bfloat16.
+struct NarrowPairs(Narrow);
+
+impl NarrowPairs {
+    fn words(&self) -> usize {
+        self.0.channels.div_ceil(Element::Bf16.of_word())
+    }
+}
+
+impl Order for NarrowPairs {
+    fn stripes(&self) -> Vec<usize> {
+        let Narrow { blocks, taps, .. } = self.0;
+        vec![taps * self.words() * BLOCK * size_of::<Word>(); blocks]
+    }
+
+    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
+        const PAIR: usize = Element::Bf16.of_word();
+        let Narrow { channels, taps, .. } = self.0;
+        let (from, words) = (from.as_chunks::<4>().0, self.words());
+        let block = self.0.filters(from, stripe);
+        to.fill(0);
+        for (at, line) in to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK).enumerate() {
+            let (tap, word) = (at / words, at % words);
+            for (slot, filters) in line.iter_mut().zip(block.chunks_exact(channels * taps)) {
+                let weight = |channel: usize| match channel < channels {
+                    true => float(filters[channel * taps + tap]) as f32,
+                    false => 0.0,
+                };
+                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half)));
             }
         }
     }

@@ -95,9 +95,10 @@ impl fmt::Display for RegisterTile {
 }
 
 impl RegisterTile {
-    /// The tile of such a text.
+    /// The tile of such a text, which is not empty.
     pub(in crate::kernels) fn read(word: &str) -> Option<RegisterTile> {
         let (pixels, blocks) = word.split_once('x')?;
-        Some(RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? })
+        let tile = RegisterTile { pixels: pixels.parse().ok()?, blocks: blocks.parse().ok()? };
+        (tile.pixels > 0 && tile.blocks > 0).then_some(tile)
     }
 }

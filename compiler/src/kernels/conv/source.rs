@@ -38,7 +38,12 @@ impl Source {
         let (groups, window, bytes) =
             (problem.tile_groups(), &problem.window, problem.read_bytes());
         let Some(source) = &problem.source else {
-            return Source::row_major(l, x, window, groups);
+            return match problem.reads {
+                Element::F32 | Element::U8 | Element::I16 => {
+                    Source::row_major(l, x, window, groups)
+                }
+                Element::Bf16 => Source::row_major_words(l, x, problem),
+            };
         };
         let halo = if flat { [0; 4] } else { padding(window) };
         let fits = |layout: &Blocked| {
@@ -84,22 +89,43 @@ impl Source {
         let [n, c, h, w] = four(l.ty(x))?;
         let group = c / groups;
         let (at, [h, w]) = l.padded(x, window, [n, c, h, w])?;
-        let mut reduce = vec![
-            Loop::reading(group, h * w),
-            Loop::reading(kh, w * dilation[0]),
-            Loop::reading(kw, dilation[1]),
-        ];
-        reduce.retain(|r| r.count != 1);
-        if reduce.last().is_none_or(|r| r.count > BLOCK) {
-            reduce.push(Loop::ONCE);
-        }
         Ok(Source {
             at,
             image: c * h * w,
             group: group * h * w,
             row: w * stride[0],
             pixel: stride[1],
-            reduce,
+            reduce: over_window([
+                Loop::reading(group, h * w),
+                Loop::reading(kh, w * dilation[0]),
+                Loop::reading(kw, dilation[1]),
+            ]),
+            segments: None,
+        })
+    }
+
+    /// Of a copy in bfloat16, two neighbours of a row a word. A window that ends with the first of a word has a zero
+    /// for the other.
+    fn row_major_words(
+        l: &mut Lowering<'_, '_>,
+        x: NodeId,
+        problem: &ConvProblem,
+    ) -> Result<Source> {
+        let Window { kernel: [kh, _], stride, dilation, .. } = problem.window;
+        let [_, c, _, _] = four(l.ty(x))?;
+        let (at, [h, w]) = l.rows_in_bfloats(x, &problem.window)?;
+        let [w, step] = [w, stride[1]].map(|elements| elements / problem.reads.of_word());
+        Ok(Source {
+            at,
+            image: c * h * w,
+            group: c * h * w,
+            row: w * stride[0],
+            pixel: step,
+            reduce: over_window([
+                Loop::reading(c, h * w),
+                Loop::reading(kh, w * dilation[0]),
+                Loop::reading(problem.row_words(), 1),
+            ]),
             segments: None,
         })
     }
@@ -134,4 +160,14 @@ impl Source {
             segments: Some(layout.segments),
         }
     }
+}
+
+/// Loops over channels, rows and columns of a window that is read row-major. The last is unrolled, unless it is long.
+fn over_window(loops: [Loop; 3]) -> Vec<Loop> {
+    let mut reduce = Vec::from(loops);
+    reduce.retain(|r| r.count != 1);
+    if reduce.last().is_none_or(|r| r.count > BLOCK) {
+        reduce.push(Loop::ONCE);
+    }
+    reduce
 }

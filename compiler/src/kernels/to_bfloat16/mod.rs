@@ -3,16 +3,16 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Function, InstBuilder, Value};
 
-use super::lowering::{InBlocks, Lowering};
+use super::lowering::{InBlocks, Lowering, four};
 use super::pointers::Pointers;
 use crate::asm::{self, Assembler, Register, Vector};
 use crate::codegen::emitter::Emitter;
 use crate::codegen::{KernelCall, Leaf, LeafCode, Linker};
 use crate::error::Result;
-use crate::ir::NodeId;
+use crate::ir::{NodeId, Window};
 use crate::machine::{BLOCK, Element, F32_BYTES, Vectors};
 use crate::plan::kernel::{Fields, Kernel, Role};
-use crate::plan::{Nest, Walk};
+use crate::plan::{Nest, Place, Walk};
 use crate::schedule::blocked::Blocked;
 
 /// `out[…][16] = in[…][16]`, f32 as the nearest bfloat16. Items are the trips of the outermost loop.
@@ -171,6 +171,30 @@ impl Lowering<'_, '_> {
         self.clear_border(made)?;
         self.put_beside(id, Copies([&copies.0[..], &[made]].concat()));
         Ok(made)
+    }
+}
+
+impl Lowering<'_, '_> {
+    /// A value `[n, c, h, w]` as bfloat16, row-major, with the window's padding, and zeros behind rows so that they are
+    /// whole blocks and what reads a window by pairs stays within them; and the extents of these planes.
+    pub(in crate::kernels) fn rows_in_bfloats(
+        &mut self,
+        x: NodeId,
+        window: &Window,
+    ) -> Result<(Place, [usize; 2])> {
+        let [n, c, _, w] = four(self.ty(x))?;
+        let [_, left] = window.pad_before;
+        let [below, right] = window.pad_after;
+        let read = left + w + right + window.kernel[1] % Element::Bf16.of_word();
+        let right = read.next_multiple_of(BLOCK) - left - w;
+        let padded = Window { pad_after: [below, right], ..*window };
+        let (from, [height, width]) = self.padded(x, &padded, four(self.ty(x))?)?;
+        let elements = n * c * height * width;
+        let out = self.scratch(elements * Element::Bf16.bytes());
+        let strides = vec![vec![BLOCK as isize]; 2];
+        let nest = Nest::collapsed(&[elements / BLOCK], &strides);
+        self.step(ToBfloat16 { nest }, [(Role::Out, out), (Role::In, from)])?;
+        Ok((out, [height, width]))
     }
 }
 

@@ -7,7 +7,8 @@ use crate::ir::{Binary, Conv, NodeId, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
-    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
+    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
+    RowBfloats,
 };
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::weights::{InBlocks, Packing};
@@ -100,13 +101,15 @@ impl<'a> Validation<'a> {
         let shape = match (problem.narrow, in_segments) {
             (Some(narrow), _) => [1, kh, kw, narrow.div_ceil(each)],
             (None, Some(segments)) => [blocks(segments), kh, kw, of_block],
-            (None, None) => [problem.channels, kh, kw, 1],
+            (None, None) => [problem.channels, kh, problem.row_words(), 1],
         };
         let depth = shape.iter().product();
         same("depth", counts.iter().product(), depth)?;
         let mut samples = self.some(depth);
         // The middle of the window, which is in the plane where its ends are not.
-        let middle = [self.any(shape[0]), kh / 2, kw / 2, self.any(shape[3])];
+        let by_row = problem.is_row_major();
+        let of_column = if by_row { each } else { 1 };
+        let middle = [self.any(shape[0]), kh / 2, kw / 2 / of_column, self.any(shape[3])];
         samples.push(flat(&middle, &shape));
         if let Some(segments) = in_segments {
             // The last channel, before those that fill a block up.
@@ -119,7 +122,12 @@ impl<'a> Validation<'a> {
             let at = from + inputs.sum::<usize>();
             let [block, ky, kx, word] =
                 <[usize; 4]>::try_from(position(r, &shape)).unwrap_or_default();
-            let byte = self.any(each.min(problem.channels));
+            let byte = self.any(if by_row { each } else { each.min(problem.channels) });
+            let kx = kx * of_column + if by_row { byte } else { 0 };
+            if kx >= kw {
+                // A word's second half, for which the window has no tap.
+                continue;
+            }
             let (channel, offset) = match problem.narrow {
                 Some(narrow) => {
                     let own = lane / narrow * narrow + word * each + byte.min(narrow - 1);
@@ -132,7 +140,10 @@ impl<'a> Validation<'a> {
                             let all = problem.channels * problem.groups;
                             (channel_at(place, all, segments), if in_words { byte } else { 0 })
                         }
-                        None => (Some(group * problem.channels + block), 0),
+                        None => (
+                            Some(group * problem.channels + block),
+                            if in_words { byte } else { 0 },
+                        ),
                     }
                 }
             };
@@ -184,16 +195,23 @@ impl<'a> Validation<'a> {
     ) -> Check<Option<usize>> {
         let (base, w) = (self.place_of(site, Role::Weights)?, self.operand(site.thing.node, 1)?);
         if problem.narrow.is_some() {
-            let is_packed = match problem.read_bytes() {
-                None => self.is_packed(base, w, NarrowGroups)?,
-                Some(read) => self.is_packed(base, w, NarrowBytes { read })?,
+            let is_packed = match (problem.reads, problem.read_bytes()) {
+                (Element::Bf16, _) => self.is_packed(base, w, NarrowBfloats)?,
+                (_, Some(read)) => self.is_packed(base, w, NarrowBytes { read })?,
+                (_, None) => self.is_packed(base, w, NarrowGroups)?,
             };
             must(is_packed, "weights are not its own")?;
             return Ok(None);
         }
         if problem.source.is_none() {
             let packing = self.channels(scheduled, None);
-            must(self.is_packed(base, w, Direct(packing))?, "weights are not its own")?;
+            let is_packed = match problem.reads {
+                Element::Bf16 => self.is_packed(base, w, RowBfloats(packing))?,
+                Element::F32 | Element::U8 | Element::I16 => {
+                    self.is_packed(base, w, Direct(packing))?
+                }
+            };
+            must(is_packed, "weights are not its own")?;
             return Ok(None);
         }
         let words = problem.read_words();
@@ -331,25 +349,22 @@ fn computed(problem: &ConvProblem, rounds: bool) -> Check<ConvProblem> {
 
 /// Distances between pixels and blocks of the output, blocks of weights, and pixels of the input.
 fn distances_of(problem: &ConvProblem, micro: &MicroKernel) -> [usize; 4] {
-    let is_row_major = problem.source.is_none() && problem.narrow.is_none();
-    let pixel = match problem.reads {
-        Element::F32 if is_row_major => 1,
-        Element::F32 => BLOCK,
-        Element::U8 => BLOCK / 4,
-        Element::I16 | Element::Bf16 => BLOCK / 2,
+    let pixel = if problem.is_row_major() { 1 } else { BLOCK };
+    let of_word = match problem.reads {
+        Element::F32 => 1,
+        Element::U8 => 4,
+        Element::I16 | Element::Bf16 => 2,
     };
     let weights = (header(micro) + micro.depth()) * BLOCK;
-    [BLOCK, problem.made.block(), weights, problem.window.stride[1] * pixel]
+    [BLOCK, problem.made.block(), weights, problem.window.stride[1] * pixel / of_word]
 }
 
 /// Lines before the weights of a block.
 pub(super) fn header(micro: &MicroKernel) -> usize {
-    match (micro.element, micro.narrow) {
-        (Element::F32 | Element::Bf16, _) => 0,
-        (Element::I16, _) => 1,
-        (Element::U8, 4) => 3,
-        (Element::U8, 8) => 4,
-        (Element::U8, _) => 2,
+    match micro.element {
+        Element::F32 | Element::Bf16 => 0,
+        Element::I16 => 1,
+        Element::U8 => 2,
     }
 }
 

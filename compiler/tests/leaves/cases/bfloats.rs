@@ -2,7 +2,7 @@
 //! are asked for. Operands have so few digits that no sum is rounded, and results are expected to the bit.
 
 use cardinal_compiler::asm::Vectors;
-use cardinal_compiler::kernels::conv::micro_kernel::MicroKernel;
+use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, orders};
 use cardinal_compiler::kernels::to_bfloat16::Rounded;
 use cardinal_compiler::machine::{Element, Factor};
 use cardinal_compiler::plan::Loop;
@@ -34,17 +34,32 @@ fn halves(word: [u8; 4]) -> [f64; 2] {
     [[0, 0, word[0], word[1]], [0, 0, word[2], word[3]]].map(|half| f32::from_le_bytes(half).into())
 }
 
-/// Micro-kernels.
+/// Micro-kernels of groups of whole blocks.
 pub(crate) fn tile(random: &mut Random, _: Vectors) -> Case {
-    let fits = |blocks: &usize| VECTORS.most_pixels(Factor::Bf16, *blocks) > 0;
-    let blocks = random.one_of(&(1..=4).filter(fits).collect::<Vec<_>>());
+    case(random, 0)
+}
+
+/// Of groups of fewer channels than a block.
+pub(crate) fn narrow(random: &mut Random, _: Vectors) -> Case {
+    let narrow = random.one_of(&[4, 8]);
+    case(random, narrow)
+}
+
+fn case(random: &mut Random, narrow: usize) -> Case {
+    let found = orders(Element::Bf16, narrow, VECTORS);
+    let most = |blocks: usize| VECTORS.most_pixels(Factor::Bf16, blocks).saturating_sub(found);
+    let widest = if narrow > 0 { 1 } else { 4 };
+    let fits = |blocks: &usize| most(*blocks) > 0;
+    let blocks = random.one_of(&(1..=widest).filter(fits).collect::<Vec<_>>());
     let mut reduce: Vec<Loop> = (0..random.below(3))
         .map(|_| Loop::reading(random.between(1, 3), random.one_of(&[0, 8, 24, 1024])))
         .collect();
-    reduce.push(Loop::reading(random.between(1, BLOCK / 2), 1));
+    reduce.push(match narrow {
+        0 => Loop::reading(random.between(1, BLOCK / 2), 1),
+        _ => Loop::reading(narrow / 2, 0),
+    });
     let lines: usize = reduce.iter().map(|span| span.count).product();
-    let tiles = random.between(1, 3);
-    let pixels = random.between(1, VECTORS.most_pixels(Factor::Bf16, blocks));
+    let (tiles, pixels) = (random.between(1, 3), random.between(1, most(blocks)));
     let output_block = tiles * pixels * BLOCK + random.below(3) * BLOCK;
     let spec = MicroKernel {
         element: Element::Bf16,
@@ -56,6 +71,7 @@ pub(crate) fn tile(random: &mut Random, _: Vectors) -> Case {
         output_block,
         residual_block: output_block,
         reduce,
+        narrow,
         bias: random.is(),
         accumulate: random.is(),
         steps: random.one_of(&[vec![], vec![FusedStep::Relu], vec![FusedStep::AddResidual]]),
@@ -87,9 +103,19 @@ fn define(
     [input, weights, output, bias, residual]: &mut [Place; 5],
 ) {
     let (block, lane) = (channel / BLOCK, channel % BLOCK);
+    let words = spec.narrow / 2;
     let mut sum = 0.0;
     for (line, from) in super::tile::offsets(&spec.reduce).into_iter().enumerate() {
-        let read = input.word_of(pixel * spec.input_pixel + from, || pair(random));
+        let from = pixel * spec.input_pixel + from;
+        let read = match lane.checked_div(spec.narrow) {
+            None => input.word_of(from, || pair(random)),
+            // All words of the block are read, and a lane takes those of its own group.
+            Some(group) => {
+                let all: [_; BLOCK / 2] =
+                    std::array::from_fn(|word| input.word_of(from + word, || pair(random)));
+                all[group * words + line % words]
+            }
+        };
         let at = block * spec.weights_block + line * BLOCK + lane;
         let weight = weights.word_of(at, || pair(random));
         sum += halves(read).iter().zip(halves(weight)).map(|(a, b)| a * b).sum::<f64>();

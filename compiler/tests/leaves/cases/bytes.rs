@@ -2,7 +2,7 @@
 //! last step rounds: so bytes are expected to the bit, those that lie in the middle too.
 
 use cardinal_compiler::asm::Vectors;
-use cardinal_compiler::kernels::conv::micro_kernel::{Bytes, MicroKernel};
+use cardinal_compiler::kernels::conv::micro_kernel::{Bytes, MicroKernel, orders};
 use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Loop;
 use cardinal_compiler::schedule::byte_scale::ByteScale;
@@ -19,11 +19,6 @@ const HEADER: usize = 2;
 
 /// Registers that sums leave.
 const SPARE: usize = 4;
-
-/// Lines that say which words lanes read, for groups of so many channels.
-fn orders(narrow: usize) -> usize {
-    if narrow > 1 { narrow / WORD } else { 0 }
-}
 
 /// The largest sum of two weights of a pair on either side of 0, where bytes are multiplied in pairs.
 const LARGEST_PAIR: i32 = 128;
@@ -54,7 +49,8 @@ fn case(random: &mut Random, vectors: Vectors, narrow: usize, pairs: bool) -> Ca
     let most = |blocks: usize| {
         let row = blocks * vectors.per_block();
         // A row of weights and an element, and later what rounds; ones, and products of pairs.
-        let spare = SPARE.max(row + 1) + orders(narrow) * vectors.per_block();
+        let found = orders(Element::U8, narrow, vectors) * vectors.per_block();
+        let spare = SPARE.max(row + 1) + found;
         let spare = spare + if pairs { 2 } else { 0 };
         vectors.registers().saturating_sub(spare) / row
     };
@@ -68,7 +64,7 @@ fn case(random: &mut Random, vectors: Vectors, narrow: usize, pairs: bool) -> Ca
         0 => Loop::reading(random.between(1, BLOCK / WORD), 1),
         _ => Loop::reading(narrow.div_ceil(WORD), 0),
     });
-    let lines = HEADER + orders(narrow) + reduce.iter().map(|span| span.count).product::<usize>();
+    let lines = HEADER + reduce.iter().map(|span| span.count).product::<usize>();
     let (tiles, pixels) = (random.between(1, 3), random.between(1, most(blocks)));
     let output_block = tiles * pixels * BLOCK + random.below(3) * BLOCK;
     let both = [FusedStep::AddResidual, FusedStep::Relu];
@@ -154,9 +150,6 @@ fn sum(
     let words = spec.narrow.div_ceil(WORD);
     // Which word of its block a lane reads, for a word of its group.
     let of_group = |word: usize| lane / spec.narrow.max(1) * words + word;
-    for order in 0..orders(spec.narrow) {
-        weights.word_of(line(HEADER + order), || (of_group(order) as u32).to_le_bytes());
-    }
     for (number, from) in super::tile::offsets(&spec.reduce).into_iter().enumerate() {
         let at = pixel * spec.input_pixel + from;
         let bytes = match spec.narrow {
@@ -172,9 +165,7 @@ fn sum(
                 block[of_group(number % words)]
             }
         };
-        let weights = weights.word_of(line(HEADER + orders(spec.narrow) + number), || {
-            weights_of(random, spec.pairs)
-        });
+        let weights = weights.word_of(line(HEADER + number), || weights_of(random, spec.pairs));
         let products = bytes.into_iter().zip(weights.map(u8::cast_signed));
         sum += products.map(|(a, b)| i64::from(a) * i64::from(b)).sum::<i64>();
     }

@@ -30,7 +30,7 @@ const ELEMENT: i64 = 4;
 pub(crate) type Make = fn(&mut Random, Vectors) -> Case;
 
 /// Kinds of leaf functions.
-pub(crate) const KINDS: [(&str, Make); 19] = [
+pub(crate) const KINDS: [(&str, Make); 20] = [
     ("micro-kernel", tile::whole),
     ("micro-kernel of narrow groups", tile::narrow),
     ("Winograd's input transform", winograd::input),
@@ -48,6 +48,7 @@ pub(crate) const KINDS: [(&str, Make); 19] = [
     ("sums of a dense layer", dense::sums),
     ("rows of functions", rows::of_functions),
     ("micro-kernel of bfloat16", bfloats::tile),
+    ("micro-kernel of bfloat16 in narrow groups", bfloats::narrow),
     ("copies as bfloat16", bfloats::copies),
     ("Winograd's input transform to bfloat16", winograd::input_to_bfloats),
 ];

@@ -3,8 +3,8 @@
 use cardinal_compiler::asm::Vectors;
 use cardinal_compiler::ir::expr::Expr;
 use cardinal_compiler::ir::{Binary, Unary};
-use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
-use cardinal_compiler::machine::Factor;
+use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch, orders};
+use cardinal_compiler::machine::{Element, Factor};
 use cardinal_compiler::plan::Loop;
 use cardinal_compiler::schedule::epilogue::FusedStep;
 
@@ -56,13 +56,12 @@ fn outer_loop(random: &mut Random) -> Loop {
 /// Groups of fewer channels than a block.
 pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
     let narrow = random.one_of(&[1, 4, 8]);
-    let vectors = vectors.for_groups_of(narrow);
     let mut reduce: Vec<Loop> = (0..random.below(3)).map(|_| outer_loop(random)).collect();
     // Windows overlap, or pixels are no whole number of taps apart.
     let taps = Loop::reading(random.between(1, 7), random.between(1, 2) * BLOCK);
     reduce.extend([taps, Loop::reading(narrow, 1)]);
     let micro = MicroKernel {
-        pixels: random.between(1, vectors.most_pixels(Factor::F32, 1)),
+        pixels: random.between(1, most_pixels(narrow, vectors)),
         blocks: 1,
         input_pixel: random.between(1, 3) * BLOCK,
         reduce,
@@ -70,6 +69,12 @@ pub(crate) fn narrow(random: &mut Random, vectors: Vectors) -> Case {
         ..MicroKernel::default()
     };
     case(random, vectors, micro)
+}
+
+/// Most pixels of a tile of f32 in groups of so many channels.
+fn most_pixels(narrow: usize, vectors: Vectors) -> usize {
+    // A vector for each of a block, as a pixel has.
+    vectors.most_pixels(Factor::F32, 1) - orders(Element::F32, narrow, vectors)
 }
 
 /// The rest is alike for both.

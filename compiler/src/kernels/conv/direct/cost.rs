@@ -8,7 +8,14 @@ use crate::schedule::problem::ConvProblem;
 
 /// Cycles of a copy of the input in bfloat16.
 pub(super) fn copy(problem: &ConvProblem) -> f64 {
-    let elements = problem.source.map_or(0, |source| source.elements());
+    // Of what is read row-major, about as many pixels as there are steps.
+    let row_major = || {
+        problem.made.images
+            * problem.made.size.iter().product::<usize>()
+            * problem.channels
+            * problem.window.stride.iter().product::<usize>()
+    };
+    let elements = problem.source.map_or_else(row_major, |source| source.elements());
     elements.div_ceil(problem.machine.vectors.lanes()) as f64 * problem.machine.costs().rounded
 }
 

@@ -7,7 +7,8 @@ use crate::ir::{Epilogue, NodeId, Step};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{
-    self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBytes, NarrowGroups,
+    self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
+    RowBfloats,
 };
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, result, with_rest};
@@ -144,9 +145,10 @@ fn packed(
     source: &Source,
 ) -> Result<Place> {
     if problem.narrow.is_some() {
-        return match problem.read_bytes() {
-            None => l.packed(weight, NarrowGroups),
-            Some(read) => l.packed(weight, NarrowBytes { read }),
+        return match (problem.reads, problem.read_bytes()) {
+            (Element::Bf16, _) => l.packed(weight, NarrowBfloats),
+            (_, Some(read)) => l.packed(weight, NarrowBytes { read }),
+            (_, None) => l.packed(weight, NarrowGroups),
         };
     }
     let packing = ChannelPacking {
@@ -157,6 +159,7 @@ fn packed(
     };
     let words = problem.read_words();
     match (problem.reads, problem.read_bytes()) {
+        (Element::Bf16, _) if problem.is_row_major() => l.packed(weight, RowBfloats(packing)),
         (Element::Bf16, _) => l.packed(weight, DirectBfloats { packing, words }),
         (_, Some(read)) => l.packed(weight, DirectBytes { packing, read, words }),
         (_, None) => l.packed(weight, pack::Direct(packing)),

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::ir::{NodeId, Window};
 use crate::kernels::lowering::Lowering;
 use crate::kernels::to_bfloat16::ToBfloat16;
-use crate::machine::{BLOCK, Element, F32_BYTES, Machine};
+use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::kernel::Row;
 use crate::schedule::algorithm::{Algorithm, Offer, padding};
 use crate::schedule::problem::ConvProblem;
@@ -62,43 +62,35 @@ pub(super) fn read_order(word: &str) -> Option<bool> {
     ["weights", "pixels"].iter().position(|known| *known == word).map(|at| at == 1)
 }
 
-/// The machine, with the vectors that tiles use.
-fn machine(problem: &ConvProblem) -> Machine {
-    match problem.reads {
-        Element::F32 => problem.machine.for_groups_of(problem.narrow.unwrap_or(0)),
-        Element::U8 | Element::I16 | Element::Bf16 => problem.machine,
-    }
-}
-
 /// Tiles, the cheapest first.
 fn tiles(problem: &ConvProblem) -> Vec<RegisterTile> {
     let [_, columns] = problem.rows();
     let sum = problem.words().min(LONGEST_SUM);
-    let (machine, factor) = (machine(problem), problem.factor());
+    let (machine, factor) = (problem.machine, problem.factor());
     let ranked = RegisterTile::ranked(machine, factor, columns, problem.blocks(), sum);
     let all = ranked.into_iter().map(|(_, tile)| tile);
     let tiles: Vec<RegisterTile> = all.filter(|tile| leaves_spare(problem, *tile)).collect();
     if tiles.is_empty() { vec![RegisterTile::ONE] } else { tiles }
 }
 
-/// Whether beside the sums there are registers for how bytes are found, multiplied and made.
+/// Whether beside the sums there are registers for how words are found and multiplied, and bytes made.
 fn leaves_spare(problem: &ConvProblem, tile: RegisterTile) -> bool {
     let (vectors, per_block) = (problem.machine.vectors, problem.machine.vectors.per_block());
-    match problem.reads {
-        Element::F32 | Element::Bf16 => return true,
-        Element::U8 | Element::I16 => {}
-    }
+    let narrow = problem.narrow.unwrap_or(0);
     let row = tile.blocks * per_block;
-    let orders = micro_kernel::orders(problem.narrow.unwrap_or(0)) * per_block;
+    let orders = micro_kernel::orders(problem.reads, narrow, vectors) * per_block;
     // A row of weights and an element, and later what rounds.
-    let passing = ROUNDING.max(row + 1);
+    let passing = match problem.reads {
+        Element::F32 | Element::Bf16 => row + 1,
+        Element::U8 | Element::I16 => ROUNDING.max(row + 1),
+    };
     tile.pixels * row + orders + problem.factor().registers() + passing <= vectors.registers()
 }
 
 /// A tile in the order that weights of this size want, and in the other.
 fn in_order(problem: &ConvProblem, tile: RegisterTile) -> [Choice; 2] {
     let bytes = |extents: [usize; 3]| extents.into_iter().fold(F32_BYTES, usize::saturating_mul);
-    let ([rows, columns], costs) = (problem.rows(), machine(problem).costs());
+    let ([rows, columns], costs) = (problem.rows(), problem.machine.costs());
     let weights = bytes([problem.blocks(), BLOCK, problem.words()]);
     let pixels = bytes([rows, columns, problem.words() / problem.taps().max(1)]);
     // What goes by while the other stays: all weights for each row, or all pixels for each tile.
@@ -155,9 +147,10 @@ impl Algorithm for Direct {
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
         let Some(problem) = &self.computed(problem) else { return false };
         let [_, columns] = problem.rows();
-        Way::read(choice).filter(|way| leaves_spare(problem, way.tile)).is_some_and(|way| {
-            let (vectors, factor) = (machine(problem).vectors, problem.factor());
-            way.tile.fits(vectors, factor, columns, problem.blocks())
+        Way::read(choice).is_some_and(|way| {
+            let (vectors, factor) = (problem.machine.vectors, problem.factor());
+            let fits = way.tile.fits(vectors, factor, columns, problem.blocks());
+            fits && leaves_spare(problem, way.tile)
         })
     }
 

@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::{MicroKernel, Prefetch, finish, orders};
-use crate::asm::{Address, Assembler, Function, Register, Vector};
+use crate::asm::{Address, Assembler, Function, Register, Vector, Words};
+use crate::ir::expr::Expr;
 use crate::kernels::conv::parameters::{BIAS, FROM, OTHER, SECOND, TILES, TO};
 use crate::kernels::conv::rounding::Rounding;
 use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor, Vectors};
@@ -114,9 +115,16 @@ impl Kernel<'_> {
             self.a.save(*register);
         }
         self.start_ahead();
-        self.load_orders();
+        // What finishes a tile takes all registers.
+        let stays = self.spec.finish == Expr::default();
+        if stays {
+            self.load_orders();
+        }
         self.set_ones();
         let tile = self.a.here();
+        if !stays {
+            self.load_orders();
+        }
         self.start();
         self.a.copy(IN_AT, FROM);
         self.a.copy(WEIGHTS_AT, SECOND);
@@ -205,10 +213,7 @@ impl Kernel<'_> {
 
     /// Registers that hold [orders](orders), the last ones.
     fn orders(&self) -> usize {
-        match self.spec.element {
-            Element::F32 | Element::I16 | Element::Bf16 => 0,
-            Element::U8 => orders(self.spec.narrow) * self.vectors,
-        }
+        orders(self.spec.element, self.spec.narrow, self.a.vectors()) * self.vectors
     }
 
     /// Registers that hold the same throughout, or that products take, the last ones.
@@ -260,11 +265,16 @@ impl Kernel<'_> {
         Vector(first + word * self.vectors + vector)
     }
 
+    /// Sets what says which word of a block each lane reads, for each word of its own group.
     fn load_orders(&mut self) {
-        for word in 0..self.orders() / self.vectors {
-            for vector in 0..self.vectors {
-                self.a.load(self.order(word, vector), self.header(2 + word, vector));
-            }
+        let narrow = self.spec.narrow;
+        let of_group = self.orders() / self.vectors;
+        for (word, vector) in (0..of_group).flat_map(|w| (0..self.vectors).map(move |v| (w, v))) {
+            let first = vector * self.lanes();
+            let numbers = std::array::from_fn(|lane| {
+                ((first + lane) % BLOCK / narrow * of_group + word) as u8
+            });
+            self.a.numbers(self.order(word, vector), numbers);
         }
     }
 
@@ -330,13 +340,13 @@ impl Kernel<'_> {
         }
     }
 
-    /// The two innermost loops for narrow groups: an element is spread once for all pixels and taps that
+    /// The two innermost loops for narrow groups: a word is spread once for all pixels and taps that
     /// read it, because on some machines that takes as long as a product. The order of a sum does not
     /// depend on the tile.
     fn unrolled_taps(&mut self, taps: Loop) {
         let channels = self.unrolled_count() / taps.count.max(1);
         let weights = self.spare();
-        let spare = self.a.vectors().registers() - weights;
+        let spare = self.a.vectors().registers() - self.kept() - weights;
         // As many taps at a time as registers hold weights of, beside an element.
         let most = (spare - 1).min(taps.count).max(1);
         let mut turn = 0;
@@ -356,10 +366,9 @@ impl Kernel<'_> {
                 for (read, users) in self.reads(taps, count) {
                     let element = Vector(weights + count + turn % (spare - count));
                     turn += 1;
-                    self.spread(element, (first + read) * taps.input * WORD_BYTES + part, i);
+                    self.spread(element, (first + read) * taps.input * WORD_BYTES, (i, vector));
                     for (pixel, tap) in users {
-                        let sum = self.sum(pixel, vector);
-                        self.a.multiply_add(sum, Vector(weights + tap), element);
+                        self.multiply(self.sum(pixel, vector), element, Vector(weights + tap));
                     }
                 }
             }
@@ -440,35 +449,35 @@ impl Kernel<'_> {
         }
     }
 
-    /// Channel `i` of each lane's own group, for each pixel.
+    /// Word `i` of each lane's own group, for each pixel.
     fn narrow(&mut self, i: usize, weights: usize, turn: &mut usize, temporaries: usize) {
         for pixel in 0..self.spec.pixels {
             for vector in 0..self.row() {
                 let element = Vector(weights + self.row() + *turn % temporaries);
                 *turn += 1;
-                let (at, lanes) =
-                    (pixel * self.spec.input_pixel * WORD_BYTES, vector * self.lanes());
-                match (self.spec.element, self.spec.narrow) {
-                    (Element::F32 | Element::I16 | Element::Bf16, _) => {
-                        self.spread(element, at + lanes * WORD_BYTES, i);
-                    }
-                    (Element::U8, 1) => self.a.load_bytes(element, IN_AT.at(at + lanes)),
-                    (Element::U8, _) => {
-                        self.a.spread_words(element, IN_AT.at(at), self.order(i, vector));
-                    }
-                }
+                self.spread(element, pixel * self.spec.input_pixel * WORD_BYTES, (i, vector));
                 self.multiply(self.sum(pixel, vector), element, Vector(weights + vector));
             }
         }
     }
 
-    /// Loads channel `i` of each lane's own group.
-    fn spread(&mut self, element: Vector, at: usize, i: usize) {
-        match self.spec.narrow {
-            1 => self.a.load(element, IN_AT.at(at)),
+    /// Loads word `i` of each lane's own group, for a vector of the block at `at`.
+    fn spread(&mut self, to: Vector, at: usize, (i, vector): (usize, usize)) {
+        let (lane, word) = (vector * self.lanes(), WORD_BYTES);
+        let order = self.order(i, vector);
+        match (self.spec.element, self.spec.narrow) {
+            (Element::U8, 1) => self.a.load_bytes(to, IN_AT.at(at + lane)),
+            (_, 1) => self.a.load(to, IN_AT.at(at + lane * word)),
+            (Element::U8, _) => self.a.spread_words(to, IN_AT.at(at), Words::Four, order),
+            (Element::I16 | Element::Bf16, _) => {
+                self.a.spread_words(to, IN_AT.at(at), Words::Eight, order);
+            }
+            (Element::F32, 4) => self.a.broadcast_in_quarters(to, IN_AT.at(at + lane * word), i),
             // A register is a group.
-            8 => self.a.broadcast(element, IN_AT.at(at + i * WORD_BYTES)),
-            _ => self.a.broadcast_in_quarters(element, IN_AT.at(at), i),
+            (Element::F32, of_group) if of_group >= self.lanes() => {
+                self.a.broadcast(to, IN_AT.at(at + (lane + i) * word));
+            }
+            (Element::F32, _) => self.a.spread_words(to, IN_AT.at(at), Words::Sixteen, order),
         }
     }
 

@@ -33,15 +33,14 @@ use crate::plan::kernel::Fields;
 use crate::plan::{Loop, Walk};
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::epilogue::FusedStep;
-use crate::schedule::problem::WORD;
 
 /// The innermost function: computes tiles of one row of pixels, one after the other.
 ///
 /// Called as `(in, weights, out, bias, tiles, residual)`. Distances are in elements, those of input and
 /// weights that are not f32 in words of four bytes. Weights of a block lie in the order they are read,
 /// `[reduce…][16]`, whatever the tile: so CPUs with other registers share them. Before those of bytes are
-/// two lines: what their sums start from, as i32, and what they are scaled by; and where groups are parts
-/// of a block, which of its words each lane reads. Before those of i16 is a line of what sums are scaled by.
+/// two lines: what their sums start from, as i32, and what they are scaled by. Before those of i16 is one of
+/// what sums are scaled by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MicroKernel {
     /// What the input is stored as, and the weights, those of bytes with signs.
@@ -94,10 +93,17 @@ pub struct Bytes {
     pub residual: Option<ByteScale>,
 }
 
-/// Lines that say which word of a block each lane reads for a word of its own group, where groups are parts
-/// of a block: one for each of the group's. The channel of a group of one is the lane's own.
-pub(super) fn orders(narrow: usize) -> usize {
-    if narrow > 1 { narrow.div_ceil(WORD) } else { 0 }
+/// Words of a group of so many channels, for each of which a vector's lanes are told which word of a block is their
+/// own group's. No lane is told where words are found otherwise: the channel of a group of one is the lane's own, and
+/// elements of f32 are broadcast within quarters, or to a register that is one group.
+pub fn orders(element: Element, narrow: usize, vectors: Vectors) -> usize {
+    match (element, narrow) {
+        (_, 0 | 1) | (Element::F32, 4) => 0,
+        (Element::F32, of_group) if of_group >= vectors.lanes() => 0,
+        (Element::F32 | Element::U8 | Element::I16 | Element::Bf16, of_group) => {
+            of_group.div_ceil(element.of_word())
+        }
+    }
 }
 
 /// Fetching of the weights that the next call wants into the second-level cache, while tiles run through
@@ -134,7 +140,7 @@ impl MicroKernel {
         match self.element {
             Element::F32 | Element::Bf16 => 0,
             Element::I16 => 1,
-            Element::U8 => 2 + orders(self.narrow),
+            Element::U8 => 2,
         }
     }
 
@@ -157,8 +163,8 @@ impl MicroKernel {
             Element::F32 | Element::Bf16 if self.pairs || self.bytes != Bytes::default() => {
                 return false;
             }
-            Element::Bf16 if self.narrow > 0 => return false,
-            Element::U8 if self.narrow > 0 && self.blocks != 1 => return false,
+            Element::Bf16 if self.narrow == 1 => return false,
+            _ if self.narrow > 0 && self.blocks != 1 => return false,
             Element::I16 if self.narrow > 0 || self.bytes != Bytes::default() => return false,
             Element::F32 | Element::U8 | Element::I16 | Element::Bf16 => {}
         }
@@ -174,8 +180,7 @@ impl MicroKernel {
     ) -> Walk {
         let (channels, taps) = match (&self.reduce[..], self.narrow) {
             // Each lane reads the channels of its own group.
-            ([taps @ .., _], 1..) if self.element == Element::U8 => (BLOCK / WORD, taps),
-            ([taps @ .., _], 1..) => (BLOCK, taps),
+            ([taps @ .., _], 1..) => (BLOCK / self.element.of_word(), taps),
             (taps, _) => (1, taps),
         };
         let pixels = (pixels, self.input_pixel);
@@ -227,13 +232,11 @@ impl MicroKernel {
     }
 
     /// The loop over a row of the window, for narrow groups, where pixels are whole taps apart and so
-    /// read the same elements.
+    /// read the same words.
     pub(crate) fn shared_taps(&self) -> Option<Loop> {
         let [.., taps, _] = self.reduce[..] else { return None };
         let apart = taps.input > 0 && self.input_pixel.is_multiple_of(taps.input);
-        // Words of bytes are spread for each product.
-        let is_f32 = self.element == Element::F32;
-        (is_f32 && self.narrow > 0 && self.blocks == 1 && apart).then_some(taps)
+        (self.narrow > 0 && self.blocks == 1 && apart).then_some(taps)
     }
 
     /// Visits every attribute.
@@ -275,10 +278,6 @@ impl Leaf for MicroKernel {
     }
 
     fn code(&self, vectors: Vectors) -> Result<LeafCode<'_>> {
-        let vectors = match self.element {
-            Element::F32 => vectors.for_groups_of(self.narrow),
-            Element::U8 | Element::I16 | Element::Bf16 => vectors,
-        };
         if self.finish != Expr::default() && !self.finishes() {
             return Err(Error::internal("a micro-kernel that finishes what it cannot"));
         }
