@@ -18,9 +18,9 @@ use crate::model_file::ModelFile;
 use crate::program::{Prepared, Program, Session};
 
 /// Runs of the program that multiplies in a measurement.
-const RUNS: usize = 4;
+const RUNS: usize = 16;
 /// The same where there is one measurement alone.
-const RUNS_ALONE: usize = 15;
+const RUNS_ALONE: usize = 60;
 /// Measurements between inferences, at most.
 const PAUSES: usize = 8;
 /// Bytes that threads read together for the bandwidth of memory, in turns: more than caches hold.
@@ -123,7 +123,8 @@ impl Multiplying {
         threads: NonZeroUsize,
     ) -> Outcome<Option<Multiplying>> {
         const NAME: &str = "the program that measures the peak";
-        let peak = Peak::new(target, element).map_err(|error| loading::refused(file, error))?;
+        let peak = Peak::new(target, element, threads);
+        let peak = peak.map_err(|error| loading::refused(file, error))?;
         let Some(peak) = peak else { return Ok(None) };
         let artifact = peak.parts.to_artifact().map_err(|e| Failure::Failed(e.to_string()))?;
         let program = Program::load(artifact, None, NAME)?;
