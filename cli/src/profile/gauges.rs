@@ -4,7 +4,8 @@
 //! before the inferences, between them and after, and the best counts.
 
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cardinal_compiler::codegen::Target;
 use cardinal_compiler::machine::Element;
@@ -19,7 +20,9 @@ use crate::program::{Prepared, Program, Session};
 
 /// Runs of the program that multiplies in a measurement.
 const RUNS: usize = 16;
-/// The same where there is one measurement alone.
+/// How long threads sleep before: who has just slept is let run at once, on a core that others use too.
+const REST: Duration = Duration::from_millis(2);
+/// Runs where there is one measurement alone.
 const RUNS_ALONE: usize = 60;
 /// Measurements between inferences, at most.
 const PAUSES: usize = 8;
@@ -29,8 +32,9 @@ const STREAMED: usize = 256 << 20;
 const TURNS: usize = 4;
 /// Bytes that each thread reads again and again for that of caches: what the second level holds everywhere.
 const NEAR: usize = 192 << 10;
-/// How often it does.
-const TIMES: usize = 1024;
+/// How often it does, and how often that is timed.
+const TIMES: usize = 512;
+const READINGS: usize = 3;
 
 /// What measures the ceilings of a machine, again and again.
 pub(crate) struct Gauges {
@@ -74,8 +78,10 @@ impl Gauges {
         for (element, program) in &mut self.peaks {
             now.gflops.push((*element, program.best_of(RUNS)?));
         }
-        now.memory = self.memory.gigabytes()?;
-        now.caches = self.caches.gigabytes()?;
+        now.memory = rested(&mut self.memory)?;
+        for _ in 0..READINGS {
+            now.caches = now.caches.max(rested(&mut self.caches)?);
+        }
         self.best.raise(&now);
         Ok(())
     }
@@ -84,6 +90,12 @@ impl Gauges {
     pub(super) fn into_ceilings(self) -> Ceilings {
         self.best
     }
+}
+
+/// 10⁹ bytes a second, after a rest.
+fn rested(reading: &mut Reading) -> Outcome<f64> {
+    thread::sleep(REST);
+    reading.gigabytes()
 }
 
 /// Whether to measure before an inference of so many: a few times between them, evenly.
@@ -135,6 +147,7 @@ impl Multiplying {
 
     /// 10⁹ operations a second, in the fastest of so many runs.
     fn best_of(&mut self, runs: usize) -> Outcome<f64> {
+        thread::sleep(REST);
         let mut best = 0.0f64;
         for _ in 0..runs {
             let begin = Instant::now();
