@@ -4,13 +4,13 @@
     scripts/page.py BIN [MODEL...] [--quick] [--pictures FOLDER]
 
 BIN is a build of cardinal. Without MODELs the pages are those of the digits model, in which a name is made markup, of
-the same model quantized, and of small networks of the tests. In three sizes of windows, light and dark, it must be that
+the same model compiled and quantized, and of small networks of the tests. In three sizes of windows, light and dark, it must be that
 
 - nothing is asked of a network and nothing is written to the console,
 - every text is inside its box, no boxes overlap, and no lines cross each other or a box,
 - clicks, the slider, the search, links to a place, keys and the colours do what they should.
 
-It prints the size of each page and how long it takes to be ready. --quick opens two models in one size. --pictures
+It prints the size of each page and how long it takes to be ready. --quick opens three models in one size. --pictures
 writes what was seen. Playwright is installed with pip into target/; the browser is Debian's package chromium, or any
 Chromium or Chrome that is called so on PATH. Without one it says SKIPPED, and with --required fails.
 """
@@ -182,6 +182,8 @@ class Page:
         self.want(self.tab.evaluate('document.querySelector("#panel-fused .stage").open'), 'right does not open')
 
     def use_slider(self):
+        if not self.tab.evaluate('DATA.passes'):
+            return
         self.go('#passes')
         self.tab.focus('#pass')
         for _ in range(5):
@@ -216,7 +218,10 @@ class Page:
                   'a link does not open the block of its node')
 
     def see_others(self):
-        for tab in ['import', 'schedule', 'plan']:
+        tabs = self.tab.evaluate('TABS.map((tab) => tab.name)')
+        known = ['import', 'passes'] if self.tab.evaluate('DATA.passes') else []
+        self.want(set(tabs) == {*known, 'fused', 'schedule', 'plan'}, f'the tabs are {tabs}')
+        for tab in [tab for tab in tabs if tab not in ('fused', 'passes')]:
             self.go(f'#{tab}')
             self.check(tab)
         if self.tab.locator('.arena rect').count():
@@ -253,6 +258,13 @@ def hostile(folder):
     return path
 
 
+def compiled(binary, folder):
+    """The digits model as an artifact, whose page begins after the passes."""
+    path = os.path.join(folder, 'digits.cardinal')
+    subprocess.run([binary, 'compile', common.DIGITS, '-o', path], check=True, stderr=subprocess.DEVNULL)
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('binary')
@@ -271,7 +283,7 @@ def main():
         os.makedirs(args.pictures, exist_ok=True)
     failed = False
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        models = args.models or [hostile(folder), common.quantized_digits(args.binary, folder)]
+        models = args.models or [hostile(folder), compiled(args.binary, folder), common.quantized_digits(args.binary, folder)]
         if not args.models and not args.quick:
             models += [os.path.join(FIXTURES, name) for name in SMALL]
         chromium = playwright.chromium.launch(executable_path=browser, args=['--no-sandbox'])

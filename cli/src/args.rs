@@ -12,6 +12,7 @@ mod relink;
 mod sampling;
 mod score;
 mod serve;
+mod tolerance;
 mod tuning;
 
 use std::num::NonZeroUsize;
@@ -31,6 +32,7 @@ pub(crate) use relink::RelinkArgs;
 pub(crate) use sampling::SamplingOptions;
 pub(crate) use score::ScoreArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use tolerance::ToleranceOptions;
 pub(crate) use tuning::TuningOptions;
 
 use crate::image_input::{ImageOptions, Preprocess};
@@ -182,7 +184,8 @@ Examples:
   cardinal profile resnest50.onnx --format html > profile.html
   cardinal profile resnest50.onnx --format chrome-trace > trace.json   # for Perfetto
 
-The peak of multiply-adds and the bandwidth of memory are measured first, on as many threads.")]
+The peak of multiply-adds and the bandwidth of memory are measured before, between and after the
+inferences, on as many threads, and the best counts.")]
     Profile(ProfileArgs),
     /// Compare a model's results with expected ones, or with the reference interpreter's
     #[command(after_help = "\
@@ -417,18 +420,9 @@ pub(crate) struct VerifyArgs {
     /// Example: --expected y.npy
     #[arg(short, long, value_name = "[NAME=]FILE", requires = "input")]
     pub(crate) expected: Vec<String>,
-    /// Difference allowed, relative to the largest magnitude in the expected output
-    ///
-    /// Products of bfloat16, by --precision bf16, need some hundredths.
-    ///
-    /// Example: --rtol 1e-4
-    #[arg(long, value_name = "R", default_value = "1e-3", value_parser = parse_tolerance)]
-    pub(crate) rtol: f64,
-    /// Difference allowed besides that
-    ///
-    /// Example: --atol 1e-5
-    #[arg(long, value_name = "A", default_value = "1e-6", value_parser = parse_tolerance)]
-    pub(crate) atol: f64,
+    /// What differences are allowed.
+    #[command(flatten)]
+    pub(crate) tolerance: ToleranceOptions,
     /// Say for each operator how far its result is from the exact one, beside what rounding alone explains
     ///
     /// Each operator is evaluated in f64 on what its code has read, so an error is its own. For an .onnx; it takes as
@@ -462,13 +456,6 @@ pub(crate) struct VerifyArgs {
     /// How to read and compile it.
     #[command(flatten)]
     pub(crate) options: ModelOptions,
-}
-
-fn parse_tolerance(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value >= 0. && value.is_finite() => Ok(value),
-        _ => Err("a tolerance is a number that is not negative".into()),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use clap::ColorChoice;
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use crate::columns::wrapped;
+use crate::columns::{self, wrapped};
 use crate::ending;
 use crate::exit::{Failure, Outcome, Status};
 use crate::reporting::{Errors, Reporting};
@@ -73,6 +73,14 @@ fn complaint(error: &clap::Error) -> Failure {
 /// Prints one line on stderr that is no failure.
 pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(stderr(), "{}", line(&text.to_string()));
+}
+
+/// Prints on stderr what is no failure and longer than a line: in as many as fit 80 columns, the first of which is not
+/// indented.
+pub(crate) fn long_note(text: impl fmt::Display) {
+    let text = line(&text.to_string());
+    let lines = wrapped(&text, columns::WIDTH - 2, "", "  ");
+    let _ = stderr().write_all(lines.as_bytes());
 }
 
 /// Says in one line on stderr what is wrong with one of many things; the others go on.

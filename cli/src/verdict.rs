@@ -15,7 +15,7 @@ use crate::tensors::{Array, Spec};
 
 /// How much an element may differ: by `atol + rtol * M`, where M is the largest magnitude in the
 /// expected output.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Tolerance {
     /// Relative to the largest magnitude.
     pub(crate) rtol: f64,

@@ -170,6 +170,29 @@ fn names_that_are_no_utf8_stay_distinct() {
     assert_eq!(inputs, ["\\xff.png", "\\xfe.png", "\\\\xff.png"]);
 }
 
+/// What is said of images of colour has the longest numbers, and warnings.
+#[test]
+fn what_is_done_to_images_is_said_in_80_columns() {
+    let model = "../compiler/tests/fixtures/tiny/resnest_r2k2_avdfirst.dyn.onnx";
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
+    let folder = folder();
+    for name in ["model.onnx", "resnet50.onnx"] {
+        fs::copy(&model, folder.path(name)).unwrap();
+        for arguments in ["run NAME a.png", "score NAME a.png -o y.csv"] {
+            let ran = folder.run(&arguments.replace("NAME", name));
+            let lines: Vec<&str> = ran.stderr.lines().collect();
+            assert!(lines.iter().all(|line| line.chars().count() <= 80), "{ran:?}");
+            let all = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                all.contains("images: crop_pct") && all.contains("mean [0.485, 0.456, 0.406] ("),
+                "{ran:?}"
+            );
+            assert!(all.contains("warning: "), "{ran:?}");
+            assert!(lines.len() > 3 && lines[1].starts_with("  "), "{ran:?}");
+        }
+    }
+}
+
 /// Whatever the artifact is called and whoever gives it other weights, until `run` is told otherwise.
 #[test]
 fn artifacts_and_executables_keep_how_images_are_prepared() {

@@ -72,9 +72,10 @@ fn one_line(output: &Output, code: i32) -> String {
     said
 }
 
-/// Whether a line says how images are prepared.
+/// Whether a line says how images are prepared, or goes on with that.
 fn about_images(line: &str) -> bool {
-    line.starts_with("images: ") || line.starts_with("warning: nothing says how images")
+    let goes_on = line.starts_with("  ") && !line.starts_with("  help: ");
+    goes_on || line.starts_with("images: ") || line.starts_with("warning: nothing says how images")
 }
 
 fn number(signal: &str) -> i32 {

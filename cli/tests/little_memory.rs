@@ -64,8 +64,8 @@ fn step(folder: &Folder, program: &str, from: usize, arguments: &str) -> usize {
         let place = format!("{arguments}, {kib} KiB, {}: {said}", ran.status);
         assert!(matches!(ran.status.code(), Some(0 | 1 | 3 | 5)), "{place}");
         if !ran.status.success() {
-            let is_help =
-                |line: &&str| line.starts_with("  help: ") || line.starts_with("images: ");
+            // What goes on after the first line is indented, as help is.
+            let is_help = |line: &&str| line.starts_with("  ") || line.starts_with("images: ");
             let lines: Vec<&str> = said.lines().filter(|line| !is_help(line)).collect();
             assert!(lines.len() == 1 && !said.contains("internal error"), "{place}");
             failed += 1;

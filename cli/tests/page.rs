@@ -271,9 +271,45 @@ fn what_cannot_be_drawn_is_refused_with_advice() {
     assert!(said.contains("`soup`") && said.contains("help:"), "{said}");
     folder.run("inspect m.onnx --format html --node soup").fails_with(2);
     folder.run("compile m.onnx -o m.cardinal --cpu x86-64-v3").succeeds();
-    let said = folder.run("inspect m.cardinal --format html").fails_with(2);
-    assert!(said.contains("inspect the .onnx"), "{said}");
     folder.run("inspect m.cardinal --format svg --node soup").fails_with(2);
+    folder.run("inspect m.cardinal --format html --node soup").fails_with(2);
+    for what in ["--stage import", "--passes", "--after split_attention", "--why"] {
+        let said = folder.run(&format!("inspect m.cardinal --format html {what}")).fails_with(2);
+        assert!(said.contains("inspect the .onnx") && said.contains("not in it"), "{said}");
+    }
+}
+
+/// An artifact's page is that of its .onnx, but for what came before the graph that it holds, and candidates.
+#[test]
+fn a_page_of_an_artifact_shows_what_it_holds() {
+    for model in models() {
+        let folder = with(&model);
+        folder.run(&format!("compile m.onnx -o m.cardinal {CPU}")).succeeds();
+        let page = |file: &str, options: &str| {
+            data(&folder.run(&format!("inspect {file} --format html {options}")).succeeds())
+        };
+        let (shown, of_onnx) = (page("m.cardinal", ""), page("m.onnx", CPU));
+        assert_complete(&shown["views"]["fused"]);
+        // Nodes are in the order of the text that the artifact has.
+        let boxes = |data: &Value| {
+            let boxes = data["views"]["fused"]["boxes"].as_array().unwrap().iter();
+            let said = boxes.map(|b| format!("{} {} {}", b["class"], b["lines"], b["work"]));
+            let mut said: Vec<String> = said.collect();
+            said.sort_unstable();
+            said
+        };
+        assert!(boxes(&shown) == boxes(&of_onnx), "{}", model.display());
+        assert!(shown["plan"] == of_onnx["plan"] && shown["cpu"] == of_onnx["cpu"]);
+        let json = |stage: &str| -> Value {
+            let text = folder.run(&format!("inspect m.cardinal --stage {stage} --json")).succeeds();
+            serde_json::from_str(&text).unwrap()
+        };
+        assert!(shown["views"]["fused"]["graph"] == json("fused"), "{}", model.display());
+        assert!(shown["schedule"] == json("schedule"), "{}", model.display());
+        assert!(shown["views"]["import"].is_null() && shown["passes"].is_null());
+        assert_eq!(shown["open"]["tab"], "fused");
+        assert_eq!(page("m.cardinal", "--stage plan")["open"]["tab"], "plan");
+    }
 }
 
 #[test]

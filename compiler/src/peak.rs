@@ -4,6 +4,8 @@
 //! with. Nothing is read, and no product waits for another. Items are independent, as those of kernels are, so
 //! any number of threads shares them out.
 
+use std::num::NonZeroUsize;
+
 use cardinal_runtime::manifest::{Manifest, TensorInfo, Variant};
 use cardinal_runtime::{ArtifactParts, Code as CodeSection, DType};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -17,10 +19,13 @@ use crate::error::Result;
 use crate::machine::{BLOCK, Dots, Element, F32_BYTES, Factor, Vectors};
 use crate::pipeline::VERSION;
 
-/// Items of the program: enough to be shared out evenly.
-const ITEMS: usize = 256;
+/// Items for each thread: enough to be shared out evenly, and some tenths of a millisecond. What else runs on a machine
+/// leaves all cores alone for so long now and then.
+const ITEMS: usize = 192;
+/// No program is longer than for so many threads.
+const MOST_THREADS: usize = 1 << 12;
 /// Turns of the loop of an item.
-const TURNS: usize = 4096;
+const TURNS: usize = 1024;
 /// Products of a turn, each of a whole register and into one of its own: more than are in flight.
 const SUMS: usize = 12;
 
@@ -34,11 +39,11 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The program for elements of this type on this target, if convolutions multiply such there.
+    /// The program for elements of this type on this target, for so many threads, if convolutions multiply such there.
     ///
     /// # Errors
     /// Those of generating code.
-    pub fn new(target: &Target, element: Element) -> Result<Option<Peak>> {
+    pub fn new(target: &Target, element: Element, threads: NonZeroUsize) -> Result<Option<Peak>> {
         let machine = target.machine();
         let factor = Factor::of(element, machine.dots.unwrap_or(Dots::Words));
         let is_there = match factor {
@@ -50,26 +55,27 @@ impl Peak {
             return Ok(None);
         }
         let in_a_product = machine.vectors.lanes() * element.of_word();
-        let Code { bytes, entry, .. } = code(target, factor)?;
+        let items = ITEMS * threads.get().min(MOST_THREADS);
+        let Code { bytes, entry, .. } = code(target, factor, items)?;
         Ok(Some(Peak {
-            parts: parts(target, bytes, entry),
-            multiply_adds: ITEMS * TURNS * SUMS * in_a_product,
+            parts: parts(target, bytes, entry, items),
+            multiply_adds: items * TURNS * SUMS * in_a_product,
         }))
     }
 }
 
-fn code(target: &Target, factor: Factor) -> Result<Code> {
+fn code(target: &Target, factor: Factor, items: usize) -> Result<Code> {
     let mut linker = Linker::new(target, Listing::default())?;
     let products = linker.leaf(Products(factor))?;
     let function = linker.kernel(|e, call| emit(e, products, call))?;
     let kernel = linker.place("peak", function, false)?;
     let args = vec![Address { region: Region::Output(0), offset: 0, image: 0 }];
-    let call = Call { kernel, items: ITEMS, stage: 0, runs: None, counts: None, args };
+    let call = Call { kernel, items, stage: 0, runs: None, counts: None, args };
     linker.program(&Program { stages: Vec::new(), calls: vec![call] })
 }
 
-fn parts(target: &Target, bytes: Vec<u8>, entry: usize) -> ArtifactParts {
-    let shape = vec![ITEMS as u64, BLOCK as u64];
+fn parts(target: &Target, bytes: Vec<u8>, entry: usize, items: usize) -> ArtifactParts {
+    let shape = vec![items as u64, BLOCK as u64];
     let sums = TensorInfo { name: "sums".into(), dtype: DType::F32 as u32, shape };
     let manifest = Manifest {
         model_name: "peak".into(),

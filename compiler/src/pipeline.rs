@@ -139,9 +139,11 @@ impl<'m> Pipeline<'m> {
         let mut trace = self.schedules(targets)?;
         let schedules: Vec<Schedule> =
             trace.variants.iter().map(|variant| variant.schedule.clone()).collect();
-        let plans = kernels::lower_all(&trace.graph, &schedules)?;
+        // Nothing below knows ONNX: errors there name nodes of the file, but not their operators.
+        let located = |error| self.model.operators.locate(error);
+        let plans = kernels::lower_all(&trace.graph, &schedules).map_err(located)?;
         for (variant, plan) in trace.variants.iter_mut().zip(plans) {
-            plan::check_memory(&plan, self.options.memory)?;
+            plan::check_memory(&plan, self.options.memory).map_err(located)?;
             variant.plan = Some(plan);
         }
         Ok(trace)

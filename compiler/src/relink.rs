@@ -42,7 +42,7 @@ pub fn relink(model: &Model, artifact: &Artifact, threads: NonZeroUsize) -> Resu
         winograd_of_bytes: manifest.winograd_of_bytes,
         bfloat16: if manifest.bfloat16 { Bfloat16::WhereFaster } else { Bfloat16::Never },
         portable_bits: manifest.portable_bits,
-        choices: choices(manifest)?,
+        choices: choices(artifact)?,
     };
     let weights = narrow(manifest)?;
     // What an inference takes was allowed when the artifact was compiled, or its plan is another.
@@ -107,14 +107,22 @@ fn targets(artifact: &Artifact) -> Result<Vec<Target>> {
     artifact.variants().iter().map(record::target).collect()
 }
 
-/// What the artifact takes instead of the estimates' choices.
-fn choices(manifest: &Manifest) -> std::result::Result<Choices, Difference> {
+/// What the artifact takes instead of the estimates' choices. Times that they were taken for are not in it.
+///
+/// # Errors
+/// [`OtherGraph`](crate::error::Problem::OtherGraph) for choices of another version.
+pub fn choices(artifact: &Artifact) -> Result<Choices> {
     let chosen = |made: &Choice| {
         let unknown = |bad: BadChoice| Difference::Choice(bad.to_string());
         let choice = read_choice(&made.choice).map_err(unknown)?;
         Ok((made.layer.clone(), Chosen { choice, because: String::new() }))
     };
-    manifest.choices.iter().map(chosen).collect()
+    Ok(artifact
+        .manifest()
+        .choices
+        .iter()
+        .map(chosen)
+        .collect::<std::result::Result<_, Difference>>()?)
 }
 
 fn check_ports(plan: &Plan, artifact: &Artifact) -> Result<()> {

@@ -281,7 +281,12 @@ fn artifacts_say_what_they_multiply_and_ask_for_no_more() {
     let target = znver4();
     let graph = Case::of([256, 64], 1, [28, 28]).graph("rand(1)");
     let of = |target: &Target, allowed: bool| {
-        let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+        let model = Model {
+            graph: graph.clone(),
+            metadata: Vec::new(),
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let options = CompileOptions { schedule: allowing(allowed), ..CompileOptions::default() };
         cardinal_compiler::compile(&model, std::slice::from_ref(target), &options)
     };
@@ -291,7 +296,12 @@ fn artifacts_say_what_they_multiply_and_ask_for_no_more() {
         assert_eq!(variant.precision(), says);
         let asks = variant.cpu_features.iter().any(|feature| feature == "avx512bf16");
         assert_eq!(asks, allowed, "{:?}", variant.cpu_features);
-        let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+        let model = Model {
+            graph: graph.clone(),
+            metadata: Vec::new(),
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let again =
             cardinal_compiler::relink::relink(&model, &artifact, NonZeroUsize::MIN).unwrap();
         assert_eq!(again.parts.to_artifact().unwrap().code(0), artifact.code(0));
@@ -304,7 +314,12 @@ fn artifacts_say_what_they_multiply_and_ask_for_no_more() {
         assert!(of(&refused, false).is_ok());
         let schedule = Preferences { bfloat16: Bfloat16::WhereFaster, ..Preferences::default() };
         let options = CompileOptions { schedule, ..CompileOptions::default() };
-        let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+        let model = Model {
+            graph: graph.clone(),
+            metadata: Vec::new(),
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let both = [refused, target.clone()];
         let artifact = cardinal_compiler::compile(&model, &both, &options).unwrap();
         let artifact = artifact.parts.to_artifact().unwrap();
@@ -342,7 +357,12 @@ fn what_was_chosen_can_be_linked_again() {
     let target = znver4();
     let graph = Case::of([64, 32], 1, [7, 9]).graph("rand(1)");
     let [layer] = &layers(&graph, &target, &allowing(true))[..] else { panic!("one layer") };
-    let model = || Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let model = || Model {
+        graph: graph.clone(),
+        metadata: Vec::new(),
+        digest: [0; 32],
+        operators: Default::default(),
+    };
     let mut precisions = Vec::new();
     for choice in &layer.candidates {
         let only = Chosen { choice: choice.clone(), because: String::new() };

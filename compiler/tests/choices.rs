@@ -494,7 +494,7 @@ fn model(seed: u64) -> Model {
         }
     }
     let graph = text::parse(&lines).unwrap_or_else(|e| panic!("{e}\n{lines}"));
-    Model { graph, metadata: Vec::new(), digest: [seed as u8; 32] }
+    Model { graph, metadata: Vec::new(), digest: [seed as u8; 32], operators: Default::default() }
 }
 
 const CPUS: [&str; 2] = ["x86-64-v3", "x86-64-v4"];

@@ -105,6 +105,27 @@ fn files_named_in_the_book_exist() {
     }
 }
 
+/// The blocks of a text in Markdown that are fenced as text.
+fn fenced(markdown: &str) -> Vec<&str> {
+    let blocks = markdown.split("```text\n").skip(1);
+    blocks.filter_map(|block| Some(block.split_once("```")?.0)).collect()
+}
+
+/// The grammar, and the example before it, stand where the parser is and in the book.
+#[test]
+fn the_book_has_the_grammar_of_the_parser() {
+    let page = read_to_string(root().join("docs/src/ir.md")).unwrap();
+    let source = read_to_string(root().join("compiler/src/ir/text/mod.rs")).unwrap();
+    let comment = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    let comment: Vec<&str> = comment.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    let comment = comment.join("\n");
+    let (in_book, in_source) = (fenced(&page), fenced(&comment));
+    assert_eq!(in_source.len(), 2, "{in_source:?}");
+    for block in in_source {
+        assert!(in_book.contains(&block), "the book has not:\n{block}");
+    }
+}
+
 /// Every operator of the graph has its row, and no row is of an operator that there is not.
 #[test]
 fn the_book_names_every_operator_of_the_graph() {

@@ -131,7 +131,7 @@ const SHAPES: [(&str, Shape); 8] = [
 ];
 
 fn model(graph: Graph) -> Model {
-    Model { graph, metadata: Vec::new(), digest: [0; 32] }
+    Model { graph, metadata: Vec::new(), digest: [0; 32], operators: Default::default() }
 }
 
 fn target() -> Target {

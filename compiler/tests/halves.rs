@@ -47,7 +47,7 @@ const LEVELS: [&str; 3] = ["x86-64", "x86-64-v3", "x86-64-v4"];
 
 fn model(graph: Graph) -> Model {
     let digest = *blake3::hash(text::print(&graph).as_bytes()).as_bytes();
-    Model { graph, metadata: Vec::new(), digest }
+    Model { graph, metadata: Vec::new(), digest, operators: Default::default() }
 }
 
 fn parsed(body: &str) -> Graph {

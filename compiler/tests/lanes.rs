@@ -54,7 +54,8 @@ fn gelu_tanh(x: f64) -> f64 {
 fn program(body: &str, n: usize, cpu: &str) -> Option<Arc<Program>> {
     let source = format!("graph @lanes {{\ninput %x f32[{n}]\n{body}\noutput %y\n}}");
     let graph: Graph = text::parse(&source.replace("[]", &format!("[{n}]"))).unwrap();
-    let model = Model { graph, metadata: Vec::new(), digest: [0; 32] };
+    let model =
+        Model { graph, metadata: Vec::new(), digest: [0; 32], operators: Default::default() };
     let target = Target::named(&cpu::host_triple(), cpu).unwrap();
     let compiled = compile(&model, &[target], &CompileOptions::default()).unwrap();
     match Program::load(compiled.parts.to_artifact().unwrap()) {

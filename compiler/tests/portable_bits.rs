@@ -97,7 +97,8 @@ fn finished_tiles_have_the_same_bits_on_every_cpu() {
                   %g f32[1, 48, 5, 7] = conv(%x, %w)\nwindow 1x1\nthen gelu\n\
                   output %s\noutput %g\n}";
     let graph = text::parse(source).unwrap();
-    let model = Model { graph, metadata: Vec::new(), digest: [0; 32] };
+    let model =
+        Model { graph, metadata: Vec::new(), digest: [0; 32], operators: Default::default() };
     let inputs = inputs(&model);
     let each = CPUS.into_iter().filter_map(|cpu| run(artifact(&model, target(cpu)), &inputs, 1));
     let found: Vec<Vec<Tensor>> = each.collect();

@@ -37,7 +37,12 @@ const SOURCE: &str = "graph @tiny {
 const CPUS: [&str; 2] = ["x86-64-v3", "znver4"];
 
 fn model() -> Model {
-    Model { graph: text::parse(SOURCE).unwrap(), metadata: Vec::new(), digest: [7; 32] }
+    Model {
+        graph: text::parse(SOURCE).unwrap(),
+        metadata: Vec::new(),
+        digest: [7; 32],
+        operators: Default::default(),
+    }
 }
 
 fn targets() -> Vec<Target> {

@@ -22,7 +22,8 @@ use running::{TOLERANCE, random, to_reference};
 
 fn model(graph: Graph) -> Model {
     let digest = *blake3::hash(text::print(&graph).as_bytes()).as_bytes();
-    Model { graph, metadata: vec![("made".into(), format!("{digest:?}"))], digest }
+    let metadata = vec![("made".into(), format!("{digest:?}"))];
+    Model { graph, metadata, digest, operators: Default::default() }
 }
 
 fn parsed(body: &str) -> Model {

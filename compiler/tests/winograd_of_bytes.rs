@@ -225,7 +225,12 @@ fn it_is_taken_where_the_file_or_the_caller_allows_it() {
     assert!(!takes(&Preferences { winograd: false, ..allowing(true) }));
     assert!(!takes(&Preferences { portable_bits: true, ..allowing(true) }));
     let of_file = |metadata: Vec<(String, String)>, allowed: bool| {
-        let model = Model { graph: graph.clone(), metadata, digest: [0; 32] };
+        let model = Model {
+            graph: graph.clone(),
+            metadata,
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let options = CompileOptions { schedule: allowing(allowed), ..CompileOptions::default() };
         let compiled = cardinal_compiler::compile(&model, std::slice::from_ref(&target), &options);
         compiled.unwrap().parts.to_artifact().unwrap()
@@ -239,7 +244,12 @@ fn it_is_taken_where_the_file_or_the_caller_allows_it() {
     assert!(asked.manifest().winograd_of_bytes && !by_file.manifest().winograd_of_bytes);
     // Any of them can be linked with weights again.
     for (artifact, metadata) in [(&direct, Vec::new()), (&by_file, said()), (&asked, Vec::new())] {
-        let model = Model { graph: graph.clone(), metadata, digest: [0; 32] };
+        let model = Model {
+            graph: graph.clone(),
+            metadata,
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let again = cardinal_compiler::relink::relink(&model, artifact, NonZeroUsize::MIN).unwrap();
         assert_eq!(code(&again.parts.to_artifact().unwrap()), code(artifact));
     }

@@ -59,7 +59,12 @@ impl Intact {
     /// An artifact with code for two kinds of CPU, and weights in this format.
     pub fn new(weights: Option<Narrow>) -> Intact {
         let graph = must(text::parse(SOURCE));
-        let model = Model { graph, metadata: vec![("k".into(), "v".into())], digest: [7; 32] };
+        let model = Model {
+            graph,
+            metadata: vec![("k".into(), "v".into())],
+            digest: [7; 32],
+            operators: Default::default(),
+        };
         let options = CompileOptions { weights, ..CompileOptions::default() };
         let artifact = must(must(compile(&model, &targets(), &options)).parts.to_artifact());
         let bytes = artifact.as_bytes().to_vec();

@@ -53,7 +53,12 @@ fn targets(seed: u64) -> Vec<Target> {
 
 /// The outputs of one thread, which two threads must give too; nothing where the graph is refused.
 fn run(case: &Case, target: &Target, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
-    let model = Model { graph: case.graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let model = Model {
+        graph: case.graph.clone(),
+        metadata: Vec::new(),
+        digest: [0; 32],
+        operators: Default::default(),
+    };
     // Winograd's and Strassen's sums make NaN of infinity.
     let schedule = Preferences { winograd: !case.takes_specials, ..Preferences::default() };
     let options = CompileOptions { schedule, ..options() };

@@ -133,9 +133,9 @@ impl Model {
     /// read), "fused" (after all passes), "schedule" (what was chosen, and why), "plan" (kernels, buffers), "clif"
     /// or "asm" (code). Without one it describes the compiled model.
     ///
-    /// A stage is made anew from the ONNX model, whose file must not have changed; what ``compile(tune=True)``
-    /// chose is not in it. Raises OptionError for another stage, and for any of a model that was loaded, which has
-    /// none; ModelError where the file has changed into what cannot be compiled.
+    /// A stage is made anew from the ONNX model, whose file must not have changed, with what ``compile(tune=True)``
+    /// chose. Raises OptionError for another stage, and for any of a model that was loaded, which has none; ModelError
+    /// where the file has changed into what cannot be compiled.
     #[pyo3(signature = (stage=None))]
     fn inspect(&self, py: Python<'_>, stage: Option<&str>) -> Result<String, Raised> {
         let Some(stage) = stage else { return Ok(description(self.artifact())) };
@@ -144,7 +144,8 @@ impl Model {
             let remedy = "inspect what cardinal_ml.compile returns for the .onnx";
             return Err(Raised::new(Class::Option, message, Some(remedy.into())));
         };
-        py.detach(|| Ok(library::Model::read(onnx.source(), options)?.inspect(stage)?))
+        let model = || library::Model::read(onnx.source(), options)?.as_in(self.artifact());
+        py.detach(|| Ok(model()?.inspect(stage)?))
     }
 
     /// Where the time goes: what ``cardinal profile --json`` prints, as a dict, with each step of the plan under "steps"
@@ -173,9 +174,9 @@ impl Model {
     /// a step of the plan as "#3", a function of the code, or an operator such as "split_attention", of which the first
     /// is meant; the end of a name will do where only one ends so. ``assembly`` adds the functions' machine code.
     ///
-    /// It is made anew from the ONNX model, whose file must not have changed; what ``compile(tune=True)`` chose is not in
-    /// it. Of a model that was loaded, it is not known what passes did, and "rewrites" is None. Raises OptionError for a
-    /// name of nothing or of several things; ModelError where the file has changed into what cannot be compiled.
+    /// It is made anew from the ONNX model, whose file must not have changed, with what ``compile(tune=True)`` chose. Of a
+    /// model that was loaded, it is not known what passes did, and "rewrites" is None. Raises OptionError for a name of
+    /// nothing or of several things; ModelError where the file has changed into what cannot be compiled.
     #[pyo3(signature = (name, *, assembly=false))]
     fn explain<'py>(
         &self,
@@ -185,7 +186,8 @@ impl Model {
     ) -> PyResult<Bound<'py, PyAny>> {
         let said = py.detach(|| match &self.origin {
             Some(Origin { onnx, options }) => {
-                library::Model::read(onnx.source(), options)?.explain(self.cpu(), name, assembly)
+                let model = library::Model::read(onnx.source(), options)?.as_in(self.artifact())?;
+                model.explain(self.cpu(), name, assembly)
             }
             None => library::explain(self.artifact(), (&self.name, self.cpu()), name, assembly),
         });

@@ -119,6 +119,34 @@ def test_the_way_of_a_thing_is_that_of_the_command(digits, tmp_path):
             model.explain('nothing')
 
 
+def test_what_tuning_chose_is_in_the_stages_and_ways(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    cardinal_ml.compile(DIGITS, tune=True)
+    # Whatever was fastest: something else than what is estimated.
+    convs = [node['conv'] for node in json.loads(command('inspect', DIGITS, '--stage', 'schedule', '--json'))['nodes']]
+    others = {conv['by']: conv['candidates'][-1] for conv in convs if conv and conv['candidates'][-1] != conv['by']}
+    cache = tmp_path / 'cardinal' / 'tune.json'
+    known = json.loads(cache.read_text())
+    layers = [layer for machine in known['machines'].values() for layer in machine.values()]
+    for layer in layers:
+        layer['choice'] = others.get(layer['estimate'], layer['estimate'])
+    cache.write_text(json.dumps(known))
+    tuned = cardinal_ml.compile(DIGITS, tune=True)
+    plan = tuned.inspect('plan')
+    assert plan != digits.inspect('plan') and 'tuned: ' in plan and 'tuned: ' in tuned.inspect('schedule')
+    tuned.save(tmp_path / 'tuned.cardinal')
+    loaded = cardinal_ml.load(tmp_path / 'tuned.cardinal')
+
+    def way(model, name):
+        story = model.explain(name)
+        lines = [line for node in story['fused'] for line in node['schedule'].splitlines()]
+        return [line for line in lines if line.startswith('    by ')], [step['function'] for step in story['steps']]
+
+    names = [step['name'] for step in tuned.profile(threads=1, iterations=1, warmup=0)['steps']]
+    assert all(way(tuned, name) == way(loaded, name) for name in names)
+    assert any(way(tuned, name) != way(digits, name) for name in names)
+
+
 def test_a_profile_is_that_of_the_command_but_for_times(digits, tmp_path):
     theirs = json.loads(command('profile', DIGITS, '--json', '--threads', '1', '--iterations', '2', '--warmup', '0'))
     profile = digits.profile(threads=1, iterations=2, warmup=0)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ModelOptions, parse_tolerance};
+use super::{ModelOptions, ToleranceOptions};
 
 /// `cardinal bisect`
 #[derive(Debug, Args)]
@@ -29,18 +29,9 @@ pub(crate) struct BisectArgs {
     /// Example: -o wrong.onnx
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
-    /// Difference allowed, relative to the largest magnitude in what is right
-    ///
-    /// Products of bfloat16, by --precision bf16, need some hundredths.
-    ///
-    /// Example: --rtol 1e-4
-    #[arg(long, value_name = "R", default_value = "1e-3", value_parser = parse_tolerance)]
-    pub(crate) rtol: f64,
-    /// Difference allowed besides that
-    ///
-    /// Example: --atol 1e-5
-    #[arg(long, value_name = "A", default_value = "1e-6", value_parser = parse_tolerance)]
-    pub(crate) atol: f64,
+    /// What differences are allowed.
+    #[command(flatten)]
+    pub(crate) tolerance: ToleranceOptions,
     /// Seed of the random inputs
     ///
     /// Example: --seed 1

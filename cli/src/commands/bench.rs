@@ -25,8 +25,9 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
     let forecast = forecast.transpose()?;
     let what = &args.measurement;
     let measured = measure(&loaded.program, loaded.preparation, threads, what)?;
-    let steps = running.map(|running| StepTimes::measure(&running, &loaded.program, threads, what));
-    let steps = steps.transpose()?;
+    let steps = running
+        .map(|running| StepTimes::measure(&running, &loaded.program, threads, what, None))
+        .transpose()?;
     if args.json {
         let mut report = measured.to_json();
         if let Some(steps) = steps {

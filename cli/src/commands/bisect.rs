@@ -41,7 +41,7 @@ pub(crate) fn run(args: &BisectArgs) -> Outcome {
         false => Some(tensors::assign(&outputs, expected, "output")?),
     };
     let compiler = Compiler::new(&file, &model, &settings, threads)?;
-    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
+    let tolerance = args.tolerance.into();
     let (inputs, outputs, progress) = (&inputs, &outputs, &progress);
     let search = Search { stages: &compiler, inputs, outputs, tolerance, progress };
     let found = search.run(expected.as_deref())?;
@@ -95,7 +95,8 @@ fn flags(args: &BisectArgs) -> String {
     if !cpu.is_empty() {
         flags += &format!(" --cpu {}", cpu.join(","));
     }
-    flags + &format!(" --rtol {:e} --atol {:e}", args.rtol, args.atol)
+    let Tolerance { rtol, atol } = args.tolerance.into();
+    flags + &format!(" --rtol {rtol:e} --atol {atol:e}")
 }
 
 fn default_output(model: &Path) -> PathBuf {

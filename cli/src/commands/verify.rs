@@ -10,7 +10,7 @@ use crate::loading::{self, Loaded};
 use crate::model_file::ModelFile;
 use crate::program::{self, Session};
 use crate::tensors::{self, Array};
-use crate::verdict::{self, Tolerance, Verdict};
+use crate::verdict::{self, Verdict};
 use crate::{inputs, output};
 
 /// The schema of `--json`.
@@ -42,8 +42,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
         Some(_) | None => None,
     };
     let actual = Session::new(&loaded.program, threads)?.run(inputs)?;
-    let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
-    let verdicts = verdict::judge(specs, &actual, &expected, tolerance);
+    let verdicts = verdict::judge(specs, &actual, &expected, args.tolerance.into());
     output::even_unread(print(args, &verdicts, layers.as_ref()))?;
     verdict::conclude(&verdicts)?;
     layers.map_or(Ok(()), |layers| layers.conclude())

@@ -30,7 +30,8 @@ pub(crate) fn import_text(source: &str, donor: Option<&Model>) -> ModelResult<Mo
     digest.update(source.as_bytes());
     digest.update(&donor.map(|model| model.digest).unwrap_or_default());
     let metadata = donor.map(|model| model.metadata.clone()).unwrap_or_default();
-    Ok(Model { graph, metadata, digest: *digest.finalize().as_bytes() })
+    let operators = donor.map(|model| model.operators.clone()).unwrap_or_default();
+    Ok(Model { graph, metadata, digest: *digest.finalize().as_bytes(), operators })
 }
 
 /// Refuses a graph whose made-up weights are more than [`MADE_UP_BYTES`].

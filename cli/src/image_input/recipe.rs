@@ -77,8 +77,8 @@ impl Recipe {
 
     /// Says on stderr what is done, and what of that is only assumed.
     pub(crate) fn announce(&self) {
-        render::note(format_args!("images: {self}"));
-        self.warnings().for_each(render::note);
+        render::long_note(format_args!("images: {self}"));
+        self.warnings().for_each(render::long_note);
     }
 
     /// What of it is only assumed, a line each.

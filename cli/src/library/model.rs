@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use bytes::Bytes;
+use cardinal_compiler::relink;
 use cardinal_runtime::Artifact;
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
@@ -132,6 +133,16 @@ impl Model {
     /// What is wrong with the model, or with options for it.
     pub fn read(source: Source<'_>, options: &Options) -> Result<Model, Refusal> {
         Ok(read(source, options)?)
+    }
+
+    /// The same model, to be looked at as an artifact of it was compiled: with what tuning has chosen.
+    ///
+    /// # Errors
+    /// An artifact of another version.
+    pub fn as_in(mut self, artifact: &Artifact) -> Result<Model, Refusal> {
+        let choices = relink::choices(artifact).map_err(|error| self.refused(Box::new(error)))?;
+        self.settings.compile.schedule.choices = choices;
+        Ok(self)
     }
 
     /// What tells this from all models and options that other artifacts come of: 64 hexadecimal digits.

@@ -5,36 +5,35 @@ use std::collections::HashMap;
 use cardinal_compiler::ir::work::multiply_adds;
 use cardinal_compiler::ir::{self, Graph, Node, NodeId};
 use cardinal_compiler::passes::{Change, NearMiss};
-use cardinal_compiler::pipeline::{PassTrace, Trace};
+use cardinal_compiler::pipeline::PassTrace;
 use cardinal_compiler::plan::Plan;
-use cardinal_compiler::schedule::{self, Summary};
+use cardinal_compiler::schedule;
 use serde_json::{Value, json};
 
 use super::outline::{Outline, Stage, Unit, is_drawn};
 use super::scene::Scene;
-use super::{attention, block, label};
+use super::{Subject, attention, block, label};
 
 /// The schema of the page's data.
 const SCHEMA: &str = "cardinal.page/v1";
 
-/// Everything that is known of a model on its way to one CPU.
-pub(super) fn page(file: &str, imported: &Graph, trace: &Trace, plan: &Plan) -> Value {
-    let variant = trace.variants.first();
-    let before =
-        std::iter::once(imported).chain(trace.passes.iter().filter_map(|p| p.after.as_ref()));
-    let passes: Vec<Value> =
-        before.zip(&trace.passes).map(|(before, pass)| of_pass(before, pass)).collect();
+/// Everything that is known of a model on its way to one CPU. What is not is null.
+pub(super) fn page(subject: &Subject<'_>) -> Value {
+    let Subject { file, before, graph, cpu, schedule, plan } = subject;
     json!({
         "schema": SCHEMA,
         "file": file,
-        "cpu": variant.map(|variant| variant.target.cpu()),
-        "views": {"import": view(imported), "fused": view(&trace.graph)},
-        "passes": passes,
-        "schedule": variant.map(|variant| {
-            schedule::json::to_json(&Summary::of(&trace.graph, &variant.schedule))
-        }),
+        "cpu": cpu,
+        "views": {"import": before.map(|(imported, _)| view(imported)), "fused": view(graph)},
+        "passes": before.map(|(imported, passes)| of_passes(imported, passes)),
+        "schedule": schedule::json::to_json(schedule),
         "plan": of_plan(plan),
     })
+}
+
+fn of_passes(imported: &Graph, passes: &[PassTrace]) -> Vec<Value> {
+    let before = std::iter::once(imported).chain(passes.iter().filter_map(|p| p.after.as_ref()));
+    before.zip(passes).map(|(before, pass)| of_pass(before, pass)).collect()
 }
 
 /// A graph, and how it is drawn. Numbers of nodes are places among the graph's.

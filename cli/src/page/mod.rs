@@ -19,8 +19,9 @@ mod outline;
 mod scene;
 
 use cardinal_compiler::ir::{Graph, NodeId, Op};
-use cardinal_compiler::pipeline::Trace;
+use cardinal_compiler::pipeline::PassTrace;
 use cardinal_compiler::plan::Plan;
+use cardinal_compiler::schedule::Summary;
 use cardinal_runtime::text;
 use serde_json::{Value, json};
 
@@ -39,6 +40,20 @@ const SCRIPTS: [&str; 6] = [
     include_str!("scripts/page.js"),
 ];
 
+/// What the page shows: a model on its way to one CPU.
+pub(crate) struct Subject<'a> {
+    /// The file's name.
+    pub(crate) file: &'a str,
+    /// The graph before all passes, and what they did; none of an artifact, which does not say.
+    pub(crate) before: Option<(&'a Graph, &'a [PassTrace])>,
+    /// The graph after them.
+    pub(crate) graph: &'a Graph,
+    /// The CPU.
+    pub(crate) cpu: String,
+    pub(crate) schedule: &'a Summary,
+    pub(crate) plan: &'a Plan,
+}
+
 /// Where the page opens.
 pub(crate) struct Opening<'a> {
     /// The tab: `import`, `passes`, `fused`, `schedule` or `plan`.
@@ -49,15 +64,10 @@ pub(crate) struct Opening<'a> {
     pub(crate) node: Option<&'a str>,
 }
 
-/// One page that shows a model from its import to its plan, and needs nothing but itself.
-pub(crate) fn html(
-    file: &str,
-    imported: &Graph,
-    trace: &Trace,
-    plan: &Plan,
-    opening: &Opening<'_>,
-) -> String {
-    let mut data = data::page(file, imported, trace, plan);
+/// One page that shows a model from its import, or of an artifact from its passes, to its plan, and needs nothing but
+/// itself.
+pub(crate) fn html(subject: &Subject<'_>, opening: &Opening<'_>) -> String {
+    let mut data = data::page(subject);
     data["open"] = json!({"tab": opening.tab, "pass": opening.pass, "node": opening.node});
     let script = SCRIPTS.concat();
     let mut page = String::new();

@@ -37,6 +37,7 @@ impl Profile {
             "peak_gflops": Value::Object(peaks.collect()),
             "memory_gb_per_s": self.ceilings.memory,
             "caches_gb_per_s": self.ceilings.caches,
+            "machine_measurements": self.ceilings.measurements,
             "total_ms": total,
             "inference_ms": cost.without_ms,
             "inference_with_clocks_ms": cost.with_clocks_ms,

@@ -1,7 +1,7 @@
 //! Where the time of a model goes: each step of its plan beside what the machine can do at most.
 //!
 //! - [`steps`] runs a model and times the steps of its plan,
-//! - [`ceilings`] measures the peak of multiply-adds and the bandwidth of memory,
+//! - [`gauges`] measures the peak of multiply-adds and, with [`reading`], the bandwidth of memory: the [`ceilings`],
 //! - [`sums`] adds steps up by what they have in common,
 //! - [`text`], [`json`], [`html`] and [`trace`] show it, and [`against`] shows two.
 //!
@@ -11,8 +11,10 @@
 
 mod against;
 mod ceilings;
+mod gauges;
 mod html;
 mod json;
+mod reading;
 mod steps;
 mod sums;
 mod text;
@@ -29,7 +31,8 @@ use crate::program::Program;
 use crate::request::Measurement;
 
 pub(crate) use against::{Comparison, Older};
-pub(crate) use ceilings::{Ceilings, peak};
+pub(crate) use ceilings::Ceilings;
+pub(crate) use gauges::{Gauges, peak};
 pub(crate) use steps::StepTimes;
 pub(crate) use text::{head, tail};
 pub(crate) use trace::Timeline;
@@ -70,7 +73,7 @@ impl Bound {
 }
 
 impl Profile {
-    /// Measures the machine, and then a program that runs on it.
+    /// Measures a program, and before, meanwhile and after the machine that it runs on.
     ///
     /// # Errors
     /// Those of loading and running.
@@ -85,7 +88,10 @@ impl Profile {
         let mut elements: Vec<_> = steps.map(|step| step.kernel.multiplies()).collect();
         elements.sort_unstable();
         elements.dedup();
-        let ceilings = Ceilings::measure(file, &running.target, &elements, threads)?;
+        let mut gauges = Gauges::new(file, &running.target, &elements, threads)?;
+        gauges.measure()?;
+        let steps = StepTimes::measure(running, program, threads, what, Some(&mut gauges))?;
+        gauges.measure()?;
         Ok(Profile {
             model: file.name(),
             isa: program.isa().to_owned(),
@@ -93,8 +99,8 @@ impl Profile {
             batch: program.batch(),
             threads,
             iterations: what.iterations,
-            ceilings,
-            steps: StepTimes::measure(running, program, threads, what)?,
+            ceilings: gauges.into_ceilings(),
+            steps,
         })
     }
 

@@ -10,6 +10,8 @@ use cardinal_compiler::machine::Element;
 use cardinal_compiler::plan::Step;
 use cardinal_compiler::schedule::Choice;
 
+use super::Gauges;
+use super::gauges::is_pause;
 use super::thinned::Thinned;
 use crate::engine::Running;
 use crate::exit::Outcome;
@@ -70,15 +72,17 @@ impl StepTime {
 }
 
 impl StepTimes {
-    /// Runs the program on random inputs, with clocks around its steps and without, in turns.
+    /// Runs the program on random inputs, with clocks around its steps and without, in turns. Gauges measure the
+    /// machine in between.
     ///
     /// # Errors
-    /// Those of [`Session::new`] and of [`Session::run`].
+    /// Those of [`Session::new`], of [`Session::run`] and of [`Gauges::measure`].
     pub(crate) fn measure(
         running: &Running,
         program: &Program,
         threads: NonZeroUsize,
         what: &Measurement,
+        mut gauges: Option<&mut Gauges>,
     ) -> Outcome<StepTimes> {
         let plan = &running.plan;
         let mut session = Session::new(program, threads)?;
@@ -88,7 +92,14 @@ impl StepTimes {
         }
         let mut runs = Thinned::new();
         let (mut with_clocks, mut without) = (Thinned::new(), Thinned::new());
-        for _ in 0..what.iterations.get() {
+        for iteration in 0..what.iterations.get() {
+            if let Some(gauges) =
+                gauges.as_deref_mut().filter(|_| is_pause(iteration, what.iterations))
+            {
+                gauges.measure()?;
+                // An inference that does not count: caches hold what the gauges have read.
+                session.run_prepared(&mut prepared)?;
+            }
             let begin = Instant::now();
             let calls = session.time_calls(&mut prepared)?;
             with_clocks.add(milliseconds(begin));

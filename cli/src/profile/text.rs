@@ -42,7 +42,7 @@ impl Profile {
         writeln!(out, "{model}: {:.3} ms an inference", self.cost().without_ms)?;
         let threads = counted(threads.get(), "thread");
         writeln!(out, "batch {batch}, {threads}, {precision}, code for {isa}")?;
-        let Ceilings { gflops, memory, caches } = &self.ceilings;
+        let Ceilings { gflops, memory, caches, .. } = &self.ceilings;
         let peaks: Vec<String> = gflops
             .iter()
             .map(|(e, gflops)| format!("{gflops:.0} GFLOP/s in {}", e.name()))
@@ -121,13 +121,16 @@ impl Profile {
              Strassen's ways make fewer, and can exceed the peak. GB/s count what a step\n\
              reads and writes, once. A step is bound by {} where that takes longer at the\n\
              bandwidth than its operations at the peak, and by {} elsewhere. The\n\
-             bandwidth is that of caches for steps that are faster than memory could be.",
+             bandwidth is that of caches for steps that are faster than memory could be.\n\
+             Peak and bandwidth are the best of {} short measurements before, between and\n\
+             after inferences: whatever else runs meanwhile makes one lower.",
             self.iterations,
             cost.without_ms,
             cost.spread,
             cost.with_clocks_ms,
             Bound::Memory.name(),
             Bound::Compute.name(),
+            self.ceilings.measurements,
         )
     }
 

@@ -59,6 +59,14 @@ pub enum Problem {
     /// An operator, domain or opset that Cardinal does not know.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// What takes more memory than is allowed, or than anything may.
+    #[error("unsupported: {what}")]
+    TooLarge {
+        /// What takes it, and how much.
+        what: String,
+        /// The option with which it is allowed, where one is.
+        allow: Option<String>,
+    },
     /// An attribute or operand that the operator does not allow.
     #[error("{0}")]
     BadNode(String),
@@ -138,6 +146,21 @@ impl Error {
     /// The same error at a node, unless it already names one.
     pub fn at(mut self, node: impl Into<String>, operator: impl Into<String>) -> Error {
         self.site.get_or_insert_with(|| Site { node: node.into(), operator: operator.into() });
+        self
+    }
+
+    /// What takes more memory than is allowed, and the option with which it is.
+    pub(crate) fn too_large(what: String, allow: Option<String>) -> Error {
+        Error::from(Problem::TooLarge { what, allow }).because_of("the batch, a shape or a padding")
+    }
+
+    /// The same error of what is too large, with advice to look at what makes it so; any other as it is.
+    pub(crate) fn because_of(mut self, cause: &str) -> Error {
+        if let Problem::TooLarge { allow, .. } = &self.problem {
+            let allow = allow.as_deref().map(|option| format!(" Then allow it: {option}"));
+            let allow = allow.unwrap_or_default();
+            self.remedy = Some(format!("is {cause} meant to be this large?{allow}"));
+        }
         self
     }
 

@@ -431,7 +431,7 @@ fn origin(node: &NodeProto, index: usize, scope: &Scope<'_>) -> Origin {
 }
 
 /// The operator with its domain, unless that is ONNX's own.
-fn qualified(domain: &str, operator: &str) -> String {
+pub(super) fn qualified(domain: &str, operator: &str) -> String {
     if domain.is_empty() { operator.to_owned() } else { format!("{domain}::{operator}") }
 }
 

@@ -10,6 +10,7 @@ use super::context::NodeContext;
 use super::declared;
 use super::flatten::{Branch, Branches, FlatNode, flatten};
 use super::inputs::inputs;
+use super::located::NodeOperators;
 use super::names::Name;
 use super::order::sort;
 use super::refusal;
@@ -22,12 +23,12 @@ use crate::interp::Data;
 use crate::ir::Graph;
 use crate::onnx::ImportOptions;
 
-/// The graph of a whole model.
+/// The graph of a whole model, and the operators of its nodes.
 pub(super) fn import_model<'m>(
     model: &'m ModelProto,
     reader: &mut TensorReader<'m>,
     options: &ImportOptions,
-) -> Result<Graph> {
+) -> Result<(Graph, NodeOperators)> {
     check_model(model)?;
     let nodes = flatten(model)?;
     let given = given(&model.graph)?;
@@ -36,6 +37,7 @@ pub(super) fn import_model<'m>(
     let mut builder = Builder::new(given.iter().cloned().chain(made).collect());
     let mut environment = Environment::new();
     add_inputs(&model.graph, options, &mut builder, &mut environment)?;
+    let operators = NodeOperators::of(&nodes);
     let used = used(&model.graph, &nodes);
     add_initializers(&model.graph, &used, reader, &mut builder, &mut environment)?;
     for node in nodes {
@@ -46,7 +48,7 @@ pub(super) fn import_model<'m>(
         Some(Value::Tensor(id)) => Some(builder.ty(*id)),
         Some(Value::Widened(..) | Value::Sequence(_) | Value::Missing(_)) | None => None,
     })?;
-    builder.finish(&model.graph.name, &outputs)
+    Ok((builder.finish(&model.graph.name, &outputs)?, operators))
 }
 
 fn check_model(model: &ModelProto) -> Result<()> {

@@ -15,6 +15,8 @@
 //! - [`builder`] keeps the values, evaluates what is constant, and makes the graph;
 //! - [`declared`] compares the types that the model states with those that its values have.
 //!
+//! What goes wrong later at a node is said in the file's terms by [`located`].
+//!
 //! [`survey`](mod@survey) says what a file says of itself, though it be one that cannot be imported.
 //!
 //! [`quantize`] goes the other way, to a model with rounded weights and values, and [`extract`](mod@extract) to one that
@@ -31,6 +33,7 @@ mod extract;
 mod flatten;
 mod import;
 mod inputs;
+mod located;
 mod names;
 mod ops;
 mod order;
@@ -48,6 +51,7 @@ use bytes::Bytes;
 
 pub use excerpt::Excerpt;
 pub use extract::extract;
+pub use located::NodeOperators;
 pub use registry::{KnownOperator, operators};
 pub use survey::{DeclaredTensor, OperatorUse, Survey, survey};
 
@@ -63,6 +67,8 @@ pub struct Model {
     pub metadata: Vec<(String, String)>,
     /// BLAKE3 of the model's bytes and of the external data it uses, in order of use.
     pub digest: [u8; 32],
+    /// The operators of its nodes, for errors to name.
+    pub operators: NodeOperators,
 }
 
 /// How to read a model.
@@ -130,8 +136,8 @@ impl ExternalData for NoExternalData {
 pub fn import(model: Bytes, external: &dyn ExternalData, options: &ImportOptions) -> Result<Model> {
     let lifted = wire::parse(&model)?;
     let mut reader = tensor::TensorReader::new(&model, &lifted.raw, external);
-    let graph = import::import_model(&lifted.model, &mut reader, options)?;
+    let (graph, operators) = import::import_model(&lifted.model, &mut reader, options)?;
     let metadata = lifted.model.metadata_props.iter();
     let metadata = metadata.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
-    Ok(Model { graph, metadata, digest: reader.digest() })
+    Ok(Model { graph, metadata, digest: reader.digest(), operators })
 }

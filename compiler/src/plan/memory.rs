@@ -1,26 +1,27 @@
 //! How much memory an inference takes, against how much is allowed: before any of it is asked for.
 
 use super::{Base, Place, Plan, Step};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 
 /// Refuses a plan whose arena, inputs and outputs take more than `most` bytes.
 ///
 /// # Errors
-/// [`Problem::Unsupported`], at the step that touches the most of it.
+/// [`Problem::TooLarge`](crate::error::Problem::TooLarge), at the step that touches the most of it.
 pub(crate) fn check_memory(plan: &Plan, most: usize) -> Result<()> {
     let ports = plan.inputs.iter().chain(&plan.outputs).map(|port| port.ty.bytes());
     let all = ports.fold(plan.arena_bytes, usize::saturating_add);
     if all <= most {
         return Ok(());
     }
-    let what = format!("an inference that takes {all} bytes of memory, of {most} allowed");
-    let error = Error::from(Problem::Unsupported(what)).with_remedy(format!(
-        "is the batch, a shape or a padding meant to be this large? Then allow it: --max-memory {}",
-        enough(all)
-    ));
     let largest = |step: &&Step| step.args.iter().map(|place| bytes(plan, *place)).max();
     // The first of several.
-    Err(match plan.steps.iter().rev().max_by_key(largest) {
+    let step = plan.steps.iter().rev().max_by_key(largest);
+    let one = step.as_ref().and_then(largest).unwrap_or(0);
+    let what = format!(
+        "an inference that takes {all} bytes of memory, of {most} allowed, and {one} for one value alone"
+    );
+    let error = Error::too_large(what, Some(format!("--max-memory {}", enough(all))));
+    Err(match step {
         Some(step) => {
             let node = step.from.first().map_or(step.name.as_str(), |origin| origin);
             error.at(node, step.kernel.name())

@@ -4,9 +4,12 @@
 use onnx_protobuf::tensor_proto::DataType;
 use onnx_protobuf::{AttributeProto, ModelProto, TensorProto};
 
+use cardinal_compiler::error::Problem;
+use cardinal_compiler::{CompileOptions, Target, compile};
+
 use crate::compositions::near;
 use crate::operators::{at, one, run, run_from, values};
-use crate::proto::{float, int, ints, longs, node, numbers, refused, string, tensor};
+use crate::proto::{float, imported, int, ints, longs, node, numbers, refused, string, tensor};
 
 fn integers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     let mut all = tensor(name, DataType::INT64, dims);
@@ -110,6 +113,31 @@ fn regions_that_cannot_be_read_are_refused() {
     assert!(error.remedy.unwrap().contains("sampling_ratio=2"));
     // The region from 0, 1 to 2, 3: at 1.5 and 0.5.
     near(values(&of_input(vec![int("sampling_ratio", 1)])), &[6.5]);
+}
+
+/// What is too large is said of the file's operator, with what makes it so: where an option allows it and where none does.
+#[test]
+fn absurdly_many_points_are_refused_with_what_makes_them_so_many() {
+    let refused = |ratio: i64, memory: usize| {
+        let parts = [("output_height", 7), ("output_width", 7), ("sampling_ratio", ratio)];
+        let parts = parts.map(|(name, value)| int(name, value)).to_vec();
+        let model = imported(&roi_align(16, parts, &[0.0, 0.0, 2.0, 2.0], &[0]));
+        let target = Target::named("x86_64-unknown-linux-gnu", "x86-64-v3").unwrap();
+        let options = CompileOptions { memory, ..CompileOptions::default() };
+        compile(&model, &[target], &options).err()
+    };
+    let usual = CompileOptions::default().memory;
+    for (ratio, is_allowed) in [(10_000, true), (1 << 16, false)] {
+        let error = refused(ratio, usual).unwrap();
+        assert!(matches!(error.problem, Problem::TooLarge { .. }), "{error}");
+        let site = error.site.as_ref().unwrap();
+        assert_eq!([&*site.node, &*site.operator], ["the RoiAlign", "RoiAlign"]);
+        let remedy = error.remedy.as_deref().unwrap();
+        assert!(remedy.contains("`sampling_ratio`"), "{remedy}");
+        assert!(remedy.contains("of this RoiAlign meant to be this large?"), "{remedy}");
+        assert_eq!(remedy.contains("--max-memory"), is_allowed, "{remedy}");
+    }
+    assert_eq!(refused(10_000, usize::MAX), None);
 }
 
 /// DeformConv of `x`, 3 by 3 elements, by a kernel of 2 by 2 ones, moved as one says.

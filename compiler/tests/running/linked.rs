@@ -37,7 +37,12 @@ pub(crate) fn foreign() -> Option<(Target, Tools)> {
 }
 
 pub(crate) fn compiled(graph: &Graph, target: &Target) -> ArtifactParts<PackedWeights> {
-    let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let model = Model {
+        graph: graph.clone(),
+        metadata: Vec::new(),
+        digest: [0; 32],
+        operators: Default::default(),
+    };
     cardinal_compiler::compile(&model, std::slice::from_ref(target), &CompileOptions::default())
         .unwrap()
         .parts

@@ -95,7 +95,12 @@ pub(crate) fn compile_with(
     target: &Target,
     options: &CompileOptions,
 ) -> std::sync::Arc<Program> {
-    let model = Model { graph: graph.clone(), metadata: Vec::new(), digest: [0; 32] };
+    let model = Model {
+        graph: graph.clone(),
+        metadata: Vec::new(),
+        digest: [0; 32],
+        operators: Default::default(),
+    };
     let compiled =
         cardinal_compiler::compile(&model, std::slice::from_ref(target), options).unwrap();
     Program::load(compiled.parts.to_artifact().unwrap()).unwrap()

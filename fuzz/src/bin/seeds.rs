@@ -37,7 +37,12 @@ fn main() -> io::Result<()> {
         write("model_bytes", number, &model.to_bytes())?;
         let case = must(Case::arbitrary(&mut Unstructured::new(&bytes)));
         write("ir_text", number, print(&case.graph).as_bytes())?;
-        let model = Model { graph: case.graph, metadata: Vec::new(), digest: [0; 32] };
+        let model = Model {
+            graph: case.graph,
+            metadata: Vec::new(),
+            digest: [0; 32],
+            operators: Default::default(),
+        };
         let target = must(Target::named("x86_64-unknown-linux-gnu", "x86-64-v3"));
         let Ok(trace) = Pipeline::new(&model, &options()).plans(&[target]) else { continue };
         for variant in &trace.variants {

@@ -1,12 +1,13 @@
 //! `inspect --format html` and `--format svg`.
 
 use cardinal_compiler::pipeline::Keep;
+use cardinal_compiler::schedule::Summary;
 
 use crate::args::{Format, InspectArgs, Stage};
 use crate::engine::{self, Model, ModelResult, Pipeline, Settings};
 use crate::exit::{Failure, Outcome};
 use crate::model_file::ModelFile;
-use crate::page::{self, Opening};
+use crate::page::{self, Opening, Subject};
 use crate::{loading, output};
 
 /// Prints a picture of the model.
@@ -44,23 +45,35 @@ fn html(
     let pipeline = Pipeline::new(model, &settings.compile).keeping(keep);
     let trace = pipeline.plans(&[engine::first_target(settings)?])?;
     let Some(variant) = trace.variants.first() else { return Ok(None) };
+    let path = file.name();
+    let subject = Subject {
+        file: base(&path),
+        before: Some((&model.graph, &trace.passes)),
+        graph: &trace.graph,
+        cpu: variant.target.cpu(),
+        schedule: &Summary::of(&trace.graph, &variant.schedule),
+        plan: variant.plan()?,
+    };
+    Ok(page(&subject, args))
+}
+
+/// The page, opened where it is asked for; none where there is no such node.
+pub(super) fn page(subject: &Subject<'_>, args: &InspectArgs) -> Option<String> {
+    let opened = match (args.stage, subject.before) {
+        (Some(Stage::Import), Some((imported, _))) => imported,
+        _ => subject.graph,
+    };
     let node = match &args.node {
+        Some(name) => Some(page::named(opened, name)?),
         None => None,
-        Some(name) => match page::named(
-            match args.stage {
-                Some(Stage::Import) => &model.graph,
-                _ => &trace.graph,
-            },
-            name,
-        ) {
-            None => return Ok(None),
-            Some(node) => Some(node),
-        },
     };
     let opening = Opening { tab: tab(args), pass: args.after.as_deref(), node };
-    let path = file.name();
-    let name = path.rsplit('/').next().unwrap_or(&path);
-    Ok(Some(page::html(name, &model.graph, &trace, variant.plan()?, &opening)))
+    Some(page::html(subject, &opening))
+}
+
+/// A file's name without its folders.
+pub(super) fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The tab of the page that is asked for.

@@ -4,12 +4,14 @@ use cardinal_compiler::ir::Graph;
 use cardinal_runtime::Artifact;
 
 use super::dump::{graph_text, only_step, plan_text, schedule_text};
+use super::picture;
 use crate::args::{Format, InspectArgs, Stage};
 use crate::engine::{ModelResult, Record};
 use crate::exit::{Failure, Outcome};
 use crate::loading;
 use crate::model_file::ModelFile;
-use crate::{about, page, program};
+use crate::page::{self, Subject};
+use crate::{about, program};
 
 /// What is to be printed of an artifact.
 ///
@@ -21,9 +23,16 @@ pub(super) fn text(file: &ModelFile, args: &InspectArgs) -> Outcome<String> {
     loading::check_shown(&artifact, &args.options)?;
     let position = about::variant(&artifact, &args.options.cpu)?;
     let refused = |error| loading::refused(file, error);
-    if args.format == Format::Svg {
-        let graph = Record::read(&artifact, position).map_err(|error| refused(error.into()))?.graph;
-        return svg(&graph, args.node.as_deref());
+    if matches!(args.format, Format::Svg | Format::Html) {
+        let record = Record::read(&artifact, position).map_err(|error| refused(error.into()))?;
+        let picture = match args.format {
+            Format::Html => html(file, &record, args),
+            Format::Text | Format::Json | Format::Dot | Format::Svg => {
+                svg(&record.graph, args.node.as_deref())
+            }
+        };
+        let node = args.node.as_deref().unwrap_or_default();
+        return picture.ok_or_else(|| picture::no_such_node(node));
     }
     let stage = args.stage.unwrap_or(Stage::Fused);
     let step = args.step.as_deref();
@@ -38,9 +47,12 @@ pub(super) fn is_asked_for(args: &InspectArgs) -> bool {
 }
 
 fn check(file: &ModelFile, args: &InspectArgs) -> Outcome {
+    let name = file.name();
     let refused = |what: &str| {
-        Err(Failure::usage(format!("`{}` is compiled already: {what}", file.name()))
-            .with_help("inspect the .onnx that it was compiled from"))
+        let help = format!(
+            "inspect the .onnx that it was compiled from, whose digest `cardinal inspect {name}` prints"
+        );
+        Err(Failure::usage(format!("`{name}` is compiled already: {what}")).with_help(help))
     };
     if args.after.is_some() || args.diff.is_some() || args.passes || args.why {
         return refused("what its passes did is not in it");
@@ -49,13 +61,10 @@ fn check(file: &ModelFile, args: &InspectArgs) -> Outcome {
         return refused("--tuned and --target say how to compile");
     }
     match (args.format, args.stage) {
-        (Format::Html, _) => {
-            refused("a page shows the graph before its passes too, which is not in it")
-        }
         (_, Some(Stage::Import)) => refused("the graph before its passes is not in it"),
         (_, Some(Stage::Clif)) => refused("Cranelift's code is not in it; --stage asm is"),
         (
-            Format::Text | Format::Json | Format::Dot | Format::Svg,
+            Format::Text | Format::Json | Format::Dot | Format::Svg | Format::Html,
             None | Some(Stage::Fused | Stage::Schedule | Stage::Plan | Stage::Asm),
         ) => Ok(()),
     }
@@ -89,9 +98,23 @@ pub(super) fn stage_text(
     })
 }
 
-fn svg(graph: &Graph, node: Option<&str>) -> Outcome<String> {
+fn svg(graph: &Graph, node: Option<&str>) -> Option<String> {
     match node {
-        Some(name) => page::svg_of(graph, name).ok_or_else(|| super::picture::no_such_node(name)),
-        None => Ok(page::svg(graph)),
+        Some(name) => page::svg_of(graph, name),
+        None => Some(page::svg(graph)),
     }
+}
+
+/// The page, without import and passes.
+fn html(file: &ModelFile, record: &Record, args: &InspectArgs) -> Option<String> {
+    let path = file.name();
+    let subject = Subject {
+        file: picture::base(&path),
+        before: None,
+        graph: &record.graph,
+        cpu: record.target.cpu(),
+        schedule: &record.schedule,
+        plan: &record.plan,
+    };
+    picture::page(&subject, args)
 }

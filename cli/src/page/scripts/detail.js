@@ -1,7 +1,7 @@
 // The panel that says everything about a node.
 
 /** What the schedule and the plan say, by the name of the value. */
-const SCHEDULED = new Map((DATA.schedule ? DATA.schedule.nodes : []).map((node) => [node.name, node]));
+const SCHEDULED = new Map(DATA.schedule.nodes.map((node) => [node.name, node]));
 
 function link(view, name, text) {
   const number = view.numbers.get(name);
@@ -153,7 +153,7 @@ function origins(node) {
   if (!node.from.length) return null;
   const imported = VIEWS.import;
   const item = (name) => {
-    const place = imported.origins().get(name);
+    const place = imported ? imported.origins().get(name) : undefined;
     return el('li', {}, place === undefined ? el('code', {}, name) : link(imported, imported.nodes[place].name, name));
   };
   return section(`From ${plural(node.from.length, 'ONNX node')}`, el('ul', {class: 'origins'}, node.from.map(item)));

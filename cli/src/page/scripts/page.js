@@ -1,14 +1,15 @@
 // Tabs, places in the address, search, keys and colours.
 
-const VIEWS = {import: new View('import', DATA.views.import), fused: new View('fused', DATA.views.fused)};
+// Of an artifact it is not known what was imported, nor what passes did.
+const VIEWS = {import: DATA.views.import && new View('import', DATA.views.import), fused: new View('fused', DATA.views.fused)};
 
 const TABS = [
   {name: 'import', title: 'Import', size: () => String(VIEWS.import.operators()), make: () => networkTab(VIEWS.import)},
   {name: 'passes', title: 'Passes', size: () => String(DATA.passes.length), make: passesTab},
   {name: 'fused', title: 'Fused', size: () => String(VIEWS.fused.operators()), make: () => networkTab(VIEWS.fused)},
-  {name: 'schedule', title: 'Schedule', size: () => String(DATA.schedule ? DATA.schedule.nodes.filter((n) => n.conv).length : 0), make: scheduleTab},
+  {name: 'schedule', title: 'Schedule', size: () => String(DATA.schedule.nodes.filter((n) => n.conv).length), make: scheduleTab},
   {name: 'plan', title: 'Plan', size: () => bytes(DATA.plan.arena_bytes), make: planTab},
-];
+].filter(({name}) => (name !== 'import' || VIEWS.import) && (name !== 'passes' || DATA.passes));
 
 function networkTab(view) {
   return {element: view.render(), show() {}};
@@ -95,7 +96,7 @@ function closeDetail() {
 /** Names with where they lead. Of the graph as it was imported come those that nothing else has. */
 function findable() {
   const all = new Map();
-  for (const view of [VIEWS.import, VIEWS.fused]) {
+  for (const view of [VIEWS.import, VIEWS.fused].filter(Boolean)) {
     view.nodes.forEach((node, i) => {
       if (!view.boxes[i]) return;
       for (const name of [...node.from, node.name]) all.set(name, {view, node, title: view.boxes[i].lines[0]});
@@ -220,7 +221,7 @@ function summary() {
   const [before, after] = [VIEWS.import, VIEWS.fused];
   const attentions = after.nodes.filter((node) => node.op === 'split_attention').length;
   const parts = [
-    `${before.operators()} operators of ONNX became ${after.operators()}`,
+    before ? `${before.operators()} operators of ONNX became ${after.operators()}` : `${after.operators()} operators`,
     attentions ? `${attentions} of them Split-Attention` : null,
     after.work ? `${count(after.work)} multiply-adds` : null,
     `${bytes(DATA.plan.weight_bytes)} of packed weights`,

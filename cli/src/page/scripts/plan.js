@@ -1,7 +1,6 @@
 // The schedule as a table, and the arena as a timeline.
 
 function scheduleTab() {
-  if (!DATA.schedule) return {element: el('p', {}, 'There is no schedule.'), show() {}};
   const fused = VIEWS.fused;
   const most = Math.max(1e-9, ...DATA.schedule.nodes.flatMap((node) => (node.conv ? node.conv.estimates.map((e) => e.kilocycles) : [])));
   const row = (node) => {

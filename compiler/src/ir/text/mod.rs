@@ -1,7 +1,7 @@
 //! The text of the IR: `parse(print(graph)) == graph`.
 //!
 //! ```text
-//! graph @layer1.0.conv2 {
+//! graph @block {
 //!   input  %x   f32[1, (k2 r2 c20), 56, 56]
 //!
 //!   weight %w   f32[(k2 r2 c40), 20, 3, 3]   #5f0c9a1e01234567
@@ -16,19 +16,20 @@
 //! }
 //! ```
 //!
-//! In words (line breaks separate like spaces do, `;` starts a comment that ends with its line):
+//! In words (line breaks separate like spaces do, `;` starts a comment that ends with its line). The book has the same
+//! text, and a row for each operator (`docs/src/ir.md`); a test keeps both alike.
 //!
 //! ```text
 //! graph     = "graph" @NAME "{" statement* "}"
 //! statement = "input" %NAME type from?
 //!           | "weight" %NAME type data from?
-//!           | %NAME type "=" mnemonic "(" operand, … ")" attribute* from?
+//!           | %NAME type "=" operator "(" operand, … ")" attribute* from?
 //!           | "output" %NAME ( "as" STRING )?
 //! type      = dtype "[" axis, … "]"       axis = SIZE | "(" factor+ ")"    factor = LETTER SIZE
 //! data      = "=" literal | "=" "[" literal, … "]" | "#" 16 hex digits | "rand" "(" SEED ")"
 //! operand   = "_" | %NAME ( "at" SLOT )?
-//! attribute = KEY value                   in the order of `attributes.rs`
-//! then      = "then" step, …              step = unary parameter* | binary operand
+//! attribute = KEY value                   in the order of the operator's row
+//! then      = "then" step, …              step = function parameter* | function operand
 //! from      = "from" STRING+
 //! ```
 //!

@@ -326,11 +326,8 @@ fn is_given_as_it_is(graph: &Graph, id: NodeId) -> bool {
 /// Refuses types that generated code does not compute in, and absurd sizes.
 pub(in crate::kernels) fn computable(ty: &TensorType) -> Result<()> {
     if ty.bytes() > TENSOR_BYTES {
-        let problem =
-            Problem::Unsupported(format!("a tensor {ty}, which takes {} bytes", ty.bytes()));
-        return Err(
-            Error::from(problem).with_remedy("is a shape or a padding meant to be this large?")
-        );
+        let what = format!("a tensor {ty}, which takes {} bytes", ty.bytes());
+        return Err(Error::too_large(what, None));
     }
     if ty.dtype != DType::F64 {
         return Ok(());

@@ -149,10 +149,7 @@ impl Images {
             let (place, is_inside) = self.inside(ctx, place, axis)?;
             if let Some(is_inside) = is_inside {
                 let own = ctx.cast(is_inside, DType::F32)?;
-                weight = Some(match weight {
-                    Some(weight) => ctx.mul(weight, own)?,
-                    None => own,
-                });
+                weight = Some(weighted(ctx, weight, own)?);
             }
             let place = ctx.cast(place, DType::I64)?;
             let place = ctx.scaled(place, distance as f64)?;
@@ -242,6 +239,15 @@ fn cubic_weight(ctx: &mut NodeContext<'_, '_>, x: ValueId, is_near: bool) -> Res
     Ok(y)
 }
 
+/// A weight times the one that there may be already.
+fn weighted(
+    ctx: &mut NodeContext<'_, '_>,
+    weight: Option<ValueId>,
+    own: ValueId,
+) -> Result<ValueId> {
+    weight.map_or(Ok(own), |weight| ctx.mul(weight, own))
+}
+
 /// Each corner with each of the places along another axis.
 pub(super) fn crossed(
     ctx: &mut NodeContext<'_, '_>,
@@ -251,10 +257,7 @@ pub(super) fn crossed(
     let mut all = Vec::with_capacity(corners.len() * along.len());
     for (places, weight) in corners {
         for &(place, own) in along {
-            let weight = match weight {
-                Some(weight) => ctx.mul(weight, own)?,
-                None => own,
-            };
+            let weight = weighted(ctx, weight, own)?;
             all.push(([&places[..], &[place]].concat(), Some(weight)));
         }
     }
