@@ -115,7 +115,7 @@ fn cases() -> Vec<Case> {
     }
     all.push(Case { dilation: 2, ..Case::of([32, 16], 3, [8, 12]) });
     // Few channels, in rows, whose windows begin at whole words and may end within one.
-    for (kernel, stride, channels) in [(7, 2, 3), (3, 2, 3), (5, 2, 1), (4, 4, 3), (2, 2, 15)] {
+    for (kernel, stride, channels) in [(7, 2, 3), (7, 4, 12), (4, 4, 3), (2, 2, 15)] {
         let stem = Case { stride, ..Case::of([channels, 24], kernel, [16, 32]) };
         let odd = Case { images: 3, residual: true, size: [15, 33], ..stem };
         all.extend([stem, if kernel % 2 == 0 { stem } else { odd }]);

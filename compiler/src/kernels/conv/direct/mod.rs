@@ -20,6 +20,9 @@ use crate::schedule::{Choice, ConvSchedule};
 /// Products of a part of a sum at most: rounding errors grow with them.
 const LONGEST_SUM: usize = 512;
 
+/// How much faster it must be to round what is read row-major, which is an image: its error is in all that follows.
+const OF_IMAGES: f64 = 0.3;
+
 /// The definition, in register tiles.
 pub(super) struct Direct {
     /// Whether factors of products are rounded to bfloat16: the input in a copy, weights as they are packed.
@@ -141,7 +144,8 @@ impl Algorithm for Direct {
             false => ("direct", 0.0),
         };
         let cycles = cost::cycles(problem) + copy;
-        vec![Offer { name: name.into(), cycles, gain: 0.0, choices }]
+        let gain = if self.rounds && problem.is_row_major() { OF_IMAGES } else { 0.0 };
+        vec![Offer { name: name.into(), cycles, gain, choices }]
     }
 
     fn fits(&self, problem: &ConvProblem, choice: &Choice) -> bool {
