@@ -173,7 +173,9 @@ fn outputs_that_are_no_scores_are_summed_up() {
 fn images_run_in_batches_and_the_last_is_filled_up() {
     let folder = pixels();
     let ran = folder.run("run m.cardinal 1.png 2.png 3.png --top 1 --output y.npy");
-    assert!(ran.stderr.contains("mean [0.0] (the model's metadata)"), "{}", ran.stderr);
+    // In lines of 80 columns.
+    let note = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(note.contains("mean [0.0] (the model's metadata)"), "{note}");
     let out = ran.succeeds();
     let names: Vec<&str> = out.lines().map(|l| l.split_whitespace().last().unwrap()).collect();
     assert_eq!(names, ["1.png", "a", "2.png", "b", "3.png", "d"]);
