@@ -16,6 +16,7 @@ mod cost;
 mod direct;
 pub mod micro_kernel;
 pub(in crate::kernels) mod pack;
+pub(in crate::kernels) mod pack_bfloats;
 mod parameters;
 pub(in crate::kernels) mod register_tile;
 mod rounding;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::micro_kernel::MicroKernel;
 use crate::ir::{DType, TensorType};
 use crate::kernels::multiples::Multiples;
-use crate::machine::{BLOCK, Element, bfloat16};
-use crate::plan::weights::{Order, Packing, Places, Word, float};
+use crate::machine::{BLOCK, Element};
+use crate::plan::weights::{Order, Packing, Places, Word};
 use crate::schedule::byte_scale::ByteScale;
 use crate::schedule::problem::WORD;
 
@@ -68,50 +68,6 @@ impl Packing for DirectBytes {
     }
 }
 
-/// The same for products of bfloat16, of so many words of each pixel and tap.
-#[derive(Debug)]
-pub(in crate::kernels) struct DirectBfloats {
-    pub(in crate::kernels) packing: ChannelPacking,
-    /// Words of two channels that a pixel has.
-    pub(in crate::kernels) words: usize,
-}
-
-impl Packing for DirectBfloats {
-    fn accepts(&self, ty: &TensorType) -> bool {
-        is_filter(ty)
-    }
-
-    fn dtype(&self, _: &TensorType) -> DType {
-        DType::I8
-    }
-
-    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
-        let channels = Channels::new(&ty.shape(), self.packing);
-        let taps = ty.shape()[2..].iter().product();
-        Box::new(BfloatTiles { channels, taps, words: self.words })
-    }
-}
-
-/// The same for an input that is read row-major.
-#[derive(Debug)]
-pub(in crate::kernels) struct RowBfloats(pub(in crate::kernels) ChannelPacking);
-
-impl Packing for RowBfloats {
-    fn accepts(&self, ty: &TensorType) -> bool {
-        is_filter(ty)
-    }
-
-    fn dtype(&self, _: &TensorType) -> DType {
-        DType::I8
-    }
-
-    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
-        let shape = ty.shape();
-        let channels = Channels::new(&shape, self.0);
-        Box::new(RowPairs { channels, kernel: [shape[2], shape[3]] })
-    }
-}
-
 /// The same where groups are parts of a block.
 #[derive(Debug)]
 pub(in crate::kernels) struct NarrowGroups;
@@ -147,29 +103,11 @@ impl Packing for NarrowBytes {
     }
 }
 
-/// The same for products of bfloat16.
-#[derive(Debug)]
-pub(in crate::kernels) struct NarrowBfloats;
-
-impl Packing for NarrowBfloats {
-    fn accepts(&self, ty: &TensorType) -> bool {
-        is_filter(ty)
-    }
-
-    fn dtype(&self, _: &TensorType) -> DType {
-        DType::I8
-    }
-
-    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
-        Box::new(NarrowPairs(Narrow::new(&ty.shape())))
-    }
-}
-
 /// The channels of a convolution in the order in which tiles want them. A stripe is the weights of a
 /// block of output channels.
 pub(super) struct Channels {
     /// Groups of channels.
-    groups: usize,
+    pub(super) groups: usize,
     /// How many of the weight's groups each of these is.
     joined: usize,
     /// Output and input channels of one of the weight's.
@@ -349,89 +287,6 @@ impl Order for ByteTiles {
     }
 }
 
-/// `[m, c, kh, kw]` as `[group][block][c blocks][kh][kw][c / 2 of a block][16][2]`, rounded to bfloat16.
-struct BfloatTiles {
-    channels: Channels,
-    /// Elements of a filter.
-    taps: usize,
-    /// Words of a pixel.
-    words: usize,
-}
-
-impl Order for BfloatTiles {
-    fn stripes(&self) -> Vec<usize> {
-        let blocks = self.channels.groups * self.channels.blocks();
-        vec![self.taps * self.words * BLOCK * size_of::<Word>(); blocks]
-    }
-
-    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
-        const PAIR: usize = Element::Bf16.of_word();
-        let from = from.as_chunks::<4>().0;
-        let mut lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
-        let rows = self.channels.rows(stripe);
-        let inputs = self.channels.inputs;
-        let of_block = self.words.min(BLOCK / PAIR);
-        for first in (0..self.words).step_by(of_block.max(1)) {
-            for (tap, word) in (0..self.taps).flat_map(|t| (0..of_block).map(move |w| (t, w))) {
-                let Some(line) = lines.next() else { return };
-                for (slot, filters) in line.iter_mut().zip(&rows) {
-                    let weight = |half: usize| {
-                        let input = inputs.get((first + word) * PAIR + half)?;
-                        let filter = filters.as_ref()?.of(input)?;
-                        Some(float(from[filter * self.taps + tap]) as f32)
-                    };
-                    *slot = bfloats([0, 1].map(|half| weight(half).unwrap_or(0.0)));
-                }
-            }
-        }
-    }
-}
-
-/// `[m, c, kh, kw]` as `[group][block][c][kh][kw / 2][16][2]`, rounded to bfloat16, with a zero behind an odd kw.
-struct RowPairs {
-    channels: Channels,
-    kernel: [usize; 2],
-}
-
-impl RowPairs {
-    /// Words of a row of the window.
-    fn words(&self) -> usize {
-        self.kernel[1].div_ceil(Element::Bf16.of_word())
-    }
-}
-
-impl Order for RowPairs {
-    fn stripes(&self) -> Vec<usize> {
-        self.channels.stripes(self.kernel[0] * self.words())
-    }
-
-    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
-        const PAIR: usize = Element::Bf16.of_word();
-        let [rows, columns] = self.kernel;
-        let (from, words) = (from.as_chunks::<4>().0, self.words());
-        let filters = self.channels.rows(stripe);
-        let lines = to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK);
-        for (at, line) in lines.enumerate() {
-            let (row, word) = (at / words, at % words);
-            let input = self.channels.inputs.get(row / rows);
-            for (slot, filters) in line.iter_mut().zip(&filters) {
-                let weight = |column: usize| {
-                    let filter = filters.as_ref()?.of(input?)?;
-                    let at = (filter * rows + row % rows) * columns + column;
-                    (column < columns).then(|| float(from[at]) as f32)
-                };
-                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half).unwrap_or(0.0)));
-            }
-        }
-    }
-}
-
-/// A word of two bfloat16, the first one in its lower half.
-pub(super) fn bfloats(pair: [f32; 2]) -> Word {
-    let [[a, b], [c, d]] = pair.map(|x| bfloat16::nearest(x).to_bits().to_le_bytes());
-    [a, b, c, d]
-}
-
 /// What the sums of bytes that stand for this start from, and what they are scaled by.
 fn header(row: &Multiples<'_>, read: ByteScale) -> [Word; 2] {
     [(read.lowest * row.sum()).to_le_bytes(), (read.scale * row.scale).to_le_bytes()]
@@ -439,21 +294,21 @@ fn header(row: &Multiples<'_>, read: ByteScale) -> [Word; 2] {
 
 /// `[m, c, kh, kw]` with as many channels in each group on both sides as `[block][kh][kw][c][16]`, zeros behind the
 /// last of m. A stripe is a block.
-struct Narrow {
-    blocks: usize,
+pub(super) struct Narrow {
+    pub(super) blocks: usize,
     /// Channels of a group.
-    channels: usize,
-    taps: usize,
+    pub(super) channels: usize,
+    pub(super) taps: usize,
 }
 
 impl Narrow {
-    fn new(shape: &[usize]) -> Narrow {
+    pub(super) fn new(shape: &[usize]) -> Narrow {
         let (blocks, taps) = (shape[0].div_ceil(BLOCK), shape[2..].iter().product());
         Narrow { blocks, channels: shape[1], taps }
     }
 
     /// The filters of a block, as many as there are.
-    fn filters<'w>(&self, from: &'w [Word], stripe: usize) -> &'w [Word] {
+    pub(super) fn filters<'w>(&self, from: &'w [Word], stripe: usize) -> &'w [Word] {
         let block = BLOCK * self.channels * self.taps;
         let rest = &from[stripe * block..];
         &rest[..rest.len().min(block)]
@@ -522,40 +377,6 @@ impl Order for NarrowWords {
                         if channel < channels { row.steps(channel * taps + tap) } else { 0 };
                     weight.cast_unsigned()
                 });
-            }
-        }
-    }
-}
-
-/// The same as `[block][kh][kw][c / 2][16][2]`, rounded to bfloat16.
-struct NarrowPairs(Narrow);
-
-impl NarrowPairs {
-    fn words(&self) -> usize {
-        self.0.channels.div_ceil(Element::Bf16.of_word())
-    }
-}
-
-impl Order for NarrowPairs {
-    fn stripes(&self) -> Vec<usize> {
-        let Narrow { blocks, taps, .. } = self.0;
-        vec![taps * self.words() * BLOCK * size_of::<Word>(); blocks]
-    }
-
-    fn fill(&self, from: &[u8], stripe: usize, to: &mut [u8]) {
-        const PAIR: usize = Element::Bf16.of_word();
-        let Narrow { channels, taps, .. } = self.0;
-        let (from, words) = (from.as_chunks::<4>().0, self.words());
-        let block = self.0.filters(from, stripe);
-        to.fill(0);
-        for (at, line) in to.as_chunks_mut::<4>().0.chunks_exact_mut(BLOCK).enumerate() {
-            let (tap, word) = (at / words, at % words);
-            for (slot, filters) in line.iter_mut().zip(block.chunks_exact(channels * taps)) {
-                let weight = |channel: usize| match channel < channels {
-                    true => float(filters[channel * taps + tap]) as f32,
-                    false => 0.0,
-                };
-                *slot = bfloats([0, 1].map(|half| weight(word * PAIR + half)));
             }
         }
     }

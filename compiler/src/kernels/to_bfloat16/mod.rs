@@ -172,9 +172,7 @@ impl Lowering<'_, '_> {
         self.put_beside(id, Copies([&copies.0[..], &[made]].concat()));
         Ok(made)
     }
-}
 
-impl Lowering<'_, '_> {
     /// A value `[n, c, h, w]` as bfloat16, row-major, with the window's padding, and zeros behind rows so that they are
     /// whole blocks and what reads a window by pairs stays within them; and the extents of these planes.
     pub(in crate::kernels) fn rows_in_bfloats(

@@ -6,10 +6,8 @@ use crate::ir::expr::Expr;
 use crate::ir::{Binary, Conv, NodeId, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
-use crate::kernels::conv::pack::{
-    ChannelPacking, Direct, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
-    RowBfloats,
-};
+use crate::kernels::conv::pack::{ChannelPacking, Direct, DirectBytes, NarrowBytes, NarrowGroups};
+use crate::kernels::conv::pack_bfloats::{DirectBfloats, NarrowBfloats, RowBfloats};
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::weights::{InBlocks, Packing};
 use crate::plan::{Loop, Role};

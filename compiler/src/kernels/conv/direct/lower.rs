@@ -6,10 +6,8 @@ use crate::ir::expr::Expr;
 use crate::ir::{Epilogue, NodeId, Step};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
-use crate::kernels::conv::pack::{
-    self, ChannelPacking, DirectBfloats, DirectBytes, NarrowBfloats, NarrowBytes, NarrowGroups,
-    RowBfloats,
-};
+use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes, NarrowGroups};
+use crate::kernels::conv::pack_bfloats::{DirectBfloats, NarrowBfloats, RowBfloats};
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, result, with_rest};
 use crate::kernels::lowering::Lowering;
