@@ -5,8 +5,9 @@
 //! | INT, TERM, HUP | what is not finished is removed; then the signal ends the process, as it would have. One that is ignored when the process starts stays so, as `nohup` wants it |
 //! | XFSZ | nothing: the write that went beyond the limit fails, and says so |
 //! | BUS, of a mapped file | a line and exit code 5: the file was cut short, or its disk failed |
+//! | ABRT, of this process | what is not finished is removed, and exit code 1: the C library can go no further, as when a thread that starts finds no memory for what belongs to it, and has said so in a line of its own |
 //!
-//! Others of BUS end the process as they would have.
+//! Others of BUS and ABRT end the process as they would have.
 
 use std::ffi::{c_int, c_void};
 use std::mem;
@@ -36,6 +37,7 @@ pub(crate) fn install() {
     }
     handle(libc::SIGXFSZ, on_limit);
     handle(libc::SIGBUS, on_fault);
+    handle(libc::SIGABRT, on_abort);
 }
 
 /// Does something that ending signals wait for: all of it is done, or the process was ended before.
@@ -91,6 +93,14 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void
     end_by(signal)
 }
 
+extern "C" fn on_abort(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: as in `code`; whoever raises this signal is a process, and named.
+    if unsafe { (*info).si_pid() == libc::getpid() } {
+        exit(Status::Failed);
+    }
+    end_by(signal)
+}
+
 /// Writes a line to stderr. Whichever threads come later, as when several read the same file, wait for
 /// the first to end the process.
 pub(super) fn say_once(line: &[u8]) {
@@ -123,5 +133,40 @@ fn end_by(signal: c_int) -> ! {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
         libc::_exit(128 + signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs;
+    use std::path::Path;
+    use std::process::{Command, abort};
+
+    use super::*;
+    use crate::staging::StagedFile;
+
+    /// Where the test below aborts, once it has been started by itself.
+    const FOLDER: &str = "CARDINAL_TEST_ABORT_IN";
+    const NAME: &str = "ending::signals::tests::an_abort_leaves_nothing_and_is_an_exit_code";
+
+    #[test]
+    fn an_abort_leaves_nothing_and_is_an_exit_code() {
+        if let Some(folder) = env::var_os(FOLDER) {
+            install();
+            let staged = StagedFile::new(Path::new(&folder), 0o600).unwrap();
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+            abort_with(staged);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut again = Command::new(env::current_exe().unwrap());
+        again.args(["--exact", NAME]).env(FOLDER, folder.path());
+        let status = again.output().unwrap().status;
+        assert_eq!(status.code(), Some(1), "{status}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    fn abort_with(_: StagedFile) -> ! {
+        abort()
     }
 }
