@@ -7,6 +7,8 @@ use cardinal_compiler::asm::interpret::{
     Access, AccessKind, Call, Memory, Permission, Region, run,
 };
 use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
+use cardinal_compiler::kernels::conv::winograd::points::Points;
+use cardinal_compiler::kernels::conv::winograd::{Elements, Transform};
 use cardinal_compiler::machine::BLOCK;
 use cardinal_compiler::plan::Loop;
 
@@ -14,6 +16,7 @@ use cardinal_compiler::plan::Loop;
 const INPUT: u64 = 1 << 32;
 const WEIGHTS: u64 = 2 << 32;
 const OUTPUT: u64 = 3 << 32;
+const SCRATCH: u64 = 4 << 32;
 
 /// Bytes of a line of the caches.
 const LINE: u64 = 64;
@@ -97,5 +100,53 @@ fn weights_of_the_next_call_are_fetched_once_in_all_passes() {
         assert!((first..first + depth).all(|line| all.contains(&line)), "{passes} passes: {all:?}");
         // A share is of whole lines.
         assert!(fetched.len() < depth as usize + passes * blocks, "{passes} passes");
+    }
+}
+
+#[test]
+fn transformed_tiles_but_the_first_are_fetched_before_they_are_written() {
+    const TILES: usize = 24;
+    // Lines of each element that nothing is in time for.
+    const FIRST: u64 = 4;
+    let (narrow, wide) = (Vectors::Avx2, Vectors::Avx512);
+    for (rounds, vectors) in [(false, narrow), (false, wide), (true, wide)] {
+        let size = if rounds { 2 } else { 4 };
+        let elements = Elements { distance: (TILES + 2) * BLOCK, few: 6, nearer: 0 };
+        let spec = Transform::Input {
+            points: Points::of_floats(4),
+            tile: [4, 4],
+            beyond: [[0; 2]; 2],
+            dilation: 1,
+            row: (TILES * 4 + 2) * BLOCK,
+            elements,
+            bytes: None,
+            rounds,
+        };
+        let region =
+            |name, address| Region::of(name, address, &vec![0.0; 1 << 16], Permission::ReadWrite);
+        let mut memory = Memory {
+            regions: vec![
+                region("input", INPUT),
+                region("scratch", SCRATCH),
+                region("output", OUTPUT),
+            ],
+        };
+        let places = [Some(INPUT), Some(SCRATCH), Some(OUTPUT), None, Some(TILES as u64), None];
+        let (mut fetched, mut written) = (BTreeSet::new(), BTreeSet::new());
+        let mut see = |Access { kind, address, .. }: Access| {
+            let Some(at) = address.checked_sub(OUTPUT).filter(|at| *at < SCRATCH - OUTPUT) else {
+                return;
+            };
+            let (line, apart) = (at / LINE, (elements.distance * size) as u64);
+            if kind == AccessKind::PrefetchWrite {
+                fetched.insert(line);
+                return;
+            }
+            written.insert(line);
+            let is_first = at % apart / LINE < FIRST;
+            assert!(is_first || fetched.contains(&line), "{vectors:?}: {at} is written");
+        };
+        run(&spec.assembled(vectors), &Call::new(places), &mut memory, &mut see).unwrap();
+        assert_eq!(written.len() as u64 * LINE, (36 * TILES * BLOCK * size) as u64);
     }
 }

@@ -29,6 +29,10 @@ const TOTAL: Vector = Vector(15);
 /// The register of the lowest number that bytes of pixels stand for.
 const LOWEST: Vector = Vector(15);
 
+/// Bytes from what the transform of an input writes to what it fetches to write it later: to the tiles that follow, in
+/// each element. Elements are more streams than a CPU foresees.
+const AHEAD: usize = 256;
+
 /// Bytes of a block of f32.
 const PIXEL: usize = BLOCK * ELEMENT;
 
@@ -203,8 +207,13 @@ impl Kernel {
         self.a.lea(FIRST, SECOND.at(0));
         self.a.lea(THEN, TO.at(lane * size));
         self.repeat(high, |kernel| {
+            let element = |j: usize| spec.elements.at([0, j], of) * size;
+            // What is behind the first lanes is on the same lines.
+            for j in (0..wide).filter(|_| lane == 0) {
+                kernel.a.prefetch_write(THEN.at(element(j) + AHEAD));
+            }
             kernel.load_window(wide, &spec.columns, PIXEL, None);
-            kernel.apply_input(kernel.tile[1], |j| THEN.at(spec.elements.at([0, j], of) * size));
+            kernel.apply_input(kernel.tile[1], |j| THEN.at(element(j)));
             kernel.a.add_immediate(FIRST, (wide * PIXEL) as i64);
             kernel.a.add_immediate(THEN, (of * spec.elements.distance * size) as i64);
         });
