@@ -64,9 +64,11 @@ fn step(folder: &Folder, program: &str, from: usize, arguments: &str) -> usize {
         let place = format!("{arguments}, {kib} KiB, {}: {said}", ran.status);
         assert!(matches!(ran.status.code(), Some(0 | 1 | 3 | 5)), "{place}");
         if !ran.status.success() {
-            // What goes on after the first line is indented, as help is.
-            let is_help = |line: &&str| line.starts_with("  ") || line.starts_with("images: ");
-            let lines: Vec<&str> = said.lines().filter(|line| !is_help(line)).collect();
+            // Help is indented, the standard library's is not; notes come before the error.
+            const BESIDE: [&str; 4] =
+                ["  ", "note: run with `RUST_BACKTRACE", "images: ", "columns: "];
+            let is_beside = |line: &&str| BESIDE.iter().any(|start| line.starts_with(start));
+            let lines: Vec<&str> = said.lines().filter(|line| !is_beside(line)).collect();
             assert!(lines.len() == 1 && !said.contains("internal error"), "{place}");
             failed += 1;
         }

@@ -4,6 +4,9 @@
 //! say otherwise. So the allocator itself ends the process, in one line. It cannot tell who would go on
 //! without the memory; those who would, ask within [`fallible`]. There, blocks of less than a page still
 //! end the process: nobody goes on without them.
+//!
+//! What belongs to a thread the standard library and the C library get for themselves. Where there is no memory for
+//! that they do print lines of their own and abort, which [`signals`](super::signals) makes an exit code of.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

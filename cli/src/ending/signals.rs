@@ -5,7 +5,7 @@
 //! | INT, TERM, HUP | what is not finished is removed; then the signal ends the process, as it would have. One that is ignored when the process starts stays so, as `nohup` wants it |
 //! | XFSZ | nothing: the write that went beyond the limit fails, and says so |
 //! | BUS, of a mapped file | a line and exit code 5: the file was cut short, or its disk failed |
-//! | ABRT, of this process | what is not finished is removed, and exit code 1: the C library can go no further, as when a thread that starts finds no memory for what belongs to it, and has said so in a line of its own |
+//! | ABRT, of this process | what is not finished is removed, and exit code 1: a library can go no further, as when a thread that starts finds no memory for what belongs to it, and has said so |
 //!
 //! Others of BUS and ABRT end the process as they would have.
 
