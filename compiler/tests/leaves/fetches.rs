@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use cardinal_compiler::asm::Vectors;
 use cardinal_compiler::asm::interpret::{
     Access, AccessKind, Call, Memory, Permission, Region, run,
 };
+use cardinal_compiler::asm::{Function, Vectors};
 use cardinal_compiler::kernels::conv::micro_kernel::{MicroKernel, Prefetch};
 use cardinal_compiler::kernels::conv::winograd::points::Points;
 use cardinal_compiler::kernels::conv::winograd::{Elements, Transform};
@@ -21,25 +21,25 @@ const SCRATCH: u64 = 4 << 32;
 /// Bytes of a line of the caches.
 const LINE: u64 = 64;
 
-/// The accesses of a micro-kernel to so many tiles, in order.
-fn accesses(spec: &MicroKernel, tiles: usize) -> Vec<Access> {
-    let region = |name, address, elements: usize| {
-        Region::of(name, address, &vec![0.0; elements], Permission::ReadWrite)
-    };
+/// The accesses of a function, called with these places and so many tiles, in order.
+fn accesses_of(function: &Function, places: [Option<u64>; 4], tiles: usize) -> Vec<Access> {
     const ENOUGH: usize = 1 << 16;
-    let mut memory = Memory {
-        regions: vec![
-            region("input", INPUT, ENOUGH),
-            region("weights", WEIGHTS, ENOUGH),
-            region("output", OUTPUT, ENOUGH),
-        ],
-    };
-    let tiles = Some(tiles as u64);
-    let call = Call::new([Some(INPUT), Some(WEIGHTS), Some(OUTPUT), None, tiles, None]);
+    let named = [("input", INPUT), ("weights", WEIGHTS), ("output", OUTPUT), ("scratch", SCRATCH)];
+    let regions = named.map(|(name, address)| {
+        Region::of(name, address, &vec![0.0; ENOUGH], Permission::ReadWrite)
+    });
+    let mut memory = Memory { regions: regions.into() };
+    let [first, second, third, fourth] = places;
+    let call = Call::new([first, second, third, fourth, Some(tiles as u64), None]);
     let mut all = Vec::new();
-    let function = spec.assembled(Vectors::Avx2);
-    run(&function, &call, &mut memory, &mut |access| all.push(access)).unwrap();
+    run(function, &call, &mut memory, &mut |access| all.push(access)).unwrap();
     all
+}
+
+/// Those of a micro-kernel.
+fn accesses(spec: &MicroKernel, tiles: usize) -> Vec<Access> {
+    let places = [Some(INPUT), Some(WEIGHTS), Some(OUTPUT), None];
+    accesses_of(&spec.assembled(Vectors::Avx2), places, tiles)
 }
 
 fn tile([count, stride]: [usize; 2], pixels: usize) -> MicroKernel {
@@ -122,31 +122,21 @@ fn transformed_tiles_but_the_first_are_fetched_before_they_are_written() {
             bytes: None,
             rounds,
         };
-        let region =
-            |name, address| Region::of(name, address, &vec![0.0; 1 << 16], Permission::ReadWrite);
-        let mut memory = Memory {
-            regions: vec![
-                region("input", INPUT),
-                region("scratch", SCRATCH),
-                region("output", OUTPUT),
-            ],
-        };
-        let places = [Some(INPUT), Some(SCRATCH), Some(OUTPUT), None, Some(TILES as u64), None];
+        let places = [Some(INPUT), Some(SCRATCH), Some(OUTPUT), None];
         let (mut fetched, mut written) = (BTreeSet::new(), BTreeSet::new());
-        let mut see = |Access { kind, address, .. }: Access| {
+        for Access { kind, address, .. } in accesses_of(&spec.assembled(vectors), places, TILES) {
             let Some(at) = address.checked_sub(OUTPUT).filter(|at| *at < SCRATCH - OUTPUT) else {
-                return;
+                continue;
             };
             let (line, apart) = (at / LINE, (elements.distance * size) as u64);
             if kind == AccessKind::PrefetchWrite {
                 fetched.insert(line);
-                return;
+                continue;
             }
             written.insert(line);
             let is_first = at % apart / LINE < FIRST;
             assert!(is_first || fetched.contains(&line), "{vectors:?}: {at} is written");
-        };
-        run(&spec.assembled(vectors), &Call::new(places), &mut memory, &mut see).unwrap();
+        }
         assert_eq!(written.len() as u64 * LINE, (36 * TILES * BLOCK * size) as u64);
     }
 }

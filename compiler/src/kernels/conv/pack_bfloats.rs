@@ -8,35 +8,18 @@ use crate::plan::weights::{Order, Packing, Word, float};
 /// Factors of a word.
 const PAIR: usize = Element::Bf16.of_word();
 
-/// A convolution's weights for tiles of the definition, of so many words of each pixel and tap.
+/// A convolution's weights for tiles of the definition, by what the two weights of a word are of.
 #[derive(Debug)]
-pub(in crate::kernels) struct DirectBfloats {
-    pub(in crate::kernels) packing: ChannelPacking,
-    /// Words of two channels that a pixel has.
-    pub(in crate::kernels) words: usize,
+pub(in crate::kernels) enum BfloatPairs {
+    /// Of two channels of a pixel, which has so many words.
+    Channels { packing: ChannelPacking, words: usize },
+    /// Of two neighbours of a row, for an input that is read row-major.
+    Row(ChannelPacking),
+    /// Of two channels of a group, where groups are parts of a block.
+    Narrow,
 }
 
-impl Packing for DirectBfloats {
-    fn accepts(&self, ty: &TensorType) -> bool {
-        is_filter(ty)
-    }
-
-    fn dtype(&self, _: &TensorType) -> DType {
-        DType::I8
-    }
-
-    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
-        let channels = Channels::new(&ty.shape(), self.packing);
-        let taps = ty.shape()[2..].iter().product();
-        Box::new(ChannelPairs { channels, taps, words: self.words })
-    }
-}
-
-/// The same for an input that is read row-major.
-#[derive(Debug)]
-pub(in crate::kernels) struct RowBfloats(pub(in crate::kernels) ChannelPacking);
-
-impl Packing for RowBfloats {
+impl Packing for BfloatPairs {
     fn accepts(&self, ty: &TensorType) -> bool {
         is_filter(ty)
     }
@@ -47,26 +30,17 @@ impl Packing for RowBfloats {
 
     fn order(&self, ty: &TensorType) -> Box<dyn Order> {
         let shape = ty.shape();
-        let channels = Channels::new(&shape, self.0);
-        Box::new(RowPairs { channels, kernel: [shape[2], shape[3]] })
-    }
-}
-
-/// The same where groups are parts of a block.
-#[derive(Debug)]
-pub(in crate::kernels) struct NarrowBfloats;
-
-impl Packing for NarrowBfloats {
-    fn accepts(&self, ty: &TensorType) -> bool {
-        is_filter(ty)
-    }
-
-    fn dtype(&self, _: &TensorType) -> DType {
-        DType::I8
-    }
-
-    fn order(&self, ty: &TensorType) -> Box<dyn Order> {
-        Box::new(NarrowPairs(Narrow::new(&ty.shape())))
+        let channels = |packing| Channels::new(&shape, packing);
+        match *self {
+            BfloatPairs::Channels { packing, words } => {
+                let taps = shape[2..].iter().product();
+                Box::new(ChannelPairs { channels: channels(packing), taps, words })
+            }
+            BfloatPairs::Row(packing) => {
+                Box::new(RowPairs { channels: channels(packing), kernel: [shape[2], shape[3]] })
+            }
+            BfloatPairs::Narrow => Box::new(NarrowPairs(Narrow::new(&shape))),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ir::{Binary, Conv, NodeId, Op, Step, Unary};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{ChannelPacking, Direct, DirectBytes, NarrowBytes, NarrowGroups};
-use crate::kernels::conv::pack_bfloats::{DirectBfloats, NarrowBfloats, RowBfloats};
+use crate::kernels::conv::pack_bfloats::BfloatPairs;
 use crate::machine::{BLOCK, Element, F32_BYTES};
 use crate::plan::weights::{InBlocks, Packing};
 use crate::plan::{Loop, Role};
@@ -194,7 +194,7 @@ impl<'a> Validation<'a> {
         let (base, w) = (self.place_of(site, Role::Weights)?, self.operand(site.thing.node, 1)?);
         if problem.narrow.is_some() {
             let is_packed = match (problem.reads, problem.read_bytes()) {
-                (Element::Bf16, _) => self.is_packed(base, w, NarrowBfloats)?,
+                (Element::Bf16, _) => self.is_packed(base, w, BfloatPairs::Narrow)?,
                 (_, Some(read)) => self.is_packed(base, w, NarrowBytes { read })?,
                 (_, None) => self.is_packed(base, w, NarrowGroups)?,
             };
@@ -204,7 +204,7 @@ impl<'a> Validation<'a> {
         if problem.source.is_none() {
             let packing = self.channels(scheduled, None);
             let is_packed = match problem.reads {
-                Element::Bf16 => self.is_packed(base, w, RowBfloats(packing))?,
+                Element::Bf16 => self.is_packed(base, w, BfloatPairs::Row(packing))?,
                 Element::F32 | Element::U8 | Element::I16 => {
                     self.is_packed(base, w, Direct(packing))?
                 }
@@ -215,7 +215,7 @@ impl<'a> Validation<'a> {
         let words = problem.read_words();
         let rounds = problem.reads == Element::Bf16;
         self.segments(site, scheduled, |packing| match problem.read_bytes() {
-            None if rounds => Box::new(DirectBfloats { packing, words }),
+            None if rounds => Box::new(BfloatPairs::Channels { packing, words }),
             None => Box::new(Direct(packing)),
             Some(read) => Box::new(DirectBytes { packing, read, words }),
         })

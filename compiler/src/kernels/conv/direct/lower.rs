@@ -7,7 +7,7 @@ use crate::ir::{Epilogue, NodeId, Step};
 use crate::kernels::conv::blocked::BlockedConv;
 use crate::kernels::conv::micro_kernel::{Bytes, MicroKernel, Prefetch, can_finish};
 use crate::kernels::conv::pack::{self, ChannelPacking, DirectBytes, NarrowBytes, NarrowGroups};
-use crate::kernels::conv::pack_bfloats::{DirectBfloats, NarrowBfloats, RowBfloats};
+use crate::kernels::conv::pack_bfloats::BfloatPairs;
 use crate::kernels::conv::source::Source;
 use crate::kernels::conv::{Extras, result, with_rest};
 use crate::kernels::lowering::Lowering;
@@ -144,7 +144,7 @@ fn packed(
 ) -> Result<Place> {
     if problem.narrow.is_some() {
         return match (problem.reads, problem.read_bytes()) {
-            (Element::Bf16, _) => l.packed(weight, NarrowBfloats),
+            (Element::Bf16, _) => l.packed(weight, BfloatPairs::Narrow),
             (_, Some(read)) => l.packed(weight, NarrowBytes { read }),
             (_, None) => l.packed(weight, NarrowGroups),
         };
@@ -157,8 +157,8 @@ fn packed(
     };
     let words = problem.read_words();
     match (problem.reads, problem.read_bytes()) {
-        (Element::Bf16, _) if problem.is_row_major() => l.packed(weight, RowBfloats(packing)),
-        (Element::Bf16, _) => l.packed(weight, DirectBfloats { packing, words }),
+        (Element::Bf16, _) if problem.is_row_major() => l.packed(weight, BfloatPairs::Row(packing)),
+        (Element::Bf16, _) => l.packed(weight, BfloatPairs::Channels { packing, words }),
         (_, Some(read)) => l.packed(weight, DirectBytes { packing, read, words }),
         (_, None) => l.packed(weight, pack::Direct(packing)),
     }

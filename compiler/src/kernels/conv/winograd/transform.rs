@@ -209,8 +209,10 @@ impl Kernel {
         self.repeat(high, |kernel| {
             let element = |j: usize| spec.elements.at([0, j], of) * size;
             // What is behind the first lanes is on the same lines.
-            for j in (0..wide).filter(|_| lane == 0) {
-                kernel.a.prefetch_write(THEN.at(element(j) + AHEAD));
+            if lane == 0 {
+                for j in 0..wide {
+                    kernel.a.prefetch_write(THEN.at(element(j) + AHEAD));
+                }
             }
             kernel.load_window(wide, &spec.columns, PIXEL, None);
             kernel.apply_input(kernel.tile[1], |j| THEN.at(element(j)));
